@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""iid_mm: ID-unaware deepfake detection for MMEngine, MMDetection and MMPretrain."""
+
+from iid_mm.version import __version__
+
+__all__ = ['__version__']

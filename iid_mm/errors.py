@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors that a user can cause and mend."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Bad user input; the message names the argument, its value and the remedy."""
+
+
+class MissingExtraError(ImportError):
+    """An optional dependency is needed that is not installed."""
+
+    @classmethod
+    def of(cls, package: str, extra: str) -> MissingExtraError:
+        """Build the error for ``package``, which the extra ``extra`` installs."""
+        return cls(f"{package} is not installed; install it with: pip install 'iid-mm[{extra}]'")
