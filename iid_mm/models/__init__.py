@@ -5,3 +5,18 @@
 # models must be imported because a lookup that passes through a parent registry does not import them.
 from iid_mm.models import ops_fallback  # isort: skip
 import mmdet.models  # isort: skip
+
+from iid_mm.models.dense_heads import ArtifactHead
+from iid_mm.models.detectors import IIDDetector
+from iid_mm.models.heads import ForgeryHead
+from iid_mm.models.necks import ArtifactNeck
+from iid_mm.models.task_modules import ExplicitAnchorGenerator
+
+__all__ = [
+    'ArtifactHead',
+    'ArtifactNeck',
+    'ExplicitAnchorGenerator',
+    'ForgeryHead',
+    'IIDDetector',
+    'ops_fallback',
+]

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ID-unaware deepfake detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmdet.models.detectors import BaseDetector
+from mmengine.config import ConfigDict
+
+from iid_mm.errors import InputError
+from iid_mm.models.pretrained import drop_unreachable_weights
+from iid_mm.registry import MODELS
+from iid_mm.structures import ForgeryDataSample
+from iid_mm.utils.typing import ConfigType, Features, OptConfigType
+
+
+@MODELS.register_module()
+class IIDDetector(BaseDetector):
+    """Backbone, neck, artifact head and global head, wired together (arXiv 2210.14457, section 4).
+
+    The backbone's outputs feed the neck; the neck's levels feed the artifact head; the backbone's last
+    output and the neck's last level feed the global head. Losses carry the role of their head as
+    prefix: ``artifact.loss_cls``, ``artifact.loss_bbox``, ``forgery.loss_cls``.
+
+    Args:
+        backbone: Any backbone that returns a tuple of (N, C, H, W) maps.
+        forgery_head: The global real/fake head.
+        neck: From backbone outputs to feature levels; None for a plain classifier.
+        artifact_head: Any mmdet dense head on these levels; None trains without boxes.
+        train_cfg: Training config handed to the artifact head.
+        test_cfg: Test config handed to the artifact head.
+        data_preprocessor: Config of the data preprocessor.
+        init_cfg: Initialisation.
+
+    Raises:
+        InputError: If there is an artifact head and no neck.
+    """
+
+    def __init__(
+        self,
+        backbone: ConfigType,
+        forgery_head: ConfigType,
+        neck: OptConfigType = None,
+        artifact_head: OptConfigType = None,
+        train_cfg: OptConfigType = None,
+        test_cfg: OptConfigType = None,
+        data_preprocessor: OptConfigType = None,
+        init_cfg: OptConfigType = None,
+    ) -> None:
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        if artifact_head is not None and neck is None:
+            raise InputError('artifact_head is set and neck is None; give a neck or drop the head')
+        self.backbone = MODELS.build(backbone)
+        self.forgery_head = MODELS.build(forgery_head)
+        self.neck = None if neck is None else MODELS.build(neck)
+        self.artifact_head = None
+        if artifact_head is not None:
+            # mmdet's heads read their configs by attribute, so plain dicts become ConfigDicts.
+            artifact_head = ConfigDict(artifact_head)
+            for name, value in (('train_cfg', train_cfg), ('test_cfg', test_cfg)):
+                artifact_head.setdefault(name, value)
+            self.artifact_head = MODELS.build(artifact_head)
+
+    def init_weights(self) -> None:
+        """Initialise the weights.
+
+        Pretrained weights named by a URL are left out, with a warning, where the URL cannot be reached.
+        """
+        drop_unreachable_weights(self)
+        super().init_weights()
+
+    def extract_feat(self, batch_inputs: torch.Tensor) -> tuple[Features, Features]:
+        """Compute all features.
+
+        Args:
+            batch_inputs: (N, 3, H, W), BGR, in the range that the data preprocessor gives.
+
+        Returns:
+            The backbone's outputs and the neck's levels (empty without a neck).
+        """
+        backbone_feats = tuple(self.backbone(batch_inputs))
+        levels = () if self.neck is None else tuple(self.neck(backbone_feats))
+        return backbone_feats, levels
+
+    def loss(
+        self, batch_inputs: torch.Tensor, batch_data_samples: list[ForgeryDataSample]
+    ) -> dict[str, torch.Tensor]:
+        """Compute all losses.
+
+        Args:
+            batch_inputs: (N, 3, H, W).
+            batch_data_samples: N samples with ``gt_label`` and ``gt_instances``.
+
+        Returns:
+            Losses by name, each with its head's role as prefix.
+        """
+        backbone_feats, levels = self.extract_feat(batch_inputs)
+        losses = self._with_prefix(
+            'forgery',
+            self.forgery_head.loss(backbone_feats[-1], self._last(levels), batch_data_samples),
+        )
+        if self.artifact_head is not None:
+            losses |= self._with_prefix(
+                'artifact', self.artifact_head.loss(levels, batch_data_samples)
+            )
+        return losses
+
+    def predict(
+        self,
+        batch_inputs: torch.Tensor,
+        batch_data_samples: list[ForgeryDataSample] | None = None,
+        rescale: bool = False,
+    ) -> list[ForgeryDataSample]:
+        """Predict label and artifact boxes.
+
+        Args:
+            batch_inputs: (N, 3, H, W).
+            batch_data_samples: N samples; None makes empty ones.
+            rescale: Not used: artifact boxes stay in input pixels, where faces are aligned.
+
+        Returns:
+            The samples with ``pred_score``, ``pred_label`` and ``pred_instances``.
+        """
+        if batch_data_samples is None:
+            shape = tuple(batch_inputs.shape[-2:])
+            batch_data_samples = [
+                ForgeryDataSample(metainfo=dict(img_shape=shape, ori_shape=shape, pad_shape=shape))
+                for _ in range(len(batch_inputs))
+            ]
+        backbone_feats, levels = self.extract_feat(batch_inputs)
+        samples: list[ForgeryDataSample] = self.forgery_head.predict(
+            backbone_feats[-1], self._last(levels), batch_data_samples
+        )
+        if self.artifact_head is not None:
+            boxes = self.artifact_head.predict(levels, samples, rescale=False)
+            for sample, instances in zip(samples, boxes, strict=True):
+                sample.pred_instances = instances
+        return samples
+
+    def _forward(
+        self,
+        batch_inputs: torch.Tensor,
+        batch_data_samples: Sequence[ForgeryDataSample] | None = None,
+    ) -> tuple[torch.Tensor, tuple[Any, ...]]:
+        """Run the network only (``mode='tensor'``).
+
+        Args:
+            batch_inputs: (N, 3, H, W).
+            batch_data_samples: Not used.
+
+        Returns:
+            The logits (N, 2), column 1 = fake, and what the artifact head's ``forward`` returns: for
+            :class:`ArtifactHead` the class maps (N, A * 2, h, w), background last, and the offset maps
+            (N, A * 4, h, w) of each level. Without an artifact head two empty lists.
+        """
+        backbone_feats, levels = self.extract_feat(batch_inputs)
+        logits = self.forgery_head(backbone_feats[-1], self._last(levels))
+        if self.artifact_head is None:
+            return logits, ([], [])
+        return logits, tuple(self.artifact_head(levels))
+
+    @staticmethod
+    def _last(levels: Features) -> torch.Tensor | None:
+        return levels[-1] if levels else None
+
+    @staticmethod
+    def _with_prefix(role: str, losses: dict[str, Any]) -> dict[str, Any]:
+        return {f'{role}.{name}': value for name, value in losses.items()}
