@@ -1,1 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Evaluation: figures, scores files and the metric."""
+
+from iid_mm.evaluation.functional import OneClassError
+from iid_mm.evaluation.metrics import ForgeryAUC
+from iid_mm.evaluation.scores import FrameScores, read_scores, write_scores
+
+__all__ = ['ForgeryAUC', 'FrameScores', 'OneClassError', 'read_scores', 'write_scores']

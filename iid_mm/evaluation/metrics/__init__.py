@@ -1,1 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Metrics for MMEngine's evaluator."""
+
+from iid_mm.evaluation.metrics.forgery_auc import ForgeryAUC
+
+__all__ = ['ForgeryAUC']
