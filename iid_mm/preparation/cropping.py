@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a crop lies in its frame and what happens to points in it.
+
+Points follow OpenCV: the centre of the top left pixel is (0, 0), so an image of width w covers x in
+[-0.5, w - 0.5].
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from iid_mm.utils.typing import BoxesArray, ImageArray, PointsArray, Size
+
+Window = tuple[int, int, int, int]
+"""Part of a frame: x0, y0, x1, y1 in whole pixels, x1 and y1 excluded."""
+
+FOREHEAD = 0.3
+"""Height of the forehead above the brows, as part of the height from brows to chin."""
+
+
+def landmarks_box(landmarks: PointsArray) -> BoxesArray:
+    """Bounding box of points.
+
+    Args:
+        landmarks: (K, 2) points.
+
+    Returns:
+        (4,) float32 box x0, y0, x1, y1.
+    """
+    return np.concatenate([landmarks.min(axis=0), landmarks.max(axis=0)]).astype(np.float32)
+
+
+def face_box(landmarks: PointsArray) -> BoxesArray:
+    """Box of a face from hairline to chin, the same whatever detector found the face.
+
+    Args:
+        landmarks: (K, 2) iBUG points, the first 68 of which are used: they end at the brows.
+
+    Returns:
+        (4,) float32 box, the points' bounding box with :data:`FOREHEAD` added on top.
+    """
+    box = landmarks_box(landmarks[:68])
+    box[1] -= FOREHEAD * (box[3] - box[1])
+    return box
+
+
+def crop_window(box: BoxesArray, size: Size, margin: float) -> Window | None:
+    """Square window around a box, clipped to the frame.
+
+    Args:
+        box: (4,) face box.
+        size: Width and height of the frame.
+        margin: What is added on each side, as part of the longer side of the box.
+
+    Returns:
+        The window, or None if less than 2 x 2 pixels of it lie in the frame.
+    """
+    x0, y0, x1, y1 = (float(value) for value in box)
+    half = max(x1 - x0, y1 - y0) * (0.5 + margin)
+    # +0.5: from pixel centres to pixel edges, where windows are cut.
+    cx, cy = (x0 + x1) / 2 + 0.5, (y0 + y1) / 2 + 0.5
+    width, height = size
+    left, top = max(round(cx - half), 0), max(round(cy - half), 0)
+    right, bottom = min(round(cx + half), width), min(round(cy + half), height)
+    if right - left < 2 or bottom - top < 2:
+        return None
+    return left, top, right, bottom
+
+
+def stored_size(window: Window, max_side: int) -> Size:
+    """Size in which a window is stored.
+
+    Args:
+        window: The window.
+        max_side: Longest side that is stored; smaller windows are kept as they are.
+
+    Returns:
+        Width and height, at least 1.
+    """
+    width, height = window[2] - window[0], window[3] - window[1]
+    scale = min(1.0, max_side / max(width, height))
+    return max(round(width * scale), 1), max(round(height * scale), 1)
+
+
+def crop_image(image: ImageArray, window: Window, max_side: int) -> ImageArray:
+    """Cut a window out and shrink it to its stored size.
+
+    Args:
+        image: (H, W[, 3]) uint8.
+        window: The window, inside the image.
+        max_side: Longest side that is stored.
+
+    Returns:
+        The crop, contiguous.
+    """
+    x0, y0, x1, y1 = window
+    crop = image[y0:y1, x0:x1]
+    size = stored_size(window, max_side)
+    if size == (x1 - x0, y1 - y0):
+        return np.ascontiguousarray(crop)
+    return np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def crop_points(points: PointsArray, window: Window, max_side: int) -> PointsArray:
+    """Move points from the frame to the stored crop.
+
+    Args:
+        points: (K, 2) points in pixels of the frame.
+        window: Window of the crop.
+        max_side: Longest side that is stored.
+
+    Returns:
+        (K, 2) float32 points in pixels of the stored crop; they may lie outside of it.
+    """
+    x0, y0, x1, y1 = window
+    width, height = stored_size(window, max_side)
+    scale = np.array([width / (x1 - x0), height / (y1 - y0)])
+    moved = (points.astype(np.float64) - (x0, y0) + 0.5) * scale - 0.5
+    return moved.astype(np.float32)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report of a preparation run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from iid_mm.preparation.settings import Settings
+
+
+def build_report(
+    settings: Settings, groups: Sequence[dict[str, Any]], left_out: dict[str, str]
+) -> dict[str, Any]:
+    """Sum up what became of every video.
+
+    Args:
+        settings: Settings of the run.
+        groups: Reports of the groups (:meth:`GroupResult.report`).
+        left_out: Videos that were not prepared -> reason.
+
+    Returns:
+        Plain data: ``settings``, ``videos``, ``frames_asked``, ``frames_found``, ``methods``
+        (counts per method), ``splits`` (samples per split and method), ``left_out``, ``problems``,
+        ``seconds``.
+    """
+    videos = sorted((v for group in groups for v in group['videos']), key=lambda v: v['key'])
+    methods: dict[str, Counter[str]] = {}
+    splits: dict[str, Counter[str]] = {}
+    seconds: Counter[str] = Counter()
+    for video in videos:
+        counts = methods.setdefault(video['method'], Counter())
+        counts.update(
+            videos=1,
+            videos_without_face=int(video['found'] == 0),
+            frames_asked=video['asked'],
+            frames_found=video['found'],
+            frames_paired=video['paired'],
+            masks=video['masks'],
+        )
+        splits.setdefault(video['split'], Counter())[video['method']] += video['found']
+    for group in groups:
+        seconds.update(group['seconds'])
+    return {
+        'settings': json.loads(settings.to_json()),
+        'videos': len(videos),
+        'frames_asked': sum(video['asked'] for video in videos),
+        'frames_found': sum(video['found'] for video in videos),
+        'methods': {method: dict(counts) for method, counts in sorted(methods.items())},
+        'splits': {split: dict(sorted(counts.items())) for split, counts in sorted(splits.items())},
+        'left_out': dict(sorted(left_out.items())),
+        'problems': [
+            {'video': video['key'], 'reason': problem}
+            for video in videos
+            for problem in video['problems']
+        ],
+        'seconds': {stage: round(value, 2) for stage, value in sorted(seconds.items())},
+    }
+
+
+def format_report(report: dict[str, Any], max_problems: int = 10) -> str:
+    """Write a report as a few lines for people.
+
+    Args:
+        report: From :func:`build_report`.
+        max_problems: How many problems are listed.
+
+    Returns:
+        Text without a line break at the end.
+    """
+    heads = ('videos', 'no face', 'frames', 'found', 'paired')
+    lines = [f'{"method":<20}' + ''.join(f' {head:>8}' for head in heads)]
+    for method, counts in report['methods'].items():
+        names = ('videos', 'videos_without_face', 'frames_asked', 'frames_found', 'frames_paired')
+        lines.append(f'{method:<20}' + ''.join(f' {counts[name]:>8}' for name in names))
+    asked, found = report['frames_asked'], report['frames_found']
+    share = 100 * found / asked if asked else 0.0
+    videos = report['videos']
+    lines.append(f'{videos} videos, {found} of {asked} frames with a face ({share:.2f} %)')
+    for split, counts in report['splits'].items():
+        parts = ', '.join(f'{method} {count}' for method, count in counts.items())
+        lines.append(f'{split}: {parts}')
+    for reason, count in sorted(Counter(report['left_out'].values()).items()):
+        lines.append(f'left out: {count} videos, {reason}')
+    total = sum(report['seconds'].values())
+    if total > 0:
+        stages = ', '.join(
+            f'{stage} {100 * value / total:.0f} %' for stage, value in report['seconds'].items()
+        )
+        lines.append(f'work: {total:.1f} s ({stages})')
+    problems = report['problems']
+    lines.extend(f'problem: {p["video"]}: {p["reason"]}' for p in problems[:max_problems])
+    if len(problems) > max_problems:
+        lines.append(f'... and {len(problems) - max_problems} more problems, see report.json')
+    return '\n'.join(lines)
