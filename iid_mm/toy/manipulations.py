@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Four manipulations that differ in how they forge.
+
+Each takes a genuine clip and returns a clip with the same poses, background and light whose face
+was replaced or re-enacted. The forged pixels are recorded by a camera of their own, so that
+sharpness and noise inside the mask follow another draw than outside; whether they are sharper or
+softer than the rest is left to chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from iid_mm.errors import InputError
+from iid_mm.toy.clip import Forgery, RenderedClip
+from iid_mm.toy.factors import Camera, Expression, Light
+from iid_mm.toy.render import render_frame
+from iid_mm.toy.warp import (
+    composite,
+    fit_similarity,
+    hull_mask,
+    move_points,
+    transfer_colour,
+    warp_points,
+)
+
+if TYPE_CHECKING:
+    from iid_mm.toy.identity import Identity
+    from iid_mm.utils.typing import ImageArray, PointsArray
+
+_INNER = slice(17, 68)
+_LOWER_FACE = [3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 31, 35]
+
+
+class Traces(NamedTuple):
+    """How one video was forged: drawn once, the same in all its frames.
+
+    Args:
+        strength: How visible the traces are, 0 to 1.
+        light: The light under which the forged face was made.
+        camera: The camera that records the forged face.
+        mismatch: Part of the colour difference that remains.
+        inset: Pixels by which the mask is smaller than the hull, of a 160 px frame.
+        feather: Half width of the mask's soft edge, pixels of a 160 px frame.
+        resolution: Pixels a side of the low-resolution face.
+        warp: Share of the source's own feature geometry that is kept.
+        jitter: Misplacement of the face in pixels of a 160 px frame, (2,).
+    """
+
+    strength: float
+    light: Light
+    camera: Camera
+    mismatch: float
+    inset: float
+    feather: float
+    resolution: int
+    warp: float
+    jitter: tuple[float, float]
+
+
+def _draw_traces(target: RenderedClip, rng: np.random.Generator) -> Traces:
+    strength = float(rng.uniform(0.25, 1.0))
+    draw = rng.uniform(-1, 1, size=9)
+    light, camera = target.clip.light, target.clip.camera
+    return Traces(
+        strength=strength,
+        light=replace(
+            light,
+            azimuth=light.azimuth + 14 * strength * float(draw[0]),
+            elevation=light.elevation + 8 * strength * float(draw[1]),
+            warmth=light.warmth + 0.15 * strength * float(draw[2]),
+        ),
+        camera=replace(
+            camera,
+            blur=max(camera.blur + 0.6 * strength * float(draw[3]), 0.0),
+            noise=max(camera.noise * (1 + 0.7 * strength * float(draw[4])), 0.0),
+        ),
+        mismatch=0.10 + 0.30 * strength,
+        inset=1.0 + 1.5 * float(draw[5]),
+        feather=1.6 + 0.9 * float(draw[6]),
+        resolution=round(58 - 26 * strength),
+        warp=0.45 + 0.15 * float(draw[7]),
+        jitter=(0.9 * strength * float(draw[7]), 0.9 * strength * float(draw[8])),
+    )
+
+
+def manipulate(
+    name: str,
+    target: RenderedClip,
+    source: Identity,
+    *,
+    expressions: Sequence[Expression] | None = None,
+    rng: np.random.Generator,
+) -> Forgery:
+    """Forge a clip.
+
+    Args:
+        name: One of :data:`METHODS`.
+        target: The genuine clip.
+        source: Whose face is put in (FaceSwap, Deepfakes).
+        expressions: T expressions to transfer (Face2Face, NeuralTextures); None keeps the
+            target's own.
+        rng: Source of everything that is drawn.
+
+    Returns:
+        Frames, masks and landmarks of the forgery.
+
+    Raises:
+        InputError: The method is unknown or the number of expressions is not T.
+    """
+    if name not in METHODS:
+        raise InputError(f'unknown manipulation {name!r}; choose from {", ".join(METHODS)}')
+    wanted = target.clip.expressions if expressions is None else expressions
+    if len(wanted) != len(target.frames):
+        raise InputError(
+            f'expressions holds {len(wanted)} entries but the target clip has '
+            f'{len(target.frames)} frames; give one expression a frame'
+        )
+    traces = _draw_traces(target, rng)
+    forge = METHODS[name]
+    frames, masks, landmarks = [], [], []
+    for t, expression in enumerate(wanted):
+        frame, mask, points = forge(target, t, source, expression, traces, rng)
+        frames.append(frame)
+        masks.append(mask)
+        landmarks.append(points)
+    return Forgery(np.stack(frames), np.stack(masks), np.stack(landmarks), traces.strength)
+
+
+_Forged = tuple['ImageArray', npt.NDArray[np.uint8], 'PointsArray']
+
+
+def _render(
+    target: RenderedClip, t: int, identity: Identity, expression: Expression, traces: Traces
+) -> tuple[ImageArray, PointsArray]:
+    """Render a face in the target's pose and place, in the light of the forger."""
+    clip = target.clip
+    return render_frame(
+        identity, clip.poses[t], expression, traces.light, clip.background, clip.size
+    )
+
+
+def _face_swap(
+    target: RenderedClip, t: int, source: Identity, expression: Expression, traces: Traces,
+    rng: np.random.Generator,
+) -> _Forged:  # fmt: skip
+    """Warp the source's face into the target's hull; colours match only in part."""
+    clip, genuine, points = target.clip, target.frames[t], target.landmarks[t]
+    unit = clip.size / 160
+    image, own = _render(target, t, source, clip.expressions[t], traces)
+    aligned = move_points(fit_similarity(own[_INNER], points[_INNER]), own)
+    goal = points.copy()
+    # The face's outline must fit the target's head; eyes, nose and mouth stay partly the source's.
+    goal[27:] += np.float32(traces.warp) * (aligned[27:] - points[27:])
+    goal[17:27] += np.float32(0.5 * traces.warp) * (aligned[17:27] - points[17:27])
+    image = traces.camera.record(warp_points(image, own, goal), rng)
+    weight = hull_mask(goal[:27], clip.size, traces.inset * unit, traces.feather * unit)
+    image = transfer_colour(image, genuine, weight, 1 - traces.mismatch)
+    frame, mask = composite(genuine, image, weight)
+    return frame, mask, goal
+
+
+def _deepfakes(
+    target: RenderedClip, t: int, source: Identity, expression: Expression, traces: Traces,
+    rng: np.random.Generator,
+) -> _Forged:  # fmt: skip
+    """Decode the source's face at low resolution and blend it in through a soft mask."""
+    clip, genuine, points = target.clip, target.frames[t], target.landmarks[t]
+    unit = clip.size / 160
+    image, own = _render(target, t, source, clip.expressions[t], traces)
+    matrix = fit_similarity(own[_INNER], points[_INNER])
+    matrix[:, 2] += np.array(traces.jitter, np.float32) * np.float32(0.5 * unit)
+    # Crop the aligned face at the resolution of the decoder and paste it back enlarged.
+    low, high = points.min(0) - 4 * unit, points.max(0) + 4 * unit
+    side = float((high - low).max())
+    factor = np.float32(traces.resolution / side)
+    centre = (low + high) / 2
+    shrink = np.array([[factor, 0, 0], [0, factor, 0]], np.float32)
+    shrink[:, 2] = traces.resolution / 2 - factor * centre
+    to_low = shrink[:, :2] @ matrix
+    to_low[:, 2] += shrink[:, 2]
+    smooth = cv2.GaussianBlur(image, (0, 0), max(0.45 / float(factor), 0.3))
+    decoded = cv2.warpAffine(
+        smooth, to_low, (traces.resolution, traces.resolution), borderMode=cv2.BORDER_REPLICATE
+    )
+    pasted = cv2.warpAffine(
+        decoded, shrink, (clip.size, clip.size),
+        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
+    )  # fmt: skip
+    pasted = replace(traces.camera, blur=0.0).record(pasted, rng)
+    goal = points.copy()
+    goal[_INNER] = move_points(matrix, own[_INNER])
+    hull = np.concatenate([goal[17:], points[2:15]])
+    inset = (3.5 + traces.inset) * unit
+    weight = hull_mask(hull, clip.size, inset, (3.5 + traces.feather) * unit)
+    pasted = transfer_colour(pasted, genuine, weight, 1 - 0.8 * traces.mismatch)
+    frame, mask = composite(genuine, pasted, weight)
+    return frame, mask, goal
+
+
+def _face2face(
+    target: RenderedClip, t: int, source: Identity, expression: Expression, traces: Traces,
+    rng: np.random.Generator,
+) -> _Forged:  # fmt: skip
+    """Render the target again with the source's expression; paste it slightly misplaced."""
+    clip, genuine, points = target.clip, target.frames[t], target.landmarks[t]
+    unit = clip.size / 160
+    image, own = _render(target, t, clip.identity, expression, traces)
+    shift = np.array(traces.jitter, np.float32) * np.float32(unit)
+    goal = own + shift
+    stretch = 1 + 0.012 * np.float32(traces.strength * np.sign(traces.jitter[0]))
+    goal = ((goal - goal.mean(0)) * stretch + goal.mean(0)).astype(np.float32)
+    matrix = fit_similarity(own, goal)
+    image = cv2.warpAffine(
+        image, matrix, (clip.size, clip.size), flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )  # fmt: skip
+    image = traces.camera.record(image, rng)
+    hull = np.concatenate([points[:27], goal[:27]])
+    weight = hull_mask(hull, clip.size, (traces.inset - 1) * unit, traces.feather * unit)
+    image = transfer_colour(image, genuine, weight, 1 - traces.mismatch)
+    frame, mask = composite(genuine, image, weight)
+    return frame, mask, goal
+
+
+def _neural_textures(
+    target: RenderedClip, t: int, source: Identity, expression: Expression, traces: Traces,
+    rng: np.random.Generator,
+) -> _Forged:  # fmt: skip
+    """Replace the region around the mouth only; its texture comes out too smooth."""
+    clip, genuine, points = target.clip, target.frames[t], target.landmarks[t]
+    unit = clip.size / 160
+    mine = clip.expressions[t]
+    wanted = replace(mine, mouth_open=expression.mouth_open, smile=expression.smile)
+    image, own = _render(target, t, clip.identity, wanted, traces)
+    image = traces.camera.record(image, rng)
+    spread = float((5 + 9 * traces.strength) * unit)
+    smooth = cv2.bilateralFilter(image, 5, 18 + 30 * traces.strength, spread / 2)
+    hull = np.concatenate([points[_LOWER_FACE], own[48:60], points[48:60]])
+    weight = hull_mask(hull, clip.size, 3.0 * unit, (2.0 + traces.feather) * unit)
+    smooth = transfer_colour(smooth, genuine, weight, 1 - 0.6 * traces.mismatch)
+    frame, mask = composite(genuine, smooth, weight)
+    goal = points.copy()
+    goal[48:] = own[48:]
+    return frame, mask, goal
+
+
+METHODS: dict[str, Callable[..., _Forged]] = {
+    'Deepfakes': _deepfakes,
+    'Face2Face': _face2face,
+    'FaceSwap': _face_swap,
+    'NeuralTextures': _neural_textures,
+}
+"""The manipulations by the name of their folder."""

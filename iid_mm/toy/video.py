@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write H.264 videos and other files so that no half-written one is ever seen."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from iid_mm.utils.typing import ImageArray, PointsArray
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that replaces it on success."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_video(
+    path: Path, frames: ImageArray | npt.NDArray[np.uint8], fps: int, crf: int
+) -> None:
+    """Encode frames with H.264 into an .mp4 file.
+
+    Args:
+        path: The file; its folder is made.
+        frames: (T, H, W, 3) uint8 BGR or (T, H, W) uint8 grey; H and W even.
+        fps: Frames a second.
+        crf: Constant rate factor, 0 to 51.
+    """
+    grey = frames.ndim == 3
+    with _replacing(path) as temporary, av.open(str(temporary), 'w', format='mp4') as container:
+        video = container.add_stream('libx264', rate=fps)
+        video.height, video.width = frames.shape[1:3]
+        video.pix_fmt = 'yuv420p'
+        # One thread: the bytes must not depend on the machine.
+        video.options = {'crf': str(crf), 'preset': 'medium', 'threads': '1'}
+        for frame in frames:
+            picture = av.VideoFrame.from_ndarray(frame, format='gray' if grey else 'bgr24')
+            container.mux(video.encode(picture))
+        container.mux(video.encode())
+
+
+def write_landmarks(path: Path, landmarks: PointsArray) -> None:
+    """Write landmarks (T, K, 2) float32 as .npy."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(landmarks, np.float32), allow_pickle=False)
+    with _replacing(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a value as JSON."""
+    with _replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generate a small synthetic set of genuine and manipulated videos (FaceForensics++ layout)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from iid_mm.toy import METHODS, ToyConfig, generate_toy_set
+from iid_mm.utils.cli import run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    default = ToyConfig()
+    parser.add_argument('out', metavar='OUT', help='folder of the set; an interrupted run resumes')
+    parser.add_argument('--num-identities', type=int, default=default.num_identities)
+    parser.add_argument('--frames', type=int, default=default.frames, help='frames a video')
+    parser.add_argument('--size', type=int, default=default.size, help='width and height, pixels')
+    parser.add_argument('--fps', type=int, default=default.fps)
+    parser.add_argument('--methods', nargs='+', default=list(METHODS), metavar='METHOD')
+    parser.add_argument('--pairs-per-identity', type=int, default=default.pairs_per_identity)
+    parser.add_argument('--crf', type=int, default=default.crf, help='H.264 quality, 0 best')
+    parser.add_argument('--seed', type=int, default=default.seed)
+    parser.add_argument('--num-workers', type=int, default=1, help='processes')
+    parser.add_argument(
+        '--overwrite', action='store_true', help='delete a toy set of another configuration in OUT'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    config = ToyConfig(
+        num_identities=args.num_identities,
+        frames=args.frames,
+        size=args.size,
+        fps=args.fps,
+        methods=tuple(args.methods),
+        pairs_per_identity=args.pairs_per_identity,
+        crf=args.crf,
+        seed=args.seed,
+    )
+    root = generate_toy_set(
+        args.out, config, num_workers=args.num_workers, overwrite=args.overwrite
+    )
+    genuine = config.num_identities
+    fakes = genuine * config.pairs_per_identity * len(config.methods)
+    print(f'{root}: {genuine} genuine and {fakes} manipulated videos of {config.frames} frames')
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))
