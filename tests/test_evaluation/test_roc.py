@@ -92,8 +92,7 @@ def test_auc_does_not_change_under_rising_maps_and_turns_with_the_labels(
 def test_eer_lies_on_the_polyline(pairs: list[tuple[int, int]]) -> None:
     scores, labels = split(pairs)
     curve = roc_curve(scores, labels)
-    # Oracle without our crossing search: bisection on TPR(x) read along the whole polyline by its
-    # length, where fpr - fnr is strictly monotone.
+    # Oracle: FPR - FNR rises along the polyline, so FPR can be read off where it is 0.
     gap = curve.fpr + curve.tpr - 1
     crossing = np.interp(0.0, gap, curve.fpr)
     assert curve.eer == pytest.approx(crossing, abs=1e-12)

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Visualizer that draws artifact boxes and the probability of fake."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import cv2
+import matplotlib.pyplot as plt
+import numpy as np
+from mmengine.dist import master_only
+from mmengine.logging import print_log
+from mmengine.visualization import Visualizer
+
+from iid_mm.errors import InputError
+from iid_mm.registry import VISUALIZERS
+from iid_mm.structures import ForgeryDataSample
+from iid_mm.utils.typing import ImageArray
+from iid_mm.visualization.drawing import (
+    BLUE,
+    GREEN,
+    VERMILION,
+    Color,
+    add_caption,
+    draw_boxes,
+    fit_image,
+)
+
+CLASSES = ('genuine', 'fake')
+_GENUINE_COLOR, _FAKE_COLOR = BLUE, VERMILION
+_PANEL_GAP = 8
+
+
+@VISUALIZERS.register_module()
+class ForgeryVisualizer(Visualizer):
+    """Draw what the detector says about a face.
+
+    The prediction's panel has the artifact boxes with their scores and, in a band below the face,
+    the probability of fake and, where known, the truth. Where the sample has annotated artifact
+    boxes, a panel with them stands to the left.
+
+    Args:
+        name: Name of the visualizer.
+        image: First image, (H, W, 3) uint8, RGB; None: none yet.
+        vis_backends: Configs of the storage backends.
+        save_dir: Folder of the backends.
+        size: Longer edge of a drawn face in pixels; smaller faces are scaled up.
+        threshold: A probability >= this is called fake.
+        max_boxes: At most so many predicted boxes are drawn, those with the highest scores.
+    """
+
+    def __init__(
+        self,
+        name: str = 'visualizer',
+        image: ImageArray | None = None,
+        vis_backends: list[dict[str, Any]] | None = None,
+        save_dir: str | None = None,
+        size: int = 384,
+        threshold: float = 0.5,
+        max_boxes: int = 5,
+    ) -> None:
+        super().__init__(name=name, image=image, vis_backends=vis_backends, save_dir=save_dir)
+        if size < 32:
+            raise InputError(f'size={size} leaves no room to draw; give at least 32 pixels')
+        self.size = size
+        self.threshold = threshold
+        self.max_boxes = max_boxes
+
+    @master_only
+    def add_datasample(
+        self,
+        name: str,
+        image: ImageArray,
+        data_sample: ForgeryDataSample | None = None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        show: bool = False,
+        wait_time: float = 0,
+        out_file: str | None = None,
+        pred_score_thr: float = 0.3,
+        step: int = 0,
+    ) -> None:
+        """Draw a sample and give the picture to the backends, a file or a window.
+
+        Args:
+            name: Name of the picture.
+            image: (H, W, 3) uint8, RGB: the model's input, or the stored crop, which is told by its
+                size and warped to the input with the sample's ``warp_matrix``.
+            data_sample: Annotation and prediction; None: the image alone.
+            draw_gt: Draw the annotated boxes, where there are any, and write the truth.
+            draw_pred: Draw the predicted boxes and write the probability of fake.
+            show: Open a window; without a display a warning is logged.
+            wait_time: Seconds that the window stays open; 0: until a key is pressed.
+            out_file: Write the picture to this file instead of giving it to the backends.
+            pred_score_thr: Predicted boxes below this score are left out.
+            step: Step that the backends record.
+        """
+        picture = self.draw(
+            np.ascontiguousarray(image[..., ::-1]),
+            data_sample,
+            draw_gt=draw_gt,
+            draw_pred=draw_pred,
+            pred_score_thr=pred_score_thr,
+        )
+        drawn = np.ascontiguousarray(picture[..., ::-1])
+        self.set_image(drawn)
+        if show:
+            self._show(drawn, name, wait_time)
+        if out_file is None:
+            self.add_image(name, drawn, step)
+            return
+        Path(out_file).parent.mkdir(parents=True, exist_ok=True)
+        if not cv2.imwrite(str(out_file), picture):
+            raise InputError(f'out_file={out_file} cannot be written; use a suffix such as .png')
+
+    def draw(
+        self,
+        image: ImageArray,
+        data_sample: ForgeryDataSample | None,
+        *,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        pred_score_thr: float = 0.3,
+    ) -> ImageArray:
+        """Draw a sample, see :meth:`add_datasample`; ``image`` and the result are BGR."""
+        if data_sample is None:
+            return fit_image(image, (self.size, self.size))[0]
+        sample = data_sample.cpu()
+        face, factor = fit_image(_to_canvas(image, sample), (self.size, self.size))
+        truth = _truth(sample) if draw_gt else ''
+        panels = []
+        if draw_gt and 'gt_instances' in sample and len(sample.gt_instances) > 0:
+            boxes = sample.gt_instances.bboxes.numpy() * factor
+            panel = draw_boxes(face, boxes, color=GREEN)
+            panels.append(
+                add_caption(panel, [f'truth: {truth}', 'annotated boxes'], size=16, accent=GREEN)
+            )
+        if draw_pred and 'pred_score' in sample:
+            panels.append(
+                self._prediction(face, factor, sample, '' if panels else truth, pred_score_thr)
+            )
+        if not panels:
+            return add_caption(face, [f'truth: {truth}'], size=16) if truth else face
+        gap = np.full((panels[0].shape[0], _PANEL_GAP, 3), 255, dtype=np.uint8)
+        return np.concatenate([panels[0], gap, panels[1]], axis=1) if len(panels) > 1 else panels[0]
+
+    def _prediction(
+        self,
+        face: ImageArray,
+        factor: float,
+        sample: ForgeryDataSample,
+        truth: str,
+        pred_score_thr: float,
+    ) -> ImageArray:
+        probability = float(sample.pred_score[1])
+        fake = probability >= self.threshold
+        color: Color = _FAKE_COLOR if fake else _GENUINE_COLOR
+        panel = face
+        if 'pred_instances' in sample:
+            found = sample.pred_instances
+            scores = found.scores.float().numpy()
+            order = np.argsort(-scores, kind='stable')[: self.max_boxes]
+            order = order[scores[order] >= pred_score_thr]
+            boxes = found.bboxes.float().numpy()[order] * factor
+            panel = draw_boxes(face, boxes, scores=scores[order], color=_FAKE_COLOR)
+        lines = [f'predicted: {CLASSES[fake]}', f'probability of fake {100 * probability:.1f} %']
+        if truth:
+            lines.append(f'truth: {truth}')
+        return add_caption(panel, lines, size=16, accent=color)
+
+    def _show(self, drawn: ImageArray, name: str, wait_time: float) -> None:
+        if plt.get_backend().lower() == 'agg':
+            print_log(
+                f'no display to show {name!r} on; give out_file to write the picture to a file',
+                logger='current',
+                level=logging.WARNING,
+            )
+            return
+        self.show(drawn, win_name=name, wait_time=wait_time)
+
+
+def _truth(sample: ForgeryDataSample) -> str:
+    if 'gt_label' not in sample:
+        return ''
+    label = CLASSES[int(sample.gt_label)]
+    method = sample.get('method')
+    return f'{label} ({method})' if method else label
+
+
+def _to_canvas(image: ImageArray, sample: ForgeryDataSample) -> ImageArray:
+    """Bring the image into the coordinates of the sample's boxes."""
+    shape = sample.get('img_shape')
+    if shape is None or image.shape[:2] == tuple(shape[:2]):
+        return image
+    height, width = int(shape[0]), int(shape[1])
+    matrix = sample.get('warp_matrix')
+    if matrix is None:
+        return np.asarray(cv2.resize(image, (width, height)), np.uint8)
+    affine = np.asarray(matrix, dtype=np.float64)[:2]
+    return np.asarray(cv2.warpAffine(image, affine, (width, height)), np.uint8)

@@ -1,0 +1,63 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: Apache-2.0
+"""Write a picture of the samples that a config gives to the model, with their artifact boxes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import cv2
+from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
+from mmengine.runner import set_random_seed
+
+from iid_mm.errors import InputError
+from iid_mm.registry import DATASETS
+from iid_mm.utils.cli import run_tool
+from iid_mm.visualization import dataset_grid, evenly_chosen
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--out', type=Path, help='picture; default: work_dirs/CONFIG/browse_SPLIT.png'
+    )
+    parser.add_argument('--split', default='train', choices=('train', 'val', 'test'))
+    parser.add_argument('--num', type=int, default=32, help='samples, evenly chosen (default: 32)')
+    parser.add_argument('--columns', type=int, default=8, help='samples in a row (default: 8)')
+    parser.add_argument('--cell', type=int, default=224, help='edge of a sample, px (default: 224)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the augmentation (default: 0)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='overrides: key=value ...'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    if not Path(args.config).is_file():
+        raise FileNotFoundError(f'config {args.config} does not exist')
+    config = Config.fromfile(args.config)
+    if args.cfg_options:
+        config.merge_from_dict(args.cfg_options)
+    loader = config.get(f'{args.split}_dataloader')
+    if not loader:
+        raise InputError(f'--split {args.split}: {args.config} has no {args.split}_dataloader')
+    out = args.out or Path('work_dirs') / Path(args.config).stem / f'browse_{args.split}.png'
+
+    init_default_scope('iid_mm')
+    set_random_seed(args.seed)
+    dataset = DATASETS.build(loader['dataset'])
+    indices = evenly_chosen(len(dataset), args.num)
+    picture = dataset_grid(dataset, indices, columns=args.columns, cell=args.cell)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(out), picture):
+        raise InputError(f'--out {out} cannot be written; use a suffix such as .png')
+    print(f'{len(indices)} of {len(dataset)} samples: {out}')
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))

@@ -1,0 +1,43 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: Apache-2.0
+"""Print the table of a scores file again and plot its ROC curves and score histograms."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from iid_mm.evaluation.functional import AGGREGATIONS, format_table, per_method, scored_set
+from iid_mm.evaluation.scores import read_scores
+from iid_mm.utils.cli import run_tool
+from iid_mm.visualization import score_pictures
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'scores', type=Path, help='Parquet file that tools/test.py wrote with --out'
+    )
+    parser.add_argument('--out', type=Path, required=True, help='folder of the pictures')
+    parser.add_argument('--threshold', type=float, default=0.5, help='score from which is fake')
+    parser.add_argument(
+        '--how', default='mean', choices=AGGREGATIONS, help='how frames make a video'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    scores = read_scores(args.scores)
+    scored = scored_set(
+        *(scores.score, scores.label, scores.video_key, scores.method, scores.dataset),
+        how=args.how,
+    )
+    print(format_table(per_method(scored, threshold=args.threshold)))
+    for picture in score_pictures(scored, args.out, threshold=args.threshold):
+        print(picture)
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))
