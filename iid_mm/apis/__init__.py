@@ -1,1 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+"""What programs call."""
+
+from iid_mm.apis.checkpoint import load_checkpoint_file, load_weights
+from iid_mm.apis.model import init_model, load_config
+
+__all__ = ['init_model', 'load_checkpoint_file', 'load_config', 'load_weights']

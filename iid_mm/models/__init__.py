@@ -4,13 +4,13 @@
 # Order matters: the stand-in operators must be there before mmdet's models are imported, and mmdet's
 # models must be imported because a lookup that passes through a parent registry does not import them.
 from iid_mm.models import ops_fallback  # isort: skip
-import mmdet.models  # isort: skip
+import mmdet.models  # noqa: F401  # isort: skip
 
 from iid_mm.models.dense_heads import ArtifactHead
 from iid_mm.models.detectors import IIDDetector
 from iid_mm.models.heads import ForgeryHead
 from iid_mm.models.necks import ArtifactNeck
-from iid_mm.models.task_modules import ExplicitAnchorGenerator
+from iid_mm.models.task_modules import ExplicitAnchorGenerator, SSDBBoxCoder
 
 __all__ = [
     'ArtifactHead',
@@ -18,5 +18,6 @@ __all__ = [
     'ExplicitAnchorGenerator',
     'ForgeryHead',
     'IIDDetector',
+    'SSDBBoxCoder',
     'ops_fallback',
 ]

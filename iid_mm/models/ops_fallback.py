@@ -3,8 +3,8 @@
 
 mmcv installed without a compiler has no ``mmcv._ext``, and ``import mmcv.ops`` fails. mmdet guards all
 imports of it but one, so ``import mmdet.models`` fails too. This module, imported before it, puts a small
-``mmcv.ops`` in place with ``nms``, ``batched_nms`` and ``sigmoid_focal_loss`` on torchvision's kernels: enough for heads in plain
-PyTorch (SSD, RetinaNet, ATSS, FCOS, GFL). With compiled mmcv it does nothing.
+``mmcv.ops`` in place with ``nms``, ``batched_nms`` and ``sigmoid_focal_loss`` on torchvision's kernels:
+enough for heads in plain PyTorch (SSD, RetinaNet, ATSS, FCOS, GFL). With compiled mmcv it does nothing.
 """
 
 from __future__ import annotations
@@ -128,7 +128,9 @@ def sigmoid_focal_loss(
     )
     if weight is not None:
         loss = loss * weight[target.clamp(max=pred.shape[1] - 1)][:, None]
-    return {'none': lambda x: x, 'mean': torch.mean, 'sum': torch.sum}[reduction](loss)
+    if reduction == 'none':
+        return loss
+    return loss.mean() if reduction == 'mean' else loss.sum()
 
 
 class _FallbackOps(types.ModuleType):
@@ -155,12 +157,11 @@ def install() -> bool:
     # `mmcv.ops.nms` is the function and the module of that name is found only through sys.modules.
     nms_module = types.ModuleType('mmcv.ops.nms')
     focal_module = types.ModuleType('mmcv.ops.focal_loss')
-    for function, home in ((nms, nms_module), (batched_nms, nms_module), (sigmoid_focal_loss, focal_module)):
+    homes = ((nms, nms_module), (batched_nms, nms_module), (sigmoid_focal_loss, focal_module))
+    for function, home in homes:
         for owner in (module, home):
             setattr(owner, function.__name__, function)
-    sys.modules.update(
-        {'mmcv.ops': module, 'mmcv.ops.nms': nms_module, 'mmcv.ops.focal_loss': focal_module}
-    )
+    sys.modules.update({'mmcv.ops': module, 'mmcv.ops.nms': nms_module, 'mmcv.ops.focal_loss': focal_module})
     mmcv.ops = module
     return True
 

@@ -46,7 +46,7 @@ def drop_unreachable_weights(model: nn.Module) -> list[str]:
             text = WARNING.format(url=url, reason=failed[url], module=type(module).__name__)
             print_log(text, logger='current', level=logging.WARNING)
         if len(kept) < len(entries):
-            module.init_cfg = kept or None
+            module.init_cfg = kept or None  # type: ignore[assignment]
     return [url for url, reason in failed.items() if reason is not None]
 
 

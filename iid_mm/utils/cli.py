@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
+
+from mmengine.config import DictAction
 
 from iid_mm.errors import InputError, MissingExtraError
 
@@ -28,5 +31,31 @@ def run_tool(main: Callable[[], int | None]) -> int:
     except USER_ERRORS as error:
         if os.environ.get('IID_DEBUG') == '1':
             raise
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {_without_worker_trace(str(error))}', file=sys.stderr)
         return 1
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='values that replace those of the config, e.g. train_dataloader.batch_size=32',
+    )
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of tools that run a model: work directory, config values, launcher."""
+    parser.add_argument('--work-dir', help='where logs and results go; default work_dirs/<config>')
+    add_config_options(parser)
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    # torchrun sets LOCAL_RANK; older launchers pass this argument.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def _without_worker_trace(message: str) -> str:
+    """Reduce an error that a data loader's worker sent, traceback and all, to its own message."""
+    if 'Original Traceback' not in message:
+        return message
+    return message.rstrip().splitlines()[-1].split(': ', 1)[-1]

@@ -1,1 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Hooks."""
+
+from iid_mm.engine.hooks.iteration_checkpoint_hook import IterationCheckpointHook
+from iid_mm.engine.hooks.reproducible_sampling_hook import ReproducibleSamplingHook
+
+__all__ = ['IterationCheckpointHook', 'ReproducibleSamplingHook']

@@ -103,9 +103,7 @@ class IIDDetector(BaseDetector):
             self.forgery_head.loss(backbone_feats[-1], self._last(levels), batch_data_samples),
         )
         if self.artifact_head is not None:
-            losses |= self._with_prefix(
-                'artifact', self.artifact_head.loss(levels, batch_data_samples)
-            )
+            losses |= self._with_prefix('artifact', self.artifact_head.loss(levels, batch_data_samples))
         return losses
 
     def predict(

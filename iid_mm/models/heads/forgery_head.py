@@ -80,9 +80,7 @@ class ForgeryHead(BaseModule):
             feature = feature + self.projection(F.adaptive_avg_pool2d(artifact_map, 1).flatten(1))
         return feature
 
-    def forward(
-        self, backbone_map: torch.Tensor, artifact_map: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def forward(self, backbone_map: torch.Tensor, artifact_map: torch.Tensor | None = None) -> torch.Tensor:
         """Classify.
 
         Args:

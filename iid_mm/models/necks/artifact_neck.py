@@ -154,13 +154,14 @@ class ArtifactNeck(BaseModule):
             x = block(x)
             levels.append(x)
         if self.laterals is not None:
-            fused = self._fuse_laterals(feats[-len(self.in_channels) : -1], levels[0].shape[-2:])
+            first = levels[0]
+            fused = self._fuse_laterals(feats[-len(self.in_channels) : -1], (first.shape[2], first.shape[3]))
             levels = [
-                level + F.adaptive_avg_pool2d(fused, level.shape[-2:]) for level in levels
+                level + F.adaptive_avg_pool2d(fused, (level.shape[2], level.shape[3])) for level in levels
             ]
         return tuple(levels)
 
-    def _fuse_laterals(self, feats: Features, size: torch.Size) -> torch.Tensor:
+    def _fuse_laterals(self, feats: Features, size: tuple[int, int]) -> torch.Tensor:
         assert self.laterals is not None
         pooled = [
             lateral(F.adaptive_avg_pool2d(feat, size))

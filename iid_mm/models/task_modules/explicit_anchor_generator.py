@@ -27,9 +27,7 @@ class ExplicitAnchorGenerator(AnchorGenerator):
         InputError: If the two do not name the same number of levels, or a size is not positive.
     """
 
-    def __init__(
-        self, strides: Sequence[int], sizes: Sequence[Sequence[tuple[float, float]]]
-    ) -> None:
+    def __init__(self, strides: Sequence[int], sizes: Sequence[Sequence[tuple[float, float]]]) -> None:
         if len(strides) != len(sizes):
             raise InputError(
                 f'strides names {len(strides)} levels and sizes {len(sizes)}; give one list of '

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint for runs that may be killed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from iid_mm.registry import HOOKS
+
+FILE_NAME = 'interrupted.pth'
+
+
+@HOOKS.register_module()
+class IterationCheckpointHook(Hook):
+    """Keep one checkpoint from within the epoch, replaced every few iterations.
+
+    Complements MMEngine's checkpoint hook, which saves by epoch: long epochs on preemptible machines
+    lose at most ``interval`` iterations. The file is written under another name and moved into place, so
+    that a kill while writing leaves the one before.
+
+    Args:
+        interval: Iterations between checkpoints.
+    """
+
+    # Behind the parameter schedulers (LOW), so that their state is that of the next iteration.
+    priority = 'VERY_LOW'
+
+    def __init__(self, interval: int = 500) -> None:
+        self.interval = interval
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Sequence[dict[str, Any]] | None = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        """Save every ``interval`` iterations."""
+        if not self.every_n_train_iters(runner, self.interval):
+            return
+        temporary = f'{FILE_NAME}.tmp'
+        runner.save_checkpoint(runner.work_dir, temporary, by_epoch=False)
+        if is_main_process():
+            path = Path(runner.work_dir) / FILE_NAME
+            os.replace(path.with_name(temporary), path)
+            (path.parent / 'last_checkpoint').write_text(str(path))

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convert a published CADDM checkpoint to one of this package.
+
+Example: python tools/model_converters/caddm2iid.py in.pkl out.pth --backbone efficientnet-b4
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from iid_mm.apis.checkpoint import check_state_dict, load_checkpoint_file
+from iid_mm.apis.model import init_model
+from iid_mm.errors import InputError
+from iid_mm.models.caddm import BACKBONES, convert_caddm
+from iid_mm.utils.cli import run_tool
+
+CONFIG_DIR = Path(__file__).resolve().parents[2] / 'configs'
+CONFIGS = {
+    'resnet34': 'iid_r34_ffpp.py',
+    'efficientnet-b3': 'iid_effb3_ffpp.py',
+    'efficientnet-b4': 'iid_effb4_ffpp.py',
+}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('src', help='CADDM checkpoint, {"network": state_dict, ...}')
+    parser.add_argument('dst', help='where to write the converted checkpoint')
+    parser.add_argument('--backbone', required=True, choices=BACKBONES)
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='run code that the file may hold; only for files whose origin you trust',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    content = load_checkpoint_file(args.src, trust=args.trust_checkpoint)
+    if not isinstance(content.get('network'), dict):
+        raise InputError(
+            f'{args.src} has no entry "network" (it has {", ".join(map(str, list(content)[:8]))}); '
+            'is it a CADDM checkpoint?'
+        )
+    state, unknown = convert_caddm(content['network'], args.backbone)
+    if unknown:
+        raise InputError(
+            f'{args.src} does not fit --backbone {args.backbone}: {len(unknown)} keys have no '
+            f'counterpart, e.g. {", ".join(unknown[:8])}'
+        )
+    config = Config.fromfile(str(CONFIG_DIR / CONFIGS[args.backbone]))
+    model = init_model(config)
+    check_state_dict(model, state, f'{args.src} (converted, --backbone {args.backbone})')
+    Path(args.dst).parent.mkdir(parents=True, exist_ok=True)
+    meta = dict(source=Path(args.src).name, converted_from='CADDM', backbone=args.backbone)
+    torch.save(dict(state_dict=state, meta=meta), args.dst)
+    print(f'{len(state)} tensors written to {args.dst}; use it with configs/{CONFIGS[args.backbone]}')
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))
