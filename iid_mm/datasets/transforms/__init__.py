@@ -1,1 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Data transforms."""
+
+from iid_mm.datasets.transforms.align import AlignFace
+from iid_mm.datasets.transforms.degrade import ForgeryDegradation
+from iid_mm.datasets.transforms.flip import ForgeryFlip
+from iid_mm.datasets.transforms.formatting import PackForgeryInputs
+from iid_mm.datasets.transforms.loading import LoadForgeryPair
+from iid_mm.datasets.transforms.mfs import MultiScaleFacialSwap
+
+__all__ = [
+    'AlignFace',
+    'ForgeryDegradation',
+    'ForgeryFlip',
+    'LoadForgeryPair',
+    'MultiScaleFacialSwap',
+    'PackForgeryInputs',
+]

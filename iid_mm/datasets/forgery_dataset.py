@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data set of face crops listed in an index."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+
+from iid_mm.datasets.index import SPLITS, read_index
+from iid_mm.errors import InputError
+from iid_mm.registry import DATASETS
+
+_COLUMNS = (
+    'image',
+    'source_image',
+    'landmarks',
+    'label',
+    'dataset',
+    'method',
+    'video_key',
+    'frame',
+    'split',
+    'target_id',
+    'source_id',
+    'mask',
+)
+
+
+@DATASETS.register_module()
+class ForgeryDataset(BaseDataset):
+    """Genuine and fake face crops of one split of one or more prepared sets.
+
+    Every sample is a dictionary with ``img_path``, ``source_img_path`` (genuine frame of a fake, or
+    None), ``landmarks`` ((K, 2) float32, pixels of the crop), ``gt_label`` (0 genuine, 1 fake),
+    ``video_key``, ``frame``, ``dataset``, ``method``, ``target_id``, ``source_id`` and ``mask_path``.
+    Samples are ordered as in the index: by video, then by frame.
+
+    A broken or missing image is an error that names the file: samples are never replaced by others.
+
+    Args:
+        ann_file: Index, or several of them; images lie relative to the folder of their index.
+        data_root: Folder to which a relative ``ann_file`` refers.
+        split: ``train``, ``val`` or ``test``.
+        methods: Keep only fakes of these manipulations; genuine samples stay. None keeps all.
+        frames_per_video: Keep at most this many frames of a video, evenly spaced. None keeps all.
+        require_pair: Drop fakes without a genuine frame.
+        seed: Seed of the draws of the pipeline. With a seed a sample depends on the seed, the epoch
+            (:meth:`set_epoch`) and its number alone, not on workers, order or where a run was
+            resumed. None leaves the global generators alone.
+        pipeline: Transforms.
+        test_mode: As in :class:`mmengine.dataset.BaseDataset`.
+        **kwargs: Further arguments of :class:`mmengine.dataset.BaseDataset`, e.g. ``indices``,
+            ``serialize_data`` and ``lazy_init``.
+
+    Raises:
+        FileNotFoundError: If an index is missing.
+        InputError: If an index is invalid, or nothing is left.
+    """
+
+    METAINFO = {'classes': ('artifact',)}
+
+    def __init__(
+        self,
+        ann_file: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        data_root: str | os.PathLike[str] = '',
+        split: str = 'train',
+        methods: Sequence[str] | None = None,
+        frames_per_video: int | None = None,
+        require_pair: bool = False,
+        seed: int | None = None,
+        pipeline: Sequence[Any] = (),
+        test_mode: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if split not in SPLITS:
+            raise InputError(f'split={split!r}: must be one of {", ".join(SPLITS)}')
+        if frames_per_video is not None and frames_per_video < 1:
+            raise InputError(f'frames_per_video={frames_per_video!r}: must be at least 1, or None')
+        if isinstance(methods, str):
+            raise InputError(f'methods={methods!r}: give a list, e.g. [{methods!r}]')
+        if seed is not None and seed < 0:
+            raise InputError(f'seed={seed!r}: must not be negative')
+        self.split = split
+        self.methods = None if methods is None else tuple(methods)
+        self.frames_per_video = frames_per_video
+        self.require_pair = require_pair
+        self.seed = seed
+        # Shared memory: workers that outlive an epoch must see the new one.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        single = isinstance(ann_file, (str, os.PathLike))
+        files = [ann_file] if single else list(ann_file)  # type: ignore[arg-type]
+        if not files:
+            raise InputError('ann_file=[]: give at least one index')
+        self.ann_files = [os.path.join(data_root, os.fspath(file)) for file in files]  # type: ignore[arg-type]
+        super().__init__(
+            ann_file=self.ann_files[0],
+            pipeline=list(pipeline),
+            test_mode=test_mode,
+            # Nothing is fetched again: `prepare_data` never returns None.
+            max_refetch=0,
+            **kwargs,
+        )
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the draws of a seeded pipeline depend on."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch, also for data loader workers that are running."""
+        self._epoch.fill_(epoch)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """Read the indices and select the samples."""
+        tables = [read_index(file, columns=_COLUMNS) for file in self.ann_files]
+        self._check_present(tables)
+        samples: list[dict[str, Any]] = []
+        for file, table in zip(self.ann_files, tables, strict=True):
+            samples += _samples(self._select(table, file), os.path.dirname(file))
+        if not samples:
+            raise InputError(
+                f'no sample of split {self.split!r} is left in {", ".join(self.ann_files)} with '
+                f'methods={self.methods} and require_pair={self.require_pair}'
+            )
+        return samples
+
+    def _check_present(self, tables: Sequence[pa.Table]) -> None:
+        """Check that the split and the methods exist."""
+        names = ', '.join(self.ann_files)
+        splits = sorted({split for table in tables for split in table['split'].unique().to_pylist()})
+        if self.split not in splits:
+            raise InputError(
+                f'split={self.split!r} is empty in {names}; splits there: '
+                f'{", ".join(splits) or "none"}'
+            )
+        present: set[str] = set()
+        for table in tables:
+            present.update(table.filter(pc.field('label') == 1)['method'].unique().to_pylist())
+        if unknown := sorted(set(self.methods or ()) - present):
+            raise InputError(
+                f'methods: no fake of {", ".join(unknown)} in {names}; methods there: '
+                f'{", ".join(sorted(present)) or "none"}'
+            )
+
+    def _select(self, table: pa.Table, file: str) -> pa.Table:
+        """Keep the rows that were asked for."""
+        table = table.filter(pc.field('split') == self.split)
+        fake = pc.field('label') == 1
+        if self.methods is not None:
+            table = table.filter(~fake | pc.field('method').isin(list(self.methods)))
+        if self.require_pair:
+            kept = table.filter(~fake | pc.field('source_image').is_valid())
+            if dropped := table.num_rows - kept.num_rows:
+                print_log(
+                    f'{file}: left out {dropped} fake(s) of split {self.split!r} that have no '
+                    'genuine frame',
+                    logger='current',
+                    level=30,
+                )
+            table = kept
+        if self.frames_per_video is not None and table.num_rows:
+            table = table.take(_evenly_spaced(table['video_key'], self.frames_per_video))
+        return table
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Label of a sample, for wrappers that balance classes."""
+        return [int(self.get_data_info(idx)['gt_label'])]
+
+    def prepare_data(self, idx: int) -> Any:
+        """Run the pipeline on one sample.
+
+        Raises:
+            RuntimeError: If a transform returns None; mmengine would put another sample in its place.
+        """
+        info = self.get_data_info(idx)
+        path = info['img_path']
+        if self.seed is None:
+            data = self.pipeline(info)
+        else:
+            with _seeded(self.seed, self.epoch, info['sample_idx']):
+                data = self.pipeline(info)
+        if data is None:
+            raise RuntimeError(f'a transform of the pipeline returned None for {path!r}')
+        return data
+
+    def _copy_without_annotation(self, memo: dict[int, Any] | None = None) -> ForgeryDataset:
+        other: ForgeryDataset = super()._copy_without_annotation(memo)
+        other._epoch = self._epoch.clone().share_memory_()
+        return other
+
+
+def _samples(table: pa.Table, root: str) -> Iterator[dict[str, Any]]:
+    """Yield the samples of a table; ``root`` is the folder of its index."""
+    # The paths were checked to stay inside the root when the index was read.
+    flat = table['landmarks'].combine_chunks()
+    flat = pa.concat_arrays(flat.chunks) if isinstance(flat, pa.ChunkedArray) else flat
+    ends = np.cumsum(pc.list_value_length(flat).to_numpy(zero_copy_only=False))
+    values = flat.flatten().to_numpy(zero_copy_only=False)
+    columns = {name: table[name].to_pylist() for name in _COLUMNS if name != 'landmarks'}
+
+    def join(path: str | None) -> str | None:
+        return None if path is None else os.path.join(root, path)
+
+    for row in range(table.num_rows):
+        start = ends[row - 1] if row else 0
+        yield {
+            'img_path': join(columns['image'][row]),
+            'source_img_path': join(columns['source_image'][row]),
+            'landmarks': values[start : ends[row]].reshape(-1, 2),
+            'gt_label': columns['label'][row],
+            **{
+                name: columns[name][row]
+                for name in ('video_key', 'frame', 'dataset', 'method', 'target_id', 'source_id')
+            },
+            'mask_path': join(columns['mask'][row]),
+        }
+
+
+def _evenly_spaced(video_keys: pa.ChunkedArray, count: int) -> np.ndarray:
+    """Row numbers of at most ``count`` rows a video; the rows of a video follow one another."""
+    codes = np.asarray(pc.dictionary_encode(video_keys).combine_chunks().indices)
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    sizes = np.diff(starts, append=len(codes))
+    rows = []
+    for start, size in zip(starts, sizes, strict=True):
+        kept = min(count, size)
+        # The middles of `kept` equal parts.
+        rows.append(start + ((2 * np.arange(kept) + 1) * size) // (2 * kept))
+    return np.concatenate(rows)
+
+
+@contextmanager
+def _seeded(*numbers: int) -> Iterator[None]:
+    """Seed ``random`` and ``numpy.random`` within the block; restore their states after it."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    words = np.random.SeedSequence(numbers).generate_state(8)
+    random.seed(words[:4].tobytes())
+    np.random.seed(words[4:])
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)

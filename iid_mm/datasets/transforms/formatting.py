@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hand a sample to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.structures import InstanceData
+
+from iid_mm.registry import TRANSFORMS
+from iid_mm.structures import ForgeryDataSample
+from iid_mm.utils.typing import Results
+
+META_KEYS = (
+    'img_path',
+    'img_shape',
+    'ori_shape',
+    'video_key',
+    'frame',
+    'dataset',
+    'method',
+    'target_id',
+    'source_id',
+    'warp_matrix',
+    'flip',
+    'swap_kind',
+    'sample_idx',
+)
+
+
+@TRANSFORMS.register_module()
+class PackForgeryInputs(BaseTransform):
+    """Pack the image and its annotation.
+
+    Required Keys:
+
+    - img
+    - gt_label (optional; absent for images without annotation)
+    - gt_bboxes (optional; absent without
+      :class:`~iid_mm.datasets.transforms.MultiScaleFacialSwap`)
+    - gt_bboxes_labels (with gt_bboxes)
+
+    Added Keys:
+
+    - inputs: (3, H, W) uint8 tensor, BGR
+    - data_samples: :class:`~iid_mm.structures.ForgeryDataSample`
+
+    All other keys are dropped.
+
+    Args:
+        meta_keys: Keys that become meta information of the data sample, where present.
+    """
+
+    def __init__(self, meta_keys: Sequence[str] = META_KEYS) -> None:
+        self.meta_keys = tuple(meta_keys)
+
+    def transform(self, results: Results) -> dict[str, Any]:
+        """Return ``dict(inputs=..., data_samples=...)``."""
+        # torch copies a transposed array faster than numpy makes it contiguous.
+        image = torch.from_numpy(np.ascontiguousarray(results['img']))
+        sample = ForgeryDataSample()
+        if 'gt_label' in results:
+            sample.gt_label = torch.tensor([int(results['gt_label'])], dtype=torch.int64)
+        if 'gt_bboxes' in results:
+            instances = InstanceData()
+            instances.bboxes = torch.from_numpy(results['gt_bboxes'])
+            instances.labels = torch.from_numpy(results['gt_bboxes_labels'])
+            sample.gt_instances = instances
+        sample.set_metainfo({key: results[key] for key in self.meta_keys if key in results})
+        return {'inputs': image.permute(2, 0, 1).contiguous(), 'data_samples': sample}
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(meta_keys={self.meta_keys})'

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read a face crop and the genuine crop it was made from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.fileio import get
+
+from iid_mm.errors import InputError
+from iid_mm.registry import TRANSFORMS
+from iid_mm.utils.typing import ImageArray, Results
+
+# What a whole file ends with. OpenCV decodes the rest of a cut file without an error.
+_TAILS = {b'\x89PNG': b'IEND', b'\xff\xd8\xff': b'\xff\xd9'}
+
+
+@TRANSFORMS.register_module()
+class LoadForgeryPair(BaseTransform):
+    """Read the image of a sample and, for a fake with a pair, the genuine image.
+
+    Required Keys:
+
+    - img_path
+    - source_img_path
+    - gt_label
+
+    Added Keys:
+
+    - img
+    - source_img (fakes with a pair)
+    - img_shape
+    - ori_shape
+
+    Args:
+        with_source: Read the genuine image of fakes; pipelines without
+            :class:`~iid_mm.datasets.transforms.MultiScaleFacialSwap` save the time.
+        backend_args: Storage to read from, see :func:`mmengine.fileio.get`; None reads files.
+    """
+
+    def __init__(
+        self, with_source: bool = True, backend_args: dict[str, Any] | None = None
+    ) -> None:
+        self.with_source = with_source
+        self.backend_args = backend_args
+
+    def transform(self, results: Results) -> Results:
+        """Read the images.
+
+        Raises:
+            FileNotFoundError: If an image is missing.
+            InputError: If an image cannot be decoded, or the two images differ in size.
+        """
+        path, source_path = results['img_path'], results['source_img_path']
+        results['img'] = self._read(path)
+        if self.with_source and results['gt_label'] == 1 and source_path is not None:
+            source = results['source_img'] = self._read(source_path)
+            if source.shape != results['img'].shape:
+                raise InputError(
+                    f'image {path!r} is {results["img"].shape[:2]} (h, w) and its genuine pair '
+                    f'{source_path!r} is {source.shape[:2]}: both need one crop window; '
+                    'prepare the set again'
+                )
+        results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
+        return results
+
+    def _read(self, path: str) -> ImageArray:
+        try:
+            data = get(path, backend_args=self.backend_args)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f'image {path!r}, which the index lists, does not exist; prepare the set again'
+            ) from error
+        image = None
+        if _is_whole(data):
+            image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+        if image is None:
+            raise InputError(
+                f'image {path!r} cannot be decoded ({len(data)} bytes): it is truncated or not an '
+                'image; prepare the set again or copy it anew'
+            )
+        decoded: ImageArray = image
+        return decoded
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(with_source={self.with_source}, '
+            f'backend_args={self.backend_args})'
+        )
+
+
+def _is_whole(data: bytes) -> bool:
+    """Whether a PNG or JPEG file has its end; unknown formats are left to the decoder."""
+    if not data:
+        return False
+    for head, tail in _TAILS.items():
+        if data.startswith(head):
+            return data.rfind(tail, len(data) // 2) >= 0
+    return True
