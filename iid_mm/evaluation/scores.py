@@ -146,9 +146,7 @@ def read_scores(path: str | os.PathLike[str]) -> FrameScores:
     """
     source = Path(path)
     if not source.is_file():
-        raise FileNotFoundError(
-            f'scores file {source} does not exist; tools/test.py writes one with --out'
-        )
+        raise FileNotFoundError(f'scores file {source} does not exist; tools/test.py writes one with --out')
     try:
         table = pq.read_table(source)
         missing = [name for name in SCORES_SCHEMA.names if name not in table.column_names]
@@ -160,8 +158,7 @@ def read_scores(path: str | os.PathLike[str]) -> FrameScores:
         table = table.select(SCORES_SCHEMA.names).cast(SCORES_SCHEMA)
     except pa.ArrowException as error:
         raise InputError(
-            f'scores file {source} cannot be read as Parquet with the columns of a scores file: '
-            f'{error}'
+            f'scores file {source} cannot be read as Parquet with the columns of a scores file: {error}'
         ) from error
     columns = {name: table.column(name).to_numpy() for name in SCORES_SCHEMA.names}
     columns['frame'] = columns['frame'].astype(np.int64)

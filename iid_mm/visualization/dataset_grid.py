@@ -69,9 +69,7 @@ def sample_panel(sample: Mapping[str, Any], cell: int = 224) -> tuple[ImageArray
         boxes = np.asarray(data_sample.gt_instances.bboxes, dtype=np.float64) * factor
         # The whole-canvas box is on most fakes: pale, so that the window stands out.
         area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-        colors = [
-            SKY if part > 0.95 * drawn.shape[0] * drawn.shape[1] else VERMILION for part in area
-        ]
+        colors = [SKY if part > 0.95 * drawn.shape[0] * drawn.shape[1] else VERMILION for part in area]
         drawn = draw_boxes(drawn, boxes, color=colors)
     method = str(data_sample.get('method', ''))
     title = f'{"fake" if fake else "genuine"}  {method}'.strip()

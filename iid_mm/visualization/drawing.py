@@ -101,8 +101,7 @@ def fit_image(image: ImageArray, size: Size) -> tuple[ImageArray, float]:
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise InputError(
-            f'image of shape {image.shape} and type {image.dtype} cannot be drawn; '
-            'give (H, W, 3) uint8, BGR'
+            f'image of shape {image.shape} and type {image.dtype} cannot be drawn; give (H, W, 3) uint8, BGR'
         )
     height, width = image.shape[:2]
     factor = min(size[0] / width, size[1] / height)
@@ -138,9 +137,7 @@ def draw_boxes(
     Raises:
         InputError: Boxes, labels, scores or colours do not go together.
     """
-    corners = (
-        np.asarray(boxes, dtype=np.float64).reshape(-1, 4) if np.size(boxes) else np.empty((0, 4))
-    )
+    corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4) if np.size(boxes) else np.empty((0, 4))
     colors = _colors(color, len(corners))
     tags = _tags(len(corners), labels, scores)
     if len(colors) != len(corners) or len(tags) != len(corners):
@@ -191,7 +188,7 @@ def _draw_tag(
     color: Color,
     taken: list[tuple[int, int, int, int]],
 ) -> ImageArray:
-    """Write a tag into the box, at the first of its corners that no tag covers yet."""
+    """Write a tag at the first free place: a corner of its box, or above or below another tag."""
     height, width = image.shape[:2]
     size = int(np.clip(min(height, width) / 18, 10, 18))
     text_width, text_height = text_size(tag, size, bold=True)
@@ -202,6 +199,8 @@ def _draw_tag(
         (right - tag_width, top),
         (left, bottom - tag_height),
         (right - tag_width, bottom - tag_height),
+        *((x0, y0 - tag_height) for x0, y0, _, _ in taken),
+        *((x0, y1) for x0, _, _, y1 in taken),
     ]
     areas = []
     for x, y in spots:
@@ -247,9 +246,7 @@ def add_caption(
     pad = max(3, size // 3)
     step = text_size('', size)[1]
     stripe = 0 if accent is None else max(3, size // 4)
-    band: ImageArray = np.full(
-        (stripe + 2 * pad + step * len(lines), width, 3), background, dtype=np.uint8
-    )
+    band: ImageArray = np.full((stripe + 2 * pad + step * len(lines), width, 3), background, dtype=np.uint8)
     if accent is not None:
         band[:stripe] = accent
     for number, line in enumerate(lines):

@@ -134,13 +134,9 @@ class ForgeryVisualizer(Visualizer):
         if draw_gt and 'gt_instances' in sample and len(sample.gt_instances) > 0:
             boxes = sample.gt_instances.bboxes.numpy() * factor
             panel = draw_boxes(face, boxes, color=GREEN)
-            panels.append(
-                add_caption(panel, [f'truth: {truth}', 'annotated boxes'], size=16, accent=GREEN)
-            )
+            panels.append(add_caption(panel, [f'truth: {truth}', 'annotated boxes'], size=16, accent=GREEN))
         if draw_pred and 'pred_score' in sample:
-            panels.append(
-                self._prediction(face, factor, sample, '' if panels else truth, pred_score_thr)
-            )
+            panels.append(self._prediction(face, factor, sample, '' if panels else truth, pred_score_thr))
         if not panels:
             return add_caption(face, [f'truth: {truth}'], size=16) if truth else face
         gap = np.full((panels[0].shape[0], _PANEL_GAP, 3), 255, dtype=np.uint8)

@@ -171,9 +171,7 @@ def plot_score_histograms(
     figure.suptitle(title, color=INK, fontsize=11.5, x=0.01, ha='left')
     figure.supxlabel('probability of fake', color=INK, fontsize=10)
     figure.supylabel(f'share of {unit} (%)', color=INK, fontsize=10)
-    handles: list[Artist] = [
-        Patch(facecolor=(color, 0.35), edgecolor=color) for color in (GENUINE, FAKE)
-    ]
+    handles: list[Artist] = [Patch(facecolor=(color, 0.35), edgecolor=color) for color in (GENUINE, FAKE)]
     handles.append(Line2D([], [], color=INK, linewidth=1, linestyle=(0, (2, 2))))
     names = ['genuine', 'fake', f'threshold {threshold:g}']
     figure.legend(handles, names, loc='upper right', ncols=3, fontsize=9, frameon=False)

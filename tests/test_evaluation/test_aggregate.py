@@ -57,9 +57,7 @@ def test_videos_of_one_frame_have_the_auc_of_frames(rows: list[tuple[int, int]])
 
 
 def test_a_video_with_two_labels_is_refused() -> None:
-    with pytest.raises(
-        InputError, match=r"1 video keys have genuine and fake frames.*'ffpp/000_003'"
-    ):
+    with pytest.raises(InputError, match=r"1 video keys have genuine and fake frames.*'ffpp/000_003'"):
         video_scores([0.1, 0.2, 0.3], [0, 1, 0], ['ffpp/000_003', 'ffpp/000_003', 'ffpp/000'])
 
 

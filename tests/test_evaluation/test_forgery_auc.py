@@ -66,9 +66,7 @@ def expected(samples: list[ForgeryDataSample]) -> dict[str, float]:
 
 def test_the_evaluator_gives_all_metrics(tmp_path: Path) -> None:
     samples = make_samples()
-    evaluator = Evaluator(
-        METRICS.build({'type': 'ForgeryAUC', 'scores_file': tmp_path / 'scores.parquet'})
-    )
+    evaluator = Evaluator(METRICS.build({'type': 'ForgeryAUC', 'scores_file': tmp_path / 'scores.parquet'}))
     for sample in samples:
         evaluator.process([sample])
     metrics = evaluator.evaluate(len(samples))
@@ -85,9 +83,7 @@ def test_the_evaluator_gives_all_metrics(tmp_path: Path) -> None:
     assert metrics == expected(samples)
     assert metrics['forgery/num_videos'] == 9
     stored = read_scores(tmp_path / 'scores.parquet')
-    again = ForgeryAUC.calculate(
-        stored.score, stored.label, stored.video_key, stored.method, stored.dataset
-    )
+    again = ForgeryAUC.calculate(stored.score, stored.label, stored.video_key, stored.method, stored.dataset)
     assert {f'forgery/{name}': value for name, value in again.items()} == metrics
 
 
@@ -194,8 +190,7 @@ def _worker(rank: int, world: int, folder: Path) -> None:
 
 def test_two_processes_give_the_metrics_of_one(tmp_path: Path) -> None:
     workers = [
-        subprocess.Popen([sys.executable, __file__, str(rank), '2', str(tmp_path)])
-        for rank in range(2)
+        subprocess.Popen([sys.executable, __file__, str(rank), '2', str(tmp_path)]) for rank in range(2)
     ]
     assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
     samples = make_samples()

@@ -86,9 +86,7 @@ def test_frame_and_video_figures_agree_with_scikit_learn() -> None:
     assert metrics['frame_auc'] == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
     assert metrics['video_auc'] == pytest.approx(roc_auc_score(truth > 0, means), abs=1e-12)
     chosen = np.isin(truth, (0, 2))
-    assert metrics['video_auc/B'] == pytest.approx(
-        roc_auc_score(truth[chosen] > 0, means[chosen]), abs=1e-12
-    )
+    assert metrics['video_auc/B'] == pytest.approx(roc_auc_score(truth[chosen] > 0, means[chosen]), abs=1e-12)
 
 
 def test_the_table_is_in_percent_with_two_decimals() -> None:

@@ -18,9 +18,9 @@ from iid_mm.evaluation.functional import (
 )
 
 # Few distinct values, so that ties are frequent; exact in floating point.
-two_classes = st.lists(
-    st.tuples(st.integers(-8, 8), st.integers(0, 1)), min_size=2, max_size=60
-).filter(lambda pairs: len({label for _, label in pairs}) == 2)
+two_classes = st.lists(st.tuples(st.integers(-8, 8), st.integers(0, 1)), min_size=2, max_size=60).filter(
+    lambda pairs: len({label for _, label in pairs}) == 2
+)
 
 
 def split(pairs: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -47,9 +47,7 @@ def split(pairs: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
         pytest.param([0.5, 0.5, 0.5, 0.5, 0.7], [0, 0, 1, 1, 1], 2 / 3, 0.4, id='long tie'),
     ],
 )
-def test_hand_worked_auc_and_eer(
-    scores: list[float], labels: list[int], auc: float, eer: float
-) -> None:
+def test_hand_worked_auc_and_eer(scores: list[float], labels: list[int], auc: float, eer: float) -> None:
     assert area_under_roc(scores, labels) == pytest.approx(auc, abs=1e-12)
     assert equal_error_rate(scores, labels) == pytest.approx(eer, abs=1e-12)
 
@@ -101,9 +99,7 @@ def test_eer_lies_on_the_polyline(pairs: list[tuple[int, int]]) -> None:
 
 
 @pytest.mark.parametrize('figure', [area_under_roc, equal_error_rate, average_precision])
-@pytest.mark.parametrize(
-    ('label', 'present', 'absent'), [(1, 'fake', 'genuine'), (0, 'genuine', 'fake')]
-)
+@pytest.mark.parametrize(('label', 'present', 'absent'), [(1, 'fake', 'genuine'), (0, 'genuine', 'fake')])
 def test_one_class_is_refused(figure: object, label: int, present: str, absent: str) -> None:
     with pytest.raises(OneClassError, match=f"set 'x': all 3 samples are {present}.*add {absent}"):
         figure([0.1, 0.2, 0.3], [label] * 3, name="set 'x'")  # type: ignore[operator]

@@ -19,9 +19,7 @@ from iid_mm.evaluation.scores import (
 
 
 def record(video: str, frame: int, score: float = 0.5, image: str = '') -> FrameScore:
-    return FrameScore(
-        f'ffpp/A/c23/{video}', frame, image or f'{video}/{frame}.png', 'ffpp', 'A', 1, score
-    )
+    return FrameScore(f'ffpp/A/c23/{video}', frame, image or f'{video}/{frame}.png', 'ffpp', 'A', 1, score)
 
 
 def test_records_are_sorted_and_repeated_faces_removed() -> None:

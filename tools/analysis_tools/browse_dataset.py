@@ -22,17 +22,13 @@ from iid_mm.visualization import dataset_grid, evenly_chosen
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--out', type=Path, help='picture; default: work_dirs/CONFIG/browse_SPLIT.png'
-    )
+    parser.add_argument('--out', type=Path, help='picture; default: work_dirs/CONFIG/browse_SPLIT.png')
     parser.add_argument('--split', default='train', choices=('train', 'val', 'test'))
     parser.add_argument('--num', type=int, default=32, help='samples, evenly chosen (default: 32)')
     parser.add_argument('--columns', type=int, default=8, help='samples in a row (default: 8)')
     parser.add_argument('--cell', type=int, default=224, help='edge of a sample, px (default: 224)')
     parser.add_argument('--seed', type=int, default=0, help='seed of the augmentation (default: 0)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='overrides: key=value ...'
-    )
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides: key=value ...')
     return parser.parse_args()
 
 

@@ -90,8 +90,7 @@ def video_scores(
     raw_keys = np.asarray(video_keys)
     if raw_keys.shape != checked.shape:
         raise InputError(
-            f'{name}: video_keys of shape {raw_keys.shape} for {checked.size} scores; '
-            'give one key a frame'
+            f'{name}: video_keys of shape {raw_keys.shape} for {checked.size} scores; give one key a frame'
         )
     keys, first, codes = np.unique(raw_keys, return_index=True, return_inverse=True)
     counts = np.bincount(codes, minlength=keys.size).astype(np.int64)

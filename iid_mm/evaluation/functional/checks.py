@@ -42,8 +42,7 @@ def check_scores(
         )
     if checked.size == 0:
         raise InputError(
-            f'{name} is empty: there are no scores to evaluate; '
-            'check the index, its split and the data root'
+            f'{name} is empty: there are no scores to evaluate; check the index, its split and the data root'
         )
     bad = int(np.count_nonzero(~np.isfinite(checked)))
     if bad:
@@ -53,9 +52,7 @@ def check_scores(
         )
     odd = np.unique(raw_labels[(raw_labels != 0) & (raw_labels != 1)])
     if odd.size:
-        raise InputError(
-            f'{name}: labels {odd[:5].tolist()} are unknown; use 0 for genuine and 1 for fake'
-        )
+        raise InputError(f'{name}: labels {odd[:5].tolist()} are unknown; use 0 for genuine and 1 for fake')
     return checked, raw_labels.astype(np.int64)
 
 

@@ -103,9 +103,7 @@ class ScoredSet:
 def _as_names(values: npt.ArrayLike, size: int, argument: str) -> Names:
     names = np.asarray(values, dtype=object)
     if names.shape != (size,):
-        raise InputError(
-            f'{argument} of shape {names.shape} for {size} scores; give one for every frame'
-        )
+        raise InputError(f'{argument} of shape {names.shape} for {size} scores; give one for every frame')
     return names
 
 

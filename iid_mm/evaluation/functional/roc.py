@@ -75,9 +75,7 @@ def area_under_roc(scores: npt.ArrayLike, labels: npt.ArrayLike, *, name: str = 
     return roc_curve(scores, labels, name=name).auc
 
 
-def equal_error_rate(
-    scores: npt.ArrayLike, labels: npt.ArrayLike, *, name: str = 'the set'
-) -> float:
+def equal_error_rate(scores: npt.ArrayLike, labels: npt.ArrayLike, *, name: str = 'the set') -> float:
     """Equal error rate: FPR at the point of the ROC polyline where FPR = 1 - TPR.
 
     The crossing is interpolated linearly between the two neighbouring thresholds (the polyline
@@ -86,9 +84,7 @@ def equal_error_rate(
     return roc_curve(scores, labels, name=name).eer
 
 
-def average_precision(
-    scores: npt.ArrayLike, labels: npt.ArrayLike, *, name: str = 'the set'
-) -> float:
+def average_precision(scores: npt.ArrayLike, labels: npt.ArrayLike, *, name: str = 'the set') -> float:
     """Average precision of the class fake: sum of precision times gain in recall."""
     checked, classes = check_scores(scores, labels, name=name)
     check_both_classes(classes, name=name)

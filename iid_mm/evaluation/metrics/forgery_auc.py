@@ -92,9 +92,7 @@ class ForgeryAUC(BaseMetric):
                 )
         # One transfer a batch: reading values one by one would wait for the device each time.
         scores = torch.stack([sample['pred_score'].detach()[1] for sample in data_samples])
-        labels = torch.stack(
-            [torch.as_tensor(sample['gt_label']).view(-1)[0] for sample in data_samples]
-        )
+        labels = torch.stack([torch.as_tensor(sample['gt_label']).view(-1)[0] for sample in data_samples])
         columns = zip(data_samples, scores.double().tolist(), labels.tolist(), strict=True)
         for sample, score, label in columns:
             self.results.append(
@@ -159,9 +157,7 @@ class ForgeryAUC(BaseMetric):
             # Before the figures: scores of a long run outlive an error such as a missing class.
             write_scores(frames, self.scores_file)
             print_log(f'scores of {len(frames)} faces: {self.scores_file}', logger='current')
-        scored = scored_set(
-            frames.score, frames.label, frames.video_key, frames.method, frames.dataset
-        )
+        scored = scored_set(frames.score, frames.label, frames.video_key, frames.method, frames.dataset)
         rows = per_method(scored, threshold=self.threshold)
         if self.print_table:
             print_log('\n' + format_table(rows), logger='current')

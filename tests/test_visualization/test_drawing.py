@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from iid_mm.errors import InputError
+from iid_mm.visualization.drawing import (
+    INK,
+    ORANGE,
+    VERMILION,
+    add_caption,
+    draw_boxes,
+    fit_image,
+    image_grid,
+    put_text,
+    shorten,
+    text_size,
+)
+
+
+def grey(height: int, width: int, value: int = 128) -> np.ndarray:
+    return np.full((height, width, 3), value, dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ('shape', 'size', 'expected', 'factor'),
+    [
+        ((56, 56), (224, 224), (224, 224), 4.0),
+        ((400, 200), (100, 100), (100, 50), 0.25),
+        ((100, 200), (100, 100), (50, 100), 0.5),
+        ((64, 64), (64, 64), (64, 64), 1.0),
+    ],
+)
+def test_fit_image(
+    shape: tuple[int, int], size: tuple[int, int], expected: tuple[int, int], factor: float
+) -> None:
+    image = grey(*shape)
+    scaled, found = fit_image(image, size)
+    assert scaled.shape[:2] == expected
+    assert found == factor
+    assert (scaled == 128).all()
+    assert scaled is not image
+
+
+def test_box_lines_lie_where_the_box_is() -> None:
+    image = grey(120, 120)
+    drawn = draw_boxes(image, [[20, 30, 80, 90]], color=ORANGE)
+    assert (image == 128).all(), 'the input stays as it is'
+    for x, y in ((50, 30), (50, 90), (20, 60), (80, 60)):
+        assert tuple(drawn[y, x]) == ORANGE
+    rows, columns = np.nonzero((drawn != 128).any(axis=2))
+    assert abs(int(rows.min()) - 30) <= 3
+    assert abs(int(rows.max()) - 90) <= 3
+    assert abs(int(columns.min()) - 20) <= 3
+    assert abs(int(columns.max()) - 80) <= 3
+    assert (drawn[40:80, 30:70] == 128).all(), 'the inside stays visible'
+
+
+def test_a_box_beyond_the_edge_is_drawn_along_it() -> None:
+    drawn = draw_boxes(grey(100, 100), [[-50, -50, 300, 300]], color=ORANGE)
+    for x, y in ((50, 2), (50, 97), (2, 50), (97, 50)):
+        assert tuple(drawn[y, x]) == ORANGE
+
+
+def test_the_smaller_box_stays_visible_on_a_shared_edge() -> None:
+    boxes = [[0, 0, 40, 40], [0, 0, 100, 100]]
+    drawn = draw_boxes(grey(100, 100), boxes, color=[VERMILION, ORANGE])
+    assert tuple(drawn[20, 2]) == VERMILION
+    assert tuple(drawn[80, 2]) == ORANGE
+
+
+def test_no_boxes_change_nothing() -> None:
+    for boxes in ([], np.empty((0, 4), np.float32)):
+        assert (draw_boxes(grey(50, 50), boxes, scores=[]) == 128).all()
+
+
+def test_tags_stay_inside_and_apart() -> None:
+    boxes = [[90, 90, 99, 99], [90, 90, 99, 99]]
+    drawn = draw_boxes(grey(100, 100), boxes, labels=['a', 'b'], scores=[0.5, 0.25])
+    assert drawn.shape == (100, 100, 3)
+    one = draw_boxes(grey(100, 100), boxes[:1], labels=['a'], scores=[0.5])
+    assert (drawn == ORANGE).all(axis=2).sum() > 1.5 * (one == ORANGE).all(axis=2).sum()
+
+
+def test_boxes_and_tags_must_go_together() -> None:
+    with pytest.raises(InputError, match='1 boxes, 2 labels or scores and 1 colours'):
+        draw_boxes(grey(50, 50), [[1, 1, 9, 9]], scores=[0.1, 0.2])
+
+
+def test_text() -> None:
+    image = grey(40, 200, 255)
+    drawn = put_text(image, 'fake', (10, 5), size=14, color=INK)
+    rows, columns = np.nonzero((drawn != 255).any(axis=2))
+    width, height = text_size('fake', 14)
+    assert columns.min() >= 9
+    assert columns.max() <= 11 + width
+    assert rows.min() >= 5
+    assert rows.max() <= 5 + height
+    assert shorten('fake', 200) == 'fake'
+    short = shorten('manipulation/with/a/very/long/name', 100)
+    assert short.startswith('mani')
+    assert short.endswith('name')
+    assert text_size(short, 13)[0] <= 100
+    assert shorten('anything', 1) == '…'
+
+
+def test_a_caption_leaves_the_image_uncovered() -> None:
+    image = grey(50, 120)
+    captioned = add_caption(image, ['fake', 'Deepfakes'], accent=ORANGE)
+    assert (captioned[:50] == 128).all()
+    assert (captioned[50] == ORANGE).all()
+    assert captioned.shape[0] > 50 + 2 * text_size('', 13)[1]
+
+
+def test_grid_shape_and_places() -> None:
+    images = [grey(10, 10, value) for value in (10, 60, 110, 160, 210)]
+    grid = image_grid(images, columns=3, cell=20, gap=4)
+    assert grid.shape == (2 * 24 + 4, 3 * 24 + 4, 3)
+    for number, value in enumerate((10, 60, 110, 160, 210)):
+        row, column = divmod(number, 3)
+        top, left = 4 + 24 * row, 4 + 24 * column
+        assert (grid[top : top + 20, left : left + 20] == value).all()
+    assert (grid[28:48, 52:72] == 255).all(), 'the last cell stays empty'
+
+
+def test_grid_scales_wide_images_and_keeps_captions_level() -> None:
+    images = [grey(10, 40), grey(40, 10)]
+    grid = image_grid(
+        images, ['one line', ['two', 'lines']], columns=8, cell=(100, 80), accents=[None, ORANGE]
+    )
+    assert grid.shape[1] == 2 * 108 + 8
+    assert (grid[8 + 28 : 8 + 52, 8:108] == 128).all()
+    assert (grid[8 + 28, 8:108] == 128).all()
+
+
+def test_bad_grids_are_refused() -> None:
+    with pytest.raises(InputError, match='0 images in columns=8'):
+        image_grid([])
+    with pytest.raises(InputError, match='1 captions and 2 accents for 2 images'):
+        image_grid([grey(9, 9)] * 2, ['one'])
+    with pytest.raises(InputError, match=r'shape \(9, 9\) and type uint8'):
+        image_grid([np.zeros((9, 9), np.uint8)])
+    with pytest.raises(InputError, match='type float64'):
+        fit_image(np.zeros((9, 9, 3)), (5, 5))
