@@ -120,7 +120,7 @@ class Camera:
             exposure=float(rng.uniform(0.85, 1.15)),
             gamma=float(rng.uniform(0.85, 1.2)),
             saturation=float(rng.uniform(0.75, 1.15)),
-            blur=float(rng.uniform(0.0, 1.1)),
+            blur=float(rng.uniform(0.0, 0.85)),
             noise=float(rng.uniform(0.5, 5.0)),
         )
 

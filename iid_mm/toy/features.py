@@ -166,14 +166,12 @@ def _paint_brow(
     thick = head.identity.brow_thickness * texture.shape[0] / 4 * 0.62
     taper = np.array([0.25, 0.75, 1.0, 1.1, 0.9], np.float32)
     taper = taper if left else taper[::-1]
-    offset = np.stack([np.zeros(5, np.float32), thick * taper], axis=1)
-    upper, lower = _spline(points - 0.55 * offset), _spline(points + 0.55 * offset)
+    half = np.stack([np.zeros(5, 'f'), np.float32(0.55 * thick) * taper], axis=1)
+    upper, lower = _spline(points - half), _spline(points + half)
     patch = Patch(texture, points, 2 * thick + 6 * unit)
     area = patch.area(np.concatenate([upper, lower[::-1]]), 1.5 * unit)
     grain = np.clip(0.85 + 0.3 * head.strands[patch.window], 0.3, 1.1)
     base = np.array(head.identity.hair, np.float32) * 0.75
-    if head.identity.hair_style == 'bald':
-        base = base * 0.8 + 10
     patch.blend(np.minimum(area * grain, 1), base, 0.85)
     patch.write()
 
@@ -185,7 +183,8 @@ def _paint_nose(texture: ImageArray, head: Head, points: Array, unit: float) -> 
         centre = 0.62 * points[inner] + 0.38 * points[outer]
         hole = centre + np.array([0, -1.0], np.float32) * unit
         spread = np.array([[-4.2, 0.6], [0, -1.9], [4.2, 0.6], [0, 1.6]], np.float32) * unit
-        patch.blend(patch.area(_spline(np.asarray(hole + spread, np.float32), closed=True), 0.9 * unit), skin * 0.2, 0.8)
+        rim = _spline(hole + spread, closed=True)
+        patch.blend(patch.area(rim, 0.9 * unit), skin * 0.2, 0.8)
         wing = points[outer]
         side = np.sign(wing[0] - points[33, 0])
         bend = np.array([[-0.5, -9], [3.2, -6], [3.6, -1], [0, 2.5]], np.float32)

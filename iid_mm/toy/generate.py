@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import cv2
 from tqdm import tqdm
 
 from iid_mm.errors import InputError
@@ -92,7 +93,9 @@ def _run(jobs: list[_Job], num_workers: int) -> Iterator[int]:
         return
     # Spawned, not forked: forking after OpenCV or torch started threads can hang.
     context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(min(num_workers, len(jobs)), mp_context=context) as pool:
+    count = min(num_workers, len(jobs))
+    # One process a core already: OpenCV's own threads would only get in each other's way.
+    with ProcessPoolExecutor(count, context, cv2.setNumThreads, (1,)) as pool:
         for future in as_completed([pool.submit(_make_target, *job) for job in jobs]):
             yield future.result()
 

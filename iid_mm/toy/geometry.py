@@ -27,7 +27,7 @@ Array = npt.NDArray[np.float32]
 
 EXTENT = 2.0
 RADIUS_MAP_SIZE = 256
-_SHELLS = 10
+_SHELLS = 9
 
 # Jaw line from the image's left ear to the chin, frontal view (x, y); mirrored for the other side.
 _JAW = (
@@ -285,10 +285,10 @@ def cast_rays(radius: Array, axes: Array, pose: Pose, size: int) -> Hits:
     unit = pose.scale * size
     centre = (pose.x * size - 0.5, pose.y * size - 0.5)
     largest, smallest = float(radius.max()), float(radius.min())
-    reach = unit * largest * 1.04
-    x0, y0 = (max(int(c - reach) - 1, 0) for c in centre)
-    x1, y1 = (min(int(c + reach) + 2, size) for c in centre)
     to_head = rotation(pose)
+    reach = [unit * largest * float(np.linalg.norm(row * axes)) for row in to_head[:2]]
+    x0, y0 = (max(int(c - r) - 2, 0) for c, r in zip(centre, reach, strict=True))
+    x1, y1 = (min(int(c + r) + 3, size) for c, r in zip(centre, reach, strict=True))
     right, down, ahead = (row / axes for row in to_head)
     u = ((np.arange(x0, x1, dtype=np.float32) - centre[0]) / unit)[None, :, None]
     v = ((np.arange(y0, y1, dtype=np.float32) - centre[1]) / unit)[:, None, None]
@@ -298,45 +298,52 @@ def cast_rays(radius: Array, axes: Array, pose: Pose, size: int) -> Hits:
     beta = qx * ahead[0] + qy * ahead[1] + qz * ahead[2]
     rest = beta * beta - np.float32(alpha) * (qx * qx + qy * qy + qz * qz)
 
-    def shell(at: Array | float, time: Array) -> tuple[Array, Array, Array]:
-        """Coordinates of the points at ``time`` on the rays and the surface's radius there."""
-        below = np.maximum(at + qz + time * ahead[2], np.float32(0.05))
-        cx, cy = (qx + time * ahead[0]) / below, (qy + time * ahead[1]) / below
+    def locate(at: Array | float, time: Array) -> tuple[Array, Array]:
+        """Stereographic coordinates of the points at ``time`` on the rays."""
+        below = 1 / np.maximum(at + qz + time * ahead[2], np.float32(0.05))
+        return (qx + time * ahead[0]) * below, (qy + time * ahead[1]) * below
+
+    def look_up(cx: Array, cy: Array) -> Array:
+        """Radius of the surface in these directions."""
         scale = np.float32(radius.shape[0] / (2 * EXTENT))
         shift = np.float32(EXTENT * radius.shape[0] / (2 * EXTENT) - 0.5)
-        surface = cv2.remap(
+        surface: Array = cv2.remap(
             radius, cx * scale + shift, cy * scale + shift, cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )  # fmt: skip
-        return cx, cy, surface
+        return surface
 
     # Where a ray passes the centre most closely: decides the outline.
     closest = np.sqrt(np.maximum(-rest / np.float32(alpha), 1e-6))
     time = -beta / np.float32(alpha)
-    hit_x, hit_y, surface = shell(closest, time)
-    inside = (surface - closest) * np.float32(unit * float(axes[0]))
-    depth = time.copy()
+    surface = look_up(*locate(closest, time))
+    inside = surface - closest
+    # First guess, and the answer for rays that graze the head between two shells.
+    at = np.maximum(surface, closest)
+    depth = (np.sqrt(np.maximum(rest + np.float32(alpha) * at * at, 0)) - beta) / np.float32(alpha)
+    hit_x, hit_y = locate(at, depth)
     found = np.zeros(qx.shape, bool)
     before = np.full(qx.shape, np.nan, np.float32)
     step = (largest + 0.005 - smallest) / (_SHELLS - 1)
     for k in range(_SHELLS):
-        at = largest + 0.005 - k * step
-        root = rest + np.float32(alpha * at * at)
+        shell = largest + 0.005 - k * step
+        root = rest + np.float32(alpha * shell * shell)
         reached = root > 0
         time = (np.sqrt(np.maximum(root, 0)) - beta) / np.float32(alpha)
-        surface = shell(at, time)[2]
-        gap = np.where(reached, surface - at, np.nan)
+        surface = look_up(*locate(shell, time))
+        gap = np.where(reached, surface - np.float32(shell), np.float32(np.nan))
+        inside = np.fmax(inside, gap)
         new = (gap >= 0) & ~found
         # Between this shell and the last one the surface is crossed in proportion to the gaps.
         part = np.where(np.isnan(before), 0, gap / np.maximum(gap - before, 1e-6)) * step
-        mid = np.sqrt(np.maximum(rest + np.float32(alpha) * (at + part) ** 2, 0))
+        mid = np.sqrt(np.maximum(rest + np.float32(alpha) * (shell + part) ** 2, 0))
         fine = np.where(new, (mid - beta) / np.float32(alpha), time).astype(np.float32)
         if new.any():
-            fine_x, fine_y, _ = shell((at + part).astype(np.float32), fine)
+            fine_x, fine_y = locate((shell + part).astype(np.float32), fine)
             hit_x, hit_y = np.where(new, fine_x, hit_x), np.where(new, fine_y, hit_y)
             depth = np.where(new, fine, depth)
             found |= new
         before = gap
-    inside = np.where(found, np.maximum(inside, 0.5), inside)
     coordinates = np.stack([hit_x, hit_y], axis=-1)
-    return Hits(x0, y0, coordinates, depth * np.float32(unit), inside.astype(np.float32))
+    inside = inside * np.float32(unit * float(axes[0]))
+    return Hits(x0, y0, coordinates, depth * np.float32(unit), inside)

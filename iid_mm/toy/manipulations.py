@@ -46,6 +46,7 @@ class Traces(NamedTuple):
         light: The light under which the forged face was made.
         camera: The camera that records the forged face.
         mismatch: Part of the colour difference that remains.
+        residue: Largest colour difference that remains, grey levels.
         inset: Pixels by which the mask is smaller than the hull, of a 160 px frame.
         feather: Half width of the mask's soft edge, pixels of a 160 px frame.
         resolution: Pixels a side of the low-resolution face.
@@ -57,6 +58,7 @@ class Traces(NamedTuple):
     light: Light
     camera: Camera
     mismatch: float
+    residue: float
     inset: float
     feather: float
     resolution: int
@@ -81,7 +83,8 @@ def _draw_traces(target: RenderedClip, rng: np.random.Generator) -> Traces:
             blur=max(camera.blur + 0.6 * strength * float(draw[3]), 0.0),
             noise=max(camera.noise * (1 + 0.7 * strength * float(draw[4])), 0.0),
         ),
-        mismatch=0.10 + 0.30 * strength,
+        mismatch=0.15 + 0.35 * strength,
+        residue=3 + 11 * strength,
         inset=1.0 + 1.5 * float(draw[5]),
         feather=1.6 + 0.9 * float(draw[6]),
         resolution=round(58 - 26 * strength),
@@ -141,6 +144,14 @@ def _render(
 ) -> tuple[ImageArray, PointsArray]:
     """Render a face in the target's pose and place, in the light of the forger."""
     clip = target.clip
+    if identity != clip.identity:
+        # Only skin is swapped: strands of the source's hair would give the hull away.
+        # The forger's colour correction comes near the target's skin before any blending.
+        b, g, r = (
+            own + 0.75 * (wanted - own)
+            for own, wanted in zip(identity.skin, clip.identity.skin, strict=True)
+        )
+        identity = replace(identity, hair_style='bald', skin=(b, g, r))
     return render_frame(
         identity, clip.poses[t], expression, traces.light, clip.background, clip.size
     )
@@ -160,8 +171,11 @@ def _face_swap(
     goal[27:] += np.float32(traces.warp) * (aligned[27:] - points[27:])
     goal[17:27] += np.float32(0.5 * traces.warp) * (aligned[17:27] - points[17:27])
     image = traces.camera.record(warp_points(image, own, goal), rng)
-    weight = hull_mask(goal[:27], clip.size, traces.inset * unit, traces.feather * unit)
-    image = transfer_colour(image, genuine, weight, 1 - traces.mismatch)
+    # Keep clear of the hair beside the cheeks.
+    outline = goal[:17] + np.float32(0.08) * (goal[30] - goal[:17])
+    hull = np.concatenate([outline, goal[17:27]])
+    weight = hull_mask(hull, clip.size, traces.inset * unit, traces.feather * unit)
+    image = transfer_colour(image, genuine, weight, traces.mismatch, traces.residue)
     frame, mask = composite(genuine, image, weight)
     return frame, mask, goal
 
@@ -199,7 +213,9 @@ def _deepfakes(
     hull = np.concatenate([goal[17:], points[2:15]])
     inset = (3.5 + traces.inset) * unit
     weight = hull_mask(hull, clip.size, inset, (3.5 + traces.feather) * unit)
-    pasted = transfer_colour(pasted, genuine, weight, 1 - 0.8 * traces.mismatch)
+    pasted = transfer_colour(
+        pasted, genuine, weight, 0.8 * traces.mismatch, 0.8 * traces.residue
+    )
     frame, mask = composite(genuine, pasted, weight)
     return frame, mask, goal
 
@@ -224,7 +240,7 @@ def _face2face(
     image = traces.camera.record(image, rng)
     hull = np.concatenate([points[:27], goal[:27]])
     weight = hull_mask(hull, clip.size, (traces.inset - 1) * unit, traces.feather * unit)
-    image = transfer_colour(image, genuine, weight, 1 - traces.mismatch)
+    image = transfer_colour(image, genuine, weight, traces.mismatch, traces.residue)
     frame, mask = composite(genuine, image, weight)
     return frame, mask, goal
 
@@ -244,7 +260,9 @@ def _neural_textures(
     smooth = cv2.bilateralFilter(image, 5, 18 + 30 * traces.strength, spread / 2)
     hull = np.concatenate([points[_LOWER_FACE], own[48:60], points[48:60]])
     weight = hull_mask(hull, clip.size, 3.0 * unit, (2.0 + traces.feather) * unit)
-    smooth = transfer_colour(smooth, genuine, weight, 1 - 0.6 * traces.mismatch)
+    smooth = transfer_colour(
+        smooth, genuine, weight, 0.6 * traces.mismatch, 0.6 * traces.residue
+    )
     frame, mask = composite(genuine, smooth, weight)
     goal = points.copy()
     goal[48:] = own[48:]

@@ -57,6 +57,9 @@ def render_frame(
     paint_body(canvas, head, pose, background, light, facing)
     _lay_head(canvas, hits, texture, head.hair, light, warm)
     frame = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
+    # Highlights roll off as on film instead of clipping.
+    over = np.maximum(frame - 175, 0)
+    frame -= over * (1 - 75 / (75 + over))
     landmarks, _ = project(coordinates, radius, head.axes, pose, size)
     return np.clip(np.rint(frame), 0, 255).astype(np.uint8), landmarks
 

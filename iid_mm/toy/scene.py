@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -165,46 +166,85 @@ def paint_body(
     """
     size = canvas.shape[0]
     unit = pose.scale * size
-    x, y = pose.x * size, pose.y * size
-    lean = np.sin(np.radians(pose.yaw)) * 0.10 - np.sin(np.radians(pose.roll)) * 0.25
-    side = np.float32(np.sin(np.radians(light.azimuth)))
-    across = np.linspace(-1, 1, size, dtype=np.float32)[None, :, None]
-    slant = 1 + 0.25 * side * across
+    place = _Place(size, unit, pose.x * size, pose.y * size)
+    side = float(np.sin(np.radians(light.azimuth)))
     if head.identity.hair_style == 'long':
-        fall = [(-0.78, -0.2), (-0.95, 0.5), (-0.98, 1.3), (-0.6, 1.75), (0.6, 1.75),
-                (0.98, 1.3), (0.95, 0.5), (0.78, -0.2)]  # fmt: skip
-        shape = _cover(size, np.array(fall) * unit + (x, y), 1.5)
-        rows = head.strands[: size * 2 : 2, : size * 2 : 2][:size, :size]
-        texture = np.maximum(0.62 + 0.16 * cv2.resize(rows, (size, size)), 0.2)[..., None]
-        _lay(canvas, shape, np.array(head.identity.hair, np.float32) * texture * gain * slant)
-    skin = np.array(head.identity.skin, np.float32)
-    half = 0.40 + 1.2 * max(head.identity.jaw_width, -0.03)
+        _paint_long_hair(canvas, head, place, side, gain)
+    half = 0.46 + 1.2 * max(head.identity.jaw_width, -0.03)
+    lean = float(np.sin(np.radians(pose.yaw)) * 0.10 - np.sin(np.radians(pose.roll)) * 0.25)
     neck = [(-half + lean, 0.45), (-half * 0.96 + lean * 0.5, 1.05), (-half * 1.35, 1.45),
             (-0.5, 1.9), (0.5, 1.9), (half * 1.35, 1.45), (half * 0.96 + lean * 0.5, 1.05),
             (half + lean, 0.45)]  # fmt: skip
-    shape = _cover(size, np.array(neck) * unit + (x, y), 0.7)
-    columns = (np.arange(size, dtype=np.float32)[None, :] - np.float32(x)) / np.float32(unit * half)
-    rows = (np.arange(size, dtype=np.float32)[:, None] - np.float32(y)) / np.float32(unit)
-    round_off = 1 - 0.45 * np.clip(np.abs(columns - 0.25 * side), 0, 1.3) ** 2.5
+    window, cover, columns, rows = place.cover(neck, 0.7)
+    round_off = 1 - 0.45 * np.minimum(np.abs(columns / half - 0.25 * side), 1.3) ** 2.5
     chin_shadow = 0.50 + 0.5 * np.clip((rows - 0.95) / 0.45, 0, 1)
-    _lay(canvas, shape, skin * (round_off * chin_shadow)[..., None] * gain * slant)
+    shade = round_off * chin_shadow * place.slant(columns, side)
+    _lay(canvas, window, cover, shade, np.array(head.identity.skin, np.float32) * gain)
     dip = 1.22 + 0.28 * background.collar
     body = [(-3.2, 4.0), (-1.95, 1.95), (-1.55, 1.66), (-0.62, 1.36), (-half * 1.02, 1.22),
             (-0.2, dip + 0.12), (0, dip + 0.2), (0.2, dip + 0.12), (half * 1.02, 1.22),
             (0.62, 1.36), (1.55, 1.66), (1.95, 1.95), (3.2, 4.0)]  # fmt: skip
-    shape = _cover(size, np.array(body) * unit + (x, y), 0.7)
-    clothes = np.array(background.clothes, np.float32)
-    folds = 1 + 0.05 * np.sin(columns * 5 + rows * 3) - 0.12 * np.clip(rows - 1.3, 0, 1)
-    collar = 1 - 0.3 * np.exp(-(((rows - dip - 0.1 + 0.2 * np.abs(columns)) / 0.05) ** 2))
-    _lay(canvas, shape, clothes * (folds * collar)[..., None] * gain * slant)
+    window, cover, columns, rows = place.cover(body, 0.7)
+    folds = 1 + 0.03 * np.sin(columns * 5 + rows * 3) - 0.12 * np.clip(rows - 1.3, 0, 1)
+    collar = 1 - 0.3 * np.exp(-(((rows - dip - 0.1 + 0.4 * np.abs(columns)) / 0.05) ** 2))
+    shade = folds * collar * place.slant(columns, side)
+    _lay(canvas, window, cover, shade, np.array(background.clothes, np.float32) * gain)
 
 
-def _cover(size: int, polygon: npt.NDArray[np.float64], blur: float) -> Array:
-    mask = np.zeros((size, size), np.uint8)
-    fixed = np.rint(polygon * 2**_SHIFT).astype(np.int32)
-    cv2.fillPoly(mask, [fixed], 255, cv2.LINE_AA, _SHIFT)
-    return np.asarray(cv2.GaussianBlur(mask, (0, 0), blur), np.float32) * np.float32(1 / 255)
+def _paint_long_hair(
+    canvas: Array, head: Head, place: _Place, side: float, gain: Array
+) -> None:
+    """Paint hair that falls behind the neck."""
+    fall = [(-0.78, -0.2), (-0.95, 0.5), (-0.98, 1.3), (-0.6, 1.75), (0.6, 1.75), (0.98, 1.3),
+            (0.95, 0.5), (0.78, -0.2)]  # fmt: skip
+    window, cover, columns, _ = place.cover(fall, 1.5)
+    height, width = cover.shape
+    strands = cv2.resize(head.strands[: 2 * height : 2, : 2 * width : 2], (width, height))
+    shade = np.maximum(0.62 + 0.16 * strands, 0.2) * place.slant(columns, side)
+    _lay(canvas, window, cover, shade, np.array(head.identity.hair, np.float32) * gain)
 
 
-def _lay(canvas: Array, cover: Array, colour: Array) -> None:
-    canvas += cover[..., None] * (colour - canvas)
+_Window = tuple[slice, slice]
+
+
+class _Place(NamedTuple):
+    """Where the body is: canvas size, pixels a head unit and the head's centre."""
+
+    size: int
+    unit: float
+    x: float
+    y: float
+
+    def cover(
+        self, polygon: Sequence[tuple[float, float]], blur: float
+    ) -> tuple[_Window, Array, Array, Array]:
+        """Cover of a polygon given in head units.
+
+        Returns:
+            The window of the canvas that it fills, its cover (h, w) in 0 to 1, and the window's
+            columns (1, w) and rows (h, 1) in head units.
+        """
+        points = np.array(polygon) * self.unit + (self.x, self.y)
+        low = np.clip(points.min(0) - 4, 0, self.size).astype(int)
+        high = np.clip(points.max(0) + 4, 0, self.size).astype(int)
+        mask = np.zeros((max(high[1] - low[1], 1), max(high[0] - low[0], 1)), np.uint8)
+        fixed = np.rint((points - low) * 2**_SHIFT).astype(np.int32)
+        cv2.fillPoly(mask, [fixed], 255, cv2.LINE_AA, _SHIFT)
+        cover = cv2.GaussianBlur(mask, (0, 0), blur).astype(np.float32) * np.float32(1 / 255)
+        columns = (np.arange(low[0], high[0], dtype=np.float32) - self.x) / self.unit
+        rows = (np.arange(low[1], high[1], dtype=np.float32) - self.y) / self.unit
+        window = (slice(low[1], high[1]), slice(low[0], high[0]))
+        return window, cover, columns[None].astype('f'), rows[:, None].astype('f')
+
+    def slant(self, columns: Array, side: float) -> Array:
+        """The lamp's side is brighter; a factor for every column."""
+        across = (columns * self.unit + self.x) / self.size * 2 - 1
+        return np.asarray(1 + 0.25 * side * across, np.float32)
+
+
+def _lay(canvas: Array, window: _Window, cover: Array, shade: Array, colour: Array) -> None:
+    """Blend ``shade * colour`` into a window of the canvas."""
+    view = canvas[window]
+    if view.size:
+        layer = shade.astype(np.float32)[..., None] * colour
+        view += cover[..., None] * (layer - view)

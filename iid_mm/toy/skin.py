@@ -75,7 +75,9 @@ def build_head(identity: Identity, size: int) -> Head:
         The head; the last few are kept in memory.
     """
     texture_size = 4 * size
+    # The hair's volume rises gently: a step would be lit like an edge.
     coarse_cover = hair_cover(identity, direction_grid(RADIUS_MAP_SIZE))
+    coarse_cover = cv2.GaussianBlur(coarse_cover, (0, 0), 4)
     radius, drop = radius_maps(identity, coarse_cover)
     grid = direction_grid(texture_size)
     skin = _paint_skin(identity, grid)
@@ -106,13 +108,14 @@ def hair_cover(identity: Identity, grid: Array) -> Array:
     covers_ears = identity.hair_style in ('medium', 'long')
     forehead = identity.hairline + 0.10 * identity.parting * x + 0.08 * np.abs(x)
     temple = smoothstep(0.62, 0.9, np.abs(x)) * (0.62 if covers_ears else 0.42)
-    side_low = 0.75 if covers_ears else 0.0
-    side = (side_low + 0.15 - forehead) * smoothstep(0.22, -0.05, z)
+    side_low = 0.5 if covers_ears else 0.0
+    back = smoothstep(0.42, 0.2, z) if covers_ears else smoothstep(0.36, 0.1, z)
+    side = (side_low + 0.15 - forehead) * back
     nape = 0.35 * smoothstep(-0.2, -0.5, z)
     edge = forehead + np.maximum(temple, side) + nape
-    ragged = 0.025 * noise(rng, 256, 6) + 0.02 * noise(rng, 256, 2)
+    ragged = 0.02 * noise(rng, 256, 14) + 0.012 * noise(rng, 256, 4)
     ragged = cv2.resize(ragged, (size, size), interpolation=cv2.INTER_LINEAR)
-    cover = smoothstep(-0.035, 0.035, edge + ragged - y)
+    cover = smoothstep(-0.05, 0.05, edge + ragged - y)
     if not covers_ears:
         cover = cover * (1 - smoothstep(0.15, 0.5, ear_mask(identity, grid)))
     return np.asarray(cover, np.float32)
@@ -163,11 +166,11 @@ def _grow_beard(
     """Darken the jaw, the chin and the upper lip by stubble or a beard."""
     x, y = grid[..., 0], grid[..., 1]
     size = grid.shape[0]
-    line = identity.mouth_y - 0.12 - 0.55 * smoothstep(0.3, 0.95, np.abs(x))
+    line = identity.mouth_y - 0.12 - 0.5 * smoothstep(0.45, 1.0, np.abs(x))
     area = smoothstep(-0.05, 0.08, y - line + 0.02 * noise(rng, size, size / 64))
     lip = bump(grid, 0, identity.mouth_y - identity.lip_upper - 0.05, 0.24, 0.05)
     area = np.maximum(area, np.minimum(1.4 * lip, 1)) * smoothstep(-0.15, 0.05, grid[..., 2])
-    grain = np.clip(0.62 + 0.38 * noise(rng, size, 1.6), 0, 1)
+    grain = np.clip(0.7 + 0.26 * noise(rng, size, 1.3), 0, 1)
     weight = (area * grain * (0.25 + 0.6 * identity.beard))[..., None]
     colour = np.array(identity.hair, np.float32) * 0.8 + 14
     return np.asarray(skin * (1 - weight) + colour * weight, np.float32)
