@@ -66,11 +66,12 @@ def gaussian_noise(image: ImageArray, sigma: float, seed: int) -> ImageArray:
     """Add Gaussian noise of ``sigma`` grey levels, drawn from ``seed``."""
     # cv2's generator is three times faster than numpy's and is seeded per process, so give it its
     # own seed for every image.
-    noise = np.empty(image.shape, dtype=np.int16)
+    # One plane: of three channels cv2 would fill the first with a scalar sigma and leave the others flat.
+    noise = np.empty((image.shape[0], image.shape[1] * 3), dtype=np.int16)
     cv2.setRNGSeed(seed)
     # Eighths of grey levels: sigma below 1 would otherwise be lost to rounding.
     cv2.randn(noise, 0, 8 * sigma)
-    return add_noise(image, noise * np.float32(0.125))
+    return add_noise(image, noise.reshape(image.shape) * np.float32(0.125))
 
 
 def shift_hsv(image: ImageArray, hue: int, saturation: int, value: int) -> ImageArray:

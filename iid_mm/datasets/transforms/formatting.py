@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
@@ -60,8 +61,10 @@ class PackForgeryInputs(BaseTransform):
 
     def transform(self, results: Results) -> dict[str, Any]:
         """Return ``dict(inputs=..., data_samples=...)``."""
-        # torch copies a transposed array faster than numpy makes it contiguous.
-        image = torch.from_numpy(np.ascontiguousarray(results['img']))
+        image = results['img']
+        # cv2 splits the channels several times faster than numpy or torch transpose them.
+        planes = np.empty((3, *image.shape[:2]), dtype=np.uint8)
+        cv2.split(image, list(planes))
         sample = ForgeryDataSample()
         if 'gt_label' in results:
             sample.gt_label = torch.tensor([int(results['gt_label'])], dtype=torch.int64)
@@ -71,7 +74,7 @@ class PackForgeryInputs(BaseTransform):
             instances.labels = torch.from_numpy(results['gt_bboxes_labels'])
             sample.gt_instances = instances
         sample.set_metainfo({key: results[key] for key in self.meta_keys if key in results})
-        return {'inputs': image.permute(2, 0, 1).contiguous(), 'data_samples': sample}
+        return {'inputs': torch.from_numpy(planes), 'data_samples': sample}
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(meta_keys={self.meta_keys})'
