@@ -46,7 +46,8 @@ def sample_panel(sample: Mapping[str, Any], cell: int = 224) -> tuple[ImageArray
         cell: Longer edge of the drawn image, pixels.
 
     Returns:
-        The image with the artifact boxes, its caption of two lines, and the colour of its class.
+        The image with the artifact boxes, its caption (class and method, video and frame, and for
+        fakes what the facial swap did), and the colour of its class.
 
     Raises:
         InputError: The sample is not packed as above.
@@ -74,11 +75,10 @@ def sample_panel(sample: Mapping[str, Any], cell: int = 224) -> tuple[ImageArray
     method = str(data_sample.get('method', ''))
     title = f'{"fake" if fake else "genuine"}  {method}'.strip()
     video = str(data_sample.get('video_key', '')).split('/')[-1]
-    return (
-        drawn,
-        [title, f'{video}  frame {data_sample.get("frame", "?")}'],
-        (VERMILION if fake else BLUE),
-    )
+    caption = [title, f'{video}  frame {data_sample.get("frame", "?")}']
+    if fake and 'swap_kind' in data_sample:
+        caption.append(str(data_sample.swap_kind).replace('_', ' '))
+    return drawn, caption, VERMILION if fake else BLUE
 
 
 def dataset_grid(

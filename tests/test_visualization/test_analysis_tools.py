@@ -39,7 +39,12 @@ class StubDataset:
     def __getitem__(self, index: int) -> dict[str, Any]:
         fake = index % 3 > 0
         sample = ForgeryDataSample(
-            metainfo={'method': 'A' if fake else 'youtube', 'video_key': f'toy/A/raw/{index}'}
+            metainfo={
+                'method': 'A' if fake else 'youtube',
+                'video_key': f'toy/A/raw/{index}',
+                'frame': 7,
+                'swap_kind': 'fake_into_genuine',
+            }
         )
         sample.gt_label = torch.tensor([int(fake)])
         boxes = [[16.0, 8.0, 48.0, 40.0], [0.0, 0.0, 64.0, 64.0]] if fake else []
@@ -141,10 +146,10 @@ def test_a_panel_shows_window_canvas_and_class() -> None:
     assert tuple(drawn[80, 64]) == VERMILION
     assert tuple(drawn[50, 96]) == VERMILION
     assert tuple(drawn[64, 2]) == SKY
-    assert caption[0] == 'fake  A'
+    assert caption == ['fake  A', '1  frame 7', 'fake into genuine']
     assert color == VERMILION
     _, caption, color = sample_panel(StubDataset()[0], cell=128)
-    assert caption[0] == 'genuine  youtube'
+    assert caption == ['genuine  youtube', '0  frame 7']
     assert color == BLUE
 
 

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import cv2
-from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
 
+from iid_mm.apis import load_config
 from iid_mm.errors import InputError
 from iid_mm.registry import DATASETS
-from iid_mm.utils.cli import run_tool
+from iid_mm.utils.cli import add_config_options, run_tool
 from iid_mm.visualization import dataset_grid, evenly_chosen
 
 
@@ -28,17 +28,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--columns', type=int, default=8, help='samples in a row (default: 8)')
     parser.add_argument('--cell', type=int, default=224, help='edge of a sample, px (default: 224)')
     parser.add_argument('--seed', type=int, default=0, help='seed of the augmentation (default: 0)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides: key=value ...')
+    add_config_options(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    if not Path(args.config).is_file():
-        raise FileNotFoundError(f'config {args.config} does not exist')
-    config = Config.fromfile(args.config)
-    if args.cfg_options:
-        config.merge_from_dict(args.cfg_options)
+    config = load_config(args.config, args.cfg_options)
     loader = config.get(f'{args.split}_dataloader')
     if not loader:
         raise InputError(f'--split {args.split}: {args.config} has no {args.split}_dataloader')
