@@ -27,7 +27,7 @@ Array = npt.NDArray[np.float32]
 
 EXTENT = 2.0
 RADIUS_MAP_SIZE = 256
-_SHELLS = 9
+_SHELLS = 8
 
 # Jaw line from the image's left ear to the chin, frontal view (x, y); mirrored for the other side.
 _JAW = (
@@ -84,7 +84,9 @@ def smoothstep(low: float, high: float, value: Array) -> Array:
 
 
 def ear_mask(identity: Identity, grid: Array) -> Array:
-    """Soft mask of both ears, (H, W)."""
+    """Soft mask of both ears, (H, W); zero where the hair style hides them."""
+    if identity.hair_style in ('medium', 'long'):
+        return np.zeros(grid.shape[:2], np.float32)
     size = identity.ear_size
     along = ((grid[..., 1] - 0.10) / (0.20 * size)) ** 2
     across = ((grid[..., 2] + 0.12 - 0.15 * (grid[..., 1] - 0.1)) / (0.13 * size)) ** 2
@@ -270,8 +272,8 @@ class Hits:
 def cast_rays(radius: Array, axes: Array, pose: Pose, size: int) -> Hits:
     """Find the visible point of the head in every pixel around it.
 
-    Walks from the largest to the smallest ellipsoidal shell and stops at the first that lies
-    below the surface, so that the nose hides the cheek behind it.
+    Walks from the largest ellipsoidal shell inwards and stops at the first that lies below the
+    surface, so that the nose hides the cheek behind it.
 
     Args:
         radius: (H, H) radius map.
@@ -284,7 +286,7 @@ def cast_rays(radius: Array, axes: Array, pose: Pose, size: int) -> Hits:
     """
     unit = pose.scale * size
     centre = (pose.x * size - 0.5, pose.y * size - 0.5)
-    largest, smallest = float(radius.max()), float(radius.min())
+    largest, smallest = float(radius.max()), float(radius.min()) - 0.005
     to_head = rotation(pose)
     reach = [unit * largest * float(np.linalg.norm(row * axes)) for row in to_head[:2]]
     x0, y0 = (max(int(c - r) - 2, 0) for c, r in zip(centre, reach, strict=True))
@@ -303,6 +305,11 @@ def cast_rays(radius: Array, axes: Array, pose: Pose, size: int) -> Hits:
         below = 1 / np.maximum(at + qz + time * ahead[2], np.float32(0.05))
         return (qx + time * ahead[0]) * below, (qy + time * ahead[1]) * below
 
+    def reach_at(at: Array) -> Array:
+        """Time at which the rays enter the shells ``at``."""
+        root = np.sqrt(np.maximum(rest + np.float32(alpha) * at * at, 0))
+        return np.asarray((root - beta) / np.float32(alpha), np.float32)
+
     def look_up(cx: Array, cy: Array) -> Array:
         """Radius of the surface in these directions."""
         scale = np.float32(radius.shape[0] / (2 * EXTENT))
@@ -313,37 +320,31 @@ def cast_rays(radius: Array, axes: Array, pose: Pose, size: int) -> Hits:
         )  # fmt: skip
         return surface
 
-    # Where a ray passes the centre most closely: decides the outline.
-    closest = np.sqrt(np.maximum(-rest / np.float32(alpha), 1e-6))
-    time = -beta / np.float32(alpha)
-    surface = look_up(*locate(closest, time))
-    inside = surface - closest
-    # First guess, and the answer for rays that graze the head between two shells.
-    at = np.maximum(surface, closest)
-    depth = (np.sqrt(np.maximum(rest + np.float32(alpha) * at * at, 0)) - beta) / np.float32(alpha)
-    hit_x, hit_y = locate(at, depth)
+    # Shells from the largest down to the one that a ray only touches, denser towards it: there a
+    # small step in radius is a long one along the ray.
+    closest = np.sqrt(np.maximum(-rest, 0) / np.float32(alpha))
+    last = np.maximum(closest, smallest)
+    hit_x, hit_y = locate(closest, -beta / np.float32(alpha))
+    depth = -beta / np.float32(alpha)
+    inside = np.full(qx.shape, -1.0, np.float32)
     found = np.zeros(qx.shape, bool)
-    before = np.full(qx.shape, np.nan, np.float32)
-    step = (largest + 0.005 - smallest) / (_SHELLS - 1)
+    gap, shell = inside, last
     for k in range(_SHELLS):
-        shell = largest + 0.005 - k * step
-        root = rest + np.float32(alpha * shell * shell)
-        reached = root > 0
-        time = (np.sqrt(np.maximum(root, 0)) - beta) / np.float32(alpha)
-        surface = look_up(*locate(shell, time))
-        gap = np.where(reached, surface - np.float32(shell), np.float32(np.nan))
-        inside = np.fmax(inside, gap)
+        before, outer = gap, shell
+        share = np.float32((1 - k / (_SHELLS - 1)) ** 2)
+        shell = last + np.maximum(largest + 0.005 - last, 0) * share
+        gap = look_up(*locate(shell, reach_at(shell))) - shell
+        inside = np.maximum(inside, gap)
         new = (gap >= 0) & ~found
-        # Between this shell and the last one the surface is crossed in proportion to the gaps.
-        part = np.where(np.isnan(before), 0, gap / np.maximum(gap - before, 1e-6)) * step
-        mid = np.sqrt(np.maximum(rest + np.float32(alpha) * (shell + part) ** 2, 0))
-        fine = np.where(new, (mid - beta) / np.float32(alpha), time).astype(np.float32)
-        if new.any():
-            fine_x, fine_y = locate((shell + part).astype(np.float32), fine)
+        if k and new.any():
+            # Between this shell and the one before the surface is crossed as the gaps tell.
+            part = gap / np.maximum(gap - before, 1e-6)
+            at = shell + part * (outer - shell)
+            time = reach_at(at)
+            fine_x, fine_y = locate(at, time)
             hit_x, hit_y = np.where(new, fine_x, hit_x), np.where(new, fine_y, hit_y)
-            depth = np.where(new, fine, depth)
-            found |= new
-        before = gap
+            depth = np.where(new, time, depth)
+        found |= new
     coordinates = np.stack([hit_x, hit_y], axis=-1)
     inside = inside * np.float32(unit * float(axes[0]))
     return Hits(x0, y0, coordinates, depth * np.float32(unit), inside)

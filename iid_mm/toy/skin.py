@@ -77,7 +77,7 @@ def build_head(identity: Identity, size: int) -> Head:
     texture_size = 4 * size
     # The hair's volume rises gently: a step would be lit like an edge.
     coarse_cover = hair_cover(identity, direction_grid(RADIUS_MAP_SIZE))
-    coarse_cover = cv2.GaussianBlur(coarse_cover, (0, 0), 4)
+    coarse_cover = cv2.GaussianBlur(coarse_cover, (0, 0), 6)
     radius, drop = radius_maps(identity, coarse_cover)
     grid = direction_grid(texture_size)
     skin = _paint_skin(identity, grid)
@@ -108,7 +108,7 @@ def hair_cover(identity: Identity, grid: Array) -> Array:
     covers_ears = identity.hair_style in ('medium', 'long')
     forehead = identity.hairline + 0.10 * identity.parting * x + 0.08 * np.abs(x)
     temple = smoothstep(0.62, 0.9, np.abs(x)) * (0.62 if covers_ears else 0.42)
-    side_low = 0.5 if covers_ears else 0.0
+    side_low = 0.58 if covers_ears else 0.0
     back = smoothstep(0.42, 0.2, z) if covers_ears else smoothstep(0.36, 0.1, z)
     side = (side_low + 0.15 - forehead) * back
     nape = 0.35 * smoothstep(-0.2, -0.5, z)
