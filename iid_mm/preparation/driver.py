@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -73,15 +74,17 @@ def prepare(
     done = {g.name: part for g in groups if (part := store.load(g, fingerprints[g.name]))}
     todo = [group for group in groups if group.name not in done]
 
-    with tqdm(total=len(scan.records), unit='video', disable=not progress) as bar:
+    # A log file is not a terminal: a line every half minute is enough there.
+    interval = 0.2 if sys.stderr.isatty() else 30.0
+    with tqdm(total=len(scan.records), unit='video', disable=not progress, mininterval=interval) as bar:
         faces = 0
         for part in done.values():
             bar.update(len(part[1]['videos']))
         for group, result in _run(todo, settings, root, out_dir, num_workers):
             store.save(group, fingerprints[group.name], result)
             faces += len(result.rows)
+            bar.set_postfix(faces=faces, refresh=False)
             bar.update(len(group.records))
-            bar.set_postfix(faces=faces)
     return _finish(groups, store, fingerprints, scan.left_out)
 
 

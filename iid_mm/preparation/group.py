@@ -139,7 +139,7 @@ class GroupProcessor:
             if genuine:
                 rows = self._process_fake(fake, reader, chosen, leads, report)
             else:
-                report.problems.append('its genuine video is not there: stored without pairs')
+                report.problems.append('its genuine video is missing or unusable: stored without pairs')
                 rows = self._process_unpaired(fake, reader, chosen, report)
             result.rows.extend(rows)
         result.seconds = {**self._seconds, **self.analyser.seconds}
@@ -224,8 +224,7 @@ class GroupProcessor:
         """The face that runs through a video, by frame number."""
         numbers = sorted(images)
         found = [
-            self.analyser.analyse(images[number], where=FrameRef(record.path, number))
-            for number in numbers
+            self.analyser.analyse(images[number], where=FrameRef(record.path, number)) for number in numbers
         ]
         faces = {n: face for n, face in zip(numbers, select_track(found), strict=True) if face}
         known = sorted(faces)
@@ -287,9 +286,7 @@ class GroupProcessor:
             self._add_masks(record.mask, rows, leads, report)
         return rows
 
-    def _close(
-        self, reader: VideoReader, report: VideoReport, found: int, decoded: set[int]
-    ) -> None:
+    def _close(self, reader: VideoReader, report: VideoReport, found: int, decoded: set[int]) -> None:
         report.found = found
         if found < len(decoded):
             report.problems.append(f'no face in {len(decoded) - found} of {len(decoded)} frames')
@@ -323,9 +320,7 @@ class GroupProcessor:
         self._seconds['write'] += perf_counter() - start
         return path
 
-    def _row(
-        self, record: VideoRecord, number: int, face: Face, window: Window, path: str
-    ) -> dict[str, Any]:
+    def _row(self, record: VideoRecord, number: int, face: Face, window: Window, path: str) -> dict[str, Any]:
         points = crop_points(face.landmarks, window, self.settings.max_side)
         return {
             'image': path,

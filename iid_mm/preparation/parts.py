@@ -67,8 +67,7 @@ class PartStore:
             self._clear()
         elif used and (changed := self._changes(file.read_text(encoding='utf-8'))):
             raise InputError(
-                f'out_dir={str(self.out_dir)!r} was prepared with other settings ({changed}); '
-                f'{remedy}'
+                f'out_dir={str(self.out_dir)!r} was prepared with other settings ({changed}); {remedy}'
             )
         write_bytes((self.settings.to_json() + '\n').encode(), file)
 

@@ -52,9 +52,7 @@ def build_report(
         'splits': {split: dict(sorted(counts.items())) for split, counts in sorted(splits.items())},
         'left_out': dict(sorted(left_out.items())),
         'problems': [
-            {'video': video['key'], 'reason': problem}
-            for video in videos
-            for problem in video['problems']
+            {'video': video['key'], 'reason': problem} for video in videos for problem in video['problems']
         ],
         'seconds': {stage: round(value, 2) for stage, value in sorted(seconds.items())},
     }

@@ -85,7 +85,7 @@ class VideoReader:
         last = max(wanted)
         try:
             for number, frame in self._decode():
-                if number in missing:
+                if frame is not None and number in missing:
                     missing.discard(number)
                     yield number, to_image(frame)
                 if number >= last:
@@ -123,35 +123,53 @@ class VideoReader:
         if packets < promised:
             self._note(f'the header promises {promised} frames, the file holds {packets}')
         known = sorted({stamp for stamp in stamps if stamp is not None})
-        if len(known) == len(stamps):
+        # Some AVI files have no time stamps, or number the packets although the codec reorders them.
+        # VP8 has packets that are never shown.
+        codec = stream.codec_context
+        in_order = known == stamps and len(known) > 1 and codec.has_b_frames
+        if len(known) == len(stamps) and not in_order and codec.name != 'vp8':
             self._numbers = {stamp: number for number, stamp in enumerate(known)}
             self.count = len(known)
         else:
-            # No usable time stamps (some AVI files): only decoding tells how many frames there are.
-            self.count = sum(1 for _ in self._decode())
+            for _ in self._decode():
+                self.count += 1
         if not self.count:
             self._note('holds no frame')
 
     def _decode(self) -> Iterator[tuple[int, Any]]:
-        """Yield number and frame of every frame that can be decoded."""
+        """Yield number and frame of what comes out of the decoder; None for a damaged frame.
+
+        Decoders conceal errors and go on, so a damaged or lost frame spoils those predicted from it:
+        nothing is used from the first error up to the next sound key frame.
+        """
         with self._open() as container:
             stream = container.streams.video[0]
             # The processes share the cores already: one thread each.
             stream.thread_type = 'NONE'
             stream.codec_context.thread_count = 1
-            counter = 0
+            damaged = False
+            expected = 0
             for packet in container.demux(stream):
                 try:
                     frames = packet.decode()
                 except FFmpegError as error:
                     self._note(f'a packet cannot be decoded ({_text(error)})')
+                    damaged = True
                     continue
                 for frame in frames:
-                    if self._numbers is None:
-                        yield counter, frame
-                        counter += 1
-                    elif frame.pts in self._numbers:
-                        yield self._numbers[frame.pts], frame
+                    number = self._number(frame, expected)
+                    if number is None:
+                        continue
+                    lost = damaged or number != expected
+                    damaged = bool(frame.is_corrupt) or (lost and not frame.key_frame)
+                    if damaged:
+                        self._note('some frames are damaged')
+                    expected = number + 1
+                    yield number, None if damaged else frame
+
+    def _number(self, frame: Any, expected: int) -> int | None:
+        """Number of a decoded frame; ``expected`` where the time stamps are of no use."""
+        return expected if self._numbers is None else self._numbers.get(frame.pts)
 
 
 def to_image(frame: Any) -> ImageArray:

@@ -103,7 +103,5 @@ def load_landmarks(path: Path) -> PointsArray:
     good = isinstance(table, np.ndarray) and table.ndim == 3 and table.dtype.kind == 'f'
     if not good or table.shape[1] not in LANDMARK_COUNTS or table.shape[2] != 2:
         found = f'{table.dtype} {table.shape}' if isinstance(table, np.ndarray) else 'an archive'
-        raise InputError(
-            f'landmarks {str(path)!r}: found {found}, expected floats (frames, 68 or 81, 2)'
-        )
+        raise InputError(f'landmarks {str(path)!r}: found {found}, expected floats (frames, 68 or 81, 2)')
     return np.asarray(table, np.float32)

@@ -48,8 +48,7 @@ def scan_ffpp(root: Path, options: LayoutOptions) -> LayoutScan:
     """
     if options.compression not in COMPRESSIONS:
         raise InputError(
-            f'compression={options.compression!r} is unknown to ffpp; '
-            f'choose from {", ".join(COMPRESSIONS)}'
+            f'compression={options.compression!r} is unknown to ffpp; choose from {", ".join(COMPRESSIONS)}'
         )
     splits = read_splits(find_splits_dir(root, options.splits_dir))
     scan = LayoutScan()
@@ -170,9 +169,7 @@ def _list_videos(folder: Path, root: Path, scan: LayoutScan) -> list[Path]:
     return list(videos.values())
 
 
-def _scan_genuine(
-    root: Path, options: LayoutOptions, splits: dict[str, str], scan: LayoutScan
-) -> None:
+def _scan_genuine(root: Path, options: LayoutOptions, splits: dict[str, str], scan: LayoutScan) -> None:
     folder = _videos_dir(root / 'original_sequences' / GENUINE_FOLDER, options)
     if not folder.is_dir():
         has_fakes = (root / 'manipulated_sequences').is_dir()
