@@ -34,6 +34,7 @@ class AlignFace(BaseTransform):
     - img
     - landmarks
     - source_img (optional)
+    - img_path (optional; named in messages)
 
     Modified Keys:
 

@@ -25,8 +25,8 @@ class LoadForgeryPair(BaseTransform):
     Required Keys:
 
     - img_path
-    - source_img_path
-    - gt_label
+    - source_img_path (optional; None: no pair)
+    - gt_label (optional; absent for images without annotation)
 
     Added Keys:
 
@@ -54,9 +54,9 @@ class LoadForgeryPair(BaseTransform):
             FileNotFoundError: If an image is missing.
             InputError: If an image cannot be decoded, or the two images differ in size.
         """
-        path, source_path = results['img_path'], results['source_img_path']
+        path, source_path = results['img_path'], results.get('source_img_path')
         results['img'] = self._read(path)
-        if self.with_source and results['gt_label'] == 1 and source_path is not None:
+        if self.with_source and results.get('gt_label') == 1 and source_path is not None:
             source = results['source_img'] = self._read(source_path)
             if source.shape != results['img'].shape:
                 raise InputError(
