@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from iid_mm.toy.geometry import landmark_coordinates, map_position
+from iid_mm.toy.geometry import map_position
+from iid_mm.toy.landmarks import landmark_coordinates
 
 if TYPE_CHECKING:
     from iid_mm.toy.factors import Expression

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 from tqdm import tqdm
 
 from iid_mm.errors import InputError
@@ -28,7 +29,7 @@ from iid_mm.toy.config import (
 )
 from iid_mm.toy.factors import draw_expressions
 from iid_mm.toy.identity import Identity
-from iid_mm.toy.manipulations import manipulate
+from iid_mm.toy.manipulations import draw_strength, manipulate
 from iid_mm.toy.streams import stream
 from iid_mm.toy.video import write_json, write_landmarks, write_video
 
@@ -121,8 +122,12 @@ def make_fake(config: ToyConfig, plan: FakePlan, target: RenderedClip) -> Forger
         target,
         Identity.draw(config.seed, plan.source),
         expressions=draw_expressions(config.seed, plan.source, config.frames, config.fps),
-        rng=stream(config.seed, 'manipulation', plan.method, plan.target, plan.source),
+        rng=_manipulation_stream(config, plan),
     )
+
+
+def _manipulation_stream(config: ToyConfig, plan: FakePlan) -> np.random.Generator:
+    return stream(config.seed, 'manipulation', plan.method, plan.target, plan.source)
 
 
 def _make_target(root: str, config: ToyConfig, index: int, fakes: tuple[FakePlan, ...]) -> int:
@@ -174,6 +179,7 @@ def _describe(config: ToyConfig) -> dict[str, Any]:
             'method': plan.method,
             'target': plan.target,
             'source': plan.source,
+            'strength': round(draw_strength(_manipulation_stream(config, plan)), 6),
             **asdict(plan_genuine(config)[f'{plan.target:03d}']),
         }
         for plan in plan_fakes(config)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The head in three dimensions: a bumpy ellipsoid, its landmarks, projection and ray casting.
+"""The head in three dimensions: a bumpy ellipsoid and its projection.
 
 The surface is ``radius(direction) * axes * direction``. Directions are points of the unit sphere
 (x to the right side of the image, y down, z towards the viewer); on the sphere a point has
@@ -11,29 +11,20 @@ Letters: K landmarks, H, W height and width of a map.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from iid_mm.toy.factors import Expression, Pose
-
 if TYPE_CHECKING:
+    from iid_mm.toy.factors import Pose
     from iid_mm.toy.identity import Identity
 
 Array = npt.NDArray[np.float32]
 
 EXTENT = 2.0
 RADIUS_MAP_SIZE = 256
-_SHELLS = 8
-
-# Jaw line from the image's left ear to the chin, frontal view (x, y); mirrored for the other side.
-_JAW = (
-    (-0.955, -0.03), (-0.945, 0.15), (-0.91, 0.33), (-0.855, 0.49), (-0.765, 0.63),
-    (-0.64, 0.745), (-0.48, 0.83), (-0.26, 0.885), (0.0, 0.905),
-)  # fmt: skip
 
 
 def stereographic(points: npt.ArrayLike) -> Array:
@@ -136,86 +127,6 @@ def radius_maps(identity: Identity, hair: Array) -> tuple[Array, Array]:
     return np.asarray(radius, np.float32), np.asarray(drop, np.float32)
 
 
-def landmark_coordinates(identity: Identity, expression: Expression) -> Array:
-    """Stereographic coordinates of the 68 iBUG landmarks, (68, 2)."""
-    left = np.array(_JAW)
-    jaw = np.concatenate([left, (left * (-1, 1))[-2::-1]])
-    points = np.concatenate(
-        [jaw, _brows(identity, expression), _nose(identity), _eyes(identity, expression),
-         _mouth(identity, expression)]
-    )  # fmt: skip
-    return stereographic(points)
-
-
-def _mirror(left: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Mirror points of the left half and reverse their order."""
-    return (left * (-1, 1))[::-1]
-
-
-def _brows(identity: Identity, expression: Expression) -> npt.NDArray[np.float64]:
-    """Points 17 to 26."""
-    along = np.linspace(0, 1, 5)
-    x = -(identity.eye_distance + 0.23) + along * 0.42
-    arch = identity.brow_arch * (1 - (2 * along - 0.8) ** 2)
-    lift = expression.brow * (0.045 + 0.02 * along)
-    frown = np.minimum(expression.brow, 0) * 0.03 * along
-    left = np.stack([x - frown, -identity.brow_height - arch - lift], axis=1)
-    return np.concatenate([left, _mirror(left)])
-
-
-def _nose(identity: Identity) -> npt.NDArray[np.float64]:
-    """Points 27 to 35."""
-    length = identity.nose_length
-    bridge = np.stack([np.zeros(4), np.linspace(-0.03, length - 0.035, 4)], axis=1)
-    half = 0.135 * identity.nose_width
-    x = np.array([-1, -0.5, 0, 0.5, 1]) * half
-    y = length + np.array([0.02, 0.045, 0.055, 0.045, 0.02])
-    return np.concatenate([bridge, np.stack([x, y], axis=1)])
-
-
-def _eyes(identity: Identity, expression: Expression) -> npt.NDArray[np.float64]:
-    """Points 36 to 47."""
-    half, height, slant = identity.eye_width, identity.eye_height, identity.eye_slant
-    height = height * (1 + 0.15 * expression.brow) * (1 - 0.2 * max(expression.smile, 0))
-    lower = 0.75 * height
-    upper = -height + expression.blink * (height + 0.85 * lower)
-    left = np.array(
-        [(-half, -slant), (-0.4 * half, upper), (0.4 * half, upper), (half, slant + 0.012),
-         (0.4 * half, lower), (-0.4 * half, lower)]
-    )  # fmt: skip
-    left[:, 0] -= identity.eye_distance
-    right = (left * (-1, 1))[[3, 2, 1, 0, 5, 4]]
-    return np.concatenate([left, right])
-
-
-def _mouth(identity: Identity, expression: Expression) -> npt.NDArray[np.float64]:
-    """Points 48 to 67."""
-    smile, parting = expression.smile, expression.mouth_open
-    half = identity.mouth_width * (1 + 0.2 * smile - 0.12 * parting)
-    upper = identity.lip_upper * (1 - 0.25 * max(smile, 0))
-    lower = identity.lip_lower * (1 - 0.15 * max(smile, 0))
-    lift, gap_up, gap_down = 0.055 * smile, 0.02 * parting, 0.115 * parting
-    outer_left = np.array(
-        [(-1.0, -lift + 0.3 * gap_down), (-0.6, -0.66 * upper - 0.4 * lift - gap_up),
-         (-0.22, -1.05 * upper - gap_up)]
-    )  # fmt: skip
-    top = np.array([(0.0, -0.85 * upper - gap_up)])
-    low_left = np.array(
-        [(-0.3, 0.95 * lower + gap_down), (-0.65, 0.62 * lower - 0.4 * lift + gap_down)]
-    )
-    bottom = np.array([(0.0, lower * 1.03 + gap_down)])
-    inner_left = np.array([(-0.86, -0.9 * lift + 0.3 * gap_down), (-0.36, -0.15 * lift - gap_up)])
-    inner_low = np.array([(-0.36, 0.003 - 0.15 * lift + gap_down)])
-    points = np.concatenate(
-        [outer_left, top, _mirror(outer_left), _mirror(low_left)[::-1][::-1], bottom, low_left,
-         inner_left, [(0.0, -gap_up)], _mirror(inner_left), _mirror(inner_low),
-         [(0.0, 0.006 + gap_down)], inner_low]
-    )  # fmt: skip
-    points[:, 0] *= half
-    points[:, 1] += identity.mouth_y
-    return points
-
-
 def rotation(pose: Pose) -> Array:
     """Rotation matrix head -> camera, (3, 3)."""
     yaw, pitch, roll = np.radians([pose.yaw, pose.pitch, pose.roll])
@@ -248,103 +159,3 @@ def project(
     centre = np.array([pose.x, pose.y], np.float32) * size - 0.5
     pixels = turned[:, :2] * np.float32(pose.scale * size) + centre
     return np.asarray(pixels, np.float32), np.asarray(turned[:, 2], np.float32)
-
-
-@dataclass(frozen=True)
-class Hits:
-    """What the rays of a window of pixels meet.
-
-    Args:
-        x0: First column of the window.
-        y0: First row of the window.
-        coordinates: (H, W, 2) stereographic coordinates of the surface.
-        depth: (H, W) depth towards the viewer in pixels.
-        inside: (H, W) signed distance to the outline in pixels, positive on the head.
-    """
-
-    x0: int
-    y0: int
-    coordinates: Array
-    depth: Array
-    inside: Array
-
-
-def cast_rays(radius: Array, axes: Array, pose: Pose, size: int) -> Hits:
-    """Find the visible point of the head in every pixel around it.
-
-    Walks from the largest ellipsoidal shell inwards and stops at the first that lies below the
-    surface, so that the nose hides the cheek behind it.
-
-    Args:
-        radius: (H, H) radius map.
-        axes: (3,) half axes of the ellipsoid.
-        pose: The pose.
-        size: Width and height of the image in pixels.
-
-    Returns:
-        The hits of a window around the head.
-    """
-    unit = pose.scale * size
-    centre = (pose.x * size - 0.5, pose.y * size - 0.5)
-    largest, smallest = float(radius.max()), float(radius.min()) - 0.005
-    to_head = rotation(pose)
-    reach = [unit * largest * float(np.linalg.norm(row * axes)) for row in to_head[:2]]
-    x0, y0 = (max(int(c - r) - 2, 0) for c, r in zip(centre, reach, strict=True))
-    x1, y1 = (min(int(c + r) + 3, size) for c, r in zip(centre, reach, strict=True))
-    right, down, ahead = (row / axes for row in to_head)
-    u = ((np.arange(x0, x1, dtype=np.float32) - centre[0]) / unit)[None, :, None]
-    v = ((np.arange(y0, y1, dtype=np.float32) - centre[1]) / unit)[:, None, None]
-    base = (u * right + v * down).astype(np.float32)
-    qx, qy, qz = (np.ascontiguousarray(base[..., i]) for i in range(3))
-    alpha = float(ahead @ ahead)
-    beta = qx * ahead[0] + qy * ahead[1] + qz * ahead[2]
-    rest = beta * beta - np.float32(alpha) * (qx * qx + qy * qy + qz * qz)
-
-    def locate(at: Array | float, time: Array) -> tuple[Array, Array]:
-        """Stereographic coordinates of the points at ``time`` on the rays."""
-        below = 1 / np.maximum(at + qz + time * ahead[2], np.float32(0.05))
-        return (qx + time * ahead[0]) * below, (qy + time * ahead[1]) * below
-
-    def reach_at(at: Array) -> Array:
-        """Time at which the rays enter the shells ``at``."""
-        root = np.sqrt(np.maximum(rest + np.float32(alpha) * at * at, 0))
-        return np.asarray((root - beta) / np.float32(alpha), np.float32)
-
-    def look_up(cx: Array, cy: Array) -> Array:
-        """Radius of the surface in these directions."""
-        scale = np.float32(radius.shape[0] / (2 * EXTENT))
-        shift = np.float32(EXTENT * radius.shape[0] / (2 * EXTENT) - 0.5)
-        surface: Array = cv2.remap(
-            radius, cx * scale + shift, cy * scale + shift, cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )  # fmt: skip
-        return surface
-
-    # Shells from the largest down to the one that a ray only touches, denser towards it: there a
-    # small step in radius is a long one along the ray.
-    closest = np.sqrt(np.maximum(-rest, 0) / np.float32(alpha))
-    last = np.maximum(closest, smallest)
-    hit_x, hit_y = locate(closest, -beta / np.float32(alpha))
-    depth = -beta / np.float32(alpha)
-    inside = np.full(qx.shape, -1.0, np.float32)
-    found = np.zeros(qx.shape, bool)
-    gap, shell = inside, last
-    for k in range(_SHELLS):
-        before, outer = gap, shell
-        share = np.float32((1 - k / (_SHELLS - 1)) ** 2)
-        shell = last + np.maximum(largest + 0.005 - last, 0) * share
-        gap = look_up(*locate(shell, reach_at(shell))) - shell
-        inside = np.maximum(inside, gap)
-        new = (gap >= 0) & ~found
-        if k and new.any():
-            # Between this shell and the one before the surface is crossed as the gaps tell.
-            part = gap / np.maximum(gap - before, 1e-6)
-            at = shell + part * (outer - shell)
-            time = reach_at(at)
-            fine_x, fine_y = locate(at, time)
-            hit_x, hit_y = np.where(new, fine_x, hit_x), np.where(new, fine_y, hit_y)
-            depth = np.where(new, time, depth)
-        found |= new
-    coordinates = np.stack([hit_x, hit_y], axis=-1)
-    inside = inside * np.float32(unit * float(axes[0]))
-    return Hits(x0, y0, coordinates, depth * np.float32(unit), inside)

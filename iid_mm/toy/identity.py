@@ -101,7 +101,7 @@ class Identity:
             mouth_y=around(0.60, 0.025), lip_upper=around(0.048, 0.02),
             lip_lower=around(0.062, 0.022), ear_size=around(1.0, 0.2), skin=skin, hair=hair,
             iris=iris, lip_redness=around(0.5, 0.4), hair_style=style,
-            hairline=around(-0.62, 0.07), hair_volume=around(0.09, 0.04),
+            hairline=around(-0.66, 0.09), hair_volume=around(0.09, 0.04),
             parting=around(0.0, 0.5), beard=beard,
             freckles=float(rng.uniform(0.3, 1.0)) if tone < 3 and rng.random() < 0.5 else 0.0,
             moles=int(rng.integers(0, 5)), age=float(rng.uniform(0, 1)),

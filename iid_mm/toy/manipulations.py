@@ -66,8 +66,13 @@ class Traces(NamedTuple):
     jitter: tuple[float, float]
 
 
+def draw_strength(rng: np.random.Generator) -> float:
+    """First draw of a manipulation: how visible its traces are, 0 to 1."""
+    return float(rng.uniform(0.25, 1.0))
+
+
 def _draw_traces(target: RenderedClip, rng: np.random.Generator) -> Traces:
-    strength = float(rng.uniform(0.25, 1.0))
+    strength = draw_strength(rng)
     draw = rng.uniform(-1, 1, size=9)
     light, camera = target.clip.light, target.clip.camera
     return Traces(

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from iid_mm.toy.features import paint_features
-from iid_mm.toy.geometry import EXTENT, Hits, cast_rays, project
+from iid_mm.toy.geometry import EXTENT, project
+from iid_mm.toy.raycast import Hits, cast_rays
 from iid_mm.toy.scene import Background, paint_background, paint_body
 from iid_mm.toy.skin import build_head
 

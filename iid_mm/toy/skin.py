@@ -106,7 +106,7 @@ def hair_cover(identity: Identity, grid: Array) -> Array:
     size = grid.shape[0]
     # The lowest y that hair reaches: forehead in the middle, temples, sideburns, then the nape.
     covers_ears = identity.hair_style in ('medium', 'long')
-    forehead = identity.hairline + 0.10 * identity.parting * x + 0.08 * np.abs(x)
+    forehead = identity.hairline + 0.28 * identity.parting * x + 0.14 * np.abs(x)
     temple = smoothstep(0.62, 0.9, np.abs(x)) * (0.62 if covers_ears else 0.42)
     side_low = 0.58 if covers_ears else 0.0
     back = smoothstep(0.42, 0.2, z) if covers_ears else smoothstep(0.36, 0.1, z)
