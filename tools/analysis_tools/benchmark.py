@@ -1,0 +1,113 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: Apache-2.0
+"""Measure the speed of parts of the system."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from mmengine.registry import init_default_scope
+
+from iid_mm.apis import load_config
+from iid_mm.datasets import ForgeryDataset
+from iid_mm.datasets.pipeline_benchmark import measure_pipeline, write_generated_set
+from iid_mm.errors import InputError
+from iid_mm.utils.cli import add_config_options, run_tool
+
+CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'iid_effb4_ffpp.py'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest='command', required=True)
+    pipeline = commands.add_parser(
+        'pipeline',
+        help='cost of a training sample, one process, one thread',
+        description='Cost of a training sample, from two image files to tensors, in one process and '
+        'thread. Genuine and fake samples are measured apart and mixed by weight.',
+    )
+    pipeline.add_argument('--config', type=Path, default=CONFIG, help='default: iid_effb4_ffpp.py')
+    pipeline.add_argument('--index', type=Path, help='prepared index; default: generated crops')
+    pipeline.add_argument('--split', default='train', help='split of the index (default: train)')
+    pipeline.add_argument('--crop', type=int, default=320, help='side of generated crops (320)')
+    pipeline.add_argument('--samples', type=int, default=600, help='samples to run (default: 600)')
+    pipeline.add_argument('--fakes-per-genuine', type=float, default=4.0, help='mixture (default: 4)')
+    pipeline.add_argument('--seed', type=int, default=0)
+    pipeline.add_argument('--out', type=Path, help='JSON file for the figures')
+    add_config_options(pipeline)
+    pipeline.set_defaults(run=run_pipeline)
+    return parser.parse_args()
+
+
+def machine_card() -> dict[str, Any]:
+    """What the figures were measured on."""
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path('/proc/cpuinfo')
+    if cpuinfo.exists():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith('model name')]
+        processor = names[0].partition(':')[2].strip() if names else processor
+    return {
+        'processor': processor,
+        'cores': os.cpu_count(),
+        'load_average': round(os.getloadavg()[0], 2) if hasattr(os, 'getloadavg') else None,
+        'system': f'{platform.system()} {platform.machine()}',
+        'python': platform.python_version(),
+        'torch': torch.__version__,
+        'opencv': cv2.__version__,
+        'numpy': version('numpy'),
+    }
+
+
+def run_pipeline(args: argparse.Namespace) -> dict[str, Any]:
+    if args.samples < 2:
+        raise InputError(f'--samples {args.samples}: at least 2')
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    config = load_config(args.config, args.cfg_options)
+    transforms = config.train_dataloader.dataset.pipeline
+    with tempfile.TemporaryDirectory() as folder:
+        index = args.index or write_generated_set(Path(folder), args.crop, seed=args.seed)
+        dataset = ForgeryDataset(index, split=args.split, pipeline=transforms)
+        figures = measure_pipeline(dataset, args.samples, args.fakes_per_genuine, args.seed)
+    figures = {
+        'config': args.config.name,
+        'crops': args.index.name if args.index else f'generated, {args.crop} px',
+        'samples': args.samples,
+        'fakes_per_genuine': args.fakes_per_genuine,
+        **figures,
+    }
+    for kind in ('genuine', 'fake'):
+        print(f'{kind:24s}{"mean":>8s}{"median":>8s}{"p95":>8s}  ms')
+        for name, values in figures[kind].items():
+            if name != 'cpu_mean_ms':
+                cells = (f'{values[f"{key}_ms"]:8.2f}' for key in ('mean', 'median', 'p95'))
+                print(f'  {name:22s}{"".join(cells)}')
+    print(
+        f'1 genuine : {args.fakes_per_genuine:g} fake: {figures["mix_mean_ms"]:.2f} ms a sample '
+        f'({figures["mix_cpu_mean_ms"]:.2f} ms of processor time)'
+    )
+    return figures
+
+
+def main() -> None:
+    args = parse_args()
+    init_default_scope('iid_mm')
+    report = {'command': args.command, 'machine': machine_card(), **args.run(args)}
+    print('machine: ' + ', '.join(f'{key} {value}' for key, value in report['machine'].items()))
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(report, indent=2) + '\n')
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))
