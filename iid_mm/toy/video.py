@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -42,15 +43,20 @@ def write_video(
         fps: Frames a second.
         crf: Constant rate factor, 0 to 51.
     """
-    grey = frames.ndim == 3
+    # Converted here and not inside FFmpeg: the encoder's input is then known to the bit.
+    code = cv2.COLOR_BGR2YUV_I420
     with _replacing(path) as temporary, av.open(str(temporary), 'w', format='mp4') as container:
         video = container.add_stream('libx264', rate=fps)
         video.height, video.width = frames.shape[1:3]
         video.pix_fmt = 'yuv420p'
-        # One thread: the bytes must not depend on the machine.
-        video.options = {'crf': str(crf), 'preset': 'medium', 'threads': '1'}
+        # Equal frames must give equal bytes. x264's fast paths break that from one call to the
+        # next (they depend on where buffers lie in memory) unless told to be CPU independent.
+        video.options = {
+            'crf': str(crf), 'preset': 'medium', 'threads': '1', 'x264-params': 'cpu-independent=1'
+        }  # fmt: skip
         for frame in frames:
-            picture = av.VideoFrame.from_ndarray(frame, format='gray' if grey else 'bgr24')
+            colour = cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR) if frame.ndim == 2 else frame
+            picture = av.VideoFrame.from_ndarray(cv2.cvtColor(colour, code), format='yuv420p')
             container.mux(video.encode(picture))
         container.mux(video.encode())
 
