@@ -7,7 +7,7 @@ train_pipeline = [
     dict(type='LoadForgeryPair', with_source=False),
     dict(type='AlignFace', size=(224, 224), jitter=dict()),
     dict(type='ForgeryDegradation'),
-    dict(type='FlipForgery', prob=0.5),
+    dict(type='ForgeryFlip', prob=0.5),
     dict(type='PackForgeryInputs'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -2,6 +2,7 @@
 """Index, data set and transforms."""
 
 from iid_mm.datasets.forgery_dataset import ForgeryDataset
+from iid_mm.datasets.samplers import ForgerySampler
 from iid_mm.datasets.transforms import (
     AlignFace,
     ForgeryDegradation,
@@ -16,6 +17,7 @@ __all__ = [
     'ForgeryDataset',
     'ForgeryDegradation',
     'ForgeryFlip',
+    'ForgerySampler',
     'LoadForgeryPair',
     'MultiScaleFacialSwap',
     'PackForgeryInputs',

@@ -9,7 +9,7 @@ train_pipeline = [
     dict(type='AlignFace', size=size, jitter=dict()),
     dict(type='MultiScaleFacialSwap'),
     dict(type='ForgeryDegradation'),
-    dict(type='FlipForgery', prob=0.5),
+    dict(type='ForgeryFlip', prob=0.5),
     dict(type='PackForgeryInputs'),
 ]
 test_pipeline = [

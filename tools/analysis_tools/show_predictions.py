@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write one picture of a model's predictions on samples of the test set, with artifact boxes.
+
+Example: python tools/analysis_tools/show_predictions.py configs/iid_r18_toy.py best.pth --out pred.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import cv2
+
+from iid_mm.apis import init_model
+from iid_mm.errors import InputError
+from iid_mm.registry import DATASETS
+from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.visualization import evenly_chosen, prediction_grid
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', type=Path, required=True, help='picture to write, e.g. predictions.png')
+    parser.add_argument('--split', default='test', choices=('val', 'test'))
+    parser.add_argument('--num', type=int, default=30, help='samples, evenly chosen (default: 30)')
+    parser.add_argument('--columns', type=int, default=6, help='samples in a row (default: 6)')
+    parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score of a drawn box')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--trust-checkpoint', action='store_true', help='see tools/test.py')
+    add_config_options(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    model = init_model(
+        args.config, args.checkpoint, args.device, args.cfg_options, trust=args.trust_checkpoint
+    )
+    dataset = DATASETS.build(model.cfg[f'{args.split}_dataloader'].dataset)
+    indices = evenly_chosen(len(dataset), args.num)
+    picture = prediction_grid(model, dataset, indices, columns=args.columns, score_thr=args.score_thr)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(args.out), picture):
+        raise InputError(f'--out {args.out} cannot be written; use a suffix such as .png')
+    print(f'{len(indices)} of {len(dataset)} samples: {args.out}')
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# The demo, step by step: every command is printed and can be typed by hand. A finished step is not repeated.
+# Usage: tools/demo.sh OUT_DIR
+set -euo pipefail
+if [ $# -ne 1 ]; then
+  sed -n '2,3p' "$0" | sed 's/^# //' >&2
+  exit 1
+fi
+OUT=$1
+CONFIG=configs/iid_r18_toy.py
+export IID_DATA_ROOT=$OUT/prepared
+export KMP_AFFINITY=disabled PYTHONWARNINGS=ignore
+mkdir -p "$OUT"
+
+step() {
+  printf '\n\033[1m== %s\033[0m\n$ %s\n' "$1" "${*:2}"
+  "${@:2}"
+}
+started=$SECONDS
+
+step 'Generate a toy set: faces of 36 made-up people, genuine videos and four manipulations' \
+  python tools/generate_toy_data.py "$OUT/toy" --num-identities 36 --frames 12 --num-workers 2
+step 'Prepare it: aligned crops and an index' \
+  python tools/prepare_data.py ffpp "$OUT/toy" "$OUT/prepared" --analyser precomputed --frames 12 \
+  --compression c23 --num-workers 2
+step 'Look at training samples and the boxes that facial swaps give them' \
+  python tools/analysis_tools/browse_dataset.py $CONFIG --out "$OUT/samples.png"
+if [ ! -e "$OUT/work_dir/finished" ]; then
+  step 'Train (a run that was interrupted goes on)' \
+    python tools/train.py $CONFIG --work-dir "$OUT/work_dir" --resume
+  touch "$OUT/work_dir/finished"
+fi
+BEST=$(ls -t "$OUT"/work_dir/best_*.pth | head -n 1)
+step 'Test on people that the model has never seen; Face2Face was not in training either' \
+  python tools/test.py $CONFIG "$BEST" --work-dir "$OUT/work_dir" --out "$OUT/scores.parquet"
+step 'Draw ROC curves and score histograms' \
+  python tools/analysis_tools/plot_scores.py "$OUT/scores.parquet" --out "$OUT"
+step 'Draw predictions with artifact boxes' \
+  python tools/analysis_tools/show_predictions.py $CONFIG "$BEST" --out "$OUT/predictions.png"
+
+printf '\nDone in %d:%02d. Pictures:\n' $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60))
+ls "$OUT"/*.png
