@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from mmengine.dataset import BaseDataset
 from torch.utils.data import DataLoader
 
 from iid_mm.datasets import ForgeryDataset
-from iid_mm.datasets.index import read_index, write_index
+from iid_mm.datasets.index import INDEX_SCHEMA, InvalidIndexError, read_index, write_index
 from iid_mm.errors import InputError
 from iid_mm.registry import DATASETS
 
@@ -125,6 +127,28 @@ def test_bad_arguments(prepared: Path, tmp_path: Path) -> None:
     write_index([{**r, 'source_image': None} for r in rows], tmp_path / 'i.parquet')
     with pytest.raises(InputError, match='no sample of split'):
         ForgeryDataset(tmp_path / 'i.parquet', require_pair=True)
+
+
+@pytest.mark.parametrize(
+    ('column', 'value', 'message'),
+    [
+        ('image', '../secret.png', r"row 0, column 'image': must be a relative path"),
+        ('source_image', '/etc/x.png', r"column 'source_image'"),
+        ('landmarks', [1.0] * 10, r"column 'landmarks': needs 136 or 162 values"),
+    ],
+)
+def test_invalid_index_is_refused(
+    prepared: Path, tmp_path: Path, column: str, value: Any, message: str
+) -> None:
+    rows = read_index(prepared / 'index.parquet').to_pylist()
+    rows[0][column] = value
+    pq.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), tmp_path / 'i.parquet')
+    with pytest.raises(InvalidIndexError, match=message):
+        ForgeryDataset(tmp_path / 'i.parquet')
+    table = read_index(prepared / 'index.parquet').drop_columns([column])
+    pq.write_table(table, tmp_path / 'i.parquet')
+    with pytest.raises(InvalidIndexError, match=rf'missing column\(s\) {column}'):
+        ForgeryDataset(tmp_path / 'i.parquet')
 
 
 def test_broken_image_is_an_error_not_another_sample(prepared: Path, tmp_path: Path) -> None:

@@ -60,6 +60,14 @@ def documented(transform: object) -> dict[str, dict[str, bool]]:
     return sections
 
 
+def test_documented_reads_the_docstring() -> None:
+    assert documented(AlignFace()) == {
+        'Required': {'img': False, 'landmarks': False, 'source_img': True, 'img_path': True},
+        'Modified': {'img': False, 'landmarks': False, 'source_img': False, 'img_shape': False},
+        'Added': {'warp_matrix': False},
+    }
+
+
 @pytest.fixture
 def sample(prepared: Path, landmarks: np.ndarray) -> dict[str, Any]:
     """A fake with a pair, as the data set hands it to the pipeline."""

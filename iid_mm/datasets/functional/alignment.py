@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from iid_mm.datasets.index import LANDMARK_COUNTS
 from iid_mm.errors import InputError
 from iid_mm.utils.typing import FloatArray, ImageArray, PointsArray, Size
 
 Matrix = npt.NDArray[np.float64]
 
-LANDMARK_COUNTS = (68, 81)
 CANVAS = 224
 """Side of the square canvas on which the templates are given."""
 

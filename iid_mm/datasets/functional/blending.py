@@ -66,10 +66,14 @@ def poisson_blend(
     y0, y1 = _fast_range(window[1], window[3], limit[1], limit[3])
     source, target = source[y0:y1, x0:x1], target[y0:y1, x0:x1]
     # uint8 to float32 first: cv2's arithmetic on mixed types is an order of magnitude slower.
-    difference = (source.astype(np.float32) - target).transpose(2, 0, 1)
+    difference = np.ascontiguousarray((source.astype(np.float32) - target).transpose(2, 0, 1))
     correction = _solve_poisson(_divergence(difference, mask[y0:y1, x0:x1]))
     inner = result[y0 + 1 : y1 - 1, x0 + 1 : x1 - 1]
-    inner[:] = np.clip(np.rint(inner + correction.transpose(1, 2, 0)), 0, 255)
+    total = cv2.merge(list(correction))
+    total += inner
+    # convertScaleAbs rounds and saturates in one pass, but would mirror negative values.
+    np.maximum(total, 0, out=total)
+    inner[:] = cv2.convertScaleAbs(total)
     return result
 
 
