@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from iid_mm.datasets.index import INDEX_SCHEMA, write_index
 from iid_mm.errors import InputError
-from iid_mm.preparation.analysers import build_analyser
+from iid_mm.preparation.analysers import build_analyser, check_analyser
 from iid_mm.preparation.analysers.precomputed_analyser import PrecomputedAnalyser
 from iid_mm.preparation.group import GroupProcessor, GroupResult
 from iid_mm.preparation.layouts import scan_layout
@@ -68,9 +68,11 @@ def prepare(
     options = LayoutOptions(settings.compression, settings.methods, splits_dir, settings.masks)
     scan = scan_layout(settings.layout, root, options)
     groups = group_records(scan.records)
+    # All that a user may have to mend is checked before the folder is touched.
+    check_analyser(settings.analyser)
+    fingerprints = {group.name: _fingerprint(group, settings, root) for group in groups}
     store = PartStore(out_dir, settings)
     store.open(overwrite)
-    fingerprints = {group.name: _fingerprint(group, settings, root) for group in groups}
     done = {g.name: part for g in groups if (part := store.load(g, fingerprints[g.name]))}
     todo = [group for group in groups if group.name not in done]
 

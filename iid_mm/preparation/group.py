@@ -33,7 +33,7 @@ class VideoReport:
         split: Its split.
         label: 0 = genuine, 1 = fake.
         total: Frames in the video.
-        asked: Frames that were wanted as samples.
+        asked: Frames that were wanted as samples; of an unreadable video all that could have been.
         found: Frames that became samples.
         paired: Samples with a genuine counterpart.
         masks: Samples with a mask.
@@ -136,6 +136,8 @@ class GroupProcessor:
             result.rows.extend(rows)
         for fake in group.fakes:
             reader, report, chosen = readers[fake.key], reports[fake.key], numbers[fake.key]
+            if not reader.count:
+                continue
             if genuine:
                 rows = self._process_fake(fake, reader, chosen, leads, report)
             else:
@@ -156,6 +158,8 @@ class GroupProcessor:
         if problem := self.analyser.check_video(record.path):
             report.problems.append(problem)
             reader.count = 0
+        if not reader.count:
+            report.asked = self.settings.frames
         result.videos.append(report)
         return reader
 

@@ -27,7 +27,7 @@ from iid_mm.preparation.settings import Settings
 from iid_mm.preparation.storage import write_bytes
 
 _OWN_FILES = ('index.parquet', 'report.json')
-_OWN_FOLDERS = ('.parts', 'frames', 'masks')
+_OWN_FOLDERS = ('frames', 'masks', '.parts')
 _FINGERPRINT, _REPORT = b'fingerprint', b'report'
 
 
@@ -72,11 +72,12 @@ class PartStore:
         write_bytes((self.settings.to_json() + '\n').encode(), file)
 
     def _clear(self) -> None:
-        # The marker goes last: a kill in between must not leave a folder that nobody owns.
-        for name in reversed(_OWN_FOLDERS):
-            shutil.rmtree(self.out_dir / name, ignore_errors=True)
         for name in _OWN_FILES:
             (self.out_dir / name).unlink(missing_ok=True)
+        # `.parts` goes last: a kill in between must not leave a folder that nobody owns.
+        for name in _OWN_FOLDERS:
+            if (self.out_dir / name).is_dir():
+                shutil.rmtree(self.out_dir / name)
 
     def _changes(self, text: str) -> str:
         try:

@@ -12,7 +12,7 @@ import cv2
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray
 
-# PNG level 1: within 10 % of the size of the default level at a fraction of its time.
+# PNG level 1: crops of real faces get a sixth larger than with level 6 and take a quarter of its time.
 # WebP above 100 is lossless.
 _OPTIONS = {
     'png': [cv2.IMWRITE_PNG_COMPRESSION, 1],

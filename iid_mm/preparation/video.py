@@ -108,6 +108,10 @@ class VideoReader:
                 self._note('has no video stream')
                 return
             stream = container.streams.video[0]
+            codec = stream.codec_context
+            if codec is None:
+                self._note('uses a codec that is unknown here')
+                return
             promised = stream.frames
             stamps: list[int | None] = []
             packets = 0
@@ -125,7 +129,6 @@ class VideoReader:
         known = sorted({stamp for stamp in stamps if stamp is not None})
         # Some AVI files have no time stamps, or number the packets although the codec reorders them.
         # VP8 has packets that are never shown.
-        codec = stream.codec_context
         in_order = known == stamps and len(known) > 1 and codec.has_b_frames
         if len(known) == len(stamps) and not in_order and codec.name != 'vp8':
             self._numbers = {stamp: number for number, stamp in enumerate(known)}

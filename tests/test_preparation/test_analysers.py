@@ -72,6 +72,25 @@ def test_bad_side_files(tmp_path, table, message):
         raise InputError(text)
 
 
+@pytest.mark.parametrize('position', [0, 1, 8, 20, 60, 70, 120])
+def test_damaged_side_files(tmp_path, square_points, position):
+    video = make_side_file(tmp_path, np.stack([square_points(3, 4)]))
+    path = tmp_path / 'landmarks/a/b.npy'
+    for value in (0, 0x41, 0xD1):
+        data = bytearray(path.read_bytes())
+        data[position] = value
+        path.write_bytes(bytes(data))
+        # Whatever it is, it is told and not raised.
+        assert isinstance(PrecomputedAnalyser(tmp_path).check_video(video), str)
+    path.write_bytes(b'PK\x03\x04 no archive')
+    assert 'cannot be read' in PrecomputedAnalyser(tmp_path).check_video(video)
+
+
+def test_absurd_landmarks_are_no_face(tmp_path, square_points):
+    video = make_side_file(tmp_path, np.stack([square_points(3, 4) + 1e30]))
+    assert PrecomputedAnalyser(tmp_path).analyse(IMAGE, where=FrameRef(video, 0)) == []
+
+
 def test_missing_side_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'no folder .*landmarks'):
         PrecomputedAnalyser(tmp_path)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from iid_mm.preparation.driver import prepare
 from iid_mm.preparation.parts import PartStore
 from iid_mm.preparation.report import format_report
 from iid_mm.preparation.settings import Settings
+from iid_mm.utils.cli import run_tool
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'prepare_data.py'
 
@@ -241,6 +243,13 @@ def test_other_settings_need_overwrite(tree, tmp_path):
     assert not (out / 'frames/ffpp/youtube/c23/000/00010.png').exists()
 
 
+def test_side_files_are_checked_before_anything_is_written(tree, tmp_path):
+    shutil.rmtree(tree.root / 'landmarks')
+    with pytest.raises(FileNotFoundError, match=r'no folder .*landmarks'):
+        run(tree, tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
 def test_a_folder_of_somebody_else_is_left_alone(tree, tmp_path):
     (tmp_path / 'out').mkdir()
     (tmp_path / 'out' / 'thesis.tex').write_text('x')
@@ -266,6 +275,9 @@ def test_broken_videos_are_reported_and_the_rest_is_prepared(tree, tmp_path):
     assert [row['source_image'] for row in alone] == [None] * 3
     assert [row['crop_window'] for row in alone] == [[t + 1, 2, t + 40, 41] for t in (2, 6, 10)]
     assert report['methods']['youtube']['videos_without_face'] == 2
+    # Three videos are lost, nine frames of eighteen.
+    assert (report['frames_asked'], report['frames_found']) == (18, 9)
+    assert str(tmp_path) not in (out / 'report.json').read_text()
 
 
 def test_frames_without_a_face(tree, tmp_path):
@@ -338,20 +350,25 @@ def test_bad_num_workers(tree, tmp_path):
         run(tree, tmp_path / 'out', num_workers=-1)
 
 
-def test_tool_answers_bad_input_with_status_1(tree, tmp_path):
-    def call(*arguments):
-        command = [sys.executable, str(TOOL), *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        return done.returncode, done.stderr.strip()
+def test_tool_answers_bad_input_with_status_1(tree, tmp_path, monkeypatch, capsys):
+    command = [sys.executable, str(TOOL), 'ffpp', str(tree.root), str(tmp_path / 'out')]
+    done = subprocess.run([*command, '--analyser', 'dlib'], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "error: analyser='dlib' is unknown; choose from mediapipe, precomputed\n"
 
-    out = tmp_path / 'out'
-    status, text = call('ffpp', tree.root, out, '--analyser', 'dlib')
-    assert status == 1
-    assert text == "error: analyser='dlib' is unknown; choose from mediapipe, precomputed"
-    status, text = call('ffpp', tmp_path / 'none', out)
-    assert status == 1
-    assert text.startswith('error: data root')
-    assert not out.exists()
+    spec = importlib.util.spec_from_file_location('prepare_data_tool', TOOL)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    for arguments, message in (
+        (['ffpp', 'nowhere', 'out'], "error: data root 'nowhere' is not a folder"),
+        (['ffpp', str(tree.root), 'out', '--compression', 'c1'], "error: compression='c1'"),
+        (['celeb', str(tree.root), 'out'], "error: layout='celeb' is unknown"),
+    ):
+        extra = ['--analyser', 'precomputed', '--num-workers', '0']
+        monkeypatch.setattr(sys, 'argv', [str(TOOL), *arguments, *extra])
+        assert run_tool(tool.main) == 1
+        assert message in capsys.readouterr().err
+    assert not Path('out').exists()
 
 
 def test_moved_folder_stays_usable(tree, tmp_path):

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -17,6 +20,10 @@ if TYPE_CHECKING:
     from iid_mm.utils.typing import BoxesArray, ImageArray, PointsArray
 
 LANDMARK_COUNTS = (68, 81)
+# No frame is that large: such a number is a damaged one.
+MAX_COORDINATE = 1e5
+# What numpy raises for damaged files: its header is Python source, an archive is a zip file.
+_DAMAGE = (OSError, ValueError, EOFError, SyntaxError, TokenError, BadZipFile, MemoryError)
 
 
 class PrecomputedAnalyser(FaceAnalyser):
@@ -51,7 +58,8 @@ class PrecomputedAnalyser(FaceAnalyser):
         try:
             self._load(self.side_file(video))
         except InputError as error:
-            return str(error)
+            # Reports travel: no folders of this machine.
+            return str(error).replace(f'{self.root}{os.sep}', '')
         return ''
 
     def analyse(
@@ -78,7 +86,8 @@ class PrecomputedAnalyser(FaceAnalyser):
             raise InputError('where=None: the analyser "precomputed" needs to know the frame')
         with self.clock('landmarks'):
             table = self._load(self.side_file(where.video))
-            if where.frame >= len(table) or not np.isfinite(table[where.frame]).all():
+            # NaN compares as false, too.
+            if where.frame >= len(table) or not np.abs(table[where.frame]).max() < MAX_COORDINATE:
                 return []
             landmarks = table[where.frame]
             return [Face(landmarks_box(landmarks), 1.0, landmarks)]
@@ -98,7 +107,7 @@ def load_landmarks(path: Path) -> PointsArray:
     """
     try:
         table = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except _DAMAGE as error:
         raise InputError(f'landmarks {str(path)!r} cannot be read ({error})') from error
     good = isinstance(table, np.ndarray) and table.ndim == 3 and table.dtype.kind == 'f'
     if not good or table.shape[1] not in LANDMARK_COUNTS or table.shape[2] != 2:
