@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import types
+import warnings
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,17 @@ def sigmoid_focal_loss(
     return loss.mean() if reduction == 'mean' else loss.sum()
 
 
+def line_nms(*args: Any, **kwargs: Any) -> Any:
+    """Stand for the lane detectors' suppression, which only compiled mmcv has.
+
+    It is here because mmdet, on importing its models, prints advice to recompile mmcv where it is missing.
+
+    Raises:
+        NotImplementedError: Always.
+    """
+    raise NotImplementedError('line_nms needs mmcv with compiled operators')
+
+
 class _FallbackOps(types.ModuleType):
     """Module ``mmcv.ops`` with the stand-ins; names without one raise ImportError on import."""
 
@@ -162,7 +174,10 @@ def install() -> bool:
         for owner in (module, home):
             setattr(owner, function.__name__, function)
     sys.modules.update({'mmcv.ops': module, 'mmcv.ops.nms': nms_module, 'mmcv.ops.focal_loss': focal_module})
+    module.line_nms = line_nms  # type: ignore[attr-defined]
     mmcv.ops = module
+    # mmcv warns that an operator of deformable attention is missing; nothing here needs it.
+    warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
     return True
 
 

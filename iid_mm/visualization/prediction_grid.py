@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
-from torch import nn
+from mmengine.model import BaseModel
 
 from iid_mm.utils.typing import ImageArray
 from iid_mm.visualization.drawing import image_grid
@@ -17,7 +17,7 @@ from iid_mm.visualization.forgery_visualizer import ForgeryVisualizer
 
 
 def prediction_grid(
-    model: nn.Module,
+    model: BaseModel,
     dataset: Any,
     indices: Sequence[int],
     *,
@@ -29,7 +29,7 @@ def prediction_grid(
     """Draw score and artifact boxes on samples.
 
     Args:
-        model: A detector with mmengine's ``test_step``.
+        model: The detector, in evaluation mode.
         dataset: The data set, with its test pipeline.
         indices: The samples.
         columns: Samples in a row.
