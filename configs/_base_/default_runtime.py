@@ -17,6 +17,7 @@ default_hooks = dict(
 custom_hooks = [
     # Every sample and every iteration has its own seed: resuming and the number of workers change nothing.
     dict(type='ReproducibleSamplingHook'),
+    dict(type='HostMemoryHook'),
     # A run that is killed loses at most so many iterations; --resume goes on within the epoch.
     dict(type='IterationCheckpointHook', interval=500),
 ]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hooks."""
 
+from iid_mm.engine.hooks.host_memory_hook import HostMemoryHook
 from iid_mm.engine.hooks.iteration_checkpoint_hook import IterationCheckpointHook
 from iid_mm.engine.hooks.reproducible_sampling_hook import ReproducibleSamplingHook
 
-__all__ = ['IterationCheckpointHook', 'ReproducibleSamplingHook']
+__all__ = ['HostMemoryHook', 'IterationCheckpointHook', 'ReproducibleSamplingHook']
