@@ -138,6 +138,26 @@ def test_genuine_face_over_all_that_was_forged_is_redrawn(aligned: dict[str, Any
     assert results['gt_bboxes'].tolist() == [[0, 0, 224, 224]]
 
 
+def test_compression_noise_does_not_count_as_forgery(aligned: dict[str, Any]) -> None:
+    """Noise all over the frame passes `min_changed`, but the forgery is gone: `min_kept` decides."""
+    genuine = aligned['source_img']
+    fake = genuine.copy()
+    fake[120:160, 90:135] = 255 - fake[120:160, 90:135]
+    noise = np.random.default_rng(0).normal(0, 2, fake.shape)
+    fake = np.clip(np.rint(fake + noise), 0, 255).astype(np.uint8)
+    assert np.count_nonzero(swapping.change_scores(fake, genuine) > 1e-3) > 30000
+    arguments = {'partial_prob': 0, 'genuine_into_fake_prob': 1, 'keep_fake_prob': 0, 'elastic_prob': 0}
+    for poisson in (0.0, 1.0):
+        transform = MultiScaleFacialSwap(**arguments, poisson_prob=poisson)
+        assert transform({**aligned, 'img': fake})['swap_kind'] == 'untouched'
+        transform = MultiScaleFacialSwap(**arguments, poisson_prob=poisson, min_kept=0)
+        assert transform({**aligned, 'img': fake})['swap_kind'] == 'genuine_into_fake'
+    # A forgery that also reaches outside the hull is kept.
+    fake[10:50, 90:135] = 255 - fake[10:50, 90:135]
+    transform = MultiScaleFacialSwap(**arguments)
+    assert transform({**aligned, 'img': fake})['swap_kind'] == 'genuine_into_fake'
+
+
 def test_equal_frames_fall_back(aligned: dict[str, Any]) -> None:
     sample = {**aligned, 'img': aligned['source_img'].copy()}
     results = MultiScaleFacialSwap(partial_prob=1.0)(sample)
@@ -149,7 +169,7 @@ def test_redraw_bound_is_in_pixels_of_224(aligned: dict[str, Any]) -> None:
     """11 x 11 px of reach around one changed pixel; the bound decides, scaled with the area."""
     fake = aligned['source_img'].copy()
     fake[130, 110] ^= 128
-    changed = swapping.count_changed(fake, aligned['source_img'], 1e-3)
+    changed = np.count_nonzero(swapping.change_scores(fake, aligned['source_img']) > 1e-3)
     assert 9 <= changed <= 121
     probs = {'partial_prob': 0, 'keep_fake_prob': 0, 'genuine_into_fake_prob': 0, 'poisson_prob': 0}
     for bound, kind in ((changed - 1, 'fake_into_genuine'), (changed, 'untouched')):
@@ -224,6 +244,7 @@ def test_bad_input(aligned: dict[str, Any]) -> None:
         ({'partial_prob': 1.5}, 'partial_prob=1.5'),
         ({'genuine_into_fake_prob': 0.8, 'keep_fake_prob': 0.3}, 'keep_fake_prob=1.1'),
         ({'max_redraws': -1}, 'max_redraws=-1'),
+        ({'min_kept': -5}, 'min_kept=-5'),
     ):
         with pytest.raises(InputError, match=message):
             MultiScaleFacialSwap(**arguments)

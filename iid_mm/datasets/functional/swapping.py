@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from iid_mm.datasets.functional.blending import Window, alpha_blend, poisson_blend
 from iid_mm.datasets.functional.dssim import KERNEL, best_window, dssim_map
@@ -90,16 +91,18 @@ def swap_window(
     return paste(fake, genuine, inner, poisson, limit=window)
 
 
-def count_changed(
-    first: ImageArray, second: ImageArray, threshold: float, window: Window | None = None
-) -> int:
-    """Number of pixels whose structural dissimilarity exceeds a threshold.
+def change_scores(
+    first: ImageArray, second: ImageArray, window: Window | None = None
+) -> npt.NDArray[np.float32]:
+    """Structural dissimilarity of two images wherever it can be above 0.
 
     Args:
         first: (H, W, 3).
         second: (H, W, 3).
-        threshold: Dissimilarity.
         window: x0, y0, x1, y1 outside of which the images are equal; saves time.
+
+    Returns:
+        (H, W), or the smaller (h, w) around the window that the change reaches.
     """
     if window is not None:
         height, width = first.shape[:2]
@@ -107,4 +110,4 @@ def count_changed(
         x0, y0 = max(0, window[0] - reach), max(0, window[1] - reach)
         x1, y1 = min(width, window[2] + reach), min(height, window[3] + reach)
         first, second = first[y0:y1, x0:x1], second[y0:y1, x0:x1]
-    return int(np.count_nonzero(dssim_map(first, second) > threshold))
+    return dssim_map(first, second)

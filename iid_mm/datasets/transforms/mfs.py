@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 
@@ -46,8 +47,10 @@ class MultiScaleFacialSwap(BaseTransform):
     * the genuine frame with the fake face pasted in, or
     * stays as it is.
 
-    A result that hardly differs from the genuine frame, as when the genuine face covers all that was
-    forged, is drawn again; after ``max_redraws`` more draws the fake stays as it is. So does a fake
+    A result that hardly differs from the genuine frame is drawn again, by two rules: ``min_changed``
+    for every result, and ``min_kept`` for genuine faces in fake frames. The latter restore the genuine
+    frame where the forgery lies inside the hull, and what video compression leaves as difference
+    passes the first rule easily; after ``max_redraws`` more draws the fake stays as it is. So does a fake
     without a genuine frame. ``swap_kind`` tells what was done: ``genuine``, ``untouched``,
     ``genuine_into_fake``, ``fake_into_genuine`` or ``partial``.
 
@@ -81,6 +84,9 @@ class MultiScaleFacialSwap(BaseTransform):
         dssim_thresh: Dissimilarity above which a pixel counts as changed.
         min_changed: A result with this many changed pixels or fewer, at 224, is drawn again; scaled
             with the area of the canvas.
+        kept_dssim_thresh: Dissimilarity that compression alone rarely causes.
+        min_kept: A genuine face in a fake frame must leave more than this many pixels, at 224, with a
+            greater dissimilarity to the genuine frame. 0 switches the rule off.
         max_redraws: How often to draw again.
     """
 
@@ -95,6 +101,8 @@ class MultiScaleFacialSwap(BaseTransform):
         keep_fake_prob: float = 0.25,
         dssim_thresh: float = 1e-3,
         min_changed: int = 1600,
+        kept_dssim_thresh: float = 0.05,
+        min_kept: int = 400,
         max_redraws: int = 4,
     ) -> None:
         if not windows or any(len(w) != 2 or min(w) < 8 for w in windows):
@@ -110,10 +118,10 @@ class MultiScaleFacialSwap(BaseTransform):
         for name, value in shares.items():
             if not 0 <= value <= 1:
                 raise InputError(f'{name}={value!r}: must be between 0 and 1')
-        if max_redraws < 0 or min_changed < 0:
-            raise InputError(
-                f'max_redraws={max_redraws!r}, min_changed={min_changed!r}: must not be negative'
-            )
+        bounds = {'min_changed': min_changed, 'min_kept': min_kept, 'max_redraws': max_redraws}
+        for name, value in bounds.items():
+            if value < 0:
+                raise InputError(f'{name}={value!r}: must not be negative')
         self.windows: tuple[Size, ...] = tuple((int(w), int(h)) for w, h in windows)
         self.partial_prob = partial_prob
         self.poisson_prob = poisson_prob
@@ -123,6 +131,8 @@ class MultiScaleFacialSwap(BaseTransform):
         self.keep_fake_prob = keep_fake_prob
         self.dssim_thresh = dssim_thresh
         self.min_changed = min_changed
+        self.kept_dssim_thresh = kept_dssim_thresh
+        self.min_kept = min_kept
         self.max_redraws = max_redraws
 
     @cache_randomness
@@ -190,7 +200,6 @@ class MultiScaleFacialSwap(BaseTransform):
     ) -> tuple[ImageArray, str, Window | None]:
         """Carry out the first plan whose result differs enough from the genuine frame."""
         height, width = fake.shape[:2]
-        needed = self.min_changed * height * width / CANVAS**2
         for plan in self._draw_plans((width, height)):
             if plan.kind == 'untouched':
                 break
@@ -205,9 +214,17 @@ class MultiScaleFacialSwap(BaseTransform):
                 result = swapping.paste(fake, genuine, mask, plan.poisson)
             else:
                 result = swapping.paste(genuine, fake, mask, plan.poisson)
-            if swapping.count_changed(result, genuine, self.dssim_thresh, region) > needed:
+            score = swapping.change_scores(result, genuine, region)
+            if self._differs_enough(score, plan.kind, height * width / CANVAS**2):
                 return result, plan.kind, window
         return fake, 'untouched', None
+
+    def _differs_enough(self, score: npt.NDArray[np.float32], kind: str, area: float) -> bool:
+        """Apply the redraw rules to dissimilarities; ``area`` is that of the canvas, 1 at 224."""
+        if np.count_nonzero(score > self.dssim_thresh) <= self.min_changed * area:
+            return False
+        kept = kind != 'genuine_into_fake' or self.min_kept == 0
+        return kept or np.count_nonzero(score > self.kept_dssim_thresh) > self.min_kept * area
 
     def __repr__(self) -> str:
         names = (
@@ -220,6 +237,8 @@ class MultiScaleFacialSwap(BaseTransform):
             'keep_fake_prob',
             'dssim_thresh',
             'min_changed',
+            'kept_dssim_thresh',
+            'min_kept',
             'max_redraws',
         )
         return f'{type(self).__name__}({", ".join(f"{n}={getattr(self, n)}" for n in names)})'
