@@ -96,7 +96,15 @@ class IIDDetector(BaseDetector):
 
         Returns:
             Losses by name, each with its head's role as prefix.
+
+        Raises:
+            InputError: If there is an artifact head and a sample has no ``gt_instances``.
         """
+        if self.artifact_head is not None and not all('gt_instances' in s for s in batch_data_samples):
+            raise InputError(
+                'a training sample has no gt_instances, from which the artifact head learns; put '
+                'MultiScaleFacialSwap into the training pipeline, or set artifact_head=None'
+            )
         backbone_feats, levels = self.extract_feat(batch_inputs)
         losses = self._with_prefix(
             'forgery',

@@ -63,7 +63,8 @@ class ForgeryHead(BaseModule):
             (N, C).
 
         Raises:
-            InputError: If the artifact map is missing, or there is one that the head does not expect.
+            InputError: If the artifact map is missing, or there is one that the head does not expect, or
+                a map has other channels than the head was made for.
         """
         if (artifact_map is None) != (self.artifact_channels is None):
             raise InputError(
@@ -74,6 +75,11 @@ class ForgeryHead(BaseModule):
             raise InputError(
                 f'ForgeryHead expects {self.in_channels} channels and got {backbone_map.shape[1]}; '
                 "set in_channels to the channels of the backbone's last output"
+            )
+        if artifact_map is not None and artifact_map.shape[1] != self.artifact_channels:
+            raise InputError(
+                f'ForgeryHead.artifact_channels is {self.artifact_channels} and the last artifact level has '
+                f'{artifact_map.shape[1]} channels; set it to the channels of the neck'
             )
         feature = self.dropout(F.adaptive_avg_pool2d(backbone_map, 1).flatten(1))
         if artifact_map is not None:

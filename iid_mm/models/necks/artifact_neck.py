@@ -135,7 +135,8 @@ class ArtifactNeck(BaseModule):
             Four maps (N, C, H - d, W - d) with d = 0, 2, 4, 6 for the last output's H and W.
 
         Raises:
-            InputError: If the last map is smaller than 7x7 or has other channels than expected.
+            InputError: If the last map is smaller than 7x7 or has other channels than expected, or
+                outputs for the laterals are missing.
         """
         last = feats[-1]
         if min(last.shape[-2:]) < MIN_SIZE:
@@ -147,6 +148,11 @@ class ArtifactNeck(BaseModule):
             raise InputError(
                 f'ArtifactNeck expects {self.in_channels[-1]} channels and got {last.shape[1]}; set '
                 'in_channels to the channels of the backbone outputs'
+            )
+        if self.laterals is not None and len(feats) < len(self.in_channels):
+            raise InputError(
+                f'ArtifactNeck expects {len(self.in_channels)} backbone outputs and got {len(feats)}; list '
+                f'{len(self.in_channels)} stages in out_indices of the backbone, or set lateral=False'
             )
         levels = []
         x = self.reduce(last)
