@@ -266,12 +266,12 @@ def test_other_losses_from_the_registry(head_cfg: dict[str, Any]) -> None:
 
 
 def test_wrong_number_of_levels(head_cfg: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match='made for 4 levels and got 2.*kernel_sizes'):
+    with pytest.raises(InputError, match=r'made for 4 levels and got 2.*kernel_sizes'):
         build(head_cfg)((torch.rand(1, 8, 7, 7), torch.rand(1, 8, 5, 5)))
 
 
 def test_kernels_and_anchors_must_agree(head_cfg: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match='names 2 levels and the anchor generator 4'):
+    with pytest.raises(InputError, match=r'names 2 levels and the anchor generator 4'):
         build(head_cfg, kernel_sizes=(3, 1))
 
 

@@ -95,16 +95,16 @@ def test_small_map_is_an_error() -> None:
 
 
 def test_wrong_channels_are_an_error() -> None:
-    with pytest.raises(InputError, match='expects 4 channels and got 6.*in_channels'):
+    with pytest.raises(InputError, match=r'expects 4 channels and got 6.*in_channels'):
         ArtifactNeck(4)((torch.rand(1, 6, 7, 7),))
 
 
 def test_laterals_need_several_outputs() -> None:
-    with pytest.raises(InputError, match='lateral=True.*out_indices'):
+    with pytest.raises(InputError, match=r'lateral=True.*out_indices'):
         ArtifactNeck(4, lateral=True)
 
 
 def test_laterals_with_too_few_outputs_are_an_error() -> None:
     neck = ArtifactNeck(in_channels=[2, 4], lateral=True)
-    with pytest.raises(InputError, match='2 backbone outputs and got 1.*out_indices'):
+    with pytest.raises(InputError, match=r'2 backbone outputs and got 1.*out_indices'):
         neck((torch.rand(1, 4, 7, 7),))

@@ -94,10 +94,10 @@ def test_artifact_feature_where_none_belongs(
 
 
 def test_wrong_artifact_channels() -> None:
-    with pytest.raises(InputError, match='artifact_channels is 2 and the last artifact level has 3'):
+    with pytest.raises(InputError, match=r'artifact_channels is 2 and the last artifact level has 3'):
         ForgeryHead(2, artifact_channels=2)(BACKBONE_MAP, torch.ones(1, 3, 1, 1))
 
 
 def test_wrong_channels() -> None:
-    with pytest.raises(InputError, match='expects 3 channels and got 2'):
+    with pytest.raises(InputError, match=r'expects 3 channels and got 2'):
         ForgeryHead(3)(BACKBONE_MAP)

@@ -35,7 +35,7 @@ def test_losses_carry_the_role_of_their_head(
     samples = make_samples([1, 0], extra=EXTRA)
     losses = model(torch.rand(2, 3, 112, 112), samples, mode='loss')
     assert set(losses) == {'forgery.loss_cls', 'forgery.acc', 'artifact.loss_cls', 'artifact.loss_bbox'}
-    total, log = model.parse_losses(losses)
+    total, _ = model.parse_losses(losses)
     parts = [v for k, v in losses.items() if 'loss' in k]
     assert torch.allclose(total, torch.stack(parts).sum())
     total.backward()
@@ -147,13 +147,13 @@ def test_training_the_artifact_head_without_boxes_is_an_error(
     model = build(tiny_model_cfg)
     samples = make_samples([1, 0])
     del samples[1].gt_instances
-    with pytest.raises(InputError, match='no gt_instances.*MultiScaleFacialSwap'):
+    with pytest.raises(InputError, match=r'no gt_instances.*MultiScaleFacialSwap'):
         model(torch.rand(2, 3, 112, 112), samples, mode='loss')
 
 
 def test_artifact_head_without_neck_is_an_error(tiny_model_cfg: dict[str, Any]) -> None:
     tiny_model_cfg['neck'] = None
-    with pytest.raises(InputError, match='neck is None'):
+    with pytest.raises(InputError, match=r'neck is None'):
         build(tiny_model_cfg)
 
 

@@ -85,7 +85,7 @@ def test_reachable_url_stays(monkeypatch: pytest.MonkeyPatch, warnings: list[str
 def test_missing_local_file_is_an_error(tiny_model_cfg: dict[str, Any], warnings: list[str]) -> None:
     MMLogger.get_current_instance()
     model = build(tiny_model_cfg, '/nowhere/weights.pth')
-    with pytest.raises(FileNotFoundError, match='/nowhere/weights.pth'):
+    with pytest.raises(FileNotFoundError, match=r'/nowhere/weights.pth'):
         model.init_weights()
     assert warnings == []
 
