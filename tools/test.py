@@ -7,15 +7,13 @@ Example: python tools/test.py configs/iid_effb4_ffpp.py best.pth --out scores.pa
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from mmengine.config import Config
 
-from iid_mm.apis import load_config
 from iid_mm.engine import ForgeryRunner
-from iid_mm.utils.cli import add_run_options, run_tool
+from iid_mm.utils.cli import add_run_options, load_run_config, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,24 +29,18 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='run code that the checkpoint may hold; only for files whose origin you trust',
     )
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    return parser.parse_args()
 
 
 def prepare_config(args: argparse.Namespace) -> Config:
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_run_config(args)
     if not Path(args.checkpoint).is_file():
         raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist')
-    cfg.launcher = args.launcher
-    if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
     cfg.load_from, cfg.resume = args.checkpoint, False
     cfg.trust_checkpoint = args.trust_checkpoint
     if args.out is not None:
-        cfg.test_evaluator.scores_file = args.out
+        evaluator = cfg.test_evaluator[0] if isinstance(cfg.test_evaluator, list) else cfg.test_evaluator
+        evaluator.scores_file = args.out
     return cfg
 
 

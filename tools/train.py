@@ -7,16 +7,14 @@ Example: python tools/train.py configs/iid_effb4_ffpp.py --amp
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from mmengine.config import Config
 
-from iid_mm.apis import load_config
 from iid_mm.engine import ForgeryRunner
 from iid_mm.errors import InputError
-from iid_mm.utils.cli import add_run_options, run_tool
+from iid_mm.utils.cli import add_run_options, load_run_config, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,18 +35,11 @@ def parse_args() -> argparse.Namespace:
         const='auto',
         help='go on from this checkpoint, or from the latest one of the work directory',
     )
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    return parser.parse_args()
 
 
 def prepare_config(args: argparse.Namespace) -> Config:
-    cfg = load_config(args.config, args.cfg_options)
-    cfg.launcher = args.launcher
-    if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    cfg = load_run_config(args)
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')

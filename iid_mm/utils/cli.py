@@ -7,10 +7,12 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 
 from iid_mm.errors import InputError, MissingExtraError
+from iid_mm.utils.config import load_config
 
 USER_ERRORS = (InputError, FileNotFoundError, MissingExtraError)
 
@@ -52,6 +54,26 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     # torchrun sets LOCAL_RANK; older launchers pass this argument.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def load_run_config(args: argparse.Namespace) -> Config:
+    """Read the config of a run and enter what :func:`add_run_options` has parsed.
+
+    Args:
+        args: Also has ``config``, the path of the config.
+
+    Returns:
+        The config, with launcher and work directory.
+
+    Raises:
+        FileNotFoundError: If there is no such config.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    default = Path('work_dirs') / Path(args.config).stem
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(default)
+    return cfg
 
 
 def _without_worker_trace(message: str) -> str:

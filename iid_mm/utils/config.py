@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading configs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from iid_mm.errors import InputError
+
+
+def load_config(config: str | os.PathLike[str] | Config, cfg_options: dict[str, Any] | None = None) -> Config:
+    """Read a config.
+
+    Args:
+        config: Path of a config file, or a config.
+        cfg_options: Values that replace those of the config, keys with dots, e.g. ``model.neck.channels``.
+            ``data_root`` also replaces the folder of all data sets that had the config's.
+
+    Returns:
+        The config.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        InputError: If the file is no config.
+    """
+    if not isinstance(config, Config):
+        path = Path(config)
+        if not path.is_file():
+            raise FileNotFoundError(f'config {path} does not exist')
+        if path.suffix not in ('.py', '.json', '.yaml', '.yml'):
+            raise InputError(f'config {path} must end in .py, .json, .yaml or .yml')
+        config = Config.fromfile(str(path))
+    if cfg_options:
+        if 'data_root' in cfg_options:
+            _replace_data_root(config, config.get('data_root'), cfg_options['data_root'])
+        config.merge_from_dict(cfg_options)
+    return config
+
+
+def _replace_data_root(node: Any, old: str | None, new: str) -> None:
+    """Replace a folder everywhere below a config: its variables are only text once the file is read."""
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            _replace_data_root(item, old, new)
+    elif isinstance(node, (dict, Config)):
+        for key, value in node.items():
+            if key == 'data_root' and value == old:
+                node[key] = new
+            else:
+                _replace_data_root(value, old, new)
