@@ -23,7 +23,7 @@ PROBS = {
     'down_up': 0.25,
     'min_max_stretch': 0.5,
     'shift_hsv': 0.25,
-    'gamma': 0.3,
+    'gamma': 1.0,
     'colour_tone': 0.3,
     'low_frequency_noise': 0.5,
     'motion_blur': 0.3,
