@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +17,36 @@ from torch import nn
 
 from iid_mm.errors import InputError
 
+# What torch.load raises for files that it cannot read, some only with trust.
+DAMAGE = (RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError, ImportError)
 MAX_NAMED_KEYS = 8
 """How many keys an error message lists."""
 
 
+HISTORY_METHODS = ('min', 'max', 'current', 'mean')
+"""What MMEngine's training history looks up when it is unpickled."""
+
+
+def _history_method(owner: type, name: str) -> Any:
+    """Stand in for ``getattr``, which would let a file reach any code, while a checkpoint is read."""
+    if owner is not HistoryBuffer or name not in HISTORY_METHODS:
+        raise pickle.UnpicklingError(f'Unsupported global: GLOBAL getattr({owner!r}, {name!r})')
+    return getattr(HistoryBuffer, name)
+
+
 def _safe_globals() -> list[Any]:
     """List what MMEngine stores beside tensors: training history as numpy arrays."""
-    multiarray = getattr(np, '_core', None) or np.core
+    core = 'core' if np.__version__.startswith('1.') else '_core'
+    multiarray: Any = import_module(f'numpy.{core}.multiarray')
     dtypes = [type(np.dtype(t)) for t in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
-    return [
-        HistoryBuffer,
-        np.ndarray,
-        np.dtype,
-        *dtypes,
-        multiarray.multiarray._reconstruct,
-        multiarray.multiarray.scalar,
+    # numpy 1 and numpy 2 name the module differently, and checkpoints move between them.
+    functions = [
+        (function, f'numpy.{name}.multiarray.{function.__name__}')
+        for name in ('core', '_core')
+        for function in (multiarray._reconstruct, multiarray.scalar)
     ]
+    history = [HistoryBuffer, (_history_method, 'builtins.getattr')]
+    return [*history, np.ndarray, np.dtype, *dtypes, *functions]
 
 
 def load_checkpoint_file(path: str | os.PathLike[str], trust: bool = False) -> dict[str, Any]:
@@ -49,6 +65,8 @@ def load_checkpoint_file(path: str | os.PathLike[str], trust: bool = False) -> d
         InputError: If the file is damaged, is no dictionary, or holds classes that are not allowed.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f'checkpoint {path} is a folder; name the file in it')
     if not path.is_file():
         raise FileNotFoundError(f'checkpoint {path} does not exist')
     try:
@@ -58,13 +76,16 @@ def load_checkpoint_file(path: str | os.PathLike[str], trust: bool = False) -> d
             with torch.serialization.safe_globals(_safe_globals()):
                 content = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
+        refused = re.search(r'GLOBAL (\S+)', str(error))
+        if trust or refused is None:
+            raise InputError(f'{path} is no checkpoint, or is damaged: {_reason(error)}') from error
         raise InputError(
-            f'checkpoint {path} holds more than weights, or is no checkpoint, and was not loaded: '
-            f'{_first_line(error)} If you trust its origin as you trust a program, allow it '
-            '(--trust-checkpoint, or trust=True)'
+            f'checkpoint {path} holds more than weights ({refused[1]}), which loading would run, and was '
+            'not loaded. If you trust its origin as you trust a program, allow it (--trust-checkpoint, or '
+            'trust=True)'
         ) from error
-    except (RuntimeError, EOFError, OSError, KeyError) as error:
-        raise InputError(f'checkpoint {path} is damaged or no torch file: {_first_line(error)}') from error
+    except DAMAGE as error:
+        raise InputError(f'{path} is damaged or no checkpoint: {_reason(error)}') from error
     if not isinstance(content, dict):
         raise InputError(f'checkpoint {path} holds a {type(content).__name__}, expected a dictionary')
     return content
@@ -101,8 +122,13 @@ def check_state_dict(model: nn.Module, state: dict[str, Any], name: str) -> None
         name: What to call the weights in messages.
 
     Raises:
-        InputError: Naming the keys that are missing, left over or of another shape.
+        InputError: Naming the keys that are missing, left over or of another shape, or if the weights
+            are no dictionary.
     """
+    if not isinstance(state, dict):
+        raise InputError(
+            f"checkpoint {name}: 'state_dict' is a {type(state).__name__}, expected a dictionary"
+        )
     expected = model.state_dict()
     missing = [k for k in expected if k not in state]
     unexpected = [k for k in state if k not in expected]
@@ -128,10 +154,14 @@ def check_state_dict(model: nn.Module, state: dict[str, Any], name: str) -> None
         )
 
 
-def _shorten(keys: list[str]) -> str:
+def _shorten(keys: list[Any]) -> str:
     more = f', ... ({len(keys) - MAX_NAMED_KEYS} more)' if len(keys) > MAX_NAMED_KEYS else ''
-    return ', '.join(keys[:MAX_NAMED_KEYS]) + more
+    return ', '.join(map(str, keys[:MAX_NAMED_KEYS])) + more
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _reason(error: BaseException) -> str:
+    """Pick the one line that says what is wrong."""
+    text = str(error).strip()
+    if match := re.search(r'WeightsUnpickler error: (.+)', text):
+        return match[1]
+    return (text.splitlines() or [type(error).__name__])[0]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 from mmengine.config import Config
 
 from iid_mm.errors import InputError
+
+# What mistakes in a config raise; JSON errors are ValueErrors.
+MISTAKES = (SyntaxError, NameError, TypeError, ValueError, LookupError, AttributeError)
 
 
 def load_config(config: str | os.PathLike[str] | Config, cfg_options: dict[str, Any] | None = None) -> Config:
@@ -25,7 +29,7 @@ def load_config(config: str | os.PathLike[str] | Config, cfg_options: dict[str, 
 
     Raises:
         FileNotFoundError: If there is no such file.
-        InputError: If the file is no config.
+        InputError: If the file is no config, or ``cfg_options`` do not fit it.
     """
     if not isinstance(config, Config):
         path = Path(config)
@@ -33,11 +37,19 @@ def load_config(config: str | os.PathLike[str] | Config, cfg_options: dict[str, 
             raise FileNotFoundError(f'config {path} does not exist')
         if path.suffix not in ('.py', '.json', '.yaml', '.yml'):
             raise InputError(f'config {path} must end in .py, .json, .yaml or .yml')
-        config = Config.fromfile(str(path))
+        try:
+            config = Config.fromfile(str(path))
+        except MISTAKES as error:
+            raise InputError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
     if cfg_options:
+        # The caller may use the same config again.
+        config = copy.deepcopy(config)
         if 'data_root' in cfg_options:
             _replace_data_root(config, config.get('data_root'), cfg_options['data_root'])
-        config.merge_from_dict(cfg_options)
+        try:
+            config.merge_from_dict(cfg_options)
+        except MISTAKES as error:
+            raise InputError(f'cfg_options={cfg_options!r} does not fit the config: {error}') from error
     return config
 
 
