@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small model that all tests may build."""
+"""A small model and a small prepared set for all tests."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 TINY_CHANNELS = 32
 
@@ -125,3 +130,103 @@ def randomise() -> Callable[[torch.nn.Module], None]:
                 module.bias.data.add_(0.1 * torch.randn(shape, generator=generator))
 
     return apply
+
+
+# A prepared set and a config to train on it.
+
+
+def draw_landmarks(side: int) -> np.ndarray:
+    """68 points of an upright face in the middle of a square crop, (68, 2) float32."""
+    t = np.linspace(0, np.pi, 17)
+    points = np.full((68, 2), 0.5)
+    points[:17] = np.stack([0.5 - 0.32 * np.cos(t), 0.42 + 0.38 * np.sin(t)], axis=1)
+    points[17:27] = np.stack([np.linspace(0.25, 0.75, 10), np.full(10, 0.33)], axis=1)
+    points[27:36] = [(0.5, 0.4 + 0.02 * i) for i in range(9)]
+    points[30] = (0.5, 0.56)
+    turn = np.linspace(0, 2 * np.pi, 6, endpoint=False)
+    ring = np.stack([np.cos(turn) * 0.05, np.sin(turn) * 0.02], axis=1)
+    points[36:42], points[42:48] = ring + np.array((0.36, 0.42)), ring + np.array((0.64, 0.42))
+    points[48:68] = np.stack([np.linspace(0.4, 0.6, 20), np.full(20, 0.68)], axis=1)
+    points[48], points[54] = (0.4, 0.68), (0.6, 0.68)
+    return (points * side).astype(np.float32)
+
+
+def prepared_rows(root: Path, split: str, people: list[str], frames: int, side: int = 64) -> list[dict]:
+    """Write the crops of one genuine and two fake videos a person; return their rows."""
+    rows = []
+    for number, person in enumerate(people):
+        for frame in range(frames):
+            rng = np.random.default_rng([number, frame, len(split)])
+            genuine = cv2.resize(rng.integers(60, 190, (8, 8, 3), dtype=np.uint8), (side, side))
+            for method in ('youtube', 'Deepfakes', 'FaceSwap'):
+                fake = method != 'youtube'
+                image = genuine.copy()
+                if fake:
+                    part = slice(side // 4, 3 * side // 4)
+                    noise = rng.integers(0, 255, (side, side, 3), dtype=np.uint8)
+                    image[part, part] = (image // 2 + noise // 2)[part, part]
+                name = f'{person}_999' if fake else person
+                path = f'frames/ffpp/{method}/c23/{name}/{frame:05d}.png'
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(root / path), image)
+                rows.append(
+                    dict(
+                        image=path,
+                        source_image=f'frames/ffpp/youtube/c23/{person}/{frame:05d}.png' if fake else None,
+                        landmarks=draw_landmarks(side).ravel(),
+                        label=int(fake),
+                        dataset='ffpp',
+                        method=method,
+                        compression='c23',
+                        video_key=f'ffpp/{method}/c23/{name}',
+                        frame=frame,
+                        split=split,
+                        target_id=person,
+                        source_id='999' if fake else None,
+                        crop_window=[0, 0, side, side],
+                        detector_score=1.0,
+                        mask=None,
+                    )
+                )
+    return rows
+
+
+@pytest.fixture(scope='session')
+def tiny_prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared folder: 24 training, 6 validation and 27 test samples of 64 px. Do not write to it."""
+    from iid_mm.datasets.index import write_index
+
+    root = tmp_path_factory.mktemp('prepared')
+    rows = prepared_rows(root, 'train', ['000', '001', '002', '003'], 2)
+    rows += prepared_rows(root, 'val', ['100'], 2)
+    rows += prepared_rows(root, 'test', ['200', '201', '202'], 3)
+    write_index(rows, root / 'index.parquet')
+    return root
+
+
+TINY_CONFIG = """
+_base_ = '{configs}/iid_r18_ffpp.py'
+data_root = '{root}'
+model = dict(
+    backbone=dict(stem_channels=8, base_channels=8),
+    neck=dict(in_channels=32, channels=16),
+    artifact_head=dict(in_channels=16),
+    forgery_head=dict(in_channels=32, artifact_channels=16, dropout=0.3))
+loader = dict(batch_size=4, num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root))
+train_dataloader = dict(**loader)
+val_dataloader = dict(**loader)
+test_dataloader = dict(**loader)
+train_cfg = dict(max_epochs=2, val_interval=1)
+param_scheduler = [dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=10)]
+default_hooks = dict(logger=dict(interval=1))
+vis_backends = [dict(type='LocalVisBackend')]
+visualizer = dict(vis_backends=vis_backends)
+"""
+
+
+@pytest.fixture(scope='session')
+def tiny_config(tiny_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Config file that trains a small detector for 2 epochs of 6 iterations on ``tiny_prepared``."""
+    path = tmp_path_factory.mktemp('config') / 'tiny.py'
+    path.write_text(TINY_CONFIG.format(configs=REPOSITORY / 'configs', root=tiny_prepared))
+    return path

@@ -50,4 +50,6 @@ class IterationCheckpointHook(Hook):
         if is_main_process():
             path = Path(runner.work_dir) / FILE_NAME
             os.replace(path.with_name(temporary), path)
-            (path.parent / 'last_checkpoint').write_text(str(path))
+            pointer = path.with_name('last_checkpoint')
+            pointer.with_name('last_checkpoint.tmp').write_text(str(path))
+            os.replace(pointer.with_name('last_checkpoint.tmp'), pointer)

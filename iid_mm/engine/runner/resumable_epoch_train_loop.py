@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 from mmengine.runner import EpochBasedTrainLoop
+from torch import nn
 
 from iid_mm.errors import InputError
 from iid_mm.registry import LOOPS
+
+LENGTH_KEY = 'iterations_per_epoch'
+"""Name in the message hub, which is part of every checkpoint."""
 
 
 @LOOPS.register_module()
@@ -18,12 +22,32 @@ class ResumableEpochTrainLoop(EpochBasedTrainLoop):
     arguments are those of :class:`mmengine.runner.EpochBasedTrainLoop`.
     """
 
+    def run(self) -> nn.Module:
+        """Train.
+
+        Returns:
+            The model.
+
+        Raises:
+            InputError: If training is resumed and the number of iterations of an epoch has changed, by
+                which the place within the data would be lost.
+        """
+        length = len(self.dataloader)
+        before = self.runner.message_hub.get_info(LENGTH_KEY)
+        if self._iter > 0 and before not in (None, length):
+            raise InputError(
+                f'the run was started with {before} iterations an epoch and there are {length} now; resume '
+                'with the data and the total batch size that it was started with, or start anew from its '
+                'weights with load_from=...'
+            )
+        self.runner.message_hub.update_info(LENGTH_KEY, length)
+        return super().run()
+
     def run_epoch(self) -> None:
         """Run the rest of the epoch.
 
         Raises:
-            InputError: If the epoch has begun and the sampler cannot skip, or the number of iterations
-                of an epoch has changed.
+            InputError: If the epoch has begun and the sampler cannot skip.
         """
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
