@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.device import get_device
 
 from iid_mm.engine import ForgeryRunner
 from iid_mm.errors import InputError
@@ -41,10 +42,12 @@ def parse_args() -> argparse.Namespace:
 def prepare_config(args: argparse.Namespace) -> Config:
     cfg = load_run_config(args)
     if args.amp:
+        if get_device() == 'cpu':
+            raise InputError('--amp needs a GPU, and none was found; train without it')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise InputError(f'--auto-scale-lr needs auto_scale_lr.base_batch_size in {args.config}')
         cfg.auto_scale_lr.enable = True
     if args.resume == 'auto':

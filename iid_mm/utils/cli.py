@@ -24,16 +24,19 @@ def run_tool(main: Callable[[], int | None]) -> int:
         main: The tool; returns its exit status or None for success.
 
     Returns:
-        The exit status: 1 after an :class:`~iid_mm.errors.InputError`, a missing file or a missing
-        extra, whose message goes to stderr. Set the environment variable ``IID_DEBUG=1`` to see
-        the traceback instead.
+        The exit status: 1 after an :class:`~iid_mm.errors.InputError`, a missing file, a missing extra
+        or an unknown name in a config, whose message goes to stderr. Set the environment variable
+        ``IID_DEBUG=1`` to see the traceback instead.
     """
     try:
         return main() or 0
-    except USER_ERRORS as error:
-        if os.environ.get('IID_DEBUG') == '1':
+    except (*USER_ERRORS, KeyError) as error:
+        # A name in a config that no registry knows is a KeyError to MMEngine; others are defects.
+        is_unknown_name = isinstance(error, KeyError) and 'is not in the' in str(error)
+        if os.environ.get('IID_DEBUG') == '1' or not (is_unknown_name or isinstance(error, USER_ERRORS)):
             raise
-        print(f'error: {_without_worker_trace(str(error))}', file=sys.stderr)
+        text = str(error.args[0]) if is_unknown_name else _without_worker_trace(str(error))
+        print(f'error: {text}', file=sys.stderr)
         return 1
 
 

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 import torch
+from mmengine.logging import MessageHub, MMLogger
 
 from iid_mm.apis import init_model
 from iid_mm.utils.cli import run_tool
+from iid_mm.visualization import ForgeryVisualizer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -29,6 +31,9 @@ def call_tool(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
+        # MMEngine shares these among runs that start within the same second.
+        for shared in (MMLogger, MessageHub, ForgeryVisualizer):
+            shared._instance_dict.clear()
         monkeypatch.setattr(sys, 'argv', [tool, *map(str, arguments)])
         capfd.readouterr()
         status = run_tool(module.main)

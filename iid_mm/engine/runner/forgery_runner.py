@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from iid_mm.apis.checkpoint import check_state_dict, load_checkpoint_file
+from iid_mm.errors import InputError
 from iid_mm.registry import RUNNERS
 
 
@@ -74,7 +75,8 @@ class ForgeryRunner(Runner):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            InputError: If the file cannot be read or is of another model.
+            InputError: If the file cannot be read, is of another model, or training is to be resumed
+                and the file does not say where it stood.
         """
         trust = bool(self.cfg.get('trust_checkpoint', False))
         checkpoint = load_checkpoint_file(filename, trust=trust)
@@ -82,6 +84,11 @@ class ForgeryRunner(Runner):
         model = self.model.module if is_model_wrapper(self.model) else self.model
         state = checkpoint.get('state_dict', checkpoint)
         check_state_dict(model, state, filename)
+        if self._resume and not ('optimizer' in checkpoint and 'epoch' in checkpoint.get('meta', {})):
+            raise InputError(
+                f'checkpoint {filename} holds weights only and not where training stood; resume from an '
+                'epoch_*.pth or interrupted.pth, or start anew from its weights with load_from=...'
+            )
         model.load_state_dict(state)
         self._has_loaded = True
         self.logger.info(f'loaded checkpoint {filename}')

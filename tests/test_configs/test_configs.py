@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every config builds, and names nothing that is not registered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from iid_mm.apis import init_model, load_config
+from iid_mm.registry import (
+    DATA_SAMPLERS,
+    DATASETS,
+    HOOKS,
+    LOOPS,
+    METRICS,
+    OPTIM_WRAPPERS,
+    OPTIMIZERS,
+    PARAM_SCHEDULERS,
+    TRANSFORMS,
+    VISBACKENDS,
+    VISUALIZERS,
+)
+
+CONFIG_DIR = Path(__file__).resolve().parents[2] / 'configs'
+NAMES = sorted(path.name for path in CONFIG_DIR.glob('*.py'))
+BASES = ('iid_effb4_ffpp.py', 'iid_effb3_ffpp.py', 'iid_r34_ffpp.py', 'iid_effb4_slim_ffpp.py')
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+@pytest.fixture(autouse=True)
+def _scope(iid_scope: None) -> None:
+    pass
+
+
+@pytest.fixture(params=NAMES)
+def config(request: pytest.FixtureRequest) -> Config:
+    return load_config(CONFIG_DIR / request.param)
+
+
+def pipelines(config: Config) -> Iterator[Any]:
+    for name in LOADERS:
+        yield config[name].dataset.pipeline
+
+
+def count(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_the_configs_of_the_issue_are_there() -> None:
+    assert {*BASES, 'baseline_effb4_ffpp.py', 'iid_r18_toy.py'} <= set(NAMES)
+
+
+def test_model_builds(config: Config) -> None:
+    with torch.device('meta'):
+        model = init_model(config, device='meta')
+    is_baseline = Path(config.filename).name.startswith('baseline')
+    assert (model.artifact_head is None) == is_baseline
+    assert (model.neck is None) == is_baseline
+
+
+def test_data_parts_build(config: Config) -> None:
+    for pipeline in pipelines(config):
+        for transform in pipeline:
+            assert repr(TRANSFORMS.build(transform))
+        assert pipeline[-1].type == 'PackForgeryInputs'
+    for name in LOADERS:
+        dataset = dict(config[name].dataset)
+        assert DATA_SAMPLERS.get(config[name].sampler.type) is not None
+        assert dataset['data_root'] == config.data_root
+        assert DATASETS.build(dataset | dict(lazy_init=True)).split == name.split('_')[0]
+    for evaluator in (config.val_evaluator, config.test_evaluator):
+        assert METRICS.build(evaluator).default_prefix == 'forgery'
+
+
+def test_run_parts_are_registered(config: Config) -> None:
+    for hook in (*config.default_hooks.values(), *config.custom_hooks):
+        HOOKS.build(hook)
+    assert OPTIM_WRAPPERS.get(config.optim_wrapper.type) is not None
+    assert OPTIMIZERS.get(config.optim_wrapper.optimizer.type) is not None
+    for scheduler in config.param_scheduler:
+        assert PARAM_SCHEDULERS.get(scheduler.type) is not None
+    for loop in (config.train_cfg, config.val_cfg, config.test_cfg):
+        assert LOOPS.get(loop.type) is not None
+    assert VISUALIZERS.get(config.visualizer.type) is not None
+    for backend in config.vis_backends:
+        assert VISBACKENDS.get(backend.type) is not None
+
+
+def test_what_tools_rely_on(config: Config) -> None:
+    assert config.default_scope == 'iid_mm'
+    assert config.custom_imports.imports == ['iid_mm']
+    assert config.auto_scale_lr.base_batch_size > 0
+    # The seed of the samples, and a sampler that resumes within an epoch.
+    assert config.train_dataloader.dataset.seed is not None
+    assert config.train_dataloader.sampler.type == 'ForgerySampler'
+    # The best checkpoint is chosen on the validation split, by video AUC.
+    assert config.default_hooks.checkpoint.save_best == 'forgery/video_auc'
+    assert config.default_hooks.checkpoint.rule == 'greater'
+    assert config.val_dataloader.dataset.split == 'val'
+    assert [b.type for b in config.vis_backends] == ['LocalVisBackend', 'TensorboardVisBackend']
+    # MMEngine fills gaps with whatever would be next: all epochs must be trained with a known lr.
+    assert config.train_cfg.max_epochs >= 1
+
+
+def test_anchors_and_windows_fit_the_canvas(config: Config) -> None:
+    pipeline = config.train_dataloader.dataset.pipeline
+    size = next(t for t in pipeline if t.type == 'AlignFace').size
+    for other in (config.val_dataloader, config.test_dataloader):
+        assert next(t for t in other.dataset.pipeline if t.type == 'AlignFace').size == size
+    if config.model.artifact_head is None:
+        assert all(t.type != 'MultiScaleFacialSwap' for t in pipeline)
+        return
+    generator = config.model.artifact_head.anchor_generator
+    assert len(generator.strides) == len(generator.sizes) == 4
+    assert generator.strides[-1] == size[0]
+    swap = TRANSFORMS.build(next(t for t in pipeline if t.type == 'MultiScaleFacialSwap'))
+    # Every window that a partial swap pastes has an anchor of its own size.
+    assert [tuple(map(int, level[0])) for level in generator.sizes] == list(swap.windows)
+
+
+@pytest.mark.parametrize('name', ['iid_r18_ffpp.py', 'baseline_r18_ffpp.py', 'iid_r18_toy.py'])
+def test_small_configs_predict_at_their_size(name: str) -> None:
+    model = init_model(CONFIG_DIR / name)
+    with torch.no_grad():
+        logits, (cls_maps, _) = model(torch.zeros(1, 3, 112, 112))
+    assert tuple(logits.shape) == (1, 2)
+    assert [m.shape[-1] for m in cls_maps] == ([] if 'baseline' in name else [7, 5, 3, 1])
+
+
+def test_published_recipe() -> None:
+    """The numbers of the published recipe, DESIGN section 2."""
+    config = load_config(CONFIG_DIR / 'iid_effb4_ffpp.py')
+    assert config.train_dataloader.batch_size == 128
+    assert config.train_cfg.max_epochs == 200
+    assert config.optim_wrapper.optimizer == dict(type='AdamW', lr=3.6e-4, weight_decay=4e-3)
+    assert config.optim_wrapper.clip_grad == dict(type='value', clip_value=2)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([parameter], lr=3.6e-4)
+    schedulers = [
+        PARAM_SCHEDULERS.build(s, default_args=dict(optimizer=optimizer)) for s in config.param_scheduler
+    ]
+    rates = []
+    for _ in range(14):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert rates == pytest.approx([3.6e-4] * 4 + [1e-4] * 6 + [5e-5] * 4)
+    model = config.model
+    assert 'mean' not in model.data_preprocessor
+    assert model.artifact_head.neg_pos_ratio == 2
+    assert model.artifact_head.bbox_coder.target_stds == [0.1, 0.1, 0.2, 0.2]
+    assert (model.artifact_head.loss_cls.loss_weight, model.artifact_head.loss_bbox.loss_weight) == (0.1, 0.1)
+
+
+@pytest.mark.parametrize(('name', 'millions'), [('iid_effb4_ffpp.py', 288), ('iid_effb4_slim_ffpp.py', 24)])
+def test_sizes_that_comments_and_readme_tell(name: str, millions: int) -> None:
+    with torch.device('meta'):
+        model = init_model(CONFIG_DIR / name, device='meta')
+    assert round(count(model) / 1e6) == millions
+
+
+def test_data_root_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('IID_DATA_ROOT', '/some/where')
+    config = load_config(CONFIG_DIR / 'iid_effb4_ffpp.py')
+    assert [config[name].dataset.data_root for name in LOADERS] == ['/some/where'] * 3
+
+
+@pytest.mark.parametrize('name', ['iid_effb4_ffpp.py', 'iid_r18_toy.py'])
+def test_data_root_from_the_command_line(name: str) -> None:
+    config = load_config(CONFIG_DIR / name, {'data_root': '/some/where'})
+    assert [config[loader].dataset.data_root for loader in LOADERS] == ['/some/where'] * 3

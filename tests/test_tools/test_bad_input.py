@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user may get wrong: exit status 1 and one line that says what and where."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from iid_mm.apis import init_model
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BASELINE = {
+    'model.neck': None,
+    'model.artifact_head': None,
+    'model.forgery_head.artifact_channels': None,
+}
+
+
+@pytest.fixture
+def fails(call_tool: Any, tmp_path: Path) -> Any:
+    """Run a tool, check that it fails with one line, and return that line."""
+
+    def run(tool: str, *arguments: Any, work_dir: bool = True) -> str:
+        extra = ['--work-dir', tmp_path / 'work'] if work_dir else []
+        status, message = call_tool(tool, *arguments, *extra)
+        assert status == 1
+        assert message.startswith('error: ')
+        assert '\n' not in message
+        return message
+
+    return run
+
+
+@pytest.fixture
+def copied_set(tiny_prepared: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_prepared, tmp_path / 'set'))
+
+
+def options(root: Path, **more: Any) -> list[str]:
+    return ['--cfg-options', f'data_root={root}', *(f'{k.replace("__", ".")}={v}' for k, v in more.items())]
+
+
+def test_missing_data_root(fails: Any, tiny_config: Path, tiny_checkpoint: Path) -> None:
+    wanted = "index '/nowhere/index.parquet' does not exist; make it with tools/prepare_data.py"
+    assert wanted in fails('train.py', tiny_config, *options(Path('/nowhere')))
+    assert wanted in fails('test.py', tiny_config, tiny_checkpoint, *options(Path('/nowhere')))
+
+
+def test_missing_data_root_in_preparation(fails: Any, tmp_path: Path) -> None:
+    message = fails('prepare_data.py', 'ffpp', '/nowhere', tmp_path / 'out', work_dir=False)
+    assert '/nowhere' in message
+
+
+def test_unknown_analyser(fails: Any, tmp_path: Path) -> None:
+    arguments = ('ffpp', tmp_path, tmp_path / 'out', '--analyser', 'magic')
+    message = fails('prepare_data.py', *arguments, work_dir=False)
+    assert "'magic'" in message
+    assert 'mediapipe' in message
+
+
+def test_empty_split(fails: Any, tiny_config: Path, copied_set: Path) -> None:
+    table = pq.read_table(copied_set / 'index.parquet')
+    pq.write_table(table.filter(pa.compute.field('split') == 'val'), copied_set / 'index.parquet')
+    message = fails('train.py', tiny_config, *options(copied_set))
+    assert f"split='train' is empty in {copied_set}/index.parquet; splits there: val" in message
+
+
+def test_index_without_a_column(fails: Any, tiny_config: Path, copied_set: Path) -> None:
+    table = pq.read_table(copied_set / 'index.parquet')
+    pq.write_table(table.drop_columns(['video_key']), copied_set / 'index.parquet')
+    message = fails('train.py', tiny_config, *options(copied_set))
+    assert f'{copied_set}/index.parquet: missing column(s) video_key' in message
+
+
+def test_index_that_is_none(fails: Any, tiny_config: Path, copied_set: Path) -> None:
+    (copied_set / 'index.parquet').write_text('image,label\n')
+    assert 'is not a readable Parquet file' in fails('train.py', tiny_config, *options(copied_set))
+
+
+def test_landmarks_of_the_wrong_shape(fails: Any, tiny_config: Path, copied_set: Path) -> None:
+    table = pq.read_table(copied_set / 'index.parquet')
+    rows = table['landmarks'].to_pylist()
+    rows[3] = rows[3][:10]
+    column = pa.array(rows, type=pa.list_(pa.float32()))
+    table = table.set_column(table.column_names.index('landmarks'), 'landmarks', column)
+    pq.write_table(table, copied_set / 'index.parquet')
+    message = fails('train.py', tiny_config, *options(copied_set))
+    assert "index.parquet, row 3, column 'landmarks': needs 136 or 162 values" in message
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_truncated_image(
+    workers: int, fails: Any, tiny_config: Path, tiny_checkpoint: Path, copied_set: Path
+) -> None:
+    path = copied_set / 'frames/ffpp/youtube/c23/200/00001.png'
+    path.write_bytes(path.read_bytes()[:-200])
+    chosen = options(copied_set, test_dataloader__num_workers=workers)
+    message = fails('test.py', tiny_config, tiny_checkpoint, *chosen)
+    assert f"image '{path}' cannot be decoded" in message
+    assert 'truncated' in message
+    assert 'Traceback' not in message
+
+
+def test_missing_image(fails: Any, tiny_config: Path, tiny_checkpoint: Path, copied_set: Path) -> None:
+    path = copied_set / 'frames/ffpp/youtube/c23/200/00001.png'
+    path.unlink()
+    message = fails('test.py', tiny_config, tiny_checkpoint, *options(copied_set))
+    assert f"image '{path}', which the index lists, does not exist" in message
+
+
+def test_one_class_only(fails: Any, tiny_config: Path, tiny_checkpoint: Path, copied_set: Path) -> None:
+    table = pq.read_table(copied_set / 'index.parquet')
+    pq.write_table(table.filter(pa.compute.field('label') == 1), copied_set / 'index.parquet')
+    message = fails('test.py', tiny_config, tiny_checkpoint, *options(copied_set))
+    assert 'genuine' in message
+
+
+def test_unknown_method(fails: Any, tiny_config: Path, tiny_prepared: Path) -> None:
+    chosen = options(tiny_prepared, train_dataloader__dataset__methods='[Magic]')
+    assert 'methods: no fake of Magic' in fails('train.py', tiny_config, *chosen)
+
+
+def test_baseline_checkpoint_in_an_iid_config(fails: Any, tiny_config: Path, tmp_path: Path) -> None:
+    baseline = init_model(tiny_config, cfg_options=BASELINE)
+    torch.save(dict(state_dict=baseline.state_dict()), tmp_path / 'b.pth')
+    message = fails('test.py', tiny_config, tmp_path / 'b.pth')
+    for part in ('b.pth is of another model', 'missing: ', 'neck.reduce', '(', 'Use the config'):
+        assert part in message
+
+
+def test_resuming_from_a_checkpoint_of_another_model(fails: Any, tiny_config: Path, tmp_path: Path) -> None:
+    torch.save(dict(state_dict=dict(w=torch.ones(1)), meta=dict(epoch=1, iter=6)), tmp_path / 'b.pth')
+    assert 'not of this model: w' in fails('train.py', tiny_config, '--resume', tmp_path / 'b.pth')
+
+
+def test_resuming_from_bare_weights(fails: Any, tiny_config: Path, tiny_checkpoint: Path) -> None:
+    message = fails('train.py', tiny_config, '--resume', tiny_checkpoint)
+    assert 'holds weights only' in message
+    assert 'load_from' in message
+
+
+def test_checkpoint_that_is_none(fails: Any, tiny_config: Path, tmp_path: Path) -> None:
+    (tmp_path / 'b.pth').write_text('no checkpoint')
+    assert 'b.pth' in fails('test.py', tiny_config, tmp_path / 'b.pth')
+
+
+def test_missing_files(fails: Any, tiny_config: Path, tiny_checkpoint: Path) -> None:
+    assert 'config /nowhere.py does not exist' in fails('train.py', '/nowhere.py')
+    assert 'config /nowhere.py does not exist' in fails('test.py', '/nowhere.py', tiny_checkpoint)
+    assert 'checkpoint /nowhere.pth does not exist' in fails('test.py', tiny_config, '/nowhere.pth')
+    assert '--resume /nowhere.pth: no such checkpoint' in fails(
+        'train.py', tiny_config, '--resume', '/nowhere.pth'
+    )
+
+
+def test_unknown_component(fails: Any, tiny_config: Path) -> None:
+    message = fails('train.py', tiny_config, '--cfg-options', 'model.neck.type=Missing')
+    assert 'Missing' in message
+    assert 'registry' in message
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='mixed precision works here')
+def test_amp_without_gpu(fails: Any, tiny_config: Path) -> None:
+    message = fails('train.py', tiny_config, '--amp')
+    assert '--amp needs a GPU' in message
+
+
+def test_auto_scale_lr_without_base(fails: Any, tiny_config: Path) -> None:
+    chosen = ('--auto-scale-lr', '--cfg-options', 'auto_scale_lr=None')
+    assert 'auto_scale_lr.base_batch_size' in fails('train.py', tiny_config, *chosen)
+
+
+class TestConverter:
+    tool = 'model_converters/caddm2iid.py'
+
+    def run(self, fails: Any, content: Any, tmp_path: Path, backbone: str = 'resnet34') -> str:
+        torch.save(content, tmp_path / 'in.pkl')
+        arguments = (tmp_path / 'in.pkl', tmp_path / 'out.pth', '--backbone', backbone)
+        message: str = fails(self.tool, *arguments, work_dir=False)
+        assert not (tmp_path / 'out.pth').exists()
+        return message
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """All keys of a ResNet-34 checkpoint; weights without memory."""
+        from iid_mm.models.caddm import convert_caddm
+
+        model = init_model(REPOSITORY / 'configs/iid_r34_ffpp.py')
+        names = {}
+        for name, value in model.state_dict().items():
+            original = name.replace('backbone.', 'base_model.').replace('forgery_head.', '')
+            original = original.replace('neck.blocks.', 'adm.adm_extra_layers.').replace(
+                'shortcut', 'downsample'
+            )
+            for ours, theirs in (('cls', 'cls'), ('reg', 'dets')):
+                original = original.replace(
+                    f'artifact_head.conv_{ours}', f'adm.multi_scale_detection_module.ms_{theirs}'
+                )
+            names[original] = torch.zeros((), dtype=value.dtype).expand(value.shape)
+        assert convert_caddm(names, 'resnet34')[1] == []
+        return names
+
+    def test_no_network_entry(self, fails: Any, tmp_path: Path) -> None:
+        message = self.run(fails, dict(state_dict={}, epoch=3), tmp_path)
+        assert 'no entry "network" (it has state_dict, epoch)' in message
+
+    def test_other_backbone(self, fails: Any, tmp_path: Path) -> None:
+        network = {'base_model._conv_stem.weight': torch.ones(1), 'fc.weight': torch.ones(2, 512)}
+        message = self.run(fails, dict(network=network), tmp_path)
+        assert 'missing' in message
+        assert 'backbone.conv1.weight' in message
+        network = {'base_model.layer1.0.conv1.weight': torch.ones(1)}
+        message = self.run(fails, dict(network=network), tmp_path, 'efficientnet-b4')
+        assert '1 keys have no counterpart, e.g. base_model.layer1.0.conv1.weight' in message
+
+    def test_missing_extra_and_reshaped_keys(self, fails: Any, tmp_path: Path) -> None:
+        weights = self.weights()
+        weights.pop('fc.bias')
+        weights['fc.weight'] = torch.zeros(3, 512)
+        message = self.run(fails, dict(network=weights), tmp_path)
+        assert '1 missing: forgery_head.fc.bias' in message
+        assert '1 of another shape: forgery_head.fc.weight (3, 512) instead of (2, 512)' in message
+        message = self.run(fails, dict(network=weights | dict(other=torch.zeros(1))), tmp_path)
+        assert 'other' in message
+
+    def test_converted_file_loads(self, call_tool: Any, tmp_path: Path) -> None:
+        """Numpy figures beside the weights, as training scripts write them, need no trust."""
+        torch.save(dict(network=self.weights(), epoch=7, auc=np.float64(0.9)), tmp_path / 'in.pkl')
+        arguments = (tmp_path / 'in.pkl', tmp_path / 'new/out.pth', '--backbone', 'resnet34')
+        assert call_tool(self.tool, *arguments) == (0, '')
+        model = init_model(REPOSITORY / 'configs/iid_r34_ffpp.py', tmp_path / 'new/out.pth')
+        assert all((p == 0).all() for p in model.parameters())
+
+
+def test_message_and_status_of_a_real_process() -> None:
+    result = subprocess.run(
+        [sys.executable, str(REPOSITORY / 'tools/train.py'), '/nowhere.py'],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr.rstrip().splitlines()[-1] == 'error: config /nowhere.py does not exist'
+    assert 'Traceback' not in result.stderr

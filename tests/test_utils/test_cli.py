@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from iid_mm.errors import InputError, MissingExtraError
+from iid_mm.utils.cli import add_run_options, load_run_config, run_tool
+
+
+def raising(error: BaseException) -> Any:
+    def main() -> None:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(('returned', 'status'), [(None, 0), (0, 0), (3, 3)])
+def test_status_of_a_tool_that_ends(returned: int | None, status: int) -> None:
+    assert run_tool(lambda: returned) == status
+
+
+@pytest.mark.parametrize(
+    ('error', 'line'),
+    [
+        (InputError('size=0: must be positive'), 'size=0: must be positive'),
+        (FileNotFoundError('index x does not exist'), 'index x does not exist'),
+        (MissingExtraError.of('mediapipe', 'mediapipe'), "pip install 'iid-mm[mediapipe]'"),
+        (KeyError('X is not in the iid_mm::model registry.'), 'X is not in the iid_mm::model registry.'),
+    ],
+)
+def test_errors_of_users_become_one_line(
+    error: Exception, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv('IID_DEBUG', raising=False)
+    assert run_tool(raising(error)) == 1
+    written = capsys.readouterr()
+    assert written.out == ''
+    assert written.err.startswith('error: ')
+    assert written.err.rstrip().endswith(line)
+    assert written.err.count('\n') == 1
+
+
+@pytest.mark.parametrize('error', [ValueError('x'), KeyError('x'), RuntimeError('x'), ZeroDivisionError()])
+def test_defects_keep_their_traceback(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        run_tool(raising(error))
+
+
+def test_debugging_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('IID_DEBUG', '1')
+    with pytest.raises(InputError):
+        run_tool(raising(InputError('x')))
+
+
+class Broken(Dataset[torch.Tensor]):
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        raise InputError("image 'a: b.png' cannot be decoded: prepare the set again")
+
+
+def test_error_of_a_worker_loses_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        next(iter(DataLoader(Broken(), num_workers=1)))
+
+    assert run_tool(main) == 1
+    expected = "error: image 'a: b.png' cannot be decoded: prepare the set again\n"
+    assert capsys.readouterr().err == expected
+
+
+def parse(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument('config')
+    add_run_options(parser)
+    return parser.parse_args(arguments)
+
+
+def test_run_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('LOCAL_RANK', '1')
+    path = tmp_path / 'some.py'
+    path.write_text('a = dict(b=1)\n')
+    cfg = load_run_config(parse(str(path), '--cfg-options', 'a.b=2'))
+    assert (cfg.a.b, cfg.launcher, cfg.work_dir) == (2, 'none', 'work_dirs/some')
+    path.write_text("work_dir = 'of_config'\n")
+    assert load_run_config(parse(str(path))).work_dir == 'of_config'
+    assert load_run_config(parse(str(path), '--work-dir', 'given')).work_dir == 'given'
+
+
+def test_missing_run_config() -> None:
+    with pytest.raises(FileNotFoundError, match=r'/nowhere\.py'):
+        load_run_config(parse('/nowhere.py'))
