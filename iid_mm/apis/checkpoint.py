@@ -81,8 +81,8 @@ def load_checkpoint_file(path: str | os.PathLike[str], trust: bool = False) -> d
             raise InputError(f'{path} is no checkpoint, or is damaged: {_reason(error)}') from error
         raise InputError(
             f'checkpoint {path} holds more than weights ({refused[1]}), which loading would run, and was '
-            'not loaded. If you trust its origin as you trust a program, allow it (--trust-checkpoint, or '
-            'trust=True)'
+            'not loaded. If you trust its origin as you trust a program, allow it (--trust-checkpoint, '
+            'trust=True, or trust_checkpoint=True in a training config)'
         ) from error
     except DAMAGE as error:
         raise InputError(f'{path} is damaged or no checkpoint: {_reason(error)}') from error

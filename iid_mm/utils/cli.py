@@ -76,6 +76,10 @@ def load_run_config(args: argparse.Namespace) -> Config:
     cfg.launcher = args.launcher
     default = Path('work_dirs') / Path(args.config).stem
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(default)
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        # PyTorch refuses to keep workers that are not there; --cfg-options often sets num_workers=0 alone.
+        if name in cfg and cfg[name] and cfg[name].get('num_workers') == 0:
+            cfg[name].persistent_workers = False
     return cfg
 
 

@@ -143,6 +143,11 @@ def test_resuming_within_an_epoch_needs_a_sampler_that_skips(
         make_runner('killed', resume=True, **options).train()
 
 
+def test_data_that_do_not_fill_a_batch_are_an_error(make_runner: Any) -> None:
+    with pytest.raises(InputError, match=r'has 24 samples, which do not fill a batch of 25.*batch_size'):
+        make_runner('small', train_dataloader__batch_size=25).train()
+
+
 def test_checkpoint_of_another_model(make_runner: Any, tmp_path: Path) -> None:
     torch.save(dict(state_dict=dict(weight=torch.ones(1))), tmp_path / 'other.pth')
     runner = make_runner('other')

@@ -93,6 +93,15 @@ def test_run_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_run_config(parse(str(path), '--work-dir', 'given')).work_dir == 'given'
 
 
+def test_no_workers_cannot_persist(tmp_path: Path) -> None:
+    path = tmp_path / 'c.py'
+    loader = 'dict(num_workers=4, persistent_workers=True)'
+    path.write_text(f'train_dataloader = {loader}\ntest_dataloader = {loader}\nval_dataloader = None\n')
+    cfg = load_run_config(parse(str(path), '--cfg-options', 'train_dataloader.num_workers=0'))
+    assert cfg.train_dataloader.persistent_workers is False
+    assert cfg.test_dataloader.persistent_workers is True
+
+
 def test_missing_run_config() -> None:
     with pytest.raises(FileNotFoundError, match=r'/nowhere\.py'):
         load_run_config(parse('/nowhere.py'))

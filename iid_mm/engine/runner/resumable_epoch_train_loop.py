@@ -29,10 +29,16 @@ class ResumableEpochTrainLoop(EpochBasedTrainLoop):
             The model.
 
         Raises:
-            InputError: If training is resumed and the number of iterations of an epoch has changed, by
-                which the place within the data would be lost.
+            InputError: If the data do not fill a batch, or training is resumed and the number of iterations
+                of an epoch has changed, by which the place within the data would be lost.
         """
         length = len(self.dataloader)
+        if length == 0:
+            raise InputError(
+                f'the training set has {len(self.dataloader.dataset)} samples, which do not fill a batch of '
+                f'{self.dataloader.batch_size} in each process, and drop_last=True leaves out what is not '
+                'full; lower train_dataloader.batch_size or prepare more data'
+            )
         before = self.runner.message_hub.get_info(LENGTH_KEY)
         if self._iter > 0 and before not in (None, length):
             raise InputError(
