@@ -20,7 +20,13 @@ PARTS = {'loss', 'forgery.loss_cls', 'forgery.acc', 'artifact.loss_cls', 'artifa
 
 def train(runner: ForgeryRunner, hook: Any) -> dict[int, dict[str, float]]:
     runner.register_hook(hook)
-    runner.train()
+    try:
+        runner.train()
+    finally:
+        # Left to the garbage collector, workers of a killed run take 5 seconds each to go.
+        iterator = runner.train_dataloader._iterator
+        if iterator is not None:
+            iterator._shutdown_workers()
     return hook.losses
 
 
