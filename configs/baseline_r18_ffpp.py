@@ -5,8 +5,8 @@ model = dict(neck=None, artifact_head=None, forgery_head=dict(artifact_channels=
 
 train_pipeline = [
     dict(type='LoadForgeryPair', with_source=False),
-    dict(type='AlignFace', size=(112, 112), jitter=dict()),
-    dict(type='ForgeryDegradation'),
+    dict(type='AlignFace', size=(112, 112), jitter={{_base_.jitter}}),
+    {{_base_.degradation}},
     dict(type='ForgeryFlip', prob=0.5),
     dict(type='PackForgeryInputs'),
 ]

@@ -2,6 +2,9 @@
 _base_ = './iid_effb4_ffpp.py'
 
 model = dict(
+    # The ImageNet weights expect RGB with this mean and standard deviation.
+    data_preprocessor=dict(
+        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True),
     backbone=dict(
         _delete_=True,
         type='mmpretrain.ConvNeXt',

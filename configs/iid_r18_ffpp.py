@@ -27,7 +27,7 @@ model = dict(
     forgery_head=dict(in_channels=256, artifact_channels=128, dropout=0.0))
 
 max_epochs = 20
-train_cfg = dict(max_epochs=max_epochs, val_interval=2)
+train_cfg = dict(max_epochs=max_epochs, val_interval=4)
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=1e-2))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=True, end=1, convert_to_iter_based=True),
@@ -40,4 +40,4 @@ param_scheduler = [
         eta_min=1e-5,
         convert_to_iter_based=True),
 ]
-auto_scale_lr = dict(base_batch_size=32)
+auto_scale_lr = dict(base_batch_size=16)

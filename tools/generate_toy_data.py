@@ -23,6 +23,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--methods', nargs='+', default=list(METHODS), metavar='METHOD')
     parser.add_argument('--pairs-per-identity', type=int, default=default.pairs_per_identity)
     parser.add_argument('--crf', type=int, default=default.crf, help='H.264 quality, 0 best')
+    parser.add_argument(
+        '--strength',
+        type=float,
+        default=default.strength,
+        help='how visible the traces are: 1 is subtle, 2 is plain to see',
+    )
     parser.add_argument('--seed', type=int, default=default.seed)
     parser.add_argument('--num-workers', type=int, default=1, help='processes')
     parser.add_argument(
@@ -42,10 +48,9 @@ def main() -> None:
         pairs_per_identity=args.pairs_per_identity,
         crf=args.crf,
         seed=args.seed,
+        strength=args.strength,
     )
-    root = generate_toy_set(
-        args.out, config, num_workers=args.num_workers, overwrite=args.overwrite
-    )
+    root = generate_toy_set(args.out, config, num_workers=args.num_workers, overwrite=args.overwrite)
     genuine = config.num_identities
     fakes = genuine * config.pairs_per_identity * len(config.methods)
     print(f'{root}: {genuine} genuine and {fakes} manipulated videos of {config.frames} frames')

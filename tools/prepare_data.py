@@ -45,9 +45,7 @@ def parse_args() -> argparse.Namespace:
         default=os.cpu_count() or 1,
         help='worker processes; 0: none (default: one a core)',
     )
-    parser.add_argument(
-        '--overwrite', action='store_true', help='delete what was prepared in out_dir before'
-    )
+    parser.add_argument('--overwrite', action='store_true', help='delete what was prepared in out_dir before')
     return parser.parse_args()
 
 

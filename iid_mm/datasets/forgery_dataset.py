@@ -140,8 +140,7 @@ class ForgeryDataset(BaseDataset):
         splits = sorted({split for table in tables for split in table['split'].unique().to_pylist()})
         if self.split not in splits:
             raise InputError(
-                f'split={self.split!r} is empty in {names}; splits there: '
-                f'{", ".join(splits) or "none"}'
+                f'split={self.split!r} is empty in {names}; splits there: {", ".join(splits) or "none"}'
             )
         present: set[str] = set()
         for table in tables:
@@ -162,8 +161,7 @@ class ForgeryDataset(BaseDataset):
             kept = table.filter(~fake | pc.field('source_image').is_valid())
             if dropped := table.num_rows - kept.num_rows:
                 print_log(
-                    f'{file}: left out {dropped} fake(s) of split {self.split!r} that have no '
-                    'genuine frame',
+                    f'{file}: left out {dropped} fake(s) of split {self.split!r} that have no genuine frame',
                     logger='current',
                     level=30,
                 )

@@ -92,7 +92,7 @@ def make_video_key(dataset: str, method: str, compression: str, video: str) -> s
     parts = dict(zip((*_KEY_PARTS, 'video'), (dataset, method, compression, video), strict=True))
     for name, value in parts.items():
         if not value or (name != 'video' and '/' in value):
-            rule = 'must not be empty' + ("" if name == 'video' else " nor contain '/'")
+            rule = 'must not be empty' + ('' if name == 'video' else " nor contain '/'")
             raise InputError(f'{name}={value!r}: a part of a video key {rule}')
     return '/'.join(parts.values())
 
@@ -114,7 +114,7 @@ def resolve_inside(root: str | os.PathLike[str], relative: str) -> Path:
     """
     if _BAD_PATH_RE.search(relative):
         raise InvalidIndexError(
-            f"path {relative!r} does not stay inside {os.fspath(root)!r}: "
+            f'path {relative!r} does not stay inside {os.fspath(root)!r}: '
             "use a relative path with '/' and without '..'"
         )
     return Path(root) / PurePosixPath(relative)
@@ -203,9 +203,7 @@ def read_index(path: str | os.PathLike[str], *, columns: Sequence[str] | None = 
             )
         wanted = [name for name in wanted if name in columns]
     if not path.exists():
-        raise FileNotFoundError(
-            f'index {str(path)!r} does not exist; make it with tools/prepare_data.py'
-        )
+        raise FileNotFoundError(f'index {str(path)!r} does not exist; make it with tools/prepare_data.py')
     if path.is_dir():
         raise InvalidIndexError(f'index {str(path)!r} is a folder; give the Parquet file inside it')
     try:
@@ -271,9 +269,7 @@ def _validate(table: pa.Table, name: str) -> pa.Table:
             fail_first(table, field.name, bad, 'must not be null', name)
     for column in (c for c in _PATH_COLUMNS if c in present):
         bad = pc.match_substring_regex(table.column(column), _BAD_PATH)
-        fail_first(
-            table, column, bad, "must be a relative path with '/', without '..' or backslash", name
-        )
+        fail_first(table, column, bad, "must be a relative path with '/', without '..' or backslash", name)
     if 'label' in present:
         bad = pc.invert(pc.is_in(table.column('label'), pa.array([0, 1], pa.int8())))
         fail_first(table, 'label', bad, 'must be 0 (genuine) or 1 (fake)', name)

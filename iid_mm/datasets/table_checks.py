@@ -73,9 +73,7 @@ def _short(table: pa.Table, column: str, row: int) -> str:
     return repr(value)
 
 
-def check_lists(
-    table: pa.Table, column: str, lengths: Sequence[int], name: str, unit: str = ''
-) -> None:
+def check_lists(table: pa.Table, column: str, lengths: Sequence[int], name: str, unit: str = '') -> None:
     """Check the length of every list of a column and that its values are finite numbers.
 
     Args:

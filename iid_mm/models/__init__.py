@@ -6,7 +6,6 @@
 from iid_mm.models import ops_fallback  # isort: skip
 import mmdet.models  # noqa: F401  # isort: skip
 
-from iid_mm.models.backbones import StaticPadEfficientNet
 from iid_mm.models.dense_heads import ArtifactHead
 from iid_mm.models.detectors import IIDDetector
 from iid_mm.models.heads import ForgeryHead
@@ -20,6 +19,5 @@ __all__ = [
     'ForgeryHead',
     'IIDDetector',
     'SSDBBoxCoder',
-    'StaticPadEfficientNet',
     'ops_fallback',
 ]

@@ -12,7 +12,7 @@ from iid_mm.toy.clip import Factors
 from iid_mm.toy.manipulations import METHODS
 from iid_mm.toy.streams import stream
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Raised whenever equal configurations would give other frames than before."""
 
 SPLITS = ('train', 'val', 'test')
@@ -33,6 +33,8 @@ class ToyConfig:
             a method, one in each direction.
         seed: Seed of everything that is drawn.
         crf: Constant rate factor of H.264, 0 (best) to 51; 23 as in FaceForensics++ c23.
+        strength: Scale of how visible the traces of the manipulations are: 1 is subtle, 2 is plain to
+            see.
 
     Raises:
         InputError: A value is out of range or the splits cannot hold the pairs.
@@ -47,6 +49,7 @@ class ToyConfig:
     pairs_per_identity: int = 1
     seed: int = 0
     crf: int = 23
+    strength: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'methods', tuple(self.methods))
@@ -65,13 +68,13 @@ class ToyConfig:
         self._check_range('crf', self.crf, 0, 51)
         self._check_range('num_identities', self.num_identities, 2, 1000)
         self._check_range('pairs_per_identity', self.pairs_per_identity, 1, 999)
+        if not 0 < self.strength <= 3:
+            raise InputError(f'strength is {self.strength}; it must lie above 0 and not above 3')
         if self.size % 2:
             raise InputError(f'size is {self.size} but H.264 needs an even size')
         shares = self.split_fractions
         if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-            raise InputError(
-                f'split_fractions is {shares}; give three numbers >= 0 that sum to 1'
-            )
+            raise InputError(f'split_fractions is {shares}; give three numbers >= 0 that sum to 1')
         self._check_splits()
 
     @staticmethod
@@ -83,8 +86,7 @@ class ToyConfig:
         used = sum(share > 0 for share in self.split_fractions)
         if self.num_identities % 2:
             raise InputError(
-                f'num_identities is {self.num_identities} but persons come in pairs; '
-                f'give an even number'
+                f'num_identities is {self.num_identities} but persons come in pairs; give an even number'
             )
         if self.num_identities < 2 * used:
             raise InputError(

@@ -37,7 +37,7 @@ class Pose:
     roll: float = 0.0
     x: float = 0.5
     y: float = 0.5
-    scale: float = 0.29
+    scale: float = 0.36
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def draw_poses(seed: int, index: int, num_frames: int, fps: float) -> list[Pose]
             roll=float(5 * base[2] + 4 * wave[2][t]),
             x=float(0.5 + 0.05 * base[3] + 0.02 * wave[3][t]),
             y=float(0.47 + 0.03 * base[4] + 0.015 * wave[4][t]),
-            scale=float(0.285 + 0.025 * base[5] + 0.006 * wave[5][t]),
+            scale=float(0.355 + 0.02 * base[5] + 0.006 * wave[5][t]),
         )
         for t in range(num_frames)
     ]

@@ -128,9 +128,7 @@ def paint_features(head: Head, expression: Expression) -> tuple[ImageArray, Arra
     return texture, coordinates
 
 
-def _paint_eye(
-    texture: ImageArray, head: Head, points: Array, expression: Expression, unit: float
-) -> None:
+def _paint_eye(texture: ImageArray, head: Head, points: Array, expression: Expression, unit: float) -> None:
     upper, lower = _spline(points[:4]), _spline(points[[3, 4, 5, 0]])
     patch = Patch(texture, points, 16 * unit)
     opening = patch.area(np.concatenate([upper, lower[1:-1]]), 0.5 * unit)
@@ -161,9 +159,7 @@ def _paint_eye(
     patch.write()
 
 
-def _paint_brow(
-    texture: ImageArray, head: Head, points: Array, left: bool, unit: float
-) -> None:
+def _paint_brow(texture: ImageArray, head: Head, points: Array, left: bool, unit: float) -> None:
     thick = head.identity.brow_thickness * texture.shape[0] / 4 * 0.62
     taper = np.array([0.25, 0.75, 1.0, 1.1, 0.9], np.float32)
     taper = taper if left else taper[::-1]
@@ -196,9 +192,7 @@ def _paint_nose(texture: ImageArray, head: Head, points: Array, unit: float) -> 
     patch.write()
 
 
-def _paint_folds(
-    texture: ImageArray, points: Array, expression: Expression, age: float, unit: float
-) -> None:
+def _paint_folds(texture: ImageArray, points: Array, expression: Expression, age: float, unit: float) -> None:
     depth = 0.06 + 0.12 * age + 0.16 * max(expression.smile, 0)
     for wing, corner in ((31, 48), (35, 54)):
         side = np.sign(points[corner, 0] - points[33, 0])
@@ -212,9 +206,7 @@ def _paint_folds(
         patch.write()
 
 
-def _paint_mouth(
-    texture: ImageArray, head: Head, points: Array, expression: Expression, unit: float
-) -> None:
+def _paint_mouth(texture: ImageArray, head: Head, points: Array, expression: Expression, unit: float) -> None:
     outer_top, outer_low = _spline(points[48:55]), _spline(points[[54, 55, 56, 57, 58, 59, 48]])
     inner_top = _spline(points[60:65])
     inner_low = _spline(points[[64, 65, 66, 67, 60]])

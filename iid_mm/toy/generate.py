@@ -123,6 +123,7 @@ def make_fake(config: ToyConfig, plan: FakePlan, target: RenderedClip) -> Forger
         Identity.draw(config.seed, plan.source),
         expressions=draw_expressions(config.seed, plan.source, config.frames, config.fps),
         rng=_manipulation_stream(config, plan),
+        strength=config.strength,
     )
 
 
@@ -164,10 +165,7 @@ def _finished(root: Path, video: Path) -> bool:
 def _describe(config: ToyConfig) -> dict[str, Any]:
     """Content of toy.json: the configuration and the factors of every video."""
     split_of = {
-        person: name
-        for name, pairs in draw_splits(config).items()
-        for pair in pairs
-        for person in pair
+        person: name for name, pairs in draw_splits(config).items() for pair in pairs for person in pair
     }
     genuine = {
         name: {'split': split_of[factors.identity], **asdict(factors)}
@@ -179,7 +177,7 @@ def _describe(config: ToyConfig) -> dict[str, Any]:
             'method': plan.method,
             'target': plan.target,
             'source': plan.source,
-            'strength': round(draw_strength(_manipulation_stream(config, plan)), 6),
+            'strength': round(draw_strength(_manipulation_stream(config, plan), config.strength), 6),
             **asdict(plan_genuine(config)[f'{plan.target:03d}']),
         }
         for plan in plan_fakes(config)
@@ -201,9 +199,7 @@ def _claim(root: Path, header: dict[str, Any], overwrite: bool) -> None:
         return
     marker = root / 'toy.json'
     if not marker.exists():
-        raise InputError(
-            f'{root} is not empty and holds no toy set (no toy.json); give another folder'
-        )
+        raise InputError(f'{root} is not empty and holds no toy set (no toy.json); give another folder')
     try:
         found = json.loads(marker.read_text(encoding='utf-8'))
     except ValueError:
@@ -229,8 +225,6 @@ def _difference(found: Any, wanted: dict[str, Any]) -> str:
         return 'its toy.json cannot be read'
     old, new = found['config'], wanted['config']
     changed = [
-        f'{key}: {old.get(key)} there, {new.get(key)} wanted'
-        for key in new
-        if old.get(key) != new.get(key)
+        f'{key}: {old.get(key)} there, {new.get(key)} wanted' for key in new if old.get(key) != new.get(key)
     ]
     return '; '.join(changed) or 'made by another version of the generator'

@@ -137,9 +137,7 @@ def rotation(pose: Pose) -> Array:
     return np.asarray(tilt @ turn @ nod, np.float32)
 
 
-def project(
-    coordinates: Array, radius: Array, axes: Array, pose: Pose, size: int
-) -> tuple[Array, Array]:
+def project(coordinates: Array, radius: Array, axes: Array, pose: Pose, size: int) -> tuple[Array, Array]:
     """Project points of the surface into the image.
 
     Args:

@@ -114,8 +114,6 @@ def _mix(colours: tuple[Colour, ...], rng: np.random.Generator) -> tuple[Colour,
     place = float(rng.uniform(0, len(colours) - 1))
     low = int(place)
     high = min(low + 1, len(colours) - 1)
-    mixed = np.array(colours[low]) + (place - low) * (
-        np.array(colours[high]) - np.array(colours[low])
-    )
+    mixed = np.array(colours[low]) + (place - low) * (np.array(colours[high]) - np.array(colours[low]))
     mixed = mixed * rng.uniform(0.96, 1.04, size=3)
     return (float(mixed[0]), float(mixed[1]), float(mixed[2])), place

@@ -86,9 +86,7 @@ def _mouth(identity: Identity, expression: Expression) -> npt.NDArray[np.float64
          (-0.22, -1.05 * upper - gap_up)]
     )  # fmt: skip
     top = np.array([(0.0, -0.85 * upper - gap_up)])
-    low_left = np.array(
-        [(-0.3, 0.95 * lower + gap_down), (-0.65, 0.62 * lower - 0.4 * lift + gap_down)]
-    )
+    low_left = np.array([(-0.3, 0.95 * lower + gap_down), (-0.65, 0.62 * lower - 0.4 * lift + gap_down)])
     bottom = np.array([(0.0, lower * 1.03 + gap_down)])
     inner_left = np.array([(-0.86, -0.9 * lift + 0.3 * gap_down), (-0.36, -0.15 * lift - gap_up)])
     inner_low = np.array([(-0.36, 0.003 - 0.15 * lift + gap_down)])

@@ -22,10 +22,12 @@ from iid_mm.toy.clip import Forgery, RenderedClip
 from iid_mm.toy.factors import Camera, Expression, Light
 from iid_mm.toy.render import render_frame
 from iid_mm.toy.warp import (
+    add_upsampling_pattern,
     composite,
     fit_similarity,
     hull_mask,
     move_points,
+    sample_coarsely,
     transfer_colour,
     warp_points,
 )
@@ -42,13 +44,14 @@ class Traces(NamedTuple):
     """How one video was forged: drawn once, the same in all its frames.
 
     Args:
-        strength: How visible the traces are, 0 to 1.
+        strength: How visible the traces are; 1 is the most at scale 1.
         light: The light under which the forged face was made.
         camera: The camera that records the forged face.
         mismatch: Part of the colour difference that remains.
         residue: Largest colour difference that remains, grey levels.
         inset: Pixels by which the mask is smaller than the hull, of a 160 px frame.
         feather: Half width of the mask's soft edge, pixels of a 160 px frame.
+        grid: Amplitude of the pattern that a generator leaves, grey levels.
         resolution: Pixels a side of the low-resolution face.
         warp: Share of the source's own feature geometry that is kept.
         jitter: Misplacement of the face in pixels of a 160 px frame, (2,).
@@ -61,18 +64,19 @@ class Traces(NamedTuple):
     residue: float
     inset: float
     feather: float
+    grid: float
     resolution: int
     warp: float
     jitter: tuple[float, float]
 
 
-def draw_strength(rng: np.random.Generator) -> float:
-    """First draw of a manipulation: how visible its traces are, 0 to 1."""
-    return float(rng.uniform(0.25, 1.0))
+def draw_strength(rng: np.random.Generator, scale: float = 1.0) -> float:
+    """First draw of a manipulation: how visible its traces are, 0.5 to 1 times the scale."""
+    return scale * float(rng.uniform(0.5, 1.0))
 
 
-def _draw_traces(target: RenderedClip, rng: np.random.Generator) -> Traces:
-    strength = draw_strength(rng)
+def _draw_traces(target: RenderedClip, rng: np.random.Generator, scale: float) -> Traces:
+    strength = draw_strength(rng, scale)
     draw = rng.uniform(-1, 1, size=9)
     light, camera = target.clip.light, target.clip.camera
     return Traces(
@@ -88,11 +92,12 @@ def _draw_traces(target: RenderedClip, rng: np.random.Generator) -> Traces:
             blur=max(camera.blur + 0.6 * strength * float(draw[3]), 0.0),
             noise=max(camera.noise * (1 + 0.7 * strength * float(draw[4])), 0.0),
         ),
-        mismatch=0.15 + 0.35 * strength,
+        mismatch=min(0.15 + 0.35 * strength, 1.0),
         residue=3 + 11 * strength,
         inset=1.0 + 1.5 * float(draw[5]),
-        feather=1.6 + 0.9 * float(draw[6]),
-        resolution=round(58 - 26 * strength),
+        feather=max(2.0 + 0.9 * float(draw[6]) - 0.5 * strength, 0.4),
+        grid=7.0 * strength,
+        resolution=max(round(58 - 26 * strength), 12),
         warp=0.45 + 0.15 * float(draw[7]),
         jitter=(0.9 * strength * float(draw[7]), 0.9 * strength * float(draw[8])),
     )
@@ -105,6 +110,7 @@ def manipulate(
     *,
     expressions: Sequence[Expression] | None = None,
     rng: np.random.Generator,
+    strength: float = 1.0,
 ) -> Forgery:
     """Forge a clip.
 
@@ -115,6 +121,7 @@ def manipulate(
         expressions: T expressions to transfer (Face2Face, NeuralTextures); None keeps the
             target's own.
         rng: Source of everything that is drawn.
+        strength: Scale of how visible the traces are: 1 is subtle, 2 is plain to see.
 
     Returns:
         Frames, masks and landmarks of the forgery.
@@ -130,7 +137,7 @@ def manipulate(
             f'expressions holds {len(wanted)} entries but the target clip has '
             f'{len(target.frames)} frames; give one expression a frame'
         )
-    traces = _draw_traces(target, rng)
+    traces = _draw_traces(target, rng, strength)
     forge = METHODS[name]
     frames, masks, landmarks = [], [], []
     for t, expression in enumerate(wanted):
@@ -153,13 +160,10 @@ def _render(
         # Only skin is swapped: strands of the source's hair would give the hull away.
         # The forger's colour correction comes near the target's skin before any blending.
         b, g, r = (
-            own + 0.75 * (wanted - own)
-            for own, wanted in zip(identity.skin, clip.identity.skin, strict=True)
+            own + 0.75 * (wanted - own) for own, wanted in zip(identity.skin, clip.identity.skin, strict=True)
         )
         identity = replace(identity, hair_style='bald', skin=(b, g, r))
-    return render_frame(
-        identity, clip.poses[t], expression, traces.light, clip.background, clip.size
-    )
+    return render_frame(identity, clip.poses[t], expression, traces.light, clip.background, clip.size)
 
 
 def _face_swap(
@@ -176,6 +180,8 @@ def _face_swap(
     goal[27:] += np.float32(traces.warp) * (aligned[27:] - points[27:])
     goal[17:27] += np.float32(0.5 * traces.warp) * (aligned[17:27] - points[17:27])
     image = traces.camera.record(warp_points(image, own, goal), rng)
+    # Graphics-based: the texture is read coarsely, the more so the stronger the traces.
+    image = sample_coarsely(image, max(round((1 + 1.2 * traces.strength) * unit), 1))
     # Keep clear of the hair beside the cheeks.
     outline = goal[:17] + np.float32(0.08) * (goal[30] - goal[:17])
     hull = np.concatenate([outline, goal[17:27]])
@@ -213,14 +219,13 @@ def _deepfakes(
         flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
     )  # fmt: skip
     pasted = replace(traces.camera, blur=0.0).record(pasted, rng)
+    pasted = add_upsampling_pattern(pasted, traces.grid)
     goal = points.copy()
     goal[_INNER] = move_points(matrix, own[_INNER])
     hull = np.concatenate([goal[17:], points[2:15]])
     inset = (3.5 + traces.inset) * unit
     weight = hull_mask(hull, clip.size, inset, (3.5 + traces.feather) * unit)
-    pasted = transfer_colour(
-        pasted, genuine, weight, 0.8 * traces.mismatch, 0.8 * traces.residue
-    )
+    pasted = transfer_colour(pasted, genuine, weight, 0.8 * traces.mismatch, 0.8 * traces.residue)
     frame, mask = composite(genuine, pasted, weight)
     return frame, mask, goal
 
@@ -242,7 +247,7 @@ def _face2face(
         image, matrix, (clip.size, clip.size), flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )  # fmt: skip
-    image = traces.camera.record(image, rng)
+    image = add_upsampling_pattern(traces.camera.record(image, rng), traces.grid)
     hull = np.concatenate([points[:27], goal[:27]])
     weight = hull_mask(hull, clip.size, (traces.inset - 1) * unit, traces.feather * unit)
     image = transfer_colour(image, genuine, weight, traces.mismatch, traces.residue)
@@ -263,11 +268,10 @@ def _neural_textures(
     image = traces.camera.record(image, rng)
     spread = float((5 + 9 * traces.strength) * unit)
     smooth = cv2.bilateralFilter(image, 5, 18 + 30 * traces.strength, spread / 2)
+    smooth = add_upsampling_pattern(smooth, 1.2 * traces.grid)
     hull = np.concatenate([points[_LOWER_FACE], own[48:60], points[48:60]])
-    weight = hull_mask(hull, clip.size, 3.0 * unit, (2.0 + traces.feather) * unit)
-    smooth = transfer_colour(
-        smooth, genuine, weight, 0.6 * traces.mismatch, 0.6 * traces.residue
-    )
+    weight = hull_mask(hull, clip.size, 1.5 * unit, (1.0 + traces.feather) * unit)
+    smooth = transfer_colour(smooth, genuine, weight, 0.6 * traces.mismatch, 0.6 * traces.residue)
     frame, mask = composite(genuine, smooth, weight)
     goal = points.copy()
     goal[48:] = own[48:]

@@ -53,9 +53,7 @@ class _Rays:
 
     def __init__(self, u: Array, v: Array, to_head: Array, axes: Array, radius: Array) -> None:
         right, down, self.ahead = (row / axes for row in to_head)
-        self.start = [
-            np.asarray(u[None] * right[i] + v[:, None] * down[i], np.float32) for i in range(3)
-        ]
+        self.start = [np.asarray(u[None] * right[i] + v[:, None] * down[i], np.float32) for i in range(3)]
         x, y, z = self.start
         self.alpha = np.float32(self.ahead @ self.ahead)
         self.beta = x * self.ahead[0] + y * self.ahead[1] + z * self.ahead[2]

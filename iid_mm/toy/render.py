@@ -65,9 +65,7 @@ def render_frame(
     return np.clip(np.rint(frame), 0, 255).astype(np.uint8), landmarks
 
 
-def _lay_head(
-    canvas: Array, hits: Hits, texture: ImageArray, hair: Array, light: Light, warm: Array
-) -> None:
+def _lay_head(canvas: Array, hits: Hits, texture: ImageArray, hair: Array, light: Light, warm: Array) -> None:
     """Shade the head and lay it over the canvas, which is changed in place."""
     height, width = hits.depth.shape
     wide = (width * SUPERSAMPLING, height * SUPERSAMPLING)

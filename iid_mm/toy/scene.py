@@ -191,9 +191,7 @@ def paint_body(
     _lay(canvas, window, cover, shade, np.array(background.clothes, np.float32) * gain)
 
 
-def _paint_long_hair(
-    canvas: Array, head: Head, place: _Place, side: float, gain: Array
-) -> None:
+def _paint_long_hair(canvas: Array, head: Head, place: _Place, side: float, gain: Array) -> None:
     """Paint hair that falls behind the neck."""
     fall = [(-0.78, -0.2), (-0.95, 0.5), (-0.98, 1.3), (-0.6, 1.75), (0.6, 1.75), (0.98, 1.3),
             (0.95, 0.5), (0.78, -0.2)]  # fmt: skip

@@ -87,9 +87,7 @@ def build_head(identity: Identity, size: int) -> Head:
     opaque = cover[..., None] * (0.75 if identity.hair_style == 'buzz' else 1.0)
     texture = skin * (1 - opaque) + hair * opaque
     axes = np.array([identity.width, 1.0, identity.depth], np.float32)
-    return Head(
-        identity, axes, radius, drop, np.clip(texture, 0, 255).astype(np.uint8), cover, strands
-    )
+    return Head(identity, axes, radius, drop, np.clip(texture, 0, 255).astype(np.uint8), cover, strands)
 
 
 def hair_cover(identity: Identity, grid: Array) -> Array:
@@ -160,9 +158,7 @@ def _creases(identity: Identity, grid: Array) -> Array:
     return np.asarray(np.minimum(dark, 0.75), np.float32)
 
 
-def _grow_beard(
-    identity: Identity, skin: Array, grid: Array, rng: np.random.Generator
-) -> Array:
+def _grow_beard(identity: Identity, skin: Array, grid: Array, rng: np.random.Generator) -> Array:
     """Darken the jaw, the chin and the upper lip by stubble or a beard."""
     x, y = grid[..., 0], grid[..., 1]
     size = grid.shape[0]

@@ -32,9 +32,7 @@ def _replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_video(
-    path: Path, frames: ImageArray | npt.NDArray[np.uint8], fps: int, crf: int
-) -> None:
+def write_video(path: Path, frames: ImageArray | npt.NDArray[np.uint8], fps: int, crf: int) -> None:
     """Encode frames with H.264 into an .mp4 file.
 
     Args:

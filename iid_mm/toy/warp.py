@@ -134,9 +134,42 @@ def transfer_colour(
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
 
 
-def composite(genuine: ImageArray, forged: ImageArray, weight: Array) -> tuple[
-    ImageArray, npt.NDArray[np.uint8]
-]:
+def add_upsampling_pattern(image: ImageArray, amplitude: float, period: int = 4) -> ImageArray:
+    """Add the faint grid that a generator's transposed convolutions leave.
+
+    Args:
+        image: (H, W, 3) uint8.
+        amplitude: Largest change, grey levels.
+        period: Distance between the grid's crests, pixels.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    height, width = image.shape[:2]
+    across = np.cos(2 * np.pi * np.arange(width) / period)
+    down = np.cos(2 * np.pi * np.arange(height) / period)
+    pattern = (amplitude * np.outer(down, across)).astype(np.float32)
+    return np.clip(np.rint(image + pattern[..., None]), 0, 255).astype(np.uint8)
+
+
+def sample_coarsely(image: ImageArray, step: int) -> ImageArray:
+    """Read an image at every few pixels only, without interpolation, as coarse texture mapping does.
+
+    Args:
+        image: (H, W, 3) uint8.
+        step: Edge of the blocks that get one colour, pixels.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    height, width = image.shape[:2]
+    rows, columns = np.arange(height) // step * step, np.arange(width) // step * step
+    return np.ascontiguousarray(image[rows[:, None], columns])
+
+
+def composite(
+    genuine: ImageArray, forged: ImageArray, weight: Array
+) -> tuple[ImageArray, npt.NDArray[np.uint8]]:
     """Blend a forged image into the genuine one.
 
     Args:

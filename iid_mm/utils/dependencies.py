@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from packaging.specifiers import SpecifierSet
 
 SUPPORTED: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    ('torch', ('torch',), '>=2.1,<2.12'),
+    ('torch', ('torch',), '>=2.6,<2.12'),
     ('numpy', ('numpy',), '>=1.26,<3'),
     # The maintained OpenMMLab line, or the original one where it is already installed.
     ('mmengine', ('onedl-mmengine', 'mmengine'), '>=0.10,<0.11'),

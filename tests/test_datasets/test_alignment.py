@@ -79,9 +79,7 @@ def test_fit_agrees_with_umeyama(seed: int, mirrored: bool) -> None:
     rng = np.random.default_rng(seed)
     source = rng.normal(size=(5, 2)) * 50
     target = source * [-1 if mirrored else 1, 1] + rng.normal(size=(5, 2)) * 5
-    np.testing.assert_allclose(
-        alignment.fit_similarity(source, target), umeyama(source, target), atol=1e-8
-    )
+    np.testing.assert_allclose(alignment.fit_similarity(source, target), umeyama(source, target), atol=1e-8)
 
 
 def test_fit_refuses_coinciding_points() -> None:

@@ -215,9 +215,7 @@ def test_workers_change_nothing_and_see_the_epoch(prepared: Path) -> None:
     for epoch in (0, 1):
         dataset.set_epoch(epoch)
         expected[epoch] = [dataset[i] for i in range(6)]
-    loader = DataLoader(
-        dataset, batch_size=None, num_workers=2, persistent_workers=True, prefetch_factor=1
-    )
+    loader = DataLoader(dataset, batch_size=None, num_workers=2, persistent_workers=True, prefetch_factor=1)
     for epoch in (1, 0):
         dataset.set_epoch(epoch)
         found = list(loader)

@@ -48,9 +48,7 @@ def test_measure_generated_set(tmp_path: Path) -> None:
         measure_pipeline(genuine_only, samples=2)
 
 
-def test_tool(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     main = runpy.run_path(str(TOOL))['main']
     command = [str(TOOL), 'pipeline', '--samples', '4', '--crop', '120']
     monkeypatch.setattr('sys.argv', [*command, '--out', str(tmp_path / 'o' / 'p.json')])

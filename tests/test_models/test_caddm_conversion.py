@@ -49,7 +49,7 @@ class Efficientnet(nn.Module):
         super().__init__()
         from efficientnet_pytorch import EfficientNet
 
-        self.net = EfficientNet.from_name(name)
+        self.net = EfficientNet.from_name(name, image_size=224)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.net.extract_features(x)

@@ -66,9 +66,7 @@ def test_videos_show_what_was_rendered(toy):
     video = decode(toy / 'original_sequences/youtube/c23/videos/000.mp4')
     assert video.shape == (3, 96, 96, 3)
     assert np.abs(video.astype(int) - rendered.frames).mean() < 6
-    stored = np.load(
-        toy / 'landmarks/original_sequences/youtube/c23/videos/000.npy', allow_pickle=False
-    )
+    stored = np.load(toy / 'landmarks/original_sequences/youtube/c23/videos/000.npy', allow_pickle=False)
     assert stored.dtype == np.float32
     np.testing.assert_array_equal(stored, rendered.landmarks)
 
@@ -187,6 +185,8 @@ def test_default_split_sizes():
         ({'size': 32}, 'between 96 and'),
         ({'frames': 0}, 'frames is 0'),
         ({'crf': 60}, 'crf is 60'),
+        ({'strength': 0.0}, 'strength is 0.0'),
+        ({'strength': 3.5}, 'strength is 3.5'),
         ({'split_fractions': (0.5, 0.2, 0.2)}, 'sum to 1'),
         ({'pairs_per_identity': 4}, 'smallest split has 4 persons; give at most 3'),
     ],

@@ -17,11 +17,14 @@ from iid_mm.toy import (
     make_fake,
     manipulate,
 )
+from iid_mm.toy.manipulations import draw_strength
 from iid_mm.toy.warp import (
+    add_upsampling_pattern,
     composite,
     fit_similarity,
     hull_mask,
     move_points,
+    sample_coarsely,
     transfer_colour,
     warp_points,
 )
@@ -73,9 +76,7 @@ def test_methods_forge_where_they_should(target, forgeries):
         assert not forgeries['NeuralTextures'].masks[t, eyes[:, 1], eyes[:, 0]].any()
         assert forgeries['FaceSwap'].masks[t, eyes[:, 1], eyes[:, 0]].all()
     # NeuralTextures leaves every landmark above the mouth where it was.
-    np.testing.assert_array_equal(
-        forgeries['NeuralTextures'].landmarks[:, :48], target.landmarks[:, :48]
-    )
+    np.testing.assert_array_equal(forgeries['NeuralTextures'].landmarks[:, :48], target.landmarks[:, :48])
 
 
 def test_same_draws_same_forgery(target, forgeries):
@@ -150,3 +151,23 @@ def test_transfer_colour_of_flat_images():
     np.testing.assert_array_equal(transfer_colour(image, goal, mask, 0.5, 1000), 120)
     np.testing.assert_array_equal(transfer_colour(image, goal, mask, 0.5, 3 * 3**0.5), 147)
     np.testing.assert_array_equal(transfer_colour(image, goal, 0 * mask, 0, 100), image)
+
+
+def test_strength_scales_the_draw_and_the_change():
+    drawn = [draw_strength(np.random.default_rng(3), scale) for scale in (1.0, 2.0)]
+    assert 0.5 <= drawn[0] <= 1.0
+    assert drawn[1] == 2 * drawn[0]
+
+
+def test_upsampling_pattern_by_hand():
+    grey = np.full((2, 4, 3), 100, np.uint8)
+    # cos(0, pi/2, pi, 3 pi/2) across and cos(0, pi/2) down, times 10.
+    expected = np.array([[110, 100, 90, 100], [100, 100, 100, 100]], np.uint8)
+    np.testing.assert_array_equal(
+        add_upsampling_pattern(grey, 10.0), np.repeat(expected[..., None], 3, axis=2)
+    )
+
+
+def test_coarse_sampling_by_hand():
+    ramp = np.arange(5, dtype=np.uint8)[None, :, None].repeat(3, 0).repeat(3, 2)
+    assert sample_coarsely(ramp, 2)[0, :, 0].tolist() == [0, 0, 2, 2, 4]

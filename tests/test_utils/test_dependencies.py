@@ -9,7 +9,7 @@ import pytest
 from iid_mm.utils.dependencies import SUPPORTED, DependencyError, check_dependencies
 
 RULES = (
-    ('torch', ('torch',), '>=2.1,<2.12'),
+    ('torch', ('torch',), '>=2.6,<2.12'),
     ('mmcv', ('onedl-mmcv', 'mmcv', 'mmcv-lite'), '>=2.0.1,<2.4'),
 )
 
@@ -26,13 +26,13 @@ def installed(**versions: str) -> Callable[[str], str]:
 @pytest.mark.parametrize(
     'versions',
     [
-        dict(torch='2.1.0', onedl_mmcv='2.3.6'),
+        dict(torch='2.6.0', onedl_mmcv='2.3.6'),
         dict(torch='2.11.0+cu130', onedl_mmcv='2.3.9'),
-        dict(torch='2.5.0', mmcv='2.1.0'),
-        dict(torch='2.5.0', mmcv_lite='2.0.1'),
-        dict(torch='2.5.0a0+git1234', mmcv='2.1.0'),
+        dict(torch='2.7.0', mmcv='2.1.0'),
+        dict(torch='2.7.0', mmcv_lite='2.0.1'),
+        dict(torch='2.7.0a0+git1234', mmcv='2.1.0'),
         # The maintained distribution comes first where both are there.
-        dict(torch='2.5.0', onedl_mmcv='2.3.6', mmcv='1.7.0'),
+        dict(torch='2.7.0', onedl_mmcv='2.3.6', mmcv='1.7.0'),
     ],
 )
 def test_supported_versions(versions: dict[str, str]) -> None:
@@ -53,12 +53,12 @@ def test_the_distribution_that_is_installed_is_named() -> None:
     with pytest.raises(
         DependencyError, match=r"and mmcv 1\.7\.2 is installed; run: pip install 'onedl-mmcv>="
     ):
-        check_dependencies(RULES, installed(torch='2.5.0', mmcv='1.7.2'))
+        check_dependencies(RULES, installed(torch='2.7.0', mmcv='1.7.2'))
 
 
 def test_missing_package() -> None:
     with pytest.raises(DependencyError) as caught:
-        check_dependencies(RULES, installed(torch='2.5.0'))
+        check_dependencies(RULES, installed(torch='2.7.0'))
     assert str(caught.value) == (
         "iid_mm needs mmcv >=2.0.1,<2.4, which is not installed; run: pip install 'onedl-mmcv>=2.0.1,<2.4'"
     )

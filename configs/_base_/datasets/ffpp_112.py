@@ -2,11 +2,28 @@
 _base_ = './ffpp.py'
 
 size = (112, 112)
+# Blur and resampling weigh twice as much at half the size, and a small model from scratch has little time to
+# learn through them: each operation is rarer than in the published recipe.
+degradation = dict(
+    type='ForgeryDegradation',
+    probs=dict(
+        half_resolution=0.02,
+        down_up=0.05,
+        min_max_stretch=0.2,
+        shift_hsv=0.2,
+        gamma=0.3,
+        colour_tone=0.2,
+        low_frequency_noise=0.1,
+        motion_blur=0.02,
+        gaussian_blur=0.05,
+        gaussian_noise=0.05,
+        jpeg=0.05))
+jitter = dict(scale_std=0.05, shift=12, rotation=15)
 train_pipeline = [
     dict(type='LoadForgeryPair'),
-    dict(type='AlignFace', size=size, jitter=dict()),
+    dict(type='AlignFace', size=size, jitter=jitter),
     dict(type='MultiScaleFacialSwap', windows=((20, 40), (40, 60), (60, 80), (112, 112))),
-    dict(type='ForgeryDegradation'),
+    degradation,
     dict(type='ForgeryFlip', prob=0.5),
     dict(type='PackForgeryInputs'),
 ]
@@ -15,6 +32,6 @@ test_pipeline = [
     dict(type='AlignFace', size=size),
     dict(type='PackForgeryInputs'),
 ]
-train_dataloader = dict(batch_size=32, num_workers=2, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(batch_size=16, num_workers=2, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=64, num_workers=2, dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(batch_size=64, num_workers=2, dataset=dict(pipeline=test_pipeline))

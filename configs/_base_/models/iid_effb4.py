@@ -4,8 +4,7 @@ model = dict(
     # Raw 0-255 BGR, no mean/std normalisation.
     data_preprocessor=dict(type='DetDataPreprocessor'),
     backbone=dict(
-        # Padded as efficientnet_pytorch does, so that published weights give the published features.
-        type='StaticPadEfficientNet',
+        type='mmpretrain.EfficientNet',
         arch='b4',
         drop_path_rate=0.2,
         norm_cfg=dict(type='BN', eps=1e-3, momentum=0.01),

@@ -29,9 +29,7 @@ def dssim_map(first: ImageArray, second: ImageArray) -> npt.NDArray[np.float32]:
         (H, W) float32, 0 (equal) to 1.
     """
     # uint8 to float32 first: cv2's arithmetic on mixed types is an order of magnitude slower.
-    grey_1, grey_2 = (
-        cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32) for image in (first, second)
-    )
+    grey_1, grey_2 = (cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32) for image in (first, second))
     # The local means of sum p, difference q, p^2 and q^2 are enough, and with q = 0 numerator and
     # denominator are computed alike, so that equal images give exactly 0.
     total, difference = grey_1 + grey_2, grey_1 - grey_2

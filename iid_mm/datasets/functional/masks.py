@@ -67,9 +67,7 @@ def elastic_deform(mask: BinaryMask, displacement: FloatArray) -> BinaryMask:
         (H, W) uint8, 0 or 1.
     """
     height, width = mask.shape
-    field = cv2.resize(
-        displacement.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
-    )
+    field = cv2.resize(displacement.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     field[..., 0] += np.arange(width, dtype=np.float32)
     field[..., 1] += np.arange(height, dtype=np.float32)[:, None]
     bent: BinaryMask = cv2.remap(mask, field, None, cv2.INTER_NEAREST)

@@ -61,9 +61,7 @@ def paste(
     return alpha_blend(source, target, feather(mask, FEATHER_KERNEL, FEATHER_SIGMA))
 
 
-def most_altered_window(
-    fake: ImageArray, genuine: ImageArray, mask: BinaryMask, size: Size
-) -> Window:
+def most_altered_window(fake: ImageArray, genuine: ImageArray, mask: BinaryMask, size: Size) -> Window:
     """Window of given size where the frames differ most inside the mask.
 
     Args:

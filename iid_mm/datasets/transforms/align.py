@@ -118,6 +118,4 @@ class AlignFace(BaseTransform):
         return results
 
     def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(size={self.size}, scale={self.scale}, jitter={self.jitter})'
-        )
+        return f'{type(self).__name__}(size={self.size}, scale={self.scale}, jitter={self.jitter})'

@@ -41,9 +41,7 @@ class LoadForgeryPair(BaseTransform):
         backend_args: Storage to read from, see :func:`mmengine.fileio.get`; None reads files.
     """
 
-    def __init__(
-        self, with_source: bool = True, backend_args: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, with_source: bool = True, backend_args: dict[str, Any] | None = None) -> None:
         self.with_source = with_source
         self.backend_args = backend_args
 
@@ -86,10 +84,7 @@ class LoadForgeryPair(BaseTransform):
         return decoded
 
     def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(with_source={self.with_source}, '
-            f'backend_args={self.backend_args})'
-        )
+        return f'{type(self).__name__}(with_source={self.with_source}, backend_args={self.backend_args})'
 
 
 def _is_whole(data: bytes) -> bool:

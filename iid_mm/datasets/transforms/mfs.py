@@ -160,9 +160,7 @@ class MultiScaleFacialSwap(BaseTransform):
         if np.random.rand() < self.elastic_prob:
             strength = self.elastic_strength * min(size) / CANVAS
             bend = np.random.normal(0, strength, (_BEND_CELLS, _BEND_CELLS, 2))
-        return SwapPlan(
-            'genuine_into_fake' if into_fake else 'fake_into_genuine', poisson, window, bend
-        )
+        return SwapPlan('genuine_into_fake' if into_fake else 'fake_into_genuine', poisson, window, bend)
 
     def transform(self, results: Results) -> Results:
         """Swap and set the boxes.
