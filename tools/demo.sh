@@ -18,10 +18,10 @@ step() {
 }
 started=$SECONDS
 
-step 'Generate a toy set: faces of 36 made-up people, genuine videos and four manipulations' \
-  python tools/generate_toy_data.py "$OUT/toy" --num-identities 36 --frames 12 --num-workers 2
+step 'Generate a toy set: 120 made-up people, genuine videos and four manipulations' \
+  python tools/generate_toy_data.py "$OUT/toy" --num-identities 120 --frames 4 --size 192 --strength 2 --num-workers 2
 step 'Prepare it: aligned crops and an index' \
-  python tools/prepare_data.py ffpp "$OUT/toy" "$OUT/prepared" --analyser precomputed --frames 12 \
+  python tools/prepare_data.py ffpp "$OUT/toy" "$OUT/prepared" --analyser precomputed --frames 4 \
   --compression c23 --num-workers 2
 step 'Look at training samples and the boxes that facial swaps give them' \
   python tools/analysis_tools/browse_dataset.py $CONFIG --out "$OUT/samples.png"

@@ -44,8 +44,8 @@ def test_version_outside_the_range(version: str) -> None:
     with pytest.raises(DependencyError) as caught:
         check_dependencies(RULES, installed(torch=version, mmcv='2.1.0'))
     assert str(caught.value) == (
-        f'iid_mm supports torch >=2.1,<2.12, and torch {version} is installed; '
-        "run: pip install 'torch>=2.1,<2.12'"
+        f'iid_mm supports torch >=2.6,<2.12, and torch {version} is installed; '
+        "run: pip install 'torch>=2.6,<2.12'"
     )
 
 
