@@ -19,7 +19,7 @@ step() {
 started=$SECONDS
 
 step 'Generate a toy set: 120 made-up people, genuine videos and four manipulations' \
-  python tools/generate_toy_data.py "$OUT/toy" --num-identities 120 --frames 4 --size 192 --strength 2 --num-workers 2
+  python tools/generate_toy_data.py "$OUT/toy" --num-identities 120 --frames 4 --size 192 --strength 2.5 --num-workers 2
 step 'Prepare it: aligned crops and an index' \
   python tools/prepare_data.py ffpp "$OUT/toy" "$OUT/prepared" --analyser precomputed --frames 4 \
   --compression c23 --num-workers 2
