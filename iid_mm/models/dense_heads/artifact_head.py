@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from mmdet.models.dense_heads import AnchorHead
-from mmdet.models.utils import multi_apply
 from mmdet.utils import reduce_mean
 from mmengine.structures import InstanceData
 from torch import nn
@@ -127,19 +126,13 @@ class ArtifactHead(AnchorHead):
         Returns:
             ``loss_cls`` and ``loss_bbox``, scalars.
         """
-        num_images = len(batch_img_metas)
         logits = self._flatten(cls_scores, self.cls_out_channels)
         offsets = self._flatten(bbox_preds, self.bbox_coder.encode_size)
         anchors, valid_flags = self.get_anchors(
             [maps.shape[-2:] for maps in cls_scores], batch_img_metas, device=logits.device
         )
-        labels, label_weights, targets, target_weights, *_ = multi_apply(
-            self._get_targets_single,
-            [torch.cat(level) for level in anchors],
-            [torch.cat(level) for level in valid_flags],
-            batch_gt_instances,
-            batch_img_metas,
-            batch_gt_instances_ignore or [None] * num_images,
+        labels, label_weights, targets, target_weights = self._targets(
+            anchors, valid_flags, batch_gt_instances, batch_img_metas
         )
         label, weight = torch.stack(labels), torch.stack(label_weights)
         is_genuine = torch.tensor([len(gt) == 0 for gt in batch_gt_instances], device=logits.device)
@@ -162,6 +155,36 @@ class ArtifactHead(AnchorHead):
             avg_factor=avg_factor,
         )
         return dict(loss_cls=loss_cls, loss_bbox=loss_bbox)
+
+    def _targets(
+        self,
+        anchors: list[list[torch.Tensor]],
+        valid_flags: list[list[torch.Tensor]],
+        batch_gt_instances: list[InstanceData],
+        batch_img_metas: list[dict[str, Any]],
+    ) -> tuple[list[torch.Tensor], ...]:
+        """Assign anchors to boxes, once for images with equal boxes.
+
+        Most images have no box or the whole-canvas box alone, so few assignments serve a batch.
+
+        Returns:
+            For each image labels (M,), label weights (M,), offsets (M, 4) and offset weights (M, 4).
+        """
+        # One transfer of all boxes: reading them image by image would make a GPU wait each time.
+        boxes = torch.cat([gt.bboxes for gt in batch_gt_instances]).tolist()
+        known: dict[Any, tuple[Any, ...]] = {}
+        results = []
+        start = 0
+        for image, (gt, meta) in enumerate(zip(batch_gt_instances, batch_img_metas, strict=True)):
+            stop = start + len(gt)
+            key = (str(boxes[start:stop]), tuple(meta['img_shape']), tuple(meta['pad_shape']))
+            start = stop
+            if self.num_classes > 1 or key not in known:
+                known[key] = self._get_targets_single(
+                    torch.cat(anchors[image]), torch.cat(valid_flags[image]), gt, meta
+                )[:4]
+            results.append(known[key])
+        return tuple(map(list, zip(*results, strict=True)))
 
     @staticmethod
     def _flatten(maps: list[torch.Tensor], channels: int) -> torch.Tensor:
