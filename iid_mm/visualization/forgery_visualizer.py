@@ -161,7 +161,7 @@ class ForgeryVisualizer(Visualizer):
             order = order[scores[order] >= pred_score_thr]
             boxes = found.bboxes.float().numpy()[order] * factor
             panel = draw_boxes(face, boxes, scores=scores[order], color=_FAKE_COLOR)
-        lines = [f'predicted: {CLASSES[fake]}', f'probability of fake {100 * probability:.1f} %']
+        lines = [f'predicted: {CLASSES[fake]}', f'P(fake) = {100 * probability:.1f} %']
         if truth:
             lines.append(f'truth: {truth}')
         return add_caption(panel, lines, size=16, accent=color)
