@@ -9,7 +9,10 @@ fi
 OUT=$1
 CONFIG=configs/iid_r18_toy.py
 export IID_DATA_ROOT=$OUT/prepared
-export KMP_AFFINITY=disabled PYTHONWARNINGS=ignore
+export PYTHONWARNINGS=ignore
+# One core is left for the worker that loads data: threads that wait for a busy core slow training down many times.
+CORES=$(getconf _NPROCESSORS_ONLN)
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((CORES > 5 ? 4 : CORES > 1 ? CORES - 1 : 1))}
 mkdir -p "$OUT"
 
 step() {
