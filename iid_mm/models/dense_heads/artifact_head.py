@@ -163,7 +163,7 @@ class ArtifactHead(AnchorHead):
         batch_gt_instances: list[InstanceData],
         batch_img_metas: list[dict[str, Any]],
     ) -> tuple[list[torch.Tensor], ...]:
-        """Assign anchors to boxes, once for images with equal boxes.
+        """Assign anchors to boxes, once for images with equal boxes and labels.
 
         Most images have no box or the whole-canvas box alone, so few assignments serve a batch.
 
@@ -171,15 +171,15 @@ class ArtifactHead(AnchorHead):
             For each image labels (M,), label weights (M,), offsets (M, 4) and offset weights (M, 4).
         """
         # One transfer of all boxes: reading them image by image would make a GPU wait each time.
-        boxes = torch.cat([gt.bboxes for gt in batch_gt_instances]).tolist()
+        truth = torch.cat([torch.column_stack([gt.bboxes, gt.labels]) for gt in batch_gt_instances]).tolist()
         known: dict[Any, tuple[Any, ...]] = {}
         results = []
         start = 0
         for image, (gt, meta) in enumerate(zip(batch_gt_instances, batch_img_metas, strict=True)):
             stop = start + len(gt)
-            key = (str(boxes[start:stop]), tuple(meta['img_shape']), tuple(meta['pad_shape']))
+            key = (str(truth[start:stop]), tuple(meta['img_shape']), tuple(meta['pad_shape']))
             start = stop
-            if self.num_classes > 1 or key not in known:
+            if key not in known:
                 known[key] = self._get_targets_single(
                     torch.cat(anchors[image]), torch.cat(valid_flags[image]), gt, meta
                 )[:4]
