@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,45 +15,100 @@ from tqdm import tqdm
 
 from iid_mm.datasets.index import INDEX_SCHEMA, write_index
 from iid_mm.errors import InputError
-from iid_mm.preparation.analysers import build_analyser, check_analyser
-from iid_mm.preparation.analysers.precomputed_analyser import PrecomputedAnalyser
-from iid_mm.preparation.group import GroupProcessor, GroupResult
-from iid_mm.preparation.layouts import scan_layout
-from iid_mm.preparation.parts import PartStore, fingerprint_group
-from iid_mm.preparation.records import LayoutOptions, VideoGroup, group_records
+from iid_mm.preparation.analysers import AnalyserOptions, PrecomputedAnalyser, check_analyser
+from iid_mm.preparation.layouts import find_layout, scan_layout
+from iid_mm.preparation.parts import PARTS, PartStore, fingerprint_group
+from iid_mm.preparation.pool import make_batches, process_batches
+from iid_mm.preparation.records import LayoutOptions, LayoutScan, VideoGroup, group_records
 from iid_mm.preparation.report import build_report
+from iid_mm.preparation.results import GroupResult
 from iid_mm.preparation.settings import Settings
-from iid_mm.preparation.storage import write_bytes
-from iid_mm.preparation.worker import start_worker, work
+from iid_mm.preparation.shards import (
+    Manifest,
+    Shard,
+    collect_shard,
+    digest_names,
+    read_manifests,
+    read_settings,
+)
+from iid_mm.preparation.splitting import move_to_val
+from iid_mm.preparation.storage import JPEG_QUALITY, write_bytes
+
+INDEX, REPORT = 'index.parquet', 'report.json'
 
 
-def prepare(
-    root: Path,
-    out_dir: Path,
-    settings: Settings,
-    *,
-    splits_dir: Path | None = None,
-    num_workers: int = 0,
-    overwrite: bool = False,
-    progress: bool = True,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class RunOptions:
+    """How a preparation runs; none of it changes the index.
+
+    Attributes:
+        num_workers: Worker processes; 0 works in this process.
+        shard: Which part of the work to do.
+        overwrite: Delete what an earlier run has prepared in the folder.
+        progress: Show a progress bar.
+        splits_dir: Folder of the split files, or a list file; None for the usual places.
+        model_dir: Folder of the analyser's models.
+        device: Where the analyser computes: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    num_workers: int = 0
+    shard: Shard = field(default_factory=Shard)
+    overwrite: bool = False
+    progress: bool = True
+    splits_dir: Path | None = None
+    model_dir: Path | None = None
+    device: str = 'auto'
+
+    def __post_init__(self) -> None:
+        if self.num_workers < 0:
+            raise InputError(f'num_workers={self.num_workers}: must be 0 (no processes) or more')
+
+
+def make_settings(layout_name: str, run: RunOptions, **choices: Any) -> Settings:
+    """Settings with the defaults of a layout.
+
+    Args:
+        layout_name: Name of the layout.
+        run: Names the models and the device of the analyser.
+        **choices: Attributes of :class:`Settings`; None takes the default.
+
+    Raises:
+        InputError: If the layout, the analyser or a value is unknown.
+        FileNotFoundError: If models of the analyser are missing.
+        MissingExtraError: If its library is not installed.
+    """
+    layout = find_layout(layout_name)
+    given = {name: value for name, value in choices.items() if value is not None}
+    compression = layout.compression(LayoutOptions(compression=given.pop('compression', None)))
+    if given.get('image_format') == 'jpg':
+        given.setdefault('quality', JPEG_QUALITY)
+    analyser = given.pop('analyser', layout.analyser)
+    version = check_analyser(AnalyserOptions(analyser, run.model_dir, run.device))
+    return Settings(
+        layout=layout_name,
+        compression=compression,
+        methods=given.pop('methods', None),
+        analyser=analyser,
+        analyser_version=version,
+        **given,
+    )
+
+
+def prepare(root: Path, out_dir: Path, settings: Settings, run: RunOptions | None = None) -> dict[str, Any]:
     """Prepare a data set: crops, ``index.parquet`` and ``report.json`` under ``out_dir``.
 
     A run that was stopped goes on when it is started again with the same arguments: finished groups
-    are not worked on again. The index does not depend on the number of processes or on
-    interruptions.
+    are not worked on again. The index does not depend on the number of processes, on shards or on
+    interruptions. A single shard writes crops and its manifest; :func:`merge` writes the index.
 
     Args:
         root: The data set as downloaded.
         out_dir: Where to write.
         settings: What to write.
-        splits_dir: Folder of the split files; None for the usual places under ``root``.
-        num_workers: Worker processes; 0 works in this process.
-        overwrite: Delete what an earlier run has prepared in ``out_dir``.
-        progress: Show a progress bar.
+        run: How to run.
 
     Returns:
-        The report (:func:`build_report`).
+        The report (:func:`build_report`); of a shard the report of its part.
 
     Raises:
         InputError: If an argument is bad, ``out_dir`` was prepared with other settings, or no frame
@@ -63,111 +116,182 @@ def prepare(
         FileNotFoundError: If the data set or a part of it is missing.
         MissingExtraError: If the analyser's library is not installed.
     """
-    if num_workers < 0:
-        raise InputError(f'num_workers={num_workers}: must be 0 (no processes) or more')
-    options = LayoutOptions(settings.compression, settings.methods, splits_dir, settings.masks)
-    scan = scan_layout(settings.layout, root, options)
-    groups = group_records(scan.records)
-    # All that a user may have to mend is checked before the folder is touched.
-    check_analyser(settings.analyser)
-    fingerprints = {group.name: _fingerprint(group, settings, root) for group in groups}
+    run = run or RunOptions()
     store = PartStore(out_dir, settings)
-    store.open(overwrite)
-    done = {g.name: part for g in groups if (part := store.load(g, fingerprints[g.name]))}
-    todo = [group for group in groups if group.name not in done]
+    # All that a user may have to mend is checked before the folder is touched.
+    store.check(run.overwrite)
+    analyser = AnalyserOptions(settings.analyser, run.model_dir, run.device)
+    check_analyser(analyser)
+    scan = _scan(root, out_dir, settings, run)
+    groups = group_records(scan.records)
+    fingerprints = _fingerprints(groups, settings, root)
+    store.open(run.overwrite)
+    if run.shard.total == 1 and (known := _finished(store, fingerprints, scan)):
+        return known
+    batches = run.shard.select(make_batches(groups))
+    mine = {group.name: group for batch in batches for group in batch}
+    done = {name for name in mine if store.is_done(name, fingerprints[name])}
+    todo = [kept for batch in batches if (kept := [group for group in batch if group.name not in done])]
+    failed: list[GroupResult] = []
+    with _Progress(list(mine.values()), done, run.progress) as progress:
+        for group, result in process_batches(todo, settings, analyser, root, out_dir, run.num_workers):
+            if result.finished:
+                store.save(fingerprints[group.name], result)
+                done.add(group.name)
+            else:
+                failed.append(result)
+            progress.update(group, result)
+    finished = {name: fingerprints[name] for name in mine if name in done}
+    if run.shard.total == 1:
+        report = _write_outputs(store, list(finished), scan.left_out, scan.missing, failed)
+        if not failed:
+            _note_finished(store, fingerprints, scan)
+        return report
+    if not failed:
+        names = digest_names([group.name for group in groups])
+        shard = Manifest(run.shard.index, run.shard.total, names, finished, scan.left_out, scan.missing)
+        shard.write(out_dir)
+    reports = [store.load_report(name) for name in finished] + [result.report() for result in failed]
+    return build_report(settings, reports, scan.left_out, scan.missing)
 
-    # A log file is not a terminal: a line every half minute is enough there.
-    interval = 0.2 if sys.stderr.isatty() else 30.0
-    with tqdm(total=len(scan.records), unit='video', disable=not progress, mininterval=interval) as bar:
-        faces = 0
-        for part in done.values():
-            bar.update(len(part[1]['videos']))
-        for group, result in _run(todo, settings, root, out_dir, num_workers):
-            store.save(group, fingerprints[group.name], result)
-            faces += len(result.rows)
-            bar.set_postfix(faces=faces, refresh=False)
-            bar.update(len(group.records))
-    return _finish(groups, store, fingerprints, scan.left_out)
+
+def merge(out_dir: Path, folders: Sequence[Path] = ()) -> dict[str, Any]:
+    """Put the shards of a run together: the folder is then what a single run would have made.
+
+    Args:
+        out_dir: Where the index is written.
+        folders: Folders of the shards, whose crops are linked or copied to ``out_dir``; empty if the
+            shards were prepared in ``out_dir``.
+
+    Returns:
+        The report.
+
+    Raises:
+        InputError: If the shards do not belong together.
+        FileNotFoundError: If a shard is missing.
+    """
+    manifests = read_manifests(list(folders) or [out_dir])
+    settings = read_settings(next(iter(manifests)))
+    for folder in manifests:
+        PartStore(folder, settings).check()
+    store = PartStore(out_dir, settings)
+    store.open()
+    names = []
+    for folder, items in manifests.items():
+        for manifest in items:
+            collect_shard(folder, manifest, store)
+            names += list(manifest.groups)
+    first = next(iter(manifests.values()))[0]
+    return _write_outputs(store, sorted(names), first.left_out, first.missing)
 
 
-def _finish(
-    groups: Sequence[VideoGroup],
+def _scan(root: Path, out_dir: Path, settings: Settings, run: RunOptions) -> LayoutScan:
+    options = LayoutOptions(
+        compression=settings.compression,
+        methods=settings.methods,
+        splits_dir=run.splits_dir,
+        split=settings.split,
+        stills=settings.stills,
+        cache_dir=out_dir / PARTS / 'listings',
+    )
+    scan = scan_layout(settings.layout, root, options)
+    scan.records = move_to_val(scan.records, settings.val_fraction)
+    return scan
+
+
+def _fingerprints(groups: Sequence[VideoGroup], settings: Settings, root: Path) -> dict[str, str]:
+    side_files: dict[str, list[Path]] = {}
+    if settings.analyser == 'precomputed':
+        looked_up = PrecomputedAnalyser(root)
+        for group in groups:
+            side_files[group.name] = [f for record in group.records for f in looked_up.side_files(record)]
+        wanted = [path for paths in side_files.values() for path in paths]
+        if wanted and not any(path.is_file() for path in wanted):
+            raise FileNotFoundError(
+                f'analyser="precomputed": none of the {len(wanted)} landmark files is there, e.g. '
+                f'{str(wanted[0])!r}; each holds floats (frames, 68 or 81, 2). '
+                'Other analysers find the landmarks themselves'
+            )
+    return {
+        group.name: fingerprint_group(group, settings, side_files.get(group.name, ())) for group in groups
+    }
+
+
+def _write_outputs(
     store: PartStore,
-    fingerprints: dict[str, str],
-    left_out: dict[str, str],
+    names: Sequence[str],
+    left_out: Mapping[str, str],
+    missing: Sequence[str],
+    failed: Sequence[GroupResult] = (),
 ) -> dict[str, Any]:
     """Join the parts to the index and write the report."""
-    tables, reports = [INDEX_SCHEMA.empty_table()], []
-    for group in groups:
-        part = store.load(group, fingerprints[group.name])
-        if part is None:
-            raise RuntimeError(f'the part of group {group.name} vanished: {store.path(group)}')
-        tables.append(part[0])
-        reports.append(part[1])
-    report = build_report(store.settings, reports, left_out)
+    tables, reports = [INDEX_SCHEMA.empty_table()], [result.report() for result in failed]
+    for name in names:
+        table, part = store.load(name)
+        tables.append(table)
+        reports.append(part)
+    report = build_report(store.settings, reports, left_out, missing)
     text = json.dumps(report, indent=1, ensure_ascii=False) + '\n'
-    write_bytes(text.encode(), store.out_dir / 'report.json')
+    write_bytes(text.encode(), store.out_dir / REPORT)
     table = pa.concat_tables(tables)
     if not table.num_rows:
         first = ''.join(f'; e.g. {p["video"]}: {p["reason"]}' for p in report['problems'][:1])
         raise InputError(
             f'no frame of {report["videos"]} videos has a face{first}; '
-            f'see {store.out_dir / "report.json"} and try another --analyser'
+            f'see {store.out_dir / REPORT} and try another --analyser'
         )
     metadata = {'iid_mm.preparation': store.settings.to_json()}
-    write_index(table, store.out_dir / 'index.parquet', metadata=metadata)
+    write_index(table, store.out_dir / INDEX, metadata=metadata)
     return report
 
 
-def _fingerprint(group: VideoGroup, settings: Settings, root: Path) -> str:
-    side_files = []
-    if settings.analyser == 'precomputed':
-        analyser = PrecomputedAnalyser(root)
-        side_files = [analyser.side_file(record.path) for record in group.records]
-    return fingerprint_group(group, settings, side_files)
+def _state(fingerprints: Mapping[str, str], scan: LayoutScan) -> str:
+    noted = [sorted(scan.left_out.items()), scan.missing]
+    return digest_names([*(f'{name}={value}' for name, value in fingerprints.items()), json.dumps(noted)])
 
 
-def _run(
-    groups: Sequence[VideoGroup], settings: Settings, root: Path, out_dir: Path, num_workers: int
-) -> Iterator[tuple[VideoGroup, GroupResult]]:
-    """Yield groups as they get ready."""
-    if not groups:
-        return
-    if num_workers == 0:
-        processor = GroupProcessor(settings, build_analyser(settings.analyser, root), out_dir)
-        for group in groups:
-            yield group, processor.process(group)
-        return
-    executor = ProcessPoolExecutor(
-        min(num_workers, len(groups)),
-        # Not fork: libraries of this process may hold threads and locks.
-        mp_context=multiprocessing.get_context('spawn'),
-        initializer=start_worker,
-        initargs=(settings, root, out_dir),
-    )
-    waiting: dict[Future[GroupResult], VideoGroup] = {}
-    queue = iter(groups)
-    try:
-        # Few groups are handed out at a time, so that a stop need not wait for a long queue.
-        for group in queue:
-            waiting[executor.submit(work, group)] = group
-            if len(waiting) < 2 * num_workers:
-                continue
-            yield from _collect(waiting)
-        while waiting:
-            yield from _collect(waiting)
-    except BrokenProcessPool as error:
-        raise RuntimeError(
-            'a worker process died (out of memory?); run the same command again to go on, '
-            'with fewer --num-workers if it happens again'
-        ) from error
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+def _note_finished(store: PartStore, fingerprints: Mapping[str, str], scan: LayoutScan) -> None:
+    write_bytes(_state(fingerprints, scan).encode(), store.folder / 'finished')
 
 
-def _collect(
-    waiting: dict[Future[GroupResult], VideoGroup],
-) -> Iterator[tuple[VideoGroup, GroupResult]]:
-    ready, _ = wait(waiting, return_when=FIRST_COMPLETED)
-    for future in ready:
-        yield waiting.pop(future), future.result()
+def _finished(store: PartStore, fingerprints: Mapping[str, str], scan: LayoutScan) -> dict[str, Any] | None:
+    """Report of an earlier run that has nothing left to do; None if there is something."""
+    note, report = store.folder / 'finished', store.out_dir / REPORT
+    if not (note.is_file() and report.is_file() and (store.out_dir / INDEX).is_file()):
+        return None
+    if note.read_text(encoding='utf-8', errors='replace') != _state(fingerprints, scan):
+        return None
+    known: dict[str, Any] = json.loads(report.read_text(encoding='utf-8'))
+    return known
+
+
+class _Progress:
+    """Progress bar: videos a second, time left, share of frames with a face, problems."""
+
+    def __init__(self, groups: Sequence[VideoGroup], done: set[str], show: bool) -> None:
+        # A log file is not a terminal: a line every half minute is enough there.
+        interval = 0.2 if sys.stderr.isatty() else 30.0
+        self._bar = tqdm(
+            total=sum(len(group.records) for group in groups),
+            initial=sum(len(group.records) for group in groups if group.name in done),
+            unit='video',
+            disable=not show,
+            mininterval=interval,
+            smoothing=0.05,
+        )
+        self._asked = self._found = self._problems = 0
+
+    def update(self, group: VideoGroup, result: GroupResult) -> None:
+        """Count a group that is ready."""
+        self._asked += sum(video.asked for video in result.videos)
+        self._found += sum(video.found for video in result.videos)
+        self._problems += sum(bool(video.problems) for video in result.videos)
+        share = f'{100 * self._found / self._asked:.1f}%' if self._asked else '-'
+        self._bar.set_postfix(faces=share, problems=self._problems, refresh=False)
+        self._bar.update(len(group.records))
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.close()

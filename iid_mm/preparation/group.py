@@ -3,113 +3,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter, process_time
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iid_mm.preparation.analysers.base import Face, FaceAnalyser, FrameRef
-from iid_mm.preparation.cropping import Window, crop_image, crop_points, crop_window, face_box
-from iid_mm.preparation.records import VideoGroup, VideoRecord
+from iid_mm.preparation.analysers.base import Face, FaceAnalyser
+from iid_mm.preparation.cropping import crop_image
+from iid_mm.preparation.faces import (
+    FaceCrop,
+    FaceFinder,
+    Track,
+    VideoFaces,
+    differences,
+    main_candidates,
+    mask_overlaps,
+)
+from iid_mm.preparation.readers import FrameReader
+from iid_mm.preparation.records import FrameSource, VideoGroup, VideoRecord
+from iid_mm.preparation.registration import MIN_LIKENESS, register_crop, scene_correlation
+from iid_mm.preparation.results import GroupResult, VideoReport
 from iid_mm.preparation.settings import Settings
-from iid_mm.preparation.storage import crop_path, write_image
-from iid_mm.preparation.tracking import select_track
-from iid_mm.preparation.video import VideoReader, evenly_spaced
+from iid_mm.preparation.sources import SourceOpener
+from iid_mm.preparation.video import evenly_spaced
+from iid_mm.preparation.writer import MASKS, WHOLE_FRAMES, CropWriter, Sample, fit_mask, make_row
 
 if TYPE_CHECKING:
-    from iid_mm.utils.typing import BoxesArray, ImageArray, Size
+    from iid_mm.utils.typing import ImageArray, Size
+
+# In how many frames it is looked which of several people a fake manipulates.
+CHOICE_FRAMES = 8
+# How much more a fake must differ in another place than in the weightiest person's.
+CHOICE_RATIO = 1.2
 
 
 @dataclass
-class VideoReport:
-    """How a video went.
+class _Video:
+    """A video that is being worked on, with the numbers of the frames that are wanted."""
 
-    Attributes:
-        key: Video key.
-        method: Its method.
-        split: Its split.
-        label: 0 = genuine, 1 = fake.
-        total: Frames in the video.
-        asked: Frames that were wanted as samples; of an unreadable video all that could have been.
-        found: Frames that became samples.
-        paired: Samples with a genuine counterpart.
-        masks: Samples with a mask.
-        problems: What went wrong, in words.
-    """
-
-    key: str
-    method: str
-    split: str
-    label: int
-    total: int = 0
-    asked: int = 0
-    found: int = 0
-    paired: int = 0
-    masks: int = 0
-    problems: list[str] = field(default_factory=list)
-
-
-@dataclass
-class GroupResult:
-    """What came out of a group.
-
-    Attributes:
-        name: Name of the group.
-        rows: Rows of the index.
-        videos: One report a video.
-        seconds: Time spent in each stage.
-    """
-
-    name: str
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    videos: list[VideoReport] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def report(self) -> dict[str, Any]:
-        """All but the rows, as plain data."""
-        return {
-            'name': self.name,
-            'videos': [asdict(video) for video in self.videos],
-            'seconds': {stage: round(value, 4) for stage, value in sorted(self.seconds.items())},
-        }
-
-
-@dataclass(frozen=True)
-class _Lead:
-    """A genuine frame that fakes follow."""
-
-    image: str
-    size: Size
-    window: Window
-    box: BoxesArray
-    score: float
+    record: VideoRecord
+    reader: FrameReader
+    report: VideoReport
+    numbers: list[int]
 
 
 class GroupProcessor:
     """Turns groups into crops and rows.
 
-    Genuine frames are analysed first; a fake takes the crop window of its genuine frame, and the
-    face is looked for where the genuine one was, so that both show the same face in the same place.
-    Windows are not smoothed over time: the frames of a video lie far apart, a smoothed window would
-    lag behind a moving head, and alignment by the landmarks takes the jitter out later.
-
-    Memory: the wanted frames of one genuine video are held until its faces are chosen; fakes are
-    worked on frame by frame.
+    Genuine frames are analysed first; a fake takes the crop window of its genuine frame, and the face
+    is looked for where the genuine one was, so that both show the same face in the same place. Where
+    a genuine video shows several people, each fake follows the one it manipulates: the one under its
+    mask, or without a mask the one in whose place it differs from the genuine video.
 
     Args:
         settings: What to write.
         analyser: Finds the faces.
-        out_dir: The prepared folder.
+        opener: Opens the frames.
+        writer: Writes the crops.
     """
 
-    def __init__(self, settings: Settings, analyser: FaceAnalyser, out_dir: Path) -> None:
+    def __init__(
+        self, settings: Settings, analyser: FaceAnalyser, opener: SourceOpener, writer: CropWriter
+    ) -> None:
         self.settings = settings
         self.analyser = analyser
-        self.out_dir = out_dir
-        self._seconds: dict[str, float] = {}
+        self.finder = FaceFinder(settings, analyser)
+        self.opener = opener
+        self.writer = writer
+        self._decode = 0.0
+        self._analysed = 0
 
     def process(self, group: VideoGroup) -> GroupResult:
         """Prepare one group.
@@ -120,227 +84,261 @@ class GroupProcessor:
         Returns:
             Rows, reports and times; videos that are broken give fewer rows and a problem.
         """
-        self._seconds = {'decode': 0.0, 'write': 0.0}
+        start = process_time()
+        self._decode = self.writer.seconds = 0.0
+        self._analysed = 0
         self.analyser.seconds.clear()
-        result = GroupResult(group.name)
-        readers = {record.key: self._open(record, result) for record in group.records}
-        reports = {video.key: video for video in result.videos}
-        genuine = group.genuine if group.genuine and readers[group.name].count else None
-        numbers = self._choose_numbers(group, genuine, readers)
-        leads: dict[int, _Lead] = {}
-        if genuine:
-            union = sorted({n for chosen in numbers.values() for n in chosen})
-            leads, rows = self._process_lead(
-                genuine, readers[genuine.key], union, numbers[genuine.key], reports[genuine.key]
-            )
-            result.rows.extend(rows)
-        for fake in group.fakes:
-            reader, report, chosen = readers[fake.key], reports[fake.key], numbers[fake.key]
-            if not reader.count:
-                continue
-            if genuine:
-                rows = self._process_fake(fake, reader, chosen, leads, report)
-            else:
-                report.problems.append('its genuine video is missing or unusable: stored without pairs')
-                rows = self._process_unpaired(fake, reader, chosen, report)
-            result.rows.extend(rows)
-        result.seconds = {**self._seconds, **self.analyser.seconds}
-        return result
+        videos = [self._open(record) for record in group.records]
+        genuine = videos[0] if group.genuine and videos[0].numbers else None
+        fakes = [video for video in videos if video.record is not group.genuine and video.numbers]
+        self._choose_numbers(genuine, fakes)
+        samples: dict[str, list[Sample]] = {}
+        paired = []
+        if genuine is not None:
+            paired = [fake for fake in fakes if set(fake.numbers) <= set(genuine.reader.numbers)]
+            samples |= self._process_pairs(genuine, paired)
+        for fake in (fake for fake in fakes if fake not in paired):
+            if fake.record.pair:
+                reason = 'has no frame numbers in common' if genuine else 'is missing or unusable'
+                fake.report.problems.append(f'its genuine video {reason}: stored without pairs')
+            samples[fake.record.key] = self._process_alone(fake)
+        rows = [make_row(r, s) for r in group.records for s in samples.get(r.key, ())]
+        seconds = {'decode': self._decode, 'write': self.writer.seconds, **self.analyser.seconds}
+        reports = [video.report for video in videos]
+        return GroupResult(group.name, rows, reports, seconds, process_time() - start, self._analysed)
 
-    def _open(self, record: VideoRecord, result: GroupResult) -> VideoReader:
+    # Frames
+
+    def _open(self, record: VideoRecord) -> _Video:
+        self.writer.clear(record.key)
         report = VideoReport(record.key, record.method, record.split, record.label)
-        start = perf_counter()
-        reader = VideoReader(record.path)
-        self._seconds['decode'] += perf_counter() - start
-        report.total = reader.count
+        reader = self._open_source(record.source)
+        numbers = list(reader.numbers)
+        report.total = len(numbers)
+        report.asked = self.settings.frames
         if reader.problem:
             report.problems.append(reader.problem)
-        if problem := self.analyser.check_video(record.path):
+        if problem := self.analyser.check_video(record):
             report.problems.append(problem)
-            reader.count = 0
-        if not reader.count:
-            report.asked = self.settings.frames
-        result.videos.append(report)
+            numbers = []
+        return _Video(record, reader, report, numbers)
+
+    def _open_source(self, source: FrameSource) -> FrameReader:
+        start = perf_counter()
+        reader = self.opener.open(source)
+        self._decode += perf_counter() - start
         return reader
 
-    def _choose_numbers(
-        self, group: VideoGroup, genuine: VideoRecord | None, readers: dict[str, VideoReader]
-    ) -> dict[str, list[int]]:
-        """Frame numbers of each video; those of a fake lie within its genuine video."""
-        limit = readers[genuine.key].count if genuine else None
-        numbers = {}
-        for record in group.records:
-            count = readers[record.key].count
-            if limit is not None:
-                count = min(count, limit)
-            numbers[record.key] = evenly_spaced(count, self.settings.frames)
-        return numbers
+    def _choose_numbers(self, genuine: _Video | None, fakes: Sequence[_Video]) -> None:
+        """Choose evenly spaced frames; those of a fake are among the ones of its genuine video."""
+        there = set(genuine.numbers) if genuine else set()
+        for video in [*([genuine] if genuine else []), *fakes]:
+            numbers = [number for number in video.numbers if number in there] or video.numbers
+            video.numbers = [numbers[i] for i in evenly_spaced(len(numbers), self.settings.frames)]
+            video.report.asked = len(video.numbers)
 
-    def _read(self, reader: VideoReader, numbers: Sequence[int]) -> Any:
-        """Decode with the time taken; problems that come up are the caller's to collect."""
+    def _read(
+        self, video: _Video, numbers: Sequence[int], *, keep: bool = False
+    ) -> Iterator[tuple[int, ImageArray]]:
+        """Decode frames of a video; ``keep`` writes them whole if the settings ask for it."""
+        for number, image in self._read_timed(video.reader, numbers):
+            if keep and self.settings.keep_frames:
+                self.writer.write(image, WHOLE_FRAMES, video.record.key, number)
+            self._analysed += keep
+            yield number, image
+        if problem := video.reader.problem:
+            known = [text for text in video.report.problems if text not in problem]
+            video.report.problems = [*known, problem]
+
+    def _read_timed(self, reader: FrameReader, numbers: Sequence[int]) -> Iterator[tuple[int, ImageArray]]:
         frames = reader.read(numbers)
         while True:
             start = perf_counter()
             item = next(frames, None)
-            self._seconds['decode'] += perf_counter() - start
+            self._decode += perf_counter() - start
             if item is None:
                 return
             yield item
 
-    def _process_lead(
-        self,
-        record: VideoRecord,
-        reader: VideoReader,
-        numbers: Sequence[int],
-        samples: Sequence[int],
-        report: VideoReport,
-    ) -> tuple[dict[int, _Lead], list[dict[str, Any]]]:
-        """Analyse a video on its own and write its crops.
+    # Videos
 
-        Args:
-            record: The video.
-            reader: Its reader.
-            numbers: Frames to write.
-            samples: Those of them that become rows; the others serve as pairs only.
-            report: Takes the outcome.
+    def _process_pairs(self, genuine: _Video, fakes: Sequence[_Video]) -> dict[str, list[Sample]]:
+        """Prepare a genuine video and the fakes that follow it; samples by video key."""
+        union = sorted({number for video in (genuine, *fakes) for number in video.numbers})
+        faces = self.finder.find(genuine.record, self._read(genuine, union, keep=True))
+        people = main_candidates(faces) or [Track()]
+        choices = [self._choose_person(fake, people) for fake in fakes]
+        # The genuine video's own samples show the person whom most of its fakes manipulate.
+        main = min(range(len(people)), key=lambda person: (-choices.count(person), person))
+        needed: dict[int, set[int]] = {main: set(genuine.numbers)}
+        for fake, person in zip(fakes, choices, strict=True):
+            needed.setdefault(person, set()).update(fake.numbers)
+        paths = {}
+        for person, numbers in needed.items():
+            self._retry(genuine, faces, people[person], numbers)
+            note = '' if person == main else f'_person{person}'
+            paths[person] = self._write_faces(genuine, people[person], numbers, note)
+        samples = {
+            genuine.record.key: self._collect(genuine, faces.decoded, people[main], paths[main]),
+        }
+        for fake, person in zip(fakes, choices, strict=True):
+            process = self._process_cropped if fake.record.cropped else self._process_fake
+            samples[fake.record.key] = process(fake, people[person], paths[person])
+        return samples
 
-        Returns:
-            What fakes need to follow, by frame number, and the rows.
-        """
-        report.asked = len(samples)
-        images = dict(self._read(reader, numbers))
-        faces = self._find_track(record, images)
-        leads: dict[int, _Lead] = {}
-        rows = []
-        for number, face in faces.items():
-            size = (images[number].shape[1], images[number].shape[0])
-            window = crop_window(face_box(face.landmarks), size, self.settings.margin)
-            if window is None:
-                continue
-            path = self._write(images[number], window, 'frames', record.key, number)
-            leads[number] = _Lead(path, size, window, face.box, face.score)
-            if number in samples:
-                rows.append(self._row(record, number, face, window, path))
-        self._close(reader, report, len(rows), set(images) & set(samples))
-        return leads, rows
+    def _choose_person(self, fake: _Video, people: Sequence[Track]) -> int:
+        """Whom of the people in a genuine video a fake manipulates."""
+        if len(people) < 2:
+            return 0
+        if fake.record.mask is not None:
+            scores = self._mask_scores(fake, people)
+            if max(scores) > 0:
+                return int(np.argmax(scores))
+        numbers = [fake.numbers[i] for i in evenly_spaced(len(fake.numbers), CHOICE_FRAMES)]
+        scores = differences(people, self._read(fake, numbers), self.settings.max_side)
+        best = int(np.argmax(scores))
+        return best if scores[best] > CHOICE_RATIO * scores[0] else 0
 
-    def _find_track(self, record: VideoRecord, images: dict[int, ImageArray]) -> dict[int, Face]:
-        """The face that runs through a video, by frame number."""
-        numbers = sorted(images)
-        found = [
-            self.analyser.analyse(images[number], where=FrameRef(record.path, number)) for number in numbers
-        ]
-        faces = {n: face for n, face in zip(numbers, select_track(found), strict=True) if face}
-        known = sorted(faces)
-        for number in numbers:
-            if number in faces or not known:
-                continue
-            # A face the detector missed is probably where it is in the nearest frame.
-            nearest = min(known, key=lambda other: (abs(other - number), other))
-            retry = self.analyser.analyse(
-                images[number], faces[nearest].box, where=FrameRef(record.path, number)
-            )
-            if retry:
-                faces[number] = retry[0]
-        return faces
-
-    def _process_fake(
-        self,
-        record: VideoRecord,
-        reader: VideoReader,
-        numbers: Sequence[int],
-        leads: dict[int, _Lead],
-        report: VideoReport,
-    ) -> list[dict[str, Any]]:
-        """Write the crops of a fake in the windows of its genuine video."""
-        report.asked = len(numbers)
-        rows = []
-        decoded = set()
-        for number, image in self._read(reader, numbers):
-            decoded.add(number)
-            lead = leads.get(number)
+    def _process_fake(self, fake: _Video, track: Track, paths: dict[int, str]) -> list[Sample]:
+        """Cut a fake with the windows of its genuine video."""
+        if not set(fake.numbers) & set(track.faces):
+            fake.report.problems.append('its genuine video shows no face: stored without pairs')
+            return self._process_alone(fake)
+        samples = []
+        decoded = []
+        correlations = []
+        for number, image in self._read(fake, fake.numbers, keep=True):
+            decoded.append(number)
+            lead = track.faces.get(number)
             if lead is None:
                 continue
-            if (image.shape[1], image.shape[0]) != lead.size:
-                report.problems.append(
-                    f'its frames are {image.shape[1]}x{image.shape[0]}, those of its genuine video '
+            size = (image.shape[1], image.shape[0])
+            if size != lead.size:
+                fake.report.problems.append(
+                    f'its frames are {size[0]}x{size[1]}, those of its genuine video '
                     f'{lead.size[0]}x{lead.size[1]}: stored without pairs'
                 )
-                return self._process_unpaired(record, reader, numbers, report)
-            where = FrameRef(record.path, number)
-            found = self.analyser.analyse(image, lead.box, where=where)
+                return self._process_alone(fake)
+            found = self.finder.find_at(fake.record, number, image, lead.face)
             if found:
-                face = Face(found[0].box, lead.score, found[0].landmarks)
-                path = self._write(image, lead.window, 'frames', record.key, number)
-                row = self._row(record, number, face, lead.window, path)
-                rows.append({**row, 'source_image': lead.image})
-        report.paired = len(rows)
-        if lost := sorted(decoded - set(leads)):
-            report.problems.append(f'{len(lost)} frames have no face in the genuine video: {lost}')
-        self._close(reader, report, len(rows), decoded & set(leads))
-        if record.mask:
-            self._add_masks(record.mask, rows, leads, report)
-        return rows
+                # The detector has seen the genuine frame; the fake's face was looked for in its place.
+                face = Face(found.box, lead.face.score, found.landmarks)
+                stored = crop_image(image, lead.window, self.settings.max_side)
+                crop = FaceCrop(size, lead.window, face, stored)
+                path = self.writer.write_face(crop, fake.record.key, number)
+                samples.append(self.writer.sample(crop, number, path))
+                samples[-1].source_image = paths[number]
+                correlations.append(scene_correlation(stored, lead.crop, samples[-1].landmarks))
+        if correlations and (likeness := float(np.median(correlations))) < MIN_LIKENESS:
+            fake.report.problems.append(
+                'its frames do not show the scene of its genuine video '
+                f'(correlation {likeness:.2f}): stored without pairs'
+            )
+            return self._process_alone(fake)
+        if lost := sorted(set(decoded) - set(track.faces)):
+            fake.report.problems.append(f'{len(lost)} frames have no face in the genuine video: {lost}')
+        return self._close(fake, decoded, samples)
 
-    def _process_unpaired(
-        self, record: VideoRecord, reader: VideoReader, numbers: Sequence[int], report: VideoReport
-    ) -> list[dict[str, Any]]:
-        leads, rows = self._process_lead(record, reader, numbers, numbers, report)
-        if record.mask:
-            self._add_masks(record.mask, rows, leads, report)
-        return rows
+    def _process_cropped(self, fake: _Video, track: Track, paths: dict[int, str]) -> list[Sample]:
+        """Take over the crops of a fake, and lay those of its genuine video over them."""
+        faces = self.finder.find(fake.record, self._read(fake, fake.numbers, keep=True))
+        own = faces.tracks[0] if faces.tracks else Track()
+        samples = self._collect(fake, faces.decoded, own, self._write_faces(fake, own, set(fake.numbers)))
+        for sample in samples:
+            lead, crop = track.faces.get(sample.number), own.faces[sample.number]
+            if lead is None:
+                continue
+            laid = register_crop(crop.crop, lead.crop, sample.landmarks, self.writer.points(lead))
+            if laid is lead.crop:
+                sample.source_image = paths[sample.number]
+            elif laid is not None:
+                stored = FaceCrop(crop.size, crop.window, lead.face, laid)
+                sample.source_image = self.writer.write_face(
+                    stored, fake.record.key, sample.number, '_genuine'
+                )
+        fake.report.paired = sum(sample.source_image is not None for sample in samples)
+        if lost := len(samples) - fake.report.paired:
+            fake.report.problems.append(f'{lost} frames do not fit those of the genuine video: unpaired')
+        return samples
 
-    def _close(self, reader: VideoReader, report: VideoReport, found: int, decoded: set[int]) -> None:
-        report.found = found
-        if found < len(decoded):
-            report.problems.append(f'no face in {len(decoded) - found} of {len(decoded)} frames')
-        if reader.problem:
-            report.problems = [p for p in report.problems if p not in reader.problem]
-            report.problems.append(reader.problem)
+    def _process_alone(self, video: _Video) -> list[Sample]:
+        """Prepare a video without a genuine counterpart."""
+        self.writer.clear(video.record.key)
+        faces = self.finder.find(video.record, self._read(video, video.numbers, keep=True))
+        people = main_candidates(faces) or [Track()]
+        person = 0
+        if len(people) > 1 and video.record.mask is not None:
+            person = int(np.argmax(self._mask_scores(video, people)))
+        self._retry(video, faces, people[person], set(video.numbers))
+        paths = self._write_faces(video, people[person], set(video.numbers))
+        return self._collect(video, faces.decoded, people[person], paths)
 
-    def _add_masks(
-        self, path: Path, rows: list[dict[str, Any]], leads: dict[int, _Lead], report: VideoReport
-    ) -> None:
-        """Write the mask crops of a fake and name them in its rows."""
-        by_number = {row['frame']: row for row in rows}
-        reader = VideoReader(path)
-        for number, image in self._read(reader, sorted(by_number)):
-            lead, row = leads[number], by_number[number]
-            if (image.shape[1], image.shape[0]) != lead.size:
-                report.problems.append('its masks have another size than its frames: left out')
-                break
-            gray = np.ascontiguousarray(image.max(axis=2))
-            row['mask'] = self._write(gray, lead.window, 'masks', report.key, number)
-            report.masks += 1
-        if reader.problem:
-            report.problems.append(f'mask video: {reader.problem}')
+    def _retry(self, video: _Video, faces: VideoFaces, track: Track, numbers: set[int]) -> None:
+        """Look again where a person was missed."""
+        missed = sorted((numbers & set(faces.decoded)) - set(track.faces))
+        if missed and track.faces and self.analyser.searches:
+            self.finder.retry(video.record, self._read(video, missed), track)
 
-    def _write(self, image: ImageArray, window: Window, kind: str, key: str, number: int) -> str:
-        start = perf_counter()
-        # Masks are kept without loss whatever the format of the frames.
-        suffix = self.settings.image_format if kind == 'frames' else 'png'
-        path = crop_path(kind, key, number, suffix)
-        write_image(crop_image(image, window, self.settings.max_side), self.out_dir / path)
-        self._seconds['write'] += perf_counter() - start
-        return path
-
-    def _row(self, record: VideoRecord, number: int, face: Face, window: Window, path: str) -> dict[str, Any]:
-        points = crop_points(face.landmarks, window, self.settings.max_side)
+    def _write_faces(self, video: _Video, track: Track, numbers: set[int], note: str = '') -> dict[int, str]:
+        """Write the crops of a person; paths by frame number."""
         return {
-            'image': path,
-            'source_image': None,
-            # A thousandth of a pixel is far below what detectors resolve and packs better.
-            'landmarks': np.round(points, 3).reshape(-1),
-            'label': record.label,
-            'dataset': record.dataset,
-            'method': record.method,
-            'compression': record.compression,
-            'video_key': record.key,
-            'frame': number,
-            'split': record.split,
-            'target_id': record.target_id,
-            'source_id': record.source_id,
-            'crop_window': list(window),
-            'detector_score': face.score,
-            'mask': None,
+            number: self.writer.write_face(track.faces[number], video.record.key, number, note)
+            for number in sorted(numbers & set(track.faces))
         }
+
+    def _collect(
+        self, video: _Video, decoded: Sequence[int], track: Track, paths: dict[int, str]
+    ) -> list[Sample]:
+        """Samples of a video from crops that were written."""
+        wanted = [number for number in video.numbers if number in paths]
+        samples = [self.writer.sample(track.faces[number], number, paths[number]) for number in wanted]
+        return self._close(video, decoded, samples)
+
+    def _close(self, video: _Video, decoded: Sequence[int], samples: list[Sample]) -> list[Sample]:
+        """Count, and add the masks."""
+        report = video.report
+        report.found = len(samples)
+        report.paired = sum(sample.source_image is not None for sample in samples)
+        wanted = set(decoded) & set(video.numbers)
+        report.given_up = sorted(wanted - {sample.number for sample in samples})
+        if report.given_up:
+            report.problems.append(f'no face in {len(report.given_up)} of {len(wanted)} frames')
+        if problem := self.analyser.take_problems():
+            report.problems.append(problem)
+        if video.record.mask is not None and self.settings.masks:
+            self._add_masks(video, video.record.mask, {sample.number: sample for sample in samples})
+        return samples
+
+    # Masks
+
+    def _mask_scores(self, video: _Video, people: Sequence[Track]) -> list[float]:
+        """How well each person covers the mask of a video."""
+        if video.record.mask is None:
+            return [0.0] * len(people)
+        sizes = {number: crop.size for track in people for number, crop in track.faces.items()}
+        wanted = [number for number in video.numbers if number in sizes]
+        numbers = [wanted[i] for i in evenly_spaced(len(wanted), CHOICE_FRAMES)]
+        reader = self._open_source(video.record.mask)
+        return mask_overlaps(people, self._read_masks(reader, numbers, sizes))
+
+    def _read_masks(
+        self, reader: FrameReader, numbers: Sequence[int], sizes: dict[int, Size]
+    ) -> Iterator[tuple[int, ImageArray]]:
+        """Masks in the size of their frames; those of another shape are left out."""
+        for number, mask in self._read_timed(reader, numbers):
+            fitted = fit_mask(mask, sizes[number])
+            if fitted is not None:
+                yield number, fitted
+
+    def _add_masks(self, video: _Video, source: FrameSource, samples: dict[int, Sample]) -> None:
+        """Write the mask crops of a fake."""
+        reader = self._open_source(source)
+        sizes = {number: sample.size for number, sample in samples.items()}
+        for number, mask in self._read_masks(reader, sorted(samples), sizes):
+            gray = np.ascontiguousarray(mask.max(axis=2))
+            crop = crop_image(gray, samples[number].window, self.settings.max_side)
+            samples[number].mask = self.writer.write(crop, MASKS, video.record.key, number)
+            video.report.masks += 1
+        if lost := len(samples) - video.report.masks:
+            reason = reader.problem or 'missing, or of another shape than the frames'
+            video.report.problems.append(f'{lost} frames have no mask ({reason})')

@@ -12,7 +12,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,15 @@ import pyarrow.parquet as pq
 
 from iid_mm.datasets.index import INDEX_SCHEMA
 from iid_mm.errors import InputError
-from iid_mm.preparation.group import GroupResult
-from iid_mm.preparation.records import VideoGroup
+from iid_mm.preparation.records import FrameSource, ImageFiles, LandmarkValues, VideoFile, VideoGroup
+from iid_mm.preparation.results import GroupResult
 from iid_mm.preparation.settings import Settings
 from iid_mm.preparation.storage import write_bytes
 
+PARTS = '.parts'
+STORED = ('frames', 'masks', 'whole_frames')
 _OWN_FILES = ('index.parquet', 'report.json')
-_OWN_FOLDERS = ('frames', 'masks', '.parts')
+_OWN_FOLDERS = (*STORED, PARTS)
 _FINGERPRINT, _REPORT = b'fingerprint', b'report'
 
 
@@ -42,34 +43,43 @@ class PartStore:
     def __init__(self, out_dir: Path, settings: Settings) -> None:
         self.out_dir = out_dir
         self.settings = settings
-        self.folder = out_dir / '.parts'
+        self.folder = out_dir / PARTS
 
-    def open(self, overwrite: bool = False) -> None:
-        """Make the folder ready for this run.
+    def check(self, overwrite: bool = False) -> None:
+        """Check that the folder can be used, without touching it.
 
         Args:
-            overwrite: Delete what an earlier run left there.
+            overwrite: Whether what an earlier run left there may be deleted.
 
         Raises:
             InputError: If the folder holds something else, or was prepared with other settings.
         """
         file = self.folder / 'settings.json'
-        remedy = 'give another folder, or --overwrite to delete what was prepared there'
         if self.out_dir.exists() and not self.out_dir.is_dir():
             raise InputError(f'out_dir={str(self.out_dir)!r} is a file; give a folder')
-        used = self.out_dir.is_dir() and any(self.out_dir.iterdir())
-        if used and not file.is_file():
+        entries = [path.name for path in self.out_dir.iterdir()] if self.out_dir.is_dir() else []
+        # Another shard may be making the folder at this moment.
+        if set(entries) - {PARTS} and not file.is_file():
             raise InputError(
                 f'out_dir={str(self.out_dir)!r} is not empty and was not made by prepare_data; '
                 'give another folder'
             )
-        if used and overwrite:
-            self._clear()
-        elif used and (changed := self._changes(file.read_text(encoding='utf-8'))):
+        if file.is_file() and not overwrite and (changed := self._changes(file)):
             raise InputError(
-                f'out_dir={str(self.out_dir)!r} was prepared with other settings ({changed}); {remedy}'
+                f'out_dir={str(self.out_dir)!r} was prepared with other settings ({changed}); '
+                'give another folder, or --overwrite to delete what was prepared there'
             )
-        write_bytes((self.settings.to_json() + '\n').encode(), file)
+
+    def open(self, overwrite: bool = False) -> None:
+        """Make the folder ready for this run; see :meth:`check`."""
+        self.check(overwrite)
+        if overwrite:
+            self._clear()
+        shutil.rmtree(self.folder / 'unpacked', ignore_errors=True)
+        text = (self.settings.to_json() + '\n').encode()
+        file = self.folder / 'settings.json'
+        if not file.is_file() or file.read_bytes() != text:
+            write_bytes(text, file)
 
     def _clear(self) -> None:
         for name in _OWN_FILES:
@@ -79,10 +89,10 @@ class PartStore:
             if (self.out_dir / name).is_dir():
                 shutil.rmtree(self.out_dir / name)
 
-    def _changes(self, text: str) -> str:
+    def _changes(self, file: Path) -> str:
         try:
-            old = json.loads(text)
-        except json.JSONDecodeError:
+            old = json.loads(file.read_text(encoding='utf-8'))
+        except (json.JSONDecodeError, UnicodeDecodeError):
             return 'the record of them is unreadable'
         new = json.loads(self.settings.to_json())
         names = sorted({*old, *new})
@@ -92,33 +102,41 @@ class PartStore:
             if old.get(name) != new.get(name)
         )
 
-    def path(self, group: VideoGroup) -> Path:
-        """Where the rows of a group are kept."""
+    def path(self, name: str) -> Path:
+        """Where the rows of a group are kept.
+
+        Args:
+            name: Name of the group.
+        """
         # Names of videos may be longer than a file system allows once they are joined.
-        digest = hashlib.sha256(group.name.encode()).hexdigest()[:24]
+        digest = hashlib.sha256(name.encode()).hexdigest()[:24]
         return self.folder / f'{digest}.parquet'
 
-    def load(self, group: VideoGroup, fingerprint: str) -> tuple[pa.Table, dict[str, Any]] | None:
-        """Rows and report of a group, or None if it is to be prepared (again)."""
-        path = self.path(group)
-        if not path.is_file():
-            return None
+    def is_done(self, name: str, fingerprint: str) -> bool:
+        """Whether a group is finished."""
         try:
-            table = pq.read_table(path)
+            notes = pq.read_metadata(self.path(name)).metadata or {}
         except (pa.ArrowException, OSError):
-            return None
-        notes = table.schema.metadata or {}
-        if notes.get(_FINGERPRINT) != fingerprint.encode() or _REPORT not in notes:
-            return None
-        return table.replace_schema_metadata(None), json.loads(notes[_REPORT])
+            return False
+        return notes.get(_FINGERPRINT) == fingerprint.encode() and _REPORT in notes
 
-    def save(self, group: VideoGroup, fingerprint: str, result: GroupResult) -> None:
+    def load(self, name: str) -> tuple[pa.Table, dict[str, Any]]:
+        """Rows and report of a finished group."""
+        table = pq.read_table(self.path(name))
+        return table.replace_schema_metadata(None), json.loads(table.schema.metadata[_REPORT])
+
+    def load_report(self, name: str) -> dict[str, Any]:
+        """Report of a finished group, without reading its rows."""
+        report: dict[str, Any] = json.loads(pq.read_metadata(self.path(name)).metadata[_REPORT])
+        return report
+
+    def save(self, fingerprint: str, result: GroupResult) -> None:
         """Keep the rows and the report of a finished group, atomically."""
         notes = {_FINGERPRINT: fingerprint.encode(), _REPORT: json.dumps(result.report()).encode()}
         table = pa.Table.from_pylist(result.rows, schema=INDEX_SCHEMA)
         sink = pa.BufferOutputStream()
         pq.write_table(table.replace_schema_metadata(notes), sink, compression='zstd')
-        write_bytes(sink.getvalue().to_pybytes(), self.path(group))
+        write_bytes(sink.getvalue().to_pybytes(), self.path(result.name))
 
 
 def fingerprint_group(group: VideoGroup, settings: Settings, side_files: Iterable[Path]) -> str:
@@ -131,15 +149,27 @@ def fingerprint_group(group: VideoGroup, settings: Settings, side_files: Iterabl
 
     Returns:
         Hexadecimal digest; it changes when a file of the input is added, removed or written again.
+        Of images in a folder only the folder is looked at, which knows of images that come and go.
     """
     digest = hashlib.sha256(settings.to_json().encode())
     for record in group.records:
-        fields = {k: v for k, v in asdict(record).items() if k not in ('path', 'mask')}
+        fields = {k: v for k, v in vars(record).items() if k not in ('source', 'mask', 'landmarks')}
         digest.update(json.dumps(fields, sort_keys=True).encode())
-        digest.update(_stamp(record.path) + (_stamp(record.mask) if record.mask else b'-'))
+        for source in (record.source, record.mask):
+            digest.update(_stamp_source(source) if source else b'-')
+        if isinstance(record.landmarks, LandmarkValues):
+            # Of numbers, so the same in every process; a digest of their text would take minutes.
+            digest.update(str(hash(record.landmarks.points)).encode())
     for path in side_files:
         digest.update(_stamp(path))
     return digest.hexdigest()
+
+
+def _stamp_source(source: FrameSource) -> bytes:
+    if isinstance(source, VideoFile):
+        return _stamp(source.path)
+    listed = json.dumps([source.names, source.numbers]).encode()
+    return _stamp(source.folder if isinstance(source, ImageFiles) else source.path) + listed
 
 
 def _stamp(path: Path) -> bytes:

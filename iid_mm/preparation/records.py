@@ -5,9 +5,98 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 GENUINE, FAKE = 0, 1
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm')
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp')
+ARCHIVE_SUFFIXES = ('.tar', '.tar.gz', '.tgz')
+
+
+@dataclass(frozen=True)
+class VideoFile:
+    """Frames in a video file; frame numbers count from 0 in the order in which they are shown.
+
+    Attributes:
+        path: The file.
+    """
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Frames that are kept as images in a folder.
+
+    Attributes:
+        folder: The folder.
+        names: Paths of the images relative to ``folder``, with ``/``, in order of time.
+        numbers: Frame number of each image, strictly ascending.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ArchiveImages:
+    """Frames that are kept as images in a tar archive.
+
+    Attributes:
+        path: The archive, plain or compressed.
+        names: Names of the members, in order of time.
+        numbers: Frame number of each image, strictly ascending.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    numbers: tuple[int, ...]
+
+
+FrameSource: TypeAlias = VideoFile | ImageFiles | ArchiveImages
+"""Where the frames of a video are."""
+
+
+@dataclass(frozen=True)
+class LandmarkTable:
+    """Landmarks of a whole video in one ``.npy`` file: floats (T, K, 2), NaN where there is no face.
+
+    Attributes:
+        path: The file; T counts the frames of a video file, or the images of a sequence in their order.
+    """
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class LandmarkFiles:
+    """Landmarks in one ``.npy`` file a frame: (K, 2), or (faces, K, 2) with the main face first.
+
+    Attributes:
+        folder: The folder of the files.
+        names: Paths relative to ``folder`` with ``/``, as many as the video has frames; an empty name
+            stands for a frame without landmarks.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LandmarkValues:
+    """Landmarks that a list file of the data set holds.
+
+    Attributes:
+        points: For each frame of the video its K points x0, y0, x1, y1, ... in pixels of the frame, or
+            an empty tuple.
+    """
+
+    points: tuple[tuple[float, ...], ...]
+
+
+LandmarkSource: TypeAlias = LandmarkTable | LandmarkFiles | LandmarkValues
+"""Where landmarks that came with a data set are."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +104,7 @@ class VideoRecord:
     """One video of a data set.
 
     Attributes:
-        path: The video file.
+        source: Where its frames are.
         dataset: Name of the data set in the index.
         method: Manipulation of a fake; source folder of a genuine video.
         compression: ``raw``, ``c23``, ``c40``, or ``native``.
@@ -25,11 +114,14 @@ class VideoRecord:
         split: ``train``, ``val`` or ``test``.
         target_id: Whose head and scene are shown; None if unknown.
         source_id: Whose face was put in; None for a genuine or unknown one.
-        pair: Key of the genuine video that a fake was made from, frame by frame; None if unknown.
-        mask: Video of the manipulated region, frame by frame; None if there is none.
+        pair: Key of the genuine video that a fake was made from, frame by frame; None if unknown. A key
+            that no record has stands for a genuine video that is known but not there.
+        mask: Manipulated region, frame by frame, under the same frame numbers; None if there is none.
+        landmarks: Landmarks that came with the data set, for the analyser ``precomputed``.
+        cropped: The frames are face crops already and are kept whole.
     """
 
-    path: Path
+    source: FrameSource
     dataset: str
     method: str
     compression: str
@@ -40,7 +132,9 @@ class VideoRecord:
     target_id: str | None = None
     source_id: str | None = None
     pair: str | None = None
-    mask: Path | None = None
+    mask: FrameSource | None = None
+    landmarks: LandmarkSource | None = None
+    cropped: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,16 +142,23 @@ class LayoutOptions:
     """What a layout reads; a layout refuses the values that it does not know.
 
     Attributes:
-        compression: Compression level of the videos.
+        compression: Compression level of the videos; None takes the layout's default.
         methods: Manipulations to read; None reads all that are there.
-        splits_dir: Folder of the split files; None looks in the usual places.
-        masks: Whether to look for mask videos.
+        splits_dir: Folder of the split files, or one list file, where they are not in the usual places.
+        masks: Whether to look for masks.
+        split: Split of the videos of a set that has no official one; None takes the layout's default.
+        stills: Every image is a picture of its own, not a frame of its folder's video.
+        cache_dir: Folder where listings of archives may be kept from one run to the next; None keeps
+            none.
     """
 
-    compression: str = 'c23'
+    compression: str | None = None
     methods: tuple[str, ...] | None = None
     splits_dir: Path | None = None
-    masks: bool = False
+    masks: bool = True
+    split: str | None = None
+    stills: bool = False
+    cache_dir: Path | None = None
 
 
 @dataclass
@@ -67,10 +168,12 @@ class LayoutScan:
     Attributes:
         records: The videos to prepare, sorted by key.
         left_out: Videos that are on disk but are not prepared: path relative to the root -> reason.
+        missing: Videos that a list file of the data set names but that are not on disk.
     """
 
     records: list[VideoRecord] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

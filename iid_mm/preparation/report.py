@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from iid_mm.preparation.settings import Settings
 
 
 def build_report(
-    settings: Settings, groups: Sequence[dict[str, Any]], left_out: dict[str, str]
+    settings: Settings,
+    groups: Sequence[dict[str, Any]],
+    left_out: Mapping[str, str],
+    missing: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Sum up what became of every video.
 
@@ -20,11 +23,13 @@ def build_report(
         settings: Settings of the run.
         groups: Reports of the groups (:meth:`GroupResult.report`).
         left_out: Videos that were not prepared -> reason.
+        missing: Videos that a list of the data set names but that are not on disk.
 
     Returns:
         Plain data: ``settings``, ``videos``, ``frames_asked``, ``frames_found``, ``methods``
-        (counts per method), ``splits`` (samples per split and method), ``left_out``, ``problems``,
-        ``seconds``.
+        (counts per method), ``splits`` (samples per split and method), ``left_out``, ``missing``,
+        ``without_face`` (videos that gave no sample), ``given_up`` (video -> numbers of the frames
+        without a face), ``problems``, ``seconds`` (a stage), ``cpu_seconds`` and ``frames_analysed``.
     """
     videos = sorted((v for group in groups for v in group['videos']), key=lambda v: v['key'])
     methods: dict[str, Counter[str]] = {}
@@ -51,10 +56,19 @@ def build_report(
         'methods': {method: dict(counts) for method, counts in sorted(methods.items())},
         'splits': {split: dict(sorted(counts.items())) for split, counts in sorted(splits.items())},
         'left_out': dict(sorted(left_out.items())),
+        'missing': sorted(missing),
+        'without_face': [
+            {name: video[name] for name in ('key', 'method', 'split', 'label')}
+            for video in videos
+            if video['found'] == 0
+        ],
+        'given_up': {video['key']: video['given_up'] for video in videos if video['given_up']},
         'problems': [
             {'video': video['key'], 'reason': problem} for video in videos for problem in video['problems']
         ],
         'seconds': {stage: round(value, 2) for stage, value in sorted(seconds.items())},
+        'cpu_seconds': round(sum(group['cpu_seconds'] for group in groups), 2),
+        'frames_analysed': sum(group['analysed'] for group in groups),
     }
 
 
@@ -81,13 +95,20 @@ def format_report(report: dict[str, Any], max_problems: int = 10) -> str:
         parts = ', '.join(f'{method} {count}' for method, count in counts.items())
         lines.append(f'{split}: {parts}')
     for reason, count in sorted(Counter(report['left_out'].values()).items()):
-        lines.append(f'left out: {count} videos, {reason}')
+        lines.append(f'left out: {count}, {reason}')
+    if report['missing']:
+        lines.append(
+            f'missing: {len(report["missing"])} listed videos are not there, e.g. {report["missing"][0]}'
+        )
     total = sum(report['seconds'].values())
     if total > 0:
         stages = ', '.join(
             f'{stage} {100 * value / total:.0f} %' for stage, value in report['seconds'].items()
         )
         lines.append(f'work: {total:.1f} s ({stages})')
+    if cpu := report['cpu_seconds']:
+        rate = report['frames_analysed'] / cpu
+        lines.append(f'processor time: {cpu:.1f} s, {rate:.1f} frames a second and core')
     problems = report['problems']
     lines.extend(f'problem: {p["video"]}: {p["reason"]}' for p in problems[:max_problems])
     if len(problems) > max_problems:

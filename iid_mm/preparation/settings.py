@@ -7,27 +7,32 @@ import json
 from dataclasses import asdict, dataclass
 
 from iid_mm.errors import InputError
+from iid_mm.preparation.storage import DEFAULT_FORMAT, check_quality
 
-IMAGE_FORMATS = ('png', 'jpg', 'webp')
 # Raise when the same settings give other files, so that folders are not mixed.
-PREPARATION_VERSION = 1
+PREPARATION_VERSION = 2
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the content of a prepared folder; the number of processes does not.
+    """What decides the content of a prepared folder; processes and shards do not.
 
     Attributes:
         layout: Layout of the data set.
         compression: Compression level.
         methods: Manipulations that were asked for; None for all.
         analyser: Name of the face analyser.
-        analyser_version: Version of the library behind it.
+        analyser_version: Version of the library (and models) behind it.
         frames: Frames a video.
         margin: Margin around the face box on each side, as part of its longer side.
         max_side: Longest side of a stored crop, pixels.
         image_format: Suffix of the crops.
+        quality: Quality of lossy ``jpg`` and ``webp``; None is lossless ``webp`` or ``png``.
         masks: Whether mask crops are written.
+        keep_frames: Whether the whole frames are written, too.
+        split: Split of a set without an official one; None takes the layout's default.
+        val_fraction: Part of the training identities that is moved to ``val``.
+        stills: Whether every image is a picture of its own.
         version: Version of the preparation itself.
     """
 
@@ -39,8 +44,13 @@ class Settings:
     frames: int = 32
     margin: float = 0.25
     max_side: int = 320
-    image_format: str = 'png'
+    image_format: str = DEFAULT_FORMAT
+    quality: int | None = None
     masks: bool = False
+    keep_frames: bool = False
+    split: str | None = None
+    val_fraction: float = 0.0
+    stills: bool = False
     version: int = PREPARATION_VERSION
 
     def __post_init__(self) -> None:
@@ -48,11 +58,12 @@ class Settings:
             ('frames', self.frames >= 1, 'must be at least 1'),
             ('margin', 0 <= self.margin <= 5, 'must lie in [0, 5]'),
             ('max_side', self.max_side >= 16, 'must be at least 16'),
-            ('image_format', self.image_format in IMAGE_FORMATS, f'choose from {IMAGE_FORMATS}'),
+            ('val_fraction', 0 <= self.val_fraction < 1, 'must lie in [0, 1)'),
         )
         for name, good, rule in rules:
             if not good:
                 raise InputError(f'{name}={getattr(self, name)!r}: {rule}')
+        check_quality(self.image_format, self.quality)
 
     def to_json(self) -> str:
         """The settings as JSON, the same text for the same settings."""

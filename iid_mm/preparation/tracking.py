@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of several faces is the one that a video is about."""
+"""Which faces of a video belong together."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iid_mm.preparation.analysers.base import Face
-
 if TYPE_CHECKING:
+    from iid_mm.preparation.analysers.base import Face
     from iid_mm.utils.typing import BoxesArray
 
 
@@ -36,37 +35,58 @@ def box_area(box: BoxesArray) -> float:
     return float((box[2] - box[0]) * (box[3] - box[1]))
 
 
-def select_track(frames: Sequence[Sequence[Face]], max_distance: float = 1.0) -> list[Face | None]:
-    """Choose one face a frame: the largest one that runs through the video.
+def nearest_face(faces: Sequence[Face], box: BoxesArray, max_distance: float = 1.0) -> Face | None:
+    """The face nearest to a box.
 
-    Faces of successive frames are linked to the track whose last face is nearest; the track with
-    the largest sum of area times score wins. A short close-up of somebody else therefore does not
-    win over the person who is seen all the time.
+    Args:
+        faces: Faces of an image.
+        box: (4,) box.
+        max_distance: Largest :func:`box_distance`.
+
+    Returns:
+        The face; None if every one is further away.
+    """
+    best = min(faces, key=lambda face: box_distance(face.box, box), default=None)
+    return best if best is not None and box_distance(best.box, box) <= max_distance else None
+
+
+def link_tracks(frames: Sequence[Sequence[Face]], max_distance: float = 1.0) -> list[dict[int, int]]:
+    """Link the faces of successive frames.
+
+    A face is linked to the track whose last face is nearest; every face is in exactly one track.
 
     Args:
         frames: Faces of each frame, in order of time.
         max_distance: Largest :func:`box_distance` between a face and the track it is linked to.
 
     Returns:
-        The face of the winning track in each frame, None where it was not found.
+        Tracks, the weightiest first: for each frame (its position in ``frames``) the position of the
+        face in it. The weight is the sum of area times score, so that a short close-up of somebody
+        does not come before the person who is seen all the time.
     """
-    tracks: list[dict[int, Face]] = []
+    tracks: list[dict[int, int]] = []
+    last: list[Face] = []
     for number, faces in enumerate(frames):
         links = sorted(
-            (box_distance(next(reversed(track.values())).box, face.box), t, f)
-            for t, track in enumerate(tracks)
+            (box_distance(seen.box, face.box), t, f)
+            for t, seen in enumerate(last)
             for f, face in enumerate(faces)
         )
         used_tracks: set[int] = set()
         used_faces: set[int] = set()
         for distance, t, f in links:
             if distance <= max_distance and t not in used_tracks and f not in used_faces:
-                tracks[t][number] = faces[f]
+                tracks[t][number] = f
+                last[t] = faces[f]
                 used_tracks.add(t)
                 used_faces.add(f)
-        tracks.extend({number: face} for f, face in enumerate(faces) if f not in used_faces)
-    if not tracks:
-        return [None] * len(frames)
-    weights = [sum(box_area(f.box) * f.score for f in track.values()) for track in tracks]
-    best = tracks[int(np.argmax(weights))]
-    return [best.get(number) for number in range(len(frames))]
+        for f, face in enumerate(faces):
+            if f not in used_faces:
+                tracks.append({number: f})
+                last.append(face)
+
+    def weight(track: dict[int, int]) -> float:
+        seen = (frames[number][f] for number, f in track.items())
+        return sum(box_area(face.box) * face.score for face in seen)
+
+    return sorted(tracks, key=weight, reverse=True)

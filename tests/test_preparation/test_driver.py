@@ -4,8 +4,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,37 +17,20 @@ import pytest
 
 from iid_mm.datasets.index import read_index
 from iid_mm.errors import InputError
-from iid_mm.preparation.driver import prepare
+from iid_mm.preparation.analysers import ANALYSERS
+from iid_mm.preparation.driver import RunOptions, make_settings, prepare
 from iid_mm.preparation.parts import PartStore
 from iid_mm.preparation.report import format_report
-from iid_mm.preparation.settings import Settings
+from iid_mm.preparation.shards import Shard
 from iid_mm.utils.cli import run_tool
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'prepare_data.py'
 
 
-def make_settings(**kwargs) -> Settings:
-    values = {
-        'layout': 'ffpp',
-        'compression': 'c23',
-        'methods': None,
-        'analyser': 'precomputed',
-        'analyser_version': '1',
-        'frames': 3,
-        **kwargs,
-    }
-    return Settings(**values)
-
-
-def run(tree, out, *, num_workers=0, overwrite=False, **kwargs):
-    return prepare(
-        tree.root,
-        out,
-        make_settings(**kwargs),
-        num_workers=num_workers,
-        overwrite=overwrite,
-        progress=False,
-    )
+def run(tree, out, *, num_workers=0, overwrite=False, shard=(0, 1), layout='ffpp', **kwargs):
+    options = RunOptions(num_workers, Shard(*shard), overwrite, progress=False)
+    choices = {'analyser': 'precomputed', 'frames': 3, **kwargs}
+    return prepare(tree.root, out, make_settings(layout, options, **choices), options)
 
 
 def rows_of(out, key=None):
@@ -75,7 +58,7 @@ def test_rows_are_those_worked_out_by_hand(tree, tmp_path, square_points):
     landmarks = genuine.pop('landmarks')
     np.testing.assert_array_equal(np.reshape(landmarks, (-1, 2)), square_points(10 + 6 - 7, 14 - 2))
     assert genuine == {
-        'image': 'frames/ffpp/youtube/c23/000/00006.png',
+        'image': 'frames/ffpp/youtube/c23/000/00006.webp',
         'source_image': None,
         'label': 0,
         'dataset': 'ffpp',
@@ -95,8 +78,8 @@ def test_rows_are_those_worked_out_by_hand(tree, tmp_path, square_points):
     # Its own landmarks (2 px further right) in the window of genuine frame 4.
     np.testing.assert_array_equal(np.reshape(landmarks, (-1, 2)), square_points(16 - 5, 14 - 2))
     assert fake == {
-        'image': 'frames/ffpp/FaceSwap/c23/000_001/00004.png',
-        'source_image': 'frames/ffpp/youtube/c23/000/00004.png',
+        'image': 'frames/ffpp/FaceSwap/c23/000_001/00004.webp',
+        'source_image': 'frames/ffpp/youtube/c23/000/00004.webp',
         'label': 1,
         'dataset': 'ffpp',
         'method': 'FaceSwap',
@@ -118,7 +101,7 @@ def test_stored_crops(tree, tmp_path):
     run(tree, out)
     names = sorted(p.name for p in (out / 'frames/ffpp/youtube/c23/000').iterdir())
     # Samples 2, 6, 10 and what the shorter fake is paired with: 1, 4, 6.
-    assert names == ['00001.png', '00002.png', '00004.png', '00006.png', '00010.png']
+    assert names == ['00001.webp', '00002.webp', '00004.webp', '00006.webp', '00010.webp']
     for row in rows_of(out):
         image = cv2.imread(str(out / row['image']))
         x0, y0, x1, y1 = row['crop_window']
@@ -148,7 +131,7 @@ def test_report(tree, tmp_path):
     assert len(report['left_out']) == 4
     text = format_report(report)
     assert '18 of 18 frames with a face (100.00 %)' in text
-    assert 'left out: 1 videos, its id is in no split' in text
+    assert 'left out: 1, its id is in no split' in text
 
 
 def test_index_is_the_same_for_any_number_of_processes(tree, tmp_path):
@@ -163,20 +146,20 @@ def test_resume_after_a_stop_does_only_what_is_missing(tree, tmp_path, monkeypat
     out, saved = tmp_path / 'out', []
     save = PartStore.save
 
-    def save_until_stopped(self, group, *args):
+    def save_until_stopped(self, fingerprint, result):
         if len(saved) == 1:
             raise KeyboardInterrupt
-        saved.append(group.name)
-        save(self, group, *args)
+        saved.append(result.name)
+        save(self, fingerprint, result)
 
     monkeypatch.setattr(PartStore, 'save', save_until_stopped)
     with pytest.raises(KeyboardInterrupt):
         run(tree, out)
     assert not (out / 'index.parquet').exists()
 
-    def save_and_note(self, group, *args):
-        saved.append(group.name)
-        save(self, group, *args)
+    def save_and_note(self, fingerprint, result):
+        saved.append(result.name)
+        save(self, fingerprint, result)
 
     monkeypatch.setattr(PartStore, 'save', save_and_note)
     run(tree, out)
@@ -207,12 +190,13 @@ def test_damaged_part_is_prepared_again(tree, tmp_path):
     before = (out / 'index.parquet').read_bytes()
     for path in (out / '.parts').glob('*.parquet'):
         path.write_bytes(path.read_bytes()[:100])
+    (out / 'index.parquet').unlink()
     run(tree, out)
     assert (out / 'index.parquet').read_bytes() == before
 
 
 @pytest.mark.skipif(os.name == 'nt', reason='needs SIGKILL')
-def test_killed_tool_goes_on(tree, tmp_path):
+def test_tool_killed_ten_times_goes_on(tree, tmp_path):
     for number in range(10, 40):
         tree.video('youtube', f'{number:03d}')
     ids = [f'{number:03d}' for number in range(10, 40)]
@@ -221,16 +205,28 @@ def test_killed_tool_goes_on(tree, tmp_path):
     run(tree, tmp_path / 'whole')
     out = tmp_path / 'out'
     command = [sys.executable, str(TOOL), 'ffpp', str(tree.root), str(out), '--frames', '3']
-    command += ['--analyser', 'precomputed', '--num-workers', '1']
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while len(list(out.glob('.parts/*.parquet'))) < 3 and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert len(list(out.glob('.parts/*.parquet'))) >= 3
+    command += ['--analyser', 'precomputed', '--num-workers', '2']
+    rng = random.Random(0)
+    parts = []
+    for _ in range(10):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        # Anywhere between the start of the workers and the last video; only the driver is killed.
+        goal = len(list(out.glob('.parts/*.parquet'))) + rng.randrange(5)
+        deadline = time.monotonic() + 60
+        while len(list(out.glob('.parts/*.parquet'))) < min(goal, 31) and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.02))
+        process.kill()
+        process.wait()
+        parts.append(len(list(out.glob('.parts/*.parquet'))))
+    assert parts[0] < parts[-1]
     run(tree, out)
     assert (out / 'index.parquet').read_bytes() == (tmp_path / 'whole/index.parquet').read_bytes()
+    files = [
+        {p.relative_to(folder) for p in folder.rglob('*') if p.is_file() and '.parts' not in p.parts}
+        for folder in (out, tmp_path / 'whole')
+    ]
+    assert files[0] == files[1]
 
 
 def test_other_settings_need_overwrite(tree, tmp_path):
@@ -240,12 +236,12 @@ def test_other_settings_need_overwrite(tree, tmp_path):
         run(tree, out, frames=2)
     run(tree, out, frames=2, overwrite=True)
     assert len(rows_of(out)) == 12
-    assert not (out / 'frames/ffpp/youtube/c23/000/00010.png').exists()
+    assert not (out / 'frames/ffpp/youtube/c23/000/00010.webp').exists()
 
 
 def test_side_files_are_checked_before_anything_is_written(tree, tmp_path):
     shutil.rmtree(tree.root / 'landmarks')
-    with pytest.raises(FileNotFoundError, match=r'no folder .*landmarks'):
+    with pytest.raises(FileNotFoundError, match=r'landmarks/original_sequences/youtube/c23/videos/000.npy'):
         run(tree, tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 
@@ -275,6 +271,13 @@ def test_broken_videos_are_reported_and_the_rest_is_prepared(tree, tmp_path):
     assert [row['source_image'] for row in alone] == [None] * 3
     assert [row['crop_window'] for row in alone] == [[t + 1, 2, t + 40, 41] for t in (2, 6, 10)]
     assert report['methods']['youtube']['videos_without_face'] == 2
+    assert report['without_face'][0] == {
+        'key': 'ffpp/Deepfakes/c23/000_001',
+        'method': 'Deepfakes',
+        'split': 'train',
+        'label': 1,
+    }
+    assert len(report['without_face']) == 3
     # Three videos are lost, nine frames of eighteen.
     assert (report['frames_asked'], report['frames_found']) == (18, 9)
     assert str(tmp_path) not in (out / 'report.json').read_text()
@@ -342,7 +345,7 @@ def test_no_face_at_all(tree, tmp_path):
 )
 def test_bad_settings(name, value):
     with pytest.raises(InputError, match=f'{name}='):
-        make_settings(**{name: value})
+        make_settings('ffpp', RunOptions(), analyser='precomputed', **{name: value})
 
 
 def test_bad_num_workers(tree, tmp_path):
@@ -354,7 +357,7 @@ def test_tool_answers_bad_input_with_status_1(tree, tmp_path, monkeypatch, capsy
     command = [sys.executable, str(TOOL), 'ffpp', str(tree.root), str(tmp_path / 'out')]
     done = subprocess.run([*command, '--analyser', 'dlib'], capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == "error: analyser='dlib' is unknown; choose from mediapipe, precomputed\n"
+    assert done.stderr == f"error: analyser='dlib' is unknown; choose from {', '.join(ANALYSERS)}\n"
 
     spec = importlib.util.spec_from_file_location('prepare_data_tool', TOOL)
     tool = importlib.util.module_from_spec(spec)
@@ -362,7 +365,6 @@ def test_tool_answers_bad_input_with_status_1(tree, tmp_path, monkeypatch, capsy
     for arguments, message in (
         (['ffpp', 'nowhere', 'out'], "error: data root 'nowhere' is not a folder"),
         (['ffpp', str(tree.root), 'out', '--compression', 'c1'], "error: compression='c1'"),
-        (['celeb', str(tree.root), 'out'], "error: layout='celeb' is unknown"),
     ):
         extra = ['--analyser', 'precomputed', '--num-workers', '0']
         monkeypatch.setattr(sys, 'argv', [str(TOOL), *arguments, *extra])

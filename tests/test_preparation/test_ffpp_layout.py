@@ -7,13 +7,14 @@ import pytest
 
 from iid_mm.errors import InputError
 from iid_mm.preparation.layouts import scan_layout
-from iid_mm.preparation.records import LayoutOptions, VideoRecord, group_records
+from iid_mm.preparation.layouts.ffpp import LAYOUT
+from iid_mm.preparation.records import LayoutOptions, VideoFile, VideoRecord, group_records
 
 
 def test_records(tree):
-    scan = scan_layout('ffpp', tree.root, LayoutOptions())
+    scan = LAYOUT.scan(tree.root, LayoutOptions())
     genuine = VideoRecord(
-        path=tree.path('youtube', '000'),
+        source=VideoFile(tree.path('youtube', '000')),
         dataset='ffpp',
         method='youtube',
         compression='c23',
@@ -24,7 +25,7 @@ def test_records(tree):
         target_id='000',
     )
     fake = VideoRecord(
-        path=tree.path('Deepfakes', '000_001'),
+        source=VideoFile(tree.path('Deepfakes', '000_001')),
         dataset='ffpp',
         method='Deepfakes',
         compression='c23',
@@ -55,10 +56,19 @@ def test_records(tree):
         f'{folder}/001_009.mp4': 'an id of it is in no split',
         f'{folder}/noname.mp4': 'its name is not <target>_<source>',
     }
+    genuine = 'original_sequences/youtube/c23/videos'
+    assert scan.missing == sorted(
+        [f'{genuine}/{name}.mp4' for name in ('002', '004', '005')]
+        + [f'{folder}/{name}.mp4' for name in ('001_000', '002_ä #1', '004_005', '005_004')]
+        + [
+            f'manipulated_sequences/FaceSwap/c23/videos/{name}.mp4'
+            for name in ('001_000', '002_ä #1', 'ä #1_002', '004_005', '005_004')
+        ]
+    )
 
 
 def test_groups(tree):
-    groups = group_records(scan_layout('ffpp', tree.root, LayoutOptions()).records)
+    groups = group_records(LAYOUT.scan(tree.root, LayoutOptions()).records)
     assert [(g.name[-4:], [r.method for r in g.records]) for g in groups] == [
         ('/000', ['youtube', 'Deepfakes', 'FaceSwap']),
         ('/001', ['youtube']),
@@ -70,7 +80,7 @@ def test_partial_downloads(make_tree):
     tree = make_tree()
     tree.splits('dataset/splits', train=[['000', '001']])
     tree.video('FaceShifter', '000_001')
-    scan = scan_layout('ffpp', tree.root, LayoutOptions())
+    scan = LAYOUT.scan(tree.root, LayoutOptions())
     assert [record.key for record in scan.records] == ['ffpp/FaceShifter/c23/000_001']
     assert [g.genuine for g in group_records(scan.records)] == [None]
 
@@ -78,38 +88,41 @@ def test_partial_downloads(make_tree):
 def test_methods_masks_and_other_splits_folder(tree, write_gray_video, tmp_path):
     masks = tree.root / 'manipulated_sequences/Deepfakes/masks/videos'
     write_gray_video(masks / '000_001.mp4', 2)
-    options = LayoutOptions(methods=('Deepfakes',), masks=True)
-    records = {r.key: r for r in scan_layout('ffpp', tree.root, options).records}
+    options = LayoutOptions(methods=('Deepfakes',))
+    records = {r.key: r for r in LAYOUT.scan(tree.root, options).records}
     assert 'ffpp/FaceSwap/c23/000_001' not in records
-    assert records['ffpp/Deepfakes/c23/000_001'].mask == masks / '000_001.mp4'
+    assert records['ffpp/Deepfakes/c23/000_001'].mask == VideoFile(masks / '000_001.mp4')
     assert records['ffpp/Deepfakes/c23/ä #1_002'].mask is None
+    without = LAYOUT.scan(tree.root, LayoutOptions(masks=False))
+    assert {record.mask for record in without.records} == {None}
     other = tmp_path / 'elsewhere'
     other.mkdir()
     for split, pairs in (('train', []), ('val', []), ('test', [['000', '001']])):
         (other / f'{split}.json').write_text(json.dumps(pairs))
-    scan = scan_layout('ffpp', tree.root, LayoutOptions(splits_dir=other))
+    scan = LAYOUT.scan(tree.root, LayoutOptions(splits_dir=other))
     assert {record.split for record in scan.records} == {'test'}
 
 
 def test_same_name_with_two_suffixes(tree, write_gray_video):
     write_gray_video(tree.path('youtube', '000').with_suffix('.avi'), 2, codec='mpeg4')
-    scan = scan_layout('ffpp', tree.root, LayoutOptions())
+    scan = LAYOUT.scan(tree.root, LayoutOptions())
     reason = scan.left_out['original_sequences/youtube/c23/videos/000.mp4']
-    assert reason == 'another file has the same name: 000.avi'
+    assert reason.startswith('another video has the same key: original')
+    assert reason.endswith('000.avi')
 
 
 @pytest.mark.parametrize(
     ('options', 'error', 'message'),
     [
-        ({'compression': 'c99'}, InputError, "compression='c99' is unknown.*raw, c23, c40"),
-        ({'compression': 'c40'}, FileNotFoundError, 'no folder .*youtube/c40/videos'),
+        ({'compression': 'c99'}, InputError, "compression='c99' is unknown.*c23, raw, c40"),
+        ({'compression': 'c40'}, FileNotFoundError, 'no folder .*youtube/c40/videos.*levels there: c23'),
         ({'methods': ('Face2Face',)}, FileNotFoundError, 'Face2Face.*Deepfakes, FaceSwap'),
-        ({'methods': ('DeepFakeDetection',)}, InputError, 'another data set'),
+        ({'methods': ('DeepFakeDetection',)}, InputError, 'another data set.*layout dfd'),
     ],
 )
 def test_bad_options(tree, options, error, message):
     with pytest.raises(error, match=message):
-        scan_layout('ffpp', tree.root, LayoutOptions(**options))
+        LAYOUT.scan(tree.root, LayoutOptions(**options))
 
 
 def test_unknown_layout_and_missing_root(tmp_path):
@@ -122,10 +135,12 @@ def test_unknown_layout_and_missing_root(tmp_path):
 def test_missing_splits(tree):
     (tree.root / 'val.json').unlink()
     with pytest.raises(FileNotFoundError, match=r'val\.json.* is missing'):
-        scan_layout('ffpp', tree.root, LayoutOptions())
+        LAYOUT.scan(tree.root, LayoutOptions())
     (tree.root / 'train.json').unlink()
-    with pytest.raises(FileNotFoundError, match=r'no train\.json in .*--splits-dir'):
-        scan_layout('ffpp', tree.root, LayoutOptions())
+    with pytest.raises(
+        FileNotFoundError, match=r'no train\.json in .*github.com/ondyari/FaceForensics.*--splits-dir'
+    ):
+        LAYOUT.scan(tree.root, LayoutOptions())
 
 
 @pytest.mark.parametrize(
@@ -141,19 +156,32 @@ def test_missing_splits(tree):
 def test_bad_split_files(tree, text, message):
     (tree.root / 'val.json').write_text(text)
     with pytest.raises(InputError, match=message):
-        scan_layout('ffpp', tree.root, LayoutOptions())
+        LAYOUT.scan(tree.root, LayoutOptions())
 
 
 def test_no_video_in_a_split(make_tree):
     tree = make_tree()
     tree.splits(train=[['100', '101']])
     tree.video('youtube', '000')
-    with pytest.raises(FileNotFoundError, match=r'no c23 video .* \(1 left out\)'):
-        scan_layout('ffpp', tree.root, LayoutOptions())
+    with pytest.raises(FileNotFoundError, match=r'no usable ffpp video .*1 left out: its id is in no split'):
+        LAYOUT.scan(tree.root, LayoutOptions())
 
 
-def test_empty_root(make_tree):
+def test_wrong_root(make_tree):
     tree = make_tree()
     tree.splits(train=[['100', '101']])
     with pytest.raises(FileNotFoundError, match='expected the FaceForensics'):
-        scan_layout('ffpp', tree.root, LayoutOptions())
+        LAYOUT.scan(tree.root, LayoutOptions())
+    tree.video('youtube', '100')
+    with pytest.raises(
+        FileNotFoundError, match=r"holds no folder original_.*data' has one: give that folder"
+    ):
+        LAYOUT.scan(tree.root.parent, LayoutOptions())
+
+
+def test_dfd_in_the_same_tree_is_not_read(tree, write_gray_video):
+    write_gray_video(tree.path('DeepFakeDetection', '01_02__hugging_happy__ABCDEFGH'), 2)
+    write_gray_video(tree.root / 'original_sequences/actors/c23/videos/01__hugging_happy.mp4', 2)
+    scan = LAYOUT.scan(tree.root, LayoutOptions())
+    assert {record.method for record in scan.records} == {'youtube', 'Deepfakes', 'FaceSwap'}
+    assert not any('hugging' in name for name in scan.left_out)

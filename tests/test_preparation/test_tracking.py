@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from iid_mm.preparation.analysers import Face
-from iid_mm.preparation.tracking import box_distance, select_track
+from iid_mm.preparation.tracking import box_distance, link_tracks, nearest_face
 
 
 def face(x, y, side, score=0.9):
@@ -20,11 +20,17 @@ def test_box_distance():
     assert box_distance(box, face(-5, -5, 20).box) == pytest.approx(0.5)
 
 
+def test_nearest_face():
+    near, far = face(2, 0, 10), face(30, 0, 10)
+    assert nearest_face([far, near], face(0, 0, 10).box) is near
+    assert nearest_face([far], face(0, 0, 10).box) is None
+    assert nearest_face([], face(0, 0, 10).box) is None
+
+
 def test_one_face():
-    faces = [face(0, 0, 10), face(2, 0, 10)]
-    assert select_track([[faces[0]], [faces[1]]]) == faces
-    assert select_track([]) == []
-    assert select_track([[], []]) == [None, None]
+    assert link_tracks([[face(0, 0, 10)], [face(2, 0, 10)]]) == [{0: 0, 1: 0}]
+    assert link_tracks([]) == []
+    assert link_tracks([[], []]) == []
 
 
 def test_the_face_that_runs_through_wins_over_a_short_large_one():
@@ -32,14 +38,15 @@ def test_the_face_that_runs_through_wins_over_a_short_large_one():
     large = face(100, 0, 60)
     frames = [[f] for f in steady]
     frames[2] = [large, steady[2]]
-    assert select_track(frames) == steady
+    assert link_tracks(frames) == [{0: 0, 1: 0, 2: 1, 3: 0, 4: 0, 5: 0}, {2: 0}]
 
 
 def test_larger_of_two_steady_faces_wins_in_any_order():
     big, small = face(0, 0, 40), face(100, 0, 20, score=0.99)
-    assert select_track([[small, big], [big, small], [small, big]]) == [big, big, big]
+    tracks = link_tracks([[small, big], [big, small], [small, big]])
+    assert tracks == [{0: 1, 1: 0, 2: 1}, {0: 0, 1: 1, 2: 0}]
 
 
 def test_gap_is_bridged_and_left_empty():
     steady = [face(10, 10, 30) for _ in range(3)]
-    assert select_track([[steady[0]], [], [steady[2]]]) == [steady[0], None, steady[2]]
+    assert link_tracks([[steady[0]], [], [steady[2]]]) == [{0: 0, 2: 0}]

@@ -7,50 +7,83 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from iid_mm.errors import InputError, MissingExtraError
-from iid_mm.preparation.analysers.base import Face, FaceAnalyser, FrameRef
+from iid_mm.preparation.analysers.base import AnalyserOptions, Face, FaceAnalyser, FrameRef
 from iid_mm.preparation.analysers.precomputed_analyser import PrecomputedAnalyser
 
-ANALYSERS = ('mediapipe', 'precomputed')
+ANALYSERS = ('mediapipe', 'insightface', 'precomputed')
+DEVICES = ('auto', 'cpu', 'cuda')
 
 
-def check_analyser(name: str) -> str:
-    """Check that an analyser can be built, without loading it.
+def check_analyser(options: AnalyserOptions) -> str:
+    """Check that an analyser can be built, before long work relies on it.
+
+    Models that are missing are fetched here, once, and not by the worker processes.
 
     Args:
-        name: One of :data:`ANALYSERS`.
+        options: Which analyser.
 
     Returns:
-        Its version, for the report: that of the library behind it.
+        What its results depend on, for the settings of the prepared folder: the version of the library
+        and digests of its models.
 
     Raises:
-        InputError: If the name is unknown.
+        InputError: If an option is unknown or does not fit, or a model is damaged.
         MissingExtraError: If the library is not installed.
+        FileNotFoundError: If models are missing and cannot be fetched.
     """
-    if name not in ANALYSERS:
-        raise InputError(f'analyser={name!r} is unknown; choose from {", ".join(ANALYSERS)}')
-    if name == 'precomputed':
-        return '1'
+    if options.name not in ANALYSERS:
+        raise InputError(f'analyser={options.name!r} is unknown; choose from {", ".join(ANALYSERS)}')
+    if options.device not in DEVICES:
+        raise InputError(f'device={options.device!r} is unknown; choose from {", ".join(DEVICES)}')
+    if options.name == 'insightface':
+        return _check_insightface(options)
+    if options.device == 'cuda':
+        raise InputError(f"device='cuda': the analyser {options.name!r} runs on the CPU; leave --device out")
+    if options.model_dir is not None:
+        raise InputError(
+            f'model_dir={str(options.model_dir)!r}: the analyser {options.name!r} reads no model files; '
+            'leave --model-dir out'
+        )
+    return '1' if options.name == 'precomputed' else _find_version('mediapipe')
+
+
+def _check_insightface(options: AnalyserOptions) -> str:
+    from iid_mm.preparation.analysers.insightface_models import choose_providers, fetch_models, load_models
+
+    release = _find_version('insightface')
+    choose_providers(options.device)
+    files = fetch_models(options.model_dir)
+    # On the CPU, unless the GPU is demanded: this process does not work on frames.
+    load_models(files, 'cuda' if options.device == 'cuda' else 'cpu')
+    return f'{release} {files.digest()}'
+
+
+def _find_version(package: str) -> str:
     try:
-        return version('mediapipe')
+        return version(package)
     except PackageNotFoundError as error:
-        raise MissingExtraError.of('mediapipe', 'mediapipe') from error
+        raise MissingExtraError.of(package, package) from error
 
 
-def build_analyser(name: str, root: Path) -> FaceAnalyser:
-    """Build an analyser.
+def build_analyser(options: AnalyserOptions, root: Path) -> FaceAnalyser:
+    """Build an analyser that :func:`check_analyser` has passed.
 
     Args:
-        name: One of :data:`ANALYSERS`.
+        options: Which analyser.
         root: Folder of the data set.
 
     Raises:
-        InputError: If the name is unknown.
+        InputError: If the name is unknown, or a model is damaged.
         MissingExtraError: If the library is not installed.
-        FileNotFoundError: If files that it needs are missing.
+        FileNotFoundError: If models are missing.
     """
-    check_analyser(name)
-    if name == 'precomputed':
+    if options.name == 'precomputed':
         return PrecomputedAnalyser(root)
+    if options.name == 'insightface':
+        from iid_mm.preparation.analysers.insightface_analyser import InsightFaceAnalyser
+
+        return InsightFaceAnalyser(options.model_dir, options.device)
+    check_analyser(options)
     from iid_mm.preparation.analysers.mediapipe_analyser import MediapipeAnalyser
 
     return MediapipeAnalyser()
@@ -58,6 +91,8 @@ def build_analyser(name: str, root: Path) -> FaceAnalyser:
 
 __all__ = [
     'ANALYSERS',
+    'DEVICES',
+    'AnalyserOptions',
     'Face',
     'FaceAnalyser',
     'FrameRef',

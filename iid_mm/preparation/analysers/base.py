@@ -9,10 +9,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from iid_mm.preparation.records import VideoRecord
     from iid_mm.utils.typing import BoxesArray, ImageArray, PointsArray
+
+
+@dataclass(frozen=True)
+class AnalyserOptions:
+    """Which analyser and how it runs.
+
+    Attributes:
+        name: One of :data:`iid_mm.preparation.analysers.ANALYSERS`.
+        model_dir: Folder of the models, for analysers whose models do not come with their package; None
+            takes the usual place.
+        device: ``auto``, ``cpu`` or ``cuda``; ``auto`` takes the GPU where the analyser can.
+    """
+
+    name: str = 'mediapipe'
+    model_dir: Path | None = None
+    device: str = 'auto'
 
 
 @dataclass(frozen=True)
@@ -35,11 +52,11 @@ class FrameRef:
     """Which frame an image is.
 
     Attributes:
-        video: Path of the video.
-        frame: Frame number, from 0.
+        record: The video.
+        frame: Frame number in it.
     """
 
-    video: Path
+    record: VideoRecord
     frame: int
 
 
@@ -50,11 +67,15 @@ class FaceAnalyser(ABC):
     the order in which videos are worked on does not matter.
 
     Attributes:
+        searches: Whether the faces are searched in the image, so that another look may find more.
         seconds: Time spent so far in each stage, e.g. ``detection`` and ``landmarks``.
     """
 
+    searches: ClassVar[bool] = True
+
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._problems: list[str] = []
 
     @abstractmethod
     def analyse(
@@ -69,16 +90,24 @@ class FaceAnalyser(ABC):
         Args:
             image: (H, W, 3) uint8 BGR.
             hint_box: (4,) box of a face that this analyser found in a frame with the same scene.
-                Only the face there is returned then, without a search of the whole image.
+                Only the face there is returned then; the whole image is not searched, but the place is
+                searched harder: with several margins, and enlarged.
             where: Which frame the image is, for analysers that look results up.
 
         Returns:
             The faces, best first; empty if there is none.
         """
 
-    def check_video(self, video: Path) -> str:
+    def check_video(self, record: VideoRecord) -> str:
         """Say why no frame of a video can be analysed; empty if they can be."""
         return ''
+
+    def take_problems(self) -> str:
+        """Say what was wrong with single frames since the last call; empty if nothing was."""
+        problems, self._problems = list(dict.fromkeys(self._problems)), []
+        if not problems:
+            return ''
+        return problems[0] + (f' (and {len(problems) - 1} more like that)' if problems[1:] else '')
 
     @contextmanager
     def clock(self, stage: str) -> Iterator[None]:

@@ -6,8 +6,6 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -16,7 +14,16 @@ import numpy as np
 from iid_mm.errors import MissingExtraError
 from iid_mm.preparation.analysers.base import Face, FaceAnalyser, FrameRef
 from iid_mm.preparation.analysers.mesh68 import MESH_TO_68
-from iid_mm.preparation.cropping import crop_window, landmarks_box
+from iid_mm.preparation.analysers.quiet import quiet_stderr
+from iid_mm.preparation.analysers.regions import (
+    Detection,
+    choose_near,
+    cut_around,
+    cut_window,
+    keep_distinct,
+    square_parts,
+)
+from iid_mm.preparation.cropping import landmarks_box
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import BoxesArray, ImageArray, PointsArray
@@ -26,6 +33,10 @@ if TYPE_CHECKING:
 MESH_MARGINS = (0.6, 1.0, 0.35)
 # The landmark model looks at 192 px of the face, about two thirds of the crop.
 MESH_SIDE = 320
+# Where a hint does not lead to a face, the detector looks at this much around it.
+HINT_MARGINS = (1.0, 2.0)
+# The detector looks at 192 px.
+DETECTION_SIDE = 192
 DETECTION_SCORE = 0.4
 MESH_SCORE = 0.3
 
@@ -46,7 +57,7 @@ class MediapipeAnalyser(FaceAnalyser):
     def __init__(self, max_faces: int = 4) -> None:
         super().__init__()
         self.max_faces = max_faces
-        with _quiet():
+        with quiet_stderr():
             detection, mesh = _import_solutions()
             self._detector = detection.FaceDetection(
                 model_selection=1, min_detection_confidence=DETECTION_SCORE
@@ -74,37 +85,56 @@ class MediapipeAnalyser(FaceAnalyser):
 
         Args:
             image: (H, W, 3) uint8 BGR.
-            hint_box: (4,) box of this analyser in a frame with the same scene; skips the detector.
+            hint_box: (4,) box of this analyser in a frame with the same scene; skips the detector, unless
+                the landmark model finds no face there.
             where: Not used.
 
         Returns:
-            The faces with 68 landmarks, by score. With a hint: one face or none, with score 0,
-            since the detector has not seen it.
+            The faces with 68 landmarks, by score. With a hint: one face or none, with score 0
+            where the detector was not asked.
         """
         if hint_box is not None:
-            boxes = [(hint_box, 0.0)]
-        else:
-            with self.clock('detection'):
-                boxes = self._detect_with_parts(image)[: self.max_faces]
+            return self._analyse_hint(image, hint_box)
+        with self.clock('detection'):
+            detections = self._detect_with_parts(image)[: self.max_faces]
         faces = []
         with self.clock('landmarks'):
-            for box, score in boxes:
+            for box, score in detections:
                 landmarks = self._find_landmarks(image, box)
                 if landmarks is not None:
                     faces.append(Face(box, score, landmarks))
         return faces
 
-    def _detect_with_parts(self, image: ImageArray) -> list[tuple[BoxesArray, float]]:
-        boxes = self._detect(image)
-        if boxes:
-            return boxes
-        for x0, y0, x1, y1 in square_parts(image.shape[1], image.shape[0]):
-            offset = np.array([x0, y0, x0, y0], np.float32)
-            part = np.ascontiguousarray(image[y0:y1, x0:x1])
-            boxes.extend((box + offset, score) for box, score in self._detect(part))
-        return sorted(boxes, key=lambda item: -item[1])
+    def _analyse_hint(self, image: ImageArray, hint: BoxesArray) -> list[Face]:
+        """The face at a hint: the mesh alone first, then the detector on what is around."""
+        with self.clock('landmarks'):
+            landmarks = self._find_landmarks(image, hint)
+        if landmarks is not None:
+            return [Face(hint, 0.0, landmarks)]
+        for margin in HINT_MARGINS:
+            region = cut_around(image, hint, margin, min_side=2 * DETECTION_SIDE)
+            if region is None:
+                continue
+            with self.clock('detection'):
+                found = [(region.box_to_whole(box), score) for box, score in self._detect(region.image)]
+            chosen = choose_near(found, hint)
+            if chosen is None:
+                continue
+            with self.clock('landmarks'):
+                landmarks = self._find_landmarks(image, chosen[0])
+            if landmarks is not None:
+                return [Face(*chosen, landmarks)]
+        return []
 
-    def _detect(self, image: ImageArray) -> list[tuple[BoxesArray, float]]:
+    def _detect_with_parts(self, image: ImageArray) -> list[Detection]:
+        boxes = self._detect(image)
+        if not boxes:
+            for window in square_parts(image.shape[1], image.shape[0]):
+                part = cut_window(image, window)
+                boxes.extend((part.box_to_whole(box), score) for box, score in self._detect(part.image))
+        return keep_distinct(boxes)
+
+    def _detect(self, image: ImageArray) -> list[Detection]:
         height, width = image.shape[:2]
         found = self._detector.process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)).detections or []
         boxes = []
@@ -113,49 +143,27 @@ class MediapipeAnalyser(FaceAnalyser):
             corners = [box.xmin, box.ymin, box.xmin + box.width, box.ymin + box.height]
             scaled = np.array(corners, np.float32) * (width, height, width, height) - 0.5
             boxes.append((scaled.astype(np.float32), float(detection.score[0])))
-        return sorted(boxes, key=lambda item: -item[1])
+        return boxes
 
     def _find_landmarks(self, image: ImageArray, box: BoxesArray) -> PointsArray | None:
         """Landmarks of the face in a box, in pixels of the image; None if the mesh finds none."""
         for margin in MESH_MARGINS:
-            window = crop_window(box, (image.shape[1], image.shape[0]), margin)
-            if window is None:
+            # Small crops are not enlarged: that changes neither how many are found nor how exactly.
+            region = cut_around(image, box, margin, max_side=MESH_SIDE)
+            if region is None:
                 continue
-            x0, y0, x1, y1 = window
-            crop = cv2.cvtColor(image[y0:y1, x0:x1], cv2.COLOR_BGR2RGB)
-            scale = MESH_SIDE / max(crop.shape[:2])
-            if scale < 1:
-                size = (round(crop.shape[1] * scale), round(crop.shape[0] * scale))
-                crop = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
-            found = self._mesh.process(crop).multi_face_landmarks
+            found = self._mesh.process(cv2.cvtColor(region.image, cv2.COLOR_BGR2RGB)).multi_face_landmarks
             if not found:
                 continue
             points = np.array([(p.x, p.y) for p in found[0].landmark], np.float64)[MESH_TO_68]
-            moved = points * (x1 - x0, y1 - y0) + (x0 - 0.5, y0 - 0.5)
-            landmarks = moved.astype(np.float32)
+            height, width = region.image.shape[:2]
+            # Width times the coordinate is the place of a pixel centre already: so the points of small
+            # faces lie within 0.03 px of those of the mirrored picture; with half a pixel taken away, as
+            # coordinates of pixel edges would ask for, they lie 0.5 px off.
+            landmarks = region.to_whole((points * (width, height)).astype(np.float32))
             if _same_face(landmarks, box):
                 return landmarks
         return None
-
-
-def square_parts(width: int, height: int) -> list[tuple[int, int, int, int]]:
-    """Cut an image into overlapping squares, in which a detector of fixed input sees more.
-
-    Args:
-        width: Width of the image.
-        height: Height of the image.
-
-    Returns:
-        Windows x0, y0, x1, y1 with sides of 0.6 of the shorter side of the image, row by row, that
-        cover the image and overlap by a third or more.
-    """
-    side = max(round(0.6 * min(width, height)), 1)
-
-    def starts(length: int) -> list[int]:
-        steps = max(int(np.ceil((length - side) / (side * 2 / 3))), 0)
-        return [round(step * (length - side) / max(steps, 1)) for step in range(steps + 1)]
-
-    return [(x, y, x + side, y + side) for y in starts(height) for x in starts(width)]
 
 
 def _same_face(landmarks: PointsArray, box: BoxesArray) -> bool:
@@ -180,24 +188,3 @@ def _import_solutions() -> tuple[Any, Any]:
         raise MissingExtraError.of('mediapipe', 'mediapipe') from error
     logging.getLogger('absl').setLevel(logging.ERROR)
     return face_detection, face_mesh
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Drop what libraries write to the standard error of the process, past Python's ``sys.stderr``.
-
-    What they write while they start cannot be switched off otherwise: it comes before their logging
-    is set up. Set the environment variable ``IID_DEBUG=1`` to see it.
-    """
-    if os.environ.get('IID_DEBUG') == '1':
-        yield
-        return
-    kept = os.dup(2)
-    sink = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(sink, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(sink)
-        os.close(kept)

@@ -1,24 +1,66 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Native layouts of public data sets, one module a layout."""
+"""Native layouts of public data sets, and of sets that others have processed; one module each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.layouts.ffpp import scan_ffpp
+from iid_mm.preparation.layouts import (
+    caddm,
+    celebdf,
+    deeperforensics,
+    deepfakebench,
+    dfd,
+    dfdc,
+    dfdcp,
+    ffiw,
+    ffpp,
+    folder,
+    sbi,
+    wilddeepfake,
+)
+from iid_mm.preparation.layouts.base import Layout
 from iid_mm.preparation.records import LayoutOptions, LayoutScan
 
-LAYOUTS: dict[str, Callable[[Path, LayoutOptions], LayoutScan]] = {'ffpp': scan_ffpp}
-"""Name of a layout -> function that lists the videos under a root."""
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        ffpp.LAYOUT,
+        dfd.LAYOUT,
+        celebdf.LAYOUT,
+        celebdf.LAYOUT_V1,
+        celebdf.LAYOUT_V2,
+        dfdc.LAYOUT,
+        dfdcp.LAYOUT,
+        deeperforensics.LAYOUT,
+        wilddeepfake.LAYOUT,
+        ffiw.LAYOUT,
+        folder.LAYOUT,
+        deepfakebench.LAYOUT,
+        caddm.LAYOUT,
+        sbi.LAYOUT,
+    )
+}
+"""Name of a layout -> layout."""
 
 
-def scan_layout(layout: str, root: Path, options: LayoutOptions) -> LayoutScan:
+def find_layout(name: str) -> Layout:
+    """Layout of a name.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if name not in LAYOUTS:
+        raise InputError(f'layout={name!r} is unknown; choose from {", ".join(LAYOUTS)}')
+    return LAYOUTS[name]
+
+
+def scan_layout(name: str, root: Path, options: LayoutOptions) -> LayoutScan:
     """List the videos of a data set.
 
     Args:
-        layout: Name of the layout, a key of :data:`LAYOUTS`.
+        name: Name of the layout, a key of :data:`LAYOUTS`.
         root: Folder of the data set as downloaded.
         options: What to read.
 
@@ -29,13 +71,13 @@ def scan_layout(layout: str, root: Path, options: LayoutOptions) -> LayoutScan:
         InputError: If the layout or an option is unknown, or a list file is unreadable.
         FileNotFoundError: If the root, a folder of the layout or every video is missing.
     """
-    if layout not in LAYOUTS:
-        raise InputError(f'layout={layout!r} is unknown; choose from {", ".join(LAYOUTS)}')
+    layout = find_layout(name)
     if not root.is_dir():
         raise FileNotFoundError(
-            f'data root {str(root)!r} is not a folder; give the folder of the {layout} data set'
+            f'data root {str(root)!r} is not a folder; give the folder of the {name} data set, '
+            f'which holds\n{layout.tree}'
         )
-    return LAYOUTS[layout](root, options)
+    return layout.scan(root, options)
 
 
-__all__ = ['LAYOUTS', 'scan_layout']
+__all__ = ['LAYOUTS', 'Layout', 'find_layout', 'scan_layout']

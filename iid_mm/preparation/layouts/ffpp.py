@@ -1,35 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """FaceForensics++ as its download script lays it out.
 
-``original_sequences/youtube/<compression>/videos/<id>.mp4`` are genuine,
-``manipulated_sequences/<method>/<compression>/videos/<target>_<source>.mp4`` are fake, frame t of a
-fake was made from frame t of the genuine ``<target>``, and
-``manipulated_sequences/<method>/masks/videos/`` holds the masks. The splits are three JSON lists of
-id pairs. Folders that are not there are not read, so a partial download works.
+Frame t of a fake was made from frame t of the genuine ``<target>``. Folders that are not there are
+not read, so a partial download works. ``original_sequences/actors`` and
+``manipulated_sequences/DeepFakeDetection`` in the same tree are another data set: layout ``dfd``.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.records import (
-    FAKE,
-    GENUINE,
-    VIDEO_SUFFIXES,
-    LayoutOptions,
-    LayoutScan,
-    VideoRecord,
-)
+from iid_mm.preparation.layouts.base import SPLIT_NAMES, Layout, Scanner, list_videos, subfolders
+from iid_mm.preparation.layouts.lists import read_text
+from iid_mm.preparation.records import FAKE, GENUINE, LayoutOptions, LayoutScan, VideoFile
 
 DATASET = 'ffpp'
-COMPRESSIONS = ('raw', 'c23', 'c40')
-SPLIT_NAMES = ('train', 'val', 'test')
+COMPRESSIONS = ('c23', 'raw', 'c40')
 SPLIT_FOLDERS = ('.', 'splits', 'dataset/splits')
+SPLITS_SOURCE = 'https://github.com/ondyari/FaceForensics/tree/master/dataset/splits'
 GENUINE_FOLDER = 'youtube'
+ORIGINALS, MANIPULATED = 'original_sequences', 'manipulated_sequences'
 # Another data set (DFD) in the same tree: other names, no splits.
 FOREIGN_METHODS = ('DeepFakeDetection',)
+EXPECTED_SPLIT = 'a JSON list of id pairs such as [["071", "054"], ["087", "081"]]'
 
 
 def scan_ffpp(root: Path, options: LayoutOptions) -> LayoutScan:
@@ -40,29 +37,84 @@ def scan_ffpp(root: Path, options: LayoutOptions) -> LayoutScan:
         options: What to read.
 
     Returns:
-        The videos whose ids are in a split; the others are in ``left_out``.
+        The videos whose ids are in a split; the others are in ``left_out``, and those that the splits
+        name but a folder that is there lacks in ``missing``.
 
     Raises:
         InputError: If an option is unknown or a split file is unreadable.
         FileNotFoundError: If splits, folders or videos are missing.
     """
-    if options.compression not in COMPRESSIONS:
-        raise InputError(
-            f'compression={options.compression!r} is unknown to ffpp; choose from {", ".join(COMPRESSIONS)}'
-        )
+    scanner = Scanner(root, DATASET, LAYOUT.compression(options), options)
+    for method in options.methods or ():
+        if method in FOREIGN_METHODS:
+            raise InputError(f'methods: {method!r} is another data set without FF++ splits; use layout dfd')
+    folders = find_sequences(scanner, GENUINE_FOLDER, lambda name: name not in FOREIGN_METHODS)
     splits = read_splits(find_splits_dir(root, options.splits_dir))
-    scan = LayoutScan()
-    _scan_genuine(root, options, splits, scan)
-    for method in _find_methods(root, options):
-        _scan_method(root, method, options, splits, scan)
-    if not scan.records:
+    for method, folder in folders.items():
+        if method == GENUINE_FOLDER:
+            _scan_genuine(scanner, folder, splits)
+        else:
+            _scan_method(scanner, method, folder, splits)
+    return scanner.finish(f'{ORIGINALS}/{GENUINE_FOLDER}/{scanner.compression}/videos/000.mp4')
+
+
+def find_sequences(scanner: Scanner, genuine: str, methods: Callable[[str], bool]) -> dict[str, Path]:
+    """Find the folders of videos of one data set in the tree of FaceForensics++.
+
+    Args:
+        scanner: Knows the root, the compression and the manipulations that are asked for.
+        genuine: Folder of the genuine videos.
+        methods: Whether a manipulation belongs to the set.
+
+    Returns:
+        Method -> folder of its videos, which is there; the genuine one is left out if it is not.
+
+    Raises:
+        FileNotFoundError: If there is nothing to read, or a manipulation that is asked for is not there.
+    """
+    root, level = scanner.root, scanner.compression
+    if not any((root / name).is_dir() for name in (ORIGINALS, MANIPULATED)):
+        inside = [path.name for path in subfolders(root) if (path / ORIGINALS).is_dir()]
+        hint = f'; {str(root / inside[0])!r} has one: give that folder' if inside else ''
         raise FileNotFoundError(
-            f'no {options.compression} video under {str(root)!r} belongs to a split '
-            f'({len(scan.left_out)} left out); expected e.g. '
-            f'original_sequences/youtube/{options.compression}/videos/000.mp4'
+            f'{str(root)!r} holds no folder {ORIGINALS} or {MANIPULATED}: expected the FaceForensics++ tree '
+            f'({ORIGINALS}/{genuine}/{level}/videos){hint}'
         )
-    scan.records.sort(key=lambda record: record.key)
-    return scan
+    sets = {f'{ORIGINALS}/{genuine}': root / ORIGINALS / genuine}
+    sets |= {f.name: f for f in subfolders(root / MANIPULATED) if methods(f.name)}
+    there = {name: folder for name, folder in sets.items() if (folder / level / 'videos').is_dir()}
+    if not there:
+        other = sorted({c for f in sets.values() for c in COMPRESSIONS if (f / c / 'videos').is_dir()})
+        raise FileNotFoundError(
+            f'no folder {str(root / ORIGINALS / genuine / level / "videos")!r}, nor one of a manipulation; '
+            f'compression levels there: {", ".join(other) or "none"}'
+        )
+    found = {}
+    if (folder := there.pop(f'{ORIGINALS}/{genuine}', None)) is not None:
+        found[genuine] = folder / level / 'videos'
+    for method in scanner.keep_methods(there):
+        found[method] = there[method] / level / 'videos'
+    return found
+
+
+def find_masks(scanner: Scanner, method: str) -> dict[str, Path]:
+    """Mask videos of a manipulation by name; empty if it has none or none are wanted."""
+    if not scanner.options.masks:
+        return {}
+    return {path.stem: path for path in list_videos(scanner.root / MANIPULATED / method / 'masks' / 'videos')}
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The official splits.
+
+    Attributes:
+        of: Id -> split.
+        pairs: The pairs of ids; fakes were made in both directions.
+    """
+
+    of: dict[str, str]
+    pairs: list[tuple[str, str]]
 
 
 def find_splits_dir(root: Path, splits_dir: Path | None = None) -> Path:
@@ -73,159 +125,100 @@ def find_splits_dir(root: Path, splits_dir: Path | None = None) -> Path:
         splits_dir: The folder, where the user gives it.
 
     Returns:
-        The first folder that holds ``train.json``.
+        The folder.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If there is no ``train.json`` in any of the places.
     """
-    folders = [splits_dir] if splits_dir else [root / folder for folder in SPLIT_FOLDERS]
+    folders = [splits_dir] if splits_dir else [root / name for name in SPLIT_FOLDERS]
     for folder in folders:
         if (folder / 'train.json').is_file():
             return folder
-    looked = ', '.join(str(folder) for folder in folders)
+    looked = ', '.join(repr(str(folder)) for folder in folders)
     raise FileNotFoundError(
-        f'no train.json in {looked}; put the three split files of FaceForensics++ there '
-        'or give their folder with --splits-dir'
+        f'no train.json in {looked}; download train.json, val.json and test.json from {SPLITS_SOURCE} '
+        f'into {str(root / "splits")!r}, or into any folder that you give with --splits-dir'
     )
 
 
-def read_splits(folder: Path) -> dict[str, str]:
+def read_splits(folder: Path) -> Splits:
     """Read the three split files.
 
     Args:
         folder: Folder of ``train.json``, ``val.json`` and ``test.json``, each a list of id pairs.
 
     Returns:
-        Id -> split.
+        The splits.
 
     Raises:
         FileNotFoundError: If one of the files is missing.
         InputError: If a file is not a list of pairs or an id is in two splits.
     """
-    splits: dict[str, str] = {}
+    splits = Splits({}, [])
     for split in SPLIT_NAMES:
         path = folder / f'{split}.json'
         if not path.is_file():
-            raise FileNotFoundError(f'split file {str(path)!r} is missing; all three are needed')
-        for identity in (i for pair in _read_pairs(path) for i in pair):
-            if splits.setdefault(identity, split) != split:
+            raise FileNotFoundError(
+                f'split file {str(path)!r} is missing; all three are needed, see {SPLITS_SOURCE}'
+            )
+        pairs = _read_pairs(path)
+        splits.pairs.extend(pairs)
+        for identity in (i for pair in pairs for i in pair):
+            if splits.of.setdefault(identity, split) != split:
                 raise InputError(
-                    f'{path}: id {identity!r} is also in {splits[identity]}.json; '
+                    f'{path}: id {identity!r} is also in {splits.of[identity]}.json; '
                     'an id may be in one split only'
                 )
     return splits
 
 
 def _read_pairs(path: Path) -> list[tuple[str, str]]:
-    expected = 'expected a JSON list of id pairs such as [["000", "003"], ...]'
     try:
-        pairs = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f'split file {str(path)!r} is unreadable ({error}); {expected}') from error
+        pairs = json.loads(read_text(path, EXPECTED_SPLIT))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(
+            f'split file {str(path)!r} is unreadable ({error}); expected {EXPECTED_SPLIT}'
+        ) from error
     is_list = isinstance(pairs, list) and all(isinstance(pair, list) for pair in pairs)
     if not is_list or any(len(p) != 2 or not all(isinstance(i, str) for i in p) for p in pairs):
-        raise InputError(f'split file {str(path)!r} has another form; {expected}')
+        raise InputError(f'split file {str(path)!r} has another form; expected {EXPECTED_SPLIT}')
     return [(first, second) for first, second in pairs]
 
 
-def _find_methods(root: Path, options: LayoutOptions) -> list[str]:
-    """Methods to read, sorted; FileNotFoundError if one that was asked for is not there."""
-    parent = root / 'manipulated_sequences'
-    found = sorted(
-        folder.name
-        for folder in (parent.iterdir() if parent.is_dir() else ())
-        if folder.name not in FOREIGN_METHODS and _videos_dir(folder, options).is_dir()
-    )
-    if options.methods is None:
-        return found
-    for method in options.methods:
-        if method in FOREIGN_METHODS:
-            raise InputError(f'methods: {method!r} is another data set without FF++ splits')
-        if method not in found:
-            raise FileNotFoundError(
-                f'methods: no folder {str(_videos_dir(parent / method, options))!r}; '
-                f'methods with {options.compression} videos there: {", ".join(found) or "none"}'
-            )
-    return sorted(set(options.methods))
-
-
-def _videos_dir(folder: Path, options: LayoutOptions) -> Path:
-    return folder / options.compression / 'videos'
-
-
-def _list_videos(folder: Path, root: Path, scan: LayoutScan) -> list[Path]:
-    """Videos of a folder by name; one of two files with the same stem is left out."""
-    videos: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in VIDEO_SUFFIXES or path.name.startswith('.'):
+def _scan_genuine(scanner: Scanner, folder: Path, splits: Splits) -> None:
+    absent = set(splits.of)
+    for path in list_videos(folder):
+        absent.discard(path.stem)
+        if path.stem not in splits.of:
+            scanner.leave_out(path, 'its id is in no split')
             continue
-        name = path.relative_to(root).as_posix()
-        if '\\' in path.stem or '\0' in path.stem:
-            scan.left_out[name] = 'the name holds a character that the index cannot keep'
-        elif path.stem in videos:
-            scan.left_out[name] = f'another file has the same name: {videos[path.stem].name}'
-        else:
-            videos[path.stem] = path
-    return list(videos.values())
+        split = splits.of[path.stem]
+        scanner.add(path, path.stem, method=GENUINE_FOLDER, label=GENUINE, split=split, target_id=path.stem)
+    scanner.result.missing.extend(scanner.name(folder / f'{video}.mp4') for video in absent)
 
 
-def _scan_genuine(root: Path, options: LayoutOptions, splits: dict[str, str], scan: LayoutScan) -> None:
-    folder = _videos_dir(root / 'original_sequences' / GENUINE_FOLDER, options)
-    if not folder.is_dir():
-        has_fakes = (root / 'manipulated_sequences').is_dir()
-        if has_fakes and _find_methods(root, options):
-            return
-        raise FileNotFoundError(
-            f'no folder {str(folder)!r}; expected the FaceForensics++ layout '
-            '(original_sequences/youtube/<compression>/videos and '
-            'manipulated_sequences/<method>/<compression>/videos)'
-        )
-    for path in _list_videos(folder, root, scan):
-        if path.stem not in splits:
-            scan.left_out[path.relative_to(root).as_posix()] = 'its id is in no split'
-            continue
-        scan.records.append(
-            VideoRecord(
-                path=path,
-                dataset=DATASET,
-                method=GENUINE_FOLDER,
-                compression=options.compression,
-                video=path.stem,
-                key=_key(GENUINE_FOLDER, options, path.stem),
-                label=GENUINE,
-                split=splits[path.stem],
-                target_id=path.stem,
-            )
-        )
-
-
-def _scan_method(
-    root: Path, method: str, options: LayoutOptions, splits: dict[str, str], scan: LayoutScan
-) -> None:
-    folder = root / 'manipulated_sequences' / method
-    for path in _list_videos(_videos_dir(folder, options), root, scan):
+def _scan_method(scanner: Scanner, method: str, folder: Path, splits: Splits) -> None:
+    absent = {f'{a}_{b}' for pair in splits.pairs for a, b in (pair, pair[::-1])}
+    masks = find_masks(scanner, method)
+    for path in list_videos(folder):
+        absent.discard(path.stem)
         target, _, source = path.stem.partition('_')
-        reason = _why_left_out(target, source, splits)
-        if reason:
-            scan.left_out[path.relative_to(root).as_posix()] = reason
+        if reason := _why_left_out(target, source, splits.of):
+            scanner.leave_out(path, reason)
             continue
-        mask = folder / 'masks' / 'videos' / f'{path.stem}.mp4'
-        scan.records.append(
-            VideoRecord(
-                path=path,
-                dataset=DATASET,
-                method=method,
-                compression=options.compression,
-                video=path.stem,
-                key=_key(method, options, path.stem),
-                label=FAKE,
-                split=splits[target],
-                target_id=target,
-                source_id=source,
-                pair=_key(GENUINE_FOLDER, options, target),
-                mask=mask if options.masks and mask.is_file() else None,
-            )
+        mask = masks.get(path.stem)
+        scanner.add(
+            path,
+            path.stem,
+            method=method,
+            label=FAKE,
+            split=splits.of[target],
+            target_id=target,
+            source_id=source,
+            pair=scanner.key(GENUINE_FOLDER, target),
+            mask=VideoFile(mask) if mask else None,
         )
+    scanner.result.missing.extend(scanner.name(folder / f'{video}.mp4') for video in absent)
 
 
 def _why_left_out(target: str, source: str, splits: dict[str, str]) -> str:
@@ -239,8 +232,15 @@ def _why_left_out(target: str, source: str, splits: dict[str, str]) -> str:
     return ''
 
 
-def _key(method: str, options: LayoutOptions, video: str) -> str:
-    # Imported here: worker processes load the layouts but do not need the data set package.
-    from iid_mm.datasets.index import make_video_key
-
-    return make_video_key(DATASET, method, options.compression, video)
+LAYOUT = Layout(
+    name='ffpp',
+    scan=scan_ffpp,
+    summary='FaceForensics++: 1000 genuine videos, Deepfakes, Face2Face, FaceSwap, NeuralTextures, ...',
+    tree="""\
+ROOT/
+  original_sequences/youtube/{raw,c23,c40}/videos/<id>.mp4
+  manipulated_sequences/<method>/{raw,c23,c40}/videos/<target>_<source>.mp4
+  manipulated_sequences/<method>/masks/videos/<target>_<source>.mp4     (optional)
+  {train,val,test}.json     (or in splits/, dataset/splits/, or --splits-dir)""",
+    compressions=COMPRESSIONS,
+)

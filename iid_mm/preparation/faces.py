@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The faces of a video: found, followed through time, and cut out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from iid_mm.preparation.analysers.base import Face, FaceAnalyser, FrameRef
+from iid_mm.preparation.cropping import Window, crop_image, crop_window, face_box
+from iid_mm.preparation.records import VideoRecord
+from iid_mm.preparation.settings import Settings
+from iid_mm.preparation.tracking import link_tracks, nearest_face
+
+if TYPE_CHECKING:
+    from iid_mm.utils.typing import ImageArray, Size
+
+Frames = Iterator[tuple[int, 'ImageArray']]
+
+
+@dataclass(frozen=True)
+class FaceCrop:
+    """A face in a frame, cut out.
+
+    Attributes:
+        size: Width and height of the frame.
+        window: Where it was cut out.
+        face: Its box and landmarks, in pixels of the frame.
+        crop: What is stored.
+    """
+
+    size: Size
+    window: Window
+    face: Face
+    crop: ImageArray
+
+
+@dataclass
+class Track:
+    """One person in a video.
+
+    Attributes:
+        faces: Frame number -> face.
+    """
+
+    faces: dict[int, FaceCrop] = field(default_factory=dict)
+
+    def nearest(self, number: int) -> Face:
+        """The face of the frame nearest in time."""
+        return self.faces[min(self.faces, key=lambda other: (abs(other - number), other))].face
+
+
+@dataclass
+class VideoFaces:
+    """All faces of the wanted frames of a video.
+
+    Memory: crops are held, frames are not.
+
+    Attributes:
+        decoded: Numbers of the frames that could be decoded.
+        tracks: The people in it, the weightiest first (:func:`link_tracks`).
+    """
+
+    decoded: list[int]
+    tracks: list[Track]
+
+
+class FaceFinder:
+    """Finds and cuts out the faces of a video.
+
+    Windows are not smoothed over time: the frames of a video lie far apart, a smoothed window would lag
+    behind a moving head, and alignment by the landmarks takes the jitter out later.
+
+    Args:
+        settings: Margin and size of crops.
+        analyser: Finds the faces.
+    """
+
+    def __init__(self, settings: Settings, analyser: FaceAnalyser) -> None:
+        self.settings = settings
+        self.analyser = analyser
+
+    def find(self, record: VideoRecord, frames: Frames) -> VideoFaces:
+        """Find the faces of a video and follow them.
+
+        Args:
+            record: The video.
+            frames: Its frames: number and image, ascending.
+        """
+        numbers: list[int] = []
+        crops: list[list[FaceCrop]] = []
+        for number, image in frames:
+            found = self.analyser.analyse(image, where=FrameRef(record, number))
+            cut = (self.cut(record, image, face) for face in found)
+            numbers.append(number)
+            crops.append([crop for crop in cut if crop is not None])
+        links = link_tracks([[crop.face for crop in found] for found in crops])
+        tracks = [Track({numbers[i]: crops[i][f] for i, f in link.items()}) for link in links]
+        return VideoFaces(numbers, tracks)
+
+    def retry(self, record: VideoRecord, frames: Frames, track: Track) -> None:
+        """Look again for a person in frames in which the search of the whole image missed them.
+
+        Args:
+            record: The video.
+            frames: Those frames.
+            track: The person; gets what is found.
+        """
+        for number, image in frames:
+            face = self.find_at(record, number, image, track.nearest(number))
+            crop = self.cut(record, image, face) if face else None
+            if crop:
+                track.faces[number] = crop
+
+    def find_at(self, record: VideoRecord, number: int, image: ImageArray, hint: Face) -> Face | None:
+        """The face of an image that lies where one lies in a frame with the same scene.
+
+        Args:
+            record: The video.
+            number: Number of the frame.
+            image: The frame.
+            hint: Where to look.
+        """
+        where = FrameRef(record, number)
+        face = nearest_face(self.analyser.analyse(image, hint.box, where=where), hint.box)
+        if face is None and self.analyser.searches:
+            face = nearest_face(self.analyser.analyse(image, where=where), hint.box)
+        return face
+
+    def cut(self, record: VideoRecord, image: ImageArray, face: Face) -> FaceCrop | None:
+        """Cut a face out; None if it lies outside of the image."""
+        size = (image.shape[1], image.shape[0])
+        if record.cropped:
+            window: Window | None = (0, 0, *size)
+        else:
+            window = crop_window(face_box(face.landmarks), size, self.settings.margin)
+        if window is None:
+            return None
+        return FaceCrop(size, window, face, crop_image(image, window, self.settings.max_side))
+
+
+def main_candidates(faces: VideoFaces) -> list[Track]:
+    """The people who are seen in at least a quarter as many frames as the weightiest one.
+
+    Detectors see faces in wallpaper for a frame or two; no manipulation is looked for there.
+    """
+    if not faces.tracks:
+        return []
+    least = len(faces.tracks[0].faces) / 4
+    return [track for track in faces.tracks if len(track.faces) >= least]
+
+
+def mask_overlaps(tracks: Sequence[Track], masks: Frames) -> list[float]:
+    """How well each person's face covers a manipulation mask.
+
+    Args:
+        tracks: The people.
+        masks: Frame number and (H, W, 3) mask of some frames, of the size of the frames.
+
+    Returns:
+        Mean intersection over union of face box and mask a person; 0 where nothing is masked.
+    """
+    scores: list[list[float]] = [[] for _ in tracks]
+    for number, mask in masks:
+        region = mask.max(axis=2) > 127
+        for values, track in zip(scores, tracks, strict=True):
+            values.append(_mask_iou(region, track.faces.get(number)))
+    return [float(np.mean(values)) if values else 0.0 for values in scores]
+
+
+def _mask_iou(region: np.ndarray, face: FaceCrop | None) -> float:
+    if face is None or face.size != (region.shape[1], region.shape[0]) or not region.any():
+        return 0.0
+    box = face_box(face.face.landmarks)
+    x0, y0, x1, y1 = (max(round(float(value)), 0) for value in box)
+    inside = region[y0:y1, x0:x1]
+    return float(inside.sum() / (region.sum() + inside.size - inside.sum()))
+
+
+def differences(tracks: Sequence[Track], frames: Frames, max_side: int) -> list[float]:
+    """How much a fake differs from its genuine video in the place of each person.
+
+    Args:
+        tracks: The people in the genuine video.
+        frames: Frame number and image of some frames of the fake.
+        max_side: Longest side of crops.
+
+    Returns:
+        Mean absolute difference a person, gray values; 0 where there is nothing to compare.
+    """
+    scores: list[list[float]] = [[] for _ in tracks]
+    for number, image in frames:
+        for values, track in zip(scores, tracks, strict=True):
+            genuine = track.faces.get(number)
+            if genuine is not None and genuine.size == (image.shape[1], image.shape[0]):
+                fake = crop_image(image, genuine.window, max_side)
+                values.append(float(np.abs(fake.astype(np.int16) - genuine.crop).mean()))
+    return [float(np.mean(values)) if values else 0.0 for values in scores]

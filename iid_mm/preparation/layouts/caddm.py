@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames and ``ldm.json`` as the script of CADDM leaves them.
+
+``ldm.json`` holds, by path of the frame without suffix, ``landmark`` (81 points of the whole picture),
+``source_path`` (the genuine frame, without suffix, too) and ``label``. The script gives all frames of a
+video one and the same entry, the one of the last frame, so that with more than one frame a video the
+landmarks belong to the frame that ``source_path`` names; the other frames are read without landmarks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from iid_mm.errors import InputError
+from iid_mm.preparation.layouts.base import Layout, Scanner, no_official_split, refuse_options
+from iid_mm.preparation.layouts.ffpp import GENUINE_FOLDER, ORIGINALS, Splits
+from iid_mm.preparation.layouts.images import (
+    FRAMES,
+    FfppVideo,
+    Folders,
+    dataset_name,
+    ffpp_split,
+    ffpp_splits,
+    order_frames,
+    parse_ffpp,
+    path_parts,
+    pick_compression,
+)
+from iid_mm.preparation.layouts.lists import read_json
+from iid_mm.preparation.records import (
+    FAKE,
+    GENUINE,
+    IMAGE_SUFFIXES,
+    ImageFiles,
+    LandmarkValues,
+    LayoutOptions,
+    LayoutScan,
+)
+
+LIST_NAME = 'ldm.json'
+SPLIT_FOLDERS = {'train_images': 'train', 'val_images': 'val', 'test_images': 'test'}
+LANDMARK_COUNTS = (68, 81)
+EXPECTED = (
+    '{"<path of a frame without suffix>": {"landmark": [[x, y], ...], "source_path": ..., "label": 0 or 1}}'
+)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An entry of ``ldm.json``.
+
+    Attributes:
+        label: 0 = genuine, 1 = fake.
+        source: Parts of the path of the genuine frame; empty if none is named.
+        points: x0, y0, x1, y1, ...
+    """
+
+    label: int
+    source: tuple[str, ...]
+    points: tuple[float, ...]
+
+
+@dataclass
+class Frames:
+    """The frames of one video in ``ldm.json``.
+
+    Attributes:
+        parts: Parts of the path of their folder, as listed.
+        base: Folder of the list, relative to the root.
+        entries: Name of a frame without suffix -> its entry.
+    """
+
+    parts: tuple[str, ...]
+    base: str
+    entries: dict[str, Frame] = field(default_factory=dict)
+
+    @property
+    def label(self) -> int | None:
+        """0 = genuine, 1 = fake, None if the frames do not agree."""
+        labels = {entry.label for entry in self.entries.values()}
+        return labels.pop() if len(labels) == 1 else None
+
+    def shared(self) -> set[str]:
+        """Frames whose entry is that of another frame."""
+        counts = Counter(entry.source for entry in self.entries.values() if entry.source)
+        return {n for n, e in self.entries.items() if counts[e.source] > 1 and e.source[-1] != n}
+
+    def pair(self) -> tuple[str, ...] | None:
+        """Folder of the genuine frames, if they have the same names as these; None if not."""
+        shared = self.shared()
+        sources = {name: entry.source for name, entry in self.entries.items() if name not in shared}
+        folders = {source[:-1] if source and source[-1] == name else None for name, source in sources.items()}
+        folder = folders.pop() if len(folders) == 1 else None
+        return None if folder == self.parts else folder
+
+
+def scan_caddm(root: Path, options: LayoutOptions) -> LayoutScan:
+    """List the videos of the frames of CADDM.
+
+    Args:
+        root: Folder that holds ``ldm.json``, or ``train_images`` and ``test_images`` that do.
+        options: What to read.
+
+    Returns:
+        The videos; frames that are listed but not on disk are in ``missing``.
+
+    Raises:
+        InputError: If an option is unknown or a list is not one.
+        FileNotFoundError: If the lists or the frames are missing.
+    """
+    refuse_options('caddm', options, 'stills')
+    lists = [path for name in ('.', *SPLIT_FOLDERS) if (path := root / name / LIST_NAME).is_file()]
+    if not lists:
+        raise FileNotFoundError(f'no {LIST_NAME} in {str(root)!r}, nor in {", ".join(SPLIT_FOLDERS)} there')
+    frames: dict[tuple[str, ...], Frames] = {}
+    for path in lists:
+        _read_list(root, path, frames)
+    known = {parts: video for parts in frames if (video := parse_ffpp(parts))}
+    splits = ffpp_splits(root, options)
+    if len(known) == len(frames) > 0:
+        present = {video.compression for video in known.values()}
+        scanner = Scanner(root, 'ffpp', pick_compression(LAYOUT, options, present, lists[0]), options)
+    else:
+        known, splits = {}, None
+        scanner = Scanner(
+            root, dataset_name(root), pick_compression(LAYOUT, options, ['native'], root), options
+        )
+    folders = Folders(root)
+    videos = {parts: known.get(parts) or _other_video(folders, found) for parts, found in frames.items()}
+    kept = scanner.keep_methods(v.method for v in videos.values() if v.label == FAKE)
+    for parts, video in videos.items():
+        if video.compression == scanner.compression and (video.label == GENUINE or video.method in kept):
+            _add(scanner, folders, frames[parts], videos, splits)
+    return scanner.finish(f'{ORIGINALS}/{GENUINE_FOLDER}/raw/{FRAMES}/000/frame_0.png')
+
+
+def _read_list(root: Path, path: Path, frames: dict[tuple[str, ...], Frames]) -> None:
+    data = read_json(path, EXPECTED)
+    base = path.parent.relative_to(root).as_posix()
+    numbers: dict[float, float] = {}
+    for key in list(data):
+        # What has been read is let go: a list of all of FaceForensics++ takes gigabytes.
+        entry = data.pop(key)
+        parts = path_parts(key)
+        where = f'{path}: {key!r}'
+        if len(parts) < 2:
+            raise InputError(f'{where} is no path of a frame; expected {EXPECTED}')
+        if entry.get('label') not in (0, 1):
+            raise InputError(f'{where}: label {entry.get("label")!r}; expected 0 (genuine) or 1 (fake)')
+        source = entry.get('source_path') or ''
+        if not isinstance(source, str):
+            raise InputError(f'{where}: source_path {source!r}; expected a path')
+        frame = Frame(
+            int(entry['label']), path_parts(source), _read_points(entry.get('landmark'), where, numbers)
+        )
+        frames.setdefault(parts[:-1], Frames(parts[:-1], base)).entries[parts[-1]] = frame
+
+
+def _read_points(points: Any, where: str, numbers: dict[float, float]) -> tuple[float, ...]:
+    """Points as x0, y0, x1, y1, ...; equal numbers are kept once, which saves most of the memory."""
+    try:
+        array = np.array(points)
+    except (ValueError, OverflowError):
+        array = np.zeros(0)
+    good = array.dtype.kind in 'if' and array.ndim == 2 and array.shape[1] == 2
+    if not good or len(array) not in LANDMARK_COUNTS or not np.isfinite(array).all():
+        raise InputError(f'{where}: landmark is not a list of 68 or 81 points [x, y]')
+    values = array.astype(np.float64).ravel().tolist()
+    return tuple(map(numbers.setdefault, values, values))
+
+
+def _other_video(folders: Folders, frames: Frames) -> FfppVideo:
+    """Name a video outside the tree of FaceForensics++: the first folder below the root is its method."""
+    folder = folders.find(frames.parts, (frames.base, '.'))
+    parts = folder.relative_to(folders.root).parts if folder else frames.parts
+    rest = [part for part in parts if part != FRAMES and part not in SPLIT_FOLDERS] or list(parts[-1:])
+    label = GENUINE if frames.label is None else frames.label
+    method = rest.pop(0) if len(rest) > 1 else ('fake' if label == FAKE else 'real')
+    return FfppVideo(label, method, 'native', '/'.join(rest))
+
+
+def _add(
+    scanner: Scanner,
+    folders: Folders,
+    frames: Frames,
+    videos: dict[tuple[str, ...], FfppVideo],
+    splits: Splits | None,
+) -> None:
+    video = videos[frames.parts]
+    name = '/'.join(frames.parts)
+    folder = folders.find(frames.parts, (frames.base, '.'))
+    there = folders.names(folder) if folder else frozenset()
+    files = {n: f for n in frames.entries if (f := _find_image(n, there))}
+    if folder is None or not files:
+        scanner.result.missing.append(name)
+        return
+    if absent := sorted(set(frames.entries) - set(files)):
+        count = f'{len(absent)} of {len(frames.entries)}'
+        scanner.result.missing.append(f'{name}: {count} frames ({absent[0]}, ...)')
+    split, reason = ffpp_split(video, splits) if splits else (_find_split(scanner, folder, frames.parts), '')
+    if frames.label != video.label:
+        reason = 'the labels of its frames contradict each other or the folder'
+    if reason:
+        scanner.leave_out(folder, reason)
+        return
+    stems = {file: stem for stem, file in files.items()}
+    images = ImageFiles(folder, *order_frames(stems))
+    shared = frames.shared() & set(files)
+    if shared:
+        scanner.leave_out(
+            f'{scanner.name(folder)}: landmarks of {len(shared)} frames',
+            f'{LIST_NAME} gives them those of another frame',
+        )
+    points = [() if s in shared else frames.entries[s].points for s in (stems[n] for n in images.names)]
+    pair = videos.get(frames.pair() or ())
+    target, _, source = video.video.partition('_') if splits or scanner.dataset == 'ffpp' else ('', '', '')
+    scanner.add(
+        images,
+        video.video,
+        method=video.method,
+        label=video.label,
+        split=split,
+        target_id=target or (video.video if video.label == GENUINE else pair.video if pair else None),
+        source_id=source or None,
+        pair=scanner.key(pair.method, pair.video) if pair and pair.label == GENUINE else None,
+        landmarks=LandmarkValues(tuple(points)),
+    )
+
+
+def _find_image(stem: str, there: frozenset[str]) -> str | None:
+    """File of a frame; the list leaves its suffix out."""
+    return next((stem + suffix for suffix in IMAGE_SUFFIXES if stem + suffix in there), None)
+
+
+def _find_split(scanner: Scanner, folder: Path, parts: tuple[str, ...]) -> str:
+    """Split that is asked for, or else of the folder on disk, or in the list, or else ``train``."""
+    names = (*folder.relative_to(scanner.root).parts, scanner.root.resolve().name, *parts)
+    split = next((SPLIT_FOLDERS[name] for name in names if name in SPLIT_FOLDERS), 'train')
+    return no_official_split(scanner.options, split)
+
+
+LAYOUT = Layout(
+    name='caddm',
+    scan=scan_caddm,
+    summary='frames and landmarks extracted by the script of CADDM (ldm.json)',
+    tree="""\
+ROOT/     (train_images or test_images, or a folder that holds both)
+  ldm.json
+  original_sequences/youtube/{raw,c23,c40}/frames/<id>/frame_<number>.png
+  manipulated_sequences/<method>/{raw,c23,c40}/frames/<target>_<source>/frame_<number>.png
+  {train,val,test}.json     (optional splits of FaceForensics++; also in splits/, or --splits-dir)""",
+    # The script of CADDM takes raw videos.
+    compressions=('raw', 'c23', 'c40', 'native'),
+    analyser='precomputed',
+)

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Deepfake Detection Challenge (DFDC).
+
+The training parts hold a ``metadata.json`` that names the genuine ``original`` of each fake; its field
+``split`` is always ``train`` and not read. Validation and test sets hold ``labels.csv`` (1 = fake) or a
+``metadata.json`` with ``is_fake``, and say nothing about originals. Actors are not identified: a
+genuine video stands for the people in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from iid_mm.errors import InputError
+from iid_mm.preparation.layouts.base import Layout, Scanner, list_videos, refuse_options, subfolders
+from iid_mm.preparation.layouts.lists import plain_path, read_csv, read_json
+from iid_mm.preparation.records import FAKE, GENUINE, LayoutOptions, LayoutScan
+
+DATASET = 'dfdc'
+METHODS = {GENUINE: 'real', FAKE: 'fake'}
+METADATA, LABELS = 'metadata.json', 'labels.csv'
+# Where a list and its videos are not in one folder.
+VIDEO_FOLDERS = ('videos', 'test', 'test_videos')
+MAX_DEPTH = 4
+TRAIN_LABELS = {'REAL': GENUINE, 'FAKE': FAKE}
+HELD_OUT_LABELS = {'0': GENUINE, '1': FAKE, 'False': GENUINE, 'True': FAKE}
+EXPECTED_METADATA = (
+    '{"<video>.mp4": {"label": "REAL" or "FAKE", "original": "<video>.mp4"}}, or {"is_fake": 0 or 1}'
+)
+EXPECTED_LABELS = 'columns filename and label (1 = fake)'
+
+
+@dataclass
+class Listing:
+    """A folder of videos with its list.
+
+    Attributes:
+        folder: The folder.
+        split: Split of its videos.
+        labels: Video without suffix -> label.
+        originals: Fake -> its genuine video.
+    """
+
+    folder: Path
+    split: str
+    labels: dict[str, int] = field(default_factory=dict)
+    originals: dict[str, str] = field(default_factory=dict)
+
+
+def scan_dfdc(root: Path, options: LayoutOptions) -> LayoutScan:
+    """List the videos of DFDC.
+
+    Args:
+        root: Folder that holds parts of the set, or one part.
+        options: What to read.
+
+    Returns:
+        The videos that a list names.
+
+    Raises:
+        InputError: If a list is not one, or two of them contradict each other.
+        FileNotFoundError: If lists or videos are missing.
+    """
+    refuse_options('dfdc', options, 'splits_dir', 'split', 'stills')
+    scanner = Scanner(root, DATASET, LAYOUT.compression(options), options)
+    listings, unlisted = _find_listings(root)
+    if not listings:
+        raise FileNotFoundError(
+            f'no {METADATA} or {LABELS} in {str(root)!r} or the folders in it; they come with the videos of '
+            'each part'
+        )
+    labels = _merge(listings)
+    has_fakes = any(label == FAKE for label, _ in labels.values())
+    fakes = scanner.keep_methods([METHODS[FAKE]] if has_fakes else [])
+    there = set()
+    for listing in listings:
+        for path in _videos(listing.folder):
+            there.add(path.stem)
+            unlisted.pop(path.parent, None)
+            if path.stem not in listing.labels:
+                scanner.leave_out(path, 'it is not in the list of its folder')
+            elif fakes or listing.labels[path.stem] == GENUINE:
+                _add(scanner, listing, path, labels)
+    for folder, count in unlisted.items():
+        scanner.leave_out(folder, f'{count} videos without {METADATA} or {LABELS}')
+    for listing in listings:
+        absent = set(listing.labels) - there
+        scanner.result.missing.extend(scanner.name(listing.folder / f'{video}.mp4') for video in absent)
+    return scanner.finish('dfdc_train_part_0/metadata.json with its videos')
+
+
+def read_listing(folder: Path, *, held_out: str = 'test') -> Listing | None:
+    """Read the list of a folder.
+
+    Args:
+        folder: The folder.
+        held_out: Split of videos that are not for training.
+
+    Returns:
+        The list; None if there is none.
+
+    Raises:
+        InputError: If a file has another form or the two of them contradict each other.
+    """
+    listing = Listing(folder, held_out)
+    if (folder / METADATA).is_file():
+        entries = read_json(folder / METADATA, EXPECTED_METADATA)
+        if any('label' in entry for entry in entries.values()):
+            listing.split = 'train'
+        for name, entry in entries.items():
+            place = f'{folder / METADATA}: {name!r}'
+            video = _stem(name)
+            listing.labels[video] = _read_label(entry, place)
+            original = entry.get('original')
+            if original is not None and not isinstance(original, str):
+                raise InputError(f'{place} has the original {original!r}; expected {EXPECTED_METADATA}')
+            if original and listing.labels[video] == FAKE:
+                listing.originals[video] = _stem(original)
+    elif not (folder / LABELS).is_file():
+        return None
+    if (folder / LABELS).is_file():
+        for place, row in read_csv(folder / LABELS, ('filename', 'label'), EXPECTED_LABELS):
+            label = HELD_OUT_LABELS.get(row['label'])
+            if label is None:
+                raise InputError(f'{place}: label {row["label"]!r} is unknown; expected {EXPECTED_LABELS}')
+            video = _stem(row['filename'])
+            if listing.labels.setdefault(video, label) != label:
+                raise InputError(f'{place}: {video!r} has another label above or in {METADATA}')
+    return listing
+
+
+def _read_label(entry: dict[str, Any], place: str) -> int:
+    if 'label' in entry:
+        label = TRAIN_LABELS.get(str(entry['label']).upper())
+    else:
+        label = HELD_OUT_LABELS.get(str(entry.get('is_fake')))
+    if label is None:
+        raise InputError(f'{place} has the value {entry!r}; expected {EXPECTED_METADATA}')
+    return label
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(plain_path(name)).stem
+
+
+def _find_listings(root: Path) -> tuple[list[Listing], dict[Path, int]]:
+    """The lists under a root, and the folders of videos without a list with the number of videos."""
+    listings, unlisted = [], {}
+    for folder in _walk(root, MAX_DEPTH):
+        parts = folder.relative_to(root).parts or (root.name,)
+        held_out = 'val' if any(part.lower().startswith('val') for part in parts) else 'test'
+        if (listing := read_listing(folder, held_out=held_out)) is not None:
+            listings.append(listing)
+        elif count := len(list_videos(folder)):
+            unlisted[folder] = count
+    return listings, unlisted
+
+
+def _walk(folder: Path, depth: int) -> Iterator[Path]:
+    yield folder
+    if depth:
+        for path in subfolders(folder):
+            yield from _walk(path, depth - 1)
+
+
+def _merge(listings: list[Listing]) -> dict[str, tuple[int, str]]:
+    """Label and split of each video of all lists.
+
+    Raises:
+        InputError: If two lists disagree on a video.
+    """
+    merged: dict[str, tuple[int, str]] = {}
+    for listing in listings:
+        for video, label in listing.labels.items():
+            entry = (label, listing.split)
+            if merged.setdefault(video, entry) != entry:
+                raise InputError(
+                    f'{listing.folder}: {video!r} has another label or split in another folder; '
+                    'keep only one of the two lists under the root'
+                )
+    return merged
+
+
+def _videos(folder: Path) -> list[Path]:
+    """Videos of a list: beside it, or in one of the usual folders that has no list of its own."""
+    others = [folder / name for name in VIDEO_FOLDERS]
+    folders = [f for f in others if not (f / METADATA).is_file() and not (f / LABELS).is_file()]
+    return [path for f in (folder, *folders) for path in list_videos(f)]
+
+
+def _add(scanner: Scanner, listing: Listing, path: Path, known: dict[str, tuple[int, str]]) -> None:
+    video = path.stem
+    label, original = listing.labels[video], listing.originals.get(video)
+    # An original that no list names is known all the same, but never a fake or of another split.
+    paired = original is not None and known.get(original, (GENUINE, listing.split)) == (
+        GENUINE,
+        listing.split,
+    )
+    scanner.add(
+        path,
+        video,
+        method=METHODS[label],
+        label=label,
+        split=listing.split,
+        target_id=video if label == GENUINE else original,
+        pair=scanner.key(METHODS[GENUINE], original) if original is not None and paired else None,
+    )
+
+
+LAYOUT = Layout(
+    name='dfdc',
+    scan=scan_dfdc,
+    summary='Deepfake Detection Challenge: 119,154 training, 4000 validation, 5000 test videos',
+    tree="""\
+ROOT/     (any of these, also in folders of folders; ROOT may be a part itself)
+  dfdc_train_part_<n>/metadata.json, *.mp4             (train)
+  validation/labels.csv, *.mp4                         (val: any folder whose name begins with val)
+  test/labels.csv or test/metadata.json, *.mp4         (test)
+The videos of a list may be in a folder videos/ beside it""",
+)

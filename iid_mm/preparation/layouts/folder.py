@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any data that lies in a folder of genuine and a folder of fake videos or images.
+
+* The folders are called as in :data:`REAL_NAMES` and :data:`FAKE_NAMES`, in upper or lower case, and lie in
+  the root, in a split (``train/real``), or hold the splits (``real/train``).
+* A video file is a video. The images of one folder are the frames of a video, numbered by the last number
+  in their names; images that lie directly in ``real/`` or ``fake/``, and all images with ``--stills``, are
+  pictures of their own.
+* The manipulation of a fake is the first folder below ``fake/`` that it lies in, ``fake`` if there is none:
+  ``fake/FaceSwap/a.mp4`` and ``fake/FaceSwap/a/0.png`` were made by FaceSwap.
+* ``pairs.csv`` in the root, with a header ``fake,genuine`` and one pair of paths relative to the root a
+  line, says which genuine video (or folder of frames, or picture) a fake was made from, frame by frame.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from iid_mm.errors import InputError
+from iid_mm.preparation.layouts.base import (
+    Layout,
+    Scanner,
+    no_official_split,
+    refuse_options,
+    subfolders,
+)
+from iid_mm.preparation.layouts.images import dataset_name, is_image, order_frames
+from iid_mm.preparation.layouts.lists import plain_path, read_csv
+from iid_mm.preparation.records import (
+    FAKE,
+    GENUINE,
+    VIDEO_SUFFIXES,
+    FrameSource,
+    ImageFiles,
+    LayoutOptions,
+    LayoutScan,
+    VideoFile,
+)
+
+REAL_NAMES = ('real', 'genuine', 'original', '0_real', 'training_real')
+FAKE_NAMES = ('fake', 'forged', 'manipulated', '1_fake', 'training_fake')
+LABELS = dict.fromkeys(REAL_NAMES, GENUINE) | dict.fromkeys(FAKE_NAMES, FAKE)
+METHODS = {GENUINE: 'real', FAKE: 'fake'}
+SPLITS = {
+    'train': 'train',
+    'training': 'train',
+    'val': 'val',
+    'valid': 'val',
+    'validation': 'val',
+    'test': 'test',
+    'testing': 'test',
+}
+PAIRS_NAME = 'pairs.csv'
+EXPECTED_PAIRS = 'a header "fake,genuine" and lines such as "fake/a_b.mp4,real/a.mp4"'
+
+
+@dataclass(frozen=True)
+class Item:
+    """A video that was found.
+
+    Attributes:
+        path: The video file, the folder of its frames, or the picture.
+        source: Its frames.
+        label: 0 = genuine, 1 = fake.
+        method: Manipulation of a fake; ``real`` for a genuine video.
+        split: Split.
+        video: Name of the video.
+    """
+
+    path: Path
+    source: FrameSource
+    label: int
+    method: str
+    split: str
+    video: str
+
+
+def scan_folder(root: Path, options: LayoutOptions) -> LayoutScan:
+    """List the videos and pictures of a folder.
+
+    Args:
+        root: Folder that holds ``real/`` and ``fake/``, or splits that do.
+        options: What to read.
+
+    Returns:
+        The videos; those of ``pairs.csv`` that are not there are in ``missing``.
+
+    Raises:
+        InputError: If an option is unknown, or ``pairs.csv`` cannot be right.
+        FileNotFoundError: If there is no folder of the names above, or nothing in it.
+    """
+    refuse_options('folder', options, 'splits_dir')
+    scanner = Scanner(root, dataset_name(root), LAYOUT.compression(options), options)
+    places = list(_find_labels(scanner))
+    if not places:
+        raise FileNotFoundError(
+            f'{str(root)!r} holds none of the folders {", ".join(LABELS)}, not in train/, val/ or test/ '
+            f'either:\n{LAYOUT.tree}'
+        )
+    items = {}
+    for folder, label, split in places:
+        for item in _find_items(scanner, folder, folder, label, split):
+            items[scanner.name(item.path)] = item
+    kept = scanner.keep_methods(item.method for item in items.values() if item.label == FAKE)
+    pairs = _read_pairs(scanner, items)
+    originals = {id(genuine) for genuine in pairs.values()}
+    for name, item in items.items():
+        if item.label == FAKE and item.method not in kept:
+            continue
+        genuine = pairs.get(name)
+        if genuine is not None and genuine.split != item.split:
+            scanner.leave_out(item.path, 'its genuine video is in another split')
+            continue
+        target = genuine or (item if id(item) in originals else None)
+        scanner.add(
+            item.source,
+            item.video,
+            method=item.method,
+            label=item.label,
+            split=item.split,
+            target_id=target.video if target else None,
+            pair=scanner.key(genuine.method, genuine.video) if genuine else None,
+            name=name,
+        )
+    return scanner.finish('real/000.mp4')
+
+
+def _find_labels(scanner: Scanner) -> Iterator[tuple[Path, int, str]]:
+    """Folders of genuine and of fake videos, with label and split."""
+    no_split = no_official_split(scanner.options)
+    for outer in subfolders(scanner.root):
+        name = outer.name.lower()
+        if name in SPLITS:
+            for inner in subfolders(outer):
+                if inner.name.lower() in LABELS:
+                    yield inner, LABELS[inner.name.lower()], SPLITS[name]
+        elif name in LABELS:
+            splits = [inner for inner in subfolders(outer) if inner.name.lower() in SPLITS]
+            for inner in splits:
+                yield inner, LABELS[name], SPLITS[inner.name.lower()]
+            if not splits:
+                yield outer, LABELS[name], no_split
+            elif others := len(os.listdir(outer)) - len(splits):
+                scanner.leave_out(
+                    f'{outer.name} (beside its splits)', f'{others} files and folders in no split'
+                )
+
+
+def _find_items(scanner: Scanner, base: Path, folder: Path, label: int, split: str) -> Iterator[Item]:
+    """Videos in and below a folder."""
+    with os.scandir(folder) as entries:
+        names = sorted(e.name for e in entries if not e.name.startswith('.') and e.is_file())
+    images = [name for name in names if is_image(name)]
+    sources: list[tuple[Path, FrameSource]] = [
+        (folder / name, VideoFile(folder / name)) for name in names if name.lower().endswith(VIDEO_SUFFIXES)
+    ]
+    if scanner.options.stills or folder == base:
+        sources += [(folder / name, ImageFiles(folder, (name,), (0,))) for name in images]
+    elif images:
+        sources.append((folder, ImageFiles(folder, *order_frames(images))))
+    for path, source in sources:
+        inside = path.relative_to(base)
+        parts = list(inside.parts if path == folder else inside.with_suffix('').parts)
+        method = METHODS[label]
+        if label == FAKE and len(parts) > 1:
+            method = parts.pop(0)
+        # A name may be in several splits.
+        first = path.relative_to(scanner.root).parts[:2]
+        named_split = any(part.lower() in SPLITS for part in first)
+        video = '/'.join([split, *parts] if named_split else parts)
+        yield Item(path, source, label, method, split, video)
+    for inner in subfolders(folder):
+        if inner.is_symlink() and folder.resolve().is_relative_to(inner.resolve()):
+            scanner.leave_out(inner, 'a symbolic link to a folder that it lies in')
+        else:
+            yield from _find_items(scanner, base, inner, label, split)
+
+
+def _read_pairs(scanner: Scanner, items: dict[str, Item]) -> dict[str, Item]:
+    """Path of a fake -> its genuine video, both of which are there."""
+    path = scanner.root / PAIRS_NAME
+    if not path.is_file():
+        return {}
+    pairs: dict[str, Item] = {}
+    for place, row in read_csv(path, ('fake', 'genuine'), EXPECTED_PAIRS):
+        names = {column: str(PurePosixPath(plain_path(row[column]))) for column in ('fake', 'genuine')}
+        absent = [name for name in names.values() if name not in items]
+        scanner.result.missing.extend(name for name in absent if name not in scanner.result.missing)
+        for column, label in (('fake', FAKE), ('genuine', GENUINE)):
+            if names[column] in items and items[names[column]].label != label:
+                raise InputError(f'{place}: {names[column]!r} is not {column}; expected {EXPECTED_PAIRS}')
+        if absent:
+            continue
+        genuine = items[names['genuine']]
+        if pairs.setdefault(names['fake'], genuine) is not genuine:
+            raise InputError(f'{place}: {names["fake"]!r} has another genuine video in a line above')
+    return pairs
+
+
+LAYOUT = Layout(
+    name='folder',
+    scan=scan_folder,
+    summary='any videos or images in a folder real/ and a folder fake/',
+    tree="""\
+ROOT/     (or ROOT/{train,val,test}/, or ROOT/{real,fake}/{train,val,test}/)
+  real/<video>.mp4            fake/[<method>/]<video>.mp4
+  real/<video>/<frame>.png    fake/[<method>/]<video>/<frame>.png
+  real/<picture>.png          fake/<picture>.png     (with --stills at any depth)
+  pairs.csv                   (optional; header fake,genuine; paths relative to ROOT)""",
+)

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What layouts of sets that hold images have in common."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from iid_mm.errors import InputError
+from iid_mm.preparation.layouts.base import Layout, natural_order
+from iid_mm.preparation.layouts.ffpp import (
+    MANIPULATED,
+    ORIGINALS,
+    SPLIT_FOLDERS,
+    Splits,
+    find_splits_dir,
+    read_splits,
+)
+from iid_mm.preparation.records import (
+    FAKE,
+    GENUINE,
+    IMAGE_SUFFIXES,
+    ImageFiles,
+    LandmarkFiles,
+    LayoutOptions,
+)
+
+FRAMES, LANDMARKS, MASKS = 'frames', 'landmarks', 'masks'
+# Frame numbers are int32 in the index; longer digits are times or hashes.
+MAX_FRAME = 2**31 - 1
+_LAST_NUMBER = re.compile(r'(\d+)\D*$')
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is an image by its name; hidden files are not."""
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.rpartition('/')[2].startswith('.')
+
+
+def order_frames(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Order the frames of a video.
+
+    The number of a frame is the last number in its name. Where a name has none or two have the same, all
+    frames are numbered from 0 in natural order instead.
+
+    Args:
+        names: File names, possibly with folders.
+
+    Returns:
+        Names in order of time, and their numbers, strictly ascending.
+    """
+    listed = list(names)
+    numbered = {}
+    for name in listed:
+        base = name.rpartition('/')[2]
+        found = _LAST_NUMBER.search(base.rpartition('.')[0] or base)
+        number = int(found[1]) if found and len(found[1]) < 20 else -1
+        if not 0 <= number <= MAX_FRAME or number in numbered:
+            return tuple(sorted(listed, key=natural_order)), tuple(range(len(listed)))
+        numbered[number] = name
+    numbers = tuple(sorted(numbered))
+    return tuple(map(numbered.__getitem__, numbers)), numbers
+
+
+@dataclass
+class Folders:
+    """Looks files up below a folder; each folder is listed once.
+
+    Attributes:
+        root: The folder, which is never left.
+    """
+
+    root: Path
+    _names: dict[Path, frozenset[str]] = field(default_factory=dict)
+    _found: dict[tuple[str, ...], Path | None] = field(default_factory=dict)
+    _owners: dict[Path, tuple[str, ...]] = field(default_factory=dict)
+
+    def names(self, folder: Path) -> frozenset[str]:
+        """Names of the files and folders in a folder; empty if there is no such folder."""
+        if folder not in self._names:
+            try:
+                self._names[folder] = frozenset(os.listdir(folder))
+            except (FileNotFoundError, NotADirectoryError):
+                self._names[folder] = frozenset()
+        return self._names[folder]
+
+    def find(self, parts: tuple[str, ...], bases: Sequence[str] = ('',)) -> Path | None:
+        """Find a folder that a list file names by its path on another machine.
+
+        Args:
+            parts: Parts of the path; see :func:`path_parts`.
+            bases: Folders below the root in which to look, the first one first.
+
+        Returns:
+            The folder that ends in as many of the parts as possible, at least one; None if there is none.
+
+        Raises:
+            InputError: If it stands for another path of the list already.
+        """
+        if parts not in self._found:
+            found = self._found[parts] = next(
+                (
+                    folder
+                    for start in range(len(parts))
+                    for base in bases
+                    if (folder := self._below(self.root / base, parts[start:])) is not None
+                ),
+                None,
+            )
+            owner = self._owners.setdefault(found, parts) if found else parts
+            short, long = sorted((owner, parts), key=len)
+            if found and long[len(long) - len(short) :] != short:
+                raise InputError(
+                    f'root={str(self.root)!r} lies too deep: {"/".join(owner)!r} and {"/".join(parts)!r} of '
+                    f'the list would both be {found.relative_to(self.root).as_posix()!r}; give a folder above'
+                )
+        return self._found[parts]
+
+    def sibling(self, folder: Path, name: str) -> Path | None:
+        """``.../<name>/<video>`` for ``.../frames/<video>``; None if there is no ``frames`` in the path."""
+        parts = list(folder.relative_to(self.root).parts)
+        if FRAMES not in parts:
+            return None
+        parts[len(parts) - 1 - parts[::-1].index(FRAMES)] = name
+        return self.root.joinpath(*parts)
+
+    def _below(self, base: Path, parts: tuple[str, ...]) -> Path | None:
+        folder = base
+        for part in parts:
+            if part not in self.names(folder):
+                return None
+            folder = folder / part
+        # A file cannot hold images.
+        return folder if self.names(folder) else None
+
+
+def path_parts(text: str) -> tuple[str, ...]:
+    r"""Parts of a path in a list file that was made on another machine.
+
+    Args:
+        text: Absolute or relative path with ``/`` or ``\``.
+
+    Returns:
+        Its parts; what is in front of a ``..`` or a drive letter can be of no use here and is left out.
+    """
+    parts: list[str] = []
+    for part in text.strip().replace('\\', '/').split('/'):
+        if part == '..' or part.endswith(':'):
+            parts.clear()
+        elif part not in ('', '.'):
+            parts.append(part)
+    return tuple(parts)
+
+
+def landmark_files(folders: Folders, images: ImageFiles) -> LandmarkFiles | None:
+    """Landmarks in ``landmarks/<video>/<frame>.npy`` beside ``frames/<video>/<frame>.png``.
+
+    Args:
+        folders: Looks the files up.
+        images: The frames.
+
+    Returns:
+        The files; None if no frame has one.
+    """
+    folder = folders.sibling(images.folder, LANDMARKS)
+    there = folders.names(folder) if folder else frozenset()
+    wanted = [str(PurePosixPath(name).with_suffix('.npy')) for name in images.names]
+    names = tuple(name if name in there else '' for name in wanted)
+    return LandmarkFiles(folder, names) if folder and any(names) else None
+
+
+def mask_files(folders: Folders, images: ImageFiles) -> ImageFiles | None:
+    """Masks in ``masks/<video>/<frame>.png`` beside the frames, as :func:`landmark_files`."""
+    folder = folders.sibling(images.folder, MASKS)
+    names = [name for name in (folders.names(folder) if folder else ()) if is_image(name)]
+    return ImageFiles(folder, *order_frames(names)) if folder and names else None
+
+
+def pick_compression(layout: Layout, options: LayoutOptions, present: Iterable[str], where: Path) -> str:
+    """The compression level to read.
+
+    Args:
+        layout: Knows the levels, the default first.
+        options: What the user asked for.
+        present: Levels that are there, at least one.
+        where: What holds them, for the message.
+
+    Raises:
+        InputError: If the level that was asked for is unknown.
+        FileNotFoundError: If it is not there.
+    """
+    there = [level for level in layout.compressions if level in set(present)]
+    if options.compression is None:
+        return there[0]
+    wanted = layout.compression(options)
+    if wanted not in there:
+        raise FileNotFoundError(
+            f'compression={wanted!r}: not in {str(where)!r}; compression levels there: {", ".join(there)}'
+        )
+    return wanted
+
+
+@dataclass(frozen=True)
+class FfppVideo:
+    """A video of the tree of FaceForensics++.
+
+    Attributes:
+        label: 0 = genuine, 1 = fake.
+        method: Manipulation, or source folder of a genuine video.
+        compression: ``raw``, ``c23`` or ``c40``.
+        video: ``<id>`` or ``<target>_<source>``.
+    """
+
+    label: int
+    method: str
+    compression: str
+    video: str
+
+
+def parse_ffpp(parts: Sequence[str]) -> FfppVideo | None:
+    """Read a path that ends in ``original_sequences/youtube/c23/frames/000`` or its like; None if none."""
+    if len(parts) < 5 or parts[-2] != FRAMES or parts[-5] not in (ORIGINALS, MANIPULATED):
+        return None
+    return FfppVideo(GENUINE if parts[-5] == ORIGINALS else FAKE, parts[-4], parts[-3], parts[-1])
+
+
+def ffpp_splits(root: Path, options: LayoutOptions) -> Splits | None:
+    """Official splits of FaceForensics++.
+
+    Args:
+        root: Folder of the data set.
+        options: What the user asked for.
+
+    Returns:
+        The splits; None if there are no split files and none are asked for.
+
+    Raises:
+        FileNotFoundError: If one of the files is missing.
+        InputError: If a file is not a list of pairs, an id is in two splits, or a split is asked for too.
+    """
+    given = options.splits_dir is not None
+    if not given and not any((root / name / 'train.json').is_file() for name in SPLIT_FOLDERS):
+        return None
+    folder = find_splits_dir(root, options.splits_dir)
+    if options.split is not None:
+        raise InputError(
+            f'split={options.split!r} has no use: the split files in {str(folder)!r} decide; leave it out'
+        )
+    return read_splits(folder)
+
+
+def ffpp_split(video: FfppVideo, splits: Splits) -> tuple[str, str]:
+    """Split of a video of FaceForensics++.
+
+    Args:
+        video: The video.
+        splits: The official splits.
+
+    Returns:
+        Split and an empty text, or an empty text and the reason why it is in none.
+    """
+    if video.label == GENUINE:
+        split = splits.of.get(video.video, '')
+        return split, '' if split else 'its id is in no split'
+    target, _, source = video.video.partition('_')
+    if not target or not source:
+        return '', 'its name is not <target>_<source>'
+    if target not in splits.of or source not in splits.of:
+        return '', 'an id of it is in no split'
+    if splits.of[target] != splits.of[source]:
+        return '', 'its target and its source are in different splits'
+    return splits.of[target], ''
+
+
+def dataset_name(root: Path) -> str:
+    """Name of a data set after its folder, with the characters that file names share."""
+    return re.sub(r'[^A-Za-z0-9._-]+', '_', root.resolve().name).strip('._') or 'folder'

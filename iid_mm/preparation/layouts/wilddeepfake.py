@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""WildDeepfake: sequences of face crops in tar archives.
+
+Archive ``fake_train/1.tar.gz`` holds ``./1/fake/35/0.png``: sequence 35 of archive 1. Most archives are not
+compressed, whatever their suffix says. Numbers of archives repeat across the four folders and numbers of
+sequences across archives, so that the video is ``train/1/35``. Archives that somebody has extracted are
+read, too.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from iid_mm.errors import InputError
+from iid_mm.preparation.archives import ArchiveListing, list_images_cached
+from iid_mm.preparation.layouts.base import SPLIT_NAMES, Layout, Scanner, refuse_options, subfolders
+from iid_mm.preparation.layouts.images import is_image, order_frames
+from iid_mm.preparation.records import (
+    ARCHIVE_SUFFIXES,
+    FAKE,
+    GENUINE,
+    ArchiveImages,
+    FrameSource,
+    ImageFiles,
+    LayoutOptions,
+    LayoutScan,
+)
+
+DATASET = 'wilddeepfake'
+LABELS = {'real': GENUINE, 'fake': FAKE}
+# The folder that the download comes in.
+OUTER_FOLDER = 'deepfake_in_the_wild'
+# Folders of extraction scripts, which say nothing about the sequence.
+EXTRA_FOLDERS = ('extracted', 'frames')
+# Starting processes takes as long as listing that many archives.
+PARALLEL_FROM, MAX_PROCESSES = 64, 8
+
+
+def scan_wilddeepfake(root: Path, options: LayoutOptions) -> LayoutScan:
+    """List the sequences of WildDeepfake.
+
+    Args:
+        root: Folder that holds ``real_train``, ``fake_train``, ``real_test`` and ``fake_test``.
+        options: What to read.
+
+    Returns:
+        The sequences; archives that are refused or damaged are in ``left_out``.
+
+    Raises:
+        InputError: If an option is unknown.
+        FileNotFoundError: If there is no such folder, or nothing in it.
+    """
+    refuse_options(DATASET, options, 'splits_dir', 'split', 'stills')
+    scanner = Scanner(root, DATASET, LAYOUT.compression(options), options)
+    if (root / OUTER_FOLDER).is_dir():
+        root = root / OUTER_FOLDER
+    sets = {(label, split): root / f'{label}_{split}' for split in SPLIT_NAMES for label in LABELS}
+    sets = {name: folder for name, folder in sets.items() if folder.is_dir()}
+    if not sets:
+        raise FileNotFoundError(
+            f'{str(root)!r} holds none of the folders real_train, fake_train, real_test, fake_test of '
+            f'WildDeepfake:\n{LAYOUT.tree}'
+        )
+    kept = {'real', *scanner.keep_methods(label for label, _ in sets if LABELS[label] == FAKE)}
+    archives = {
+        path: name for name, folder in sets.items() if name[0] in kept for path in _list_archives(folder)
+    }
+    for path, listing in _list_all(list(archives), options.cache_dir):
+        _add_archive(scanner, path, *archives[path], listing)
+    for (label, split), folder in sets.items():
+        if label in kept:
+            for inside in subfolders(folder):
+                _add_folders(scanner, folder, inside, label, split)
+    return scanner.finish('fake_train/1.tar.gz')
+
+
+def _list_archives(folder: Path) -> list[Path]:
+    with os.scandir(folder) as entries:
+        names = [e.name for e in entries if e.name.lower().endswith(ARCHIVE_SUFFIXES) and e.is_file()]
+    return [folder / name for name in sorted(names) if not name.startswith('.')]
+
+
+def _list_all(
+    paths: list[Path], cache_dir: Path | None
+) -> Iterator[tuple[Path, ArchiveListing | InputError | OSError]]:
+    """Listings of archives, in their order, or why there is none."""
+    list_one = partial(_list_one, cache_dir=cache_dir)
+    processes = min(MAX_PROCESSES, os.cpu_count() or 1)
+    with ExitStack() as stack:
+        listings: Iterator[ArchiveListing | InputError | OSError] = map(list_one, paths)
+        if len(paths) >= PARALLEL_FROM and processes > 1 and not _is_cached(cache_dir, len(paths)):
+            # Parsing of headers holds the interpreter, so that threads do not help.
+            context = multiprocessing.get_context('spawn')
+            pool = stack.enter_context(ProcessPoolExecutor(processes, mp_context=context))
+            listings = pool.map(list_one, paths, chunksize=4)
+        # Two seconds: a second pass has nothing to show.
+        bar = tqdm(listings, 'listing archives', len(paths), delay=2, leave=False, unit='archive')
+        yield from zip(paths, bar, strict=True)
+
+
+def _is_cached(cache_dir: Path | None, count: int) -> bool:
+    """Whether most of the archives have been listed before."""
+    return cache_dir is not None and cache_dir.is_dir() and len(os.listdir(cache_dir)) > count // 2
+
+
+def _list_one(path: Path, cache_dir: Path | None) -> ArchiveListing | InputError | OSError:
+    try:
+        return list_images_cached(path, cache_dir)
+    except (InputError, OSError) as error:
+        return error
+
+
+def _add_archive(
+    scanner: Scanner, path: Path, label: str, split: str, listing: ArchiveListing | InputError | OSError
+) -> None:
+    if isinstance(listing, (InputError, OSError)):
+        # Reports travel: no folders of this machine.
+        scanner.leave_out(path, str(listing).replace(f'{scanner.root}{os.sep}', ''))
+        return
+    if listing.problem:
+        scanner.leave_out(f'{scanner.name(path)} (rest)', f'{listing.problem}; what can be read is prepared')
+    if not listing.names:
+        scanner.leave_out(path, 'no images in it')
+    sequences: dict[str, list[str]] = {}
+    for name in listing.names:
+        sequences.setdefault(name.rpartition('/')[0], []).append(name)
+    suffix = max((s for s in ARCHIVE_SUFFIXES if path.name.lower().endswith(s)), key=len)
+    archive = path.name[: -len(suffix)]
+    for folder, names in sequences.items():
+        source = ArchiveImages(path, *order_frames(names))
+        _add(
+            scanner,
+            source,
+            (archive, *PurePosixPath(folder).parts),
+            label,
+            split,
+            f'{scanner.name(path)}/{folder}',
+        )
+
+
+def _add_folders(scanner: Scanner, base: Path, folder: Path, label: str, split: str) -> None:
+    """Add the folders that hold images, which may lie at any depth."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if is_image(entry.name) and entry.is_file()]
+    if names:
+        source = ImageFiles(folder, *order_frames(names))
+        _add(scanner, source, folder.relative_to(base).parts, label, split, scanner.name(folder))
+    for inside in subfolders(folder):
+        if inside.is_symlink():
+            # It may lead round in a circle.
+            scanner.leave_out(inside, 'a symbolic link below an archive')
+        else:
+            _add_folders(scanner, base, inside, label, split)
+
+
+def _add(
+    scanner: Scanner, source: FrameSource, parts: tuple[str, ...], label: str, split: str, name: str
+) -> None:
+    """Add a sequence.
+
+    Args:
+        scanner: Takes it.
+        source: Its frames.
+        parts: Archive and folders in it, e.g. ``('1', '1', 'fake', '35')``.
+        label: ``real`` or ``fake``.
+        split: Split of the folder.
+        name: What to call it in the report.
+    """
+    if any(part in LABELS and part != label for part in parts):
+        scanner.leave_out(name, f'its path contradicts the folder {label}_{split}')
+        return
+    kept = [part for part in parts if part not in (*LABELS, *EXTRA_FOLDERS)]
+    if kept[1:2] == kept[:1] and len(kept) > 2:
+        # The archive repeats its own number.
+        del kept[1]
+    scanner.add(
+        source,
+        '/'.join([split, *kept]),
+        method=label,
+        label=LABELS[label],
+        split=split,
+        cropped=True,
+        name=name,
+    )
+
+
+LAYOUT = Layout(
+    name=DATASET,
+    scan=scan_wilddeepfake,
+    summary='WildDeepfake: 7314 sequences of face crops from 707 videos of the internet',
+    tree="""\
+ROOT/     (or ROOT/deepfake_in_the_wild/)
+  {real,fake}_{train,test}/<archive>.tar.gz, which holds <archive>/{real,fake}/<sequence>/<frame>.png
+  {real,fake}_{train,test}/<archive>/{real,fake}/<sequence>/<frame>.png     (where extracted)""",
+)

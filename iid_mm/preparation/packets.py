@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What packets tell before they are decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+# Codecs whose key frames depend on nothing before them, flagged so by the containers.
+_RESETTING = {'vp8', 'vp9', 'av1', 'mpeg4', 'mjpeg', 'prores', 'ffv1'}
+_START_CODE = b'\0\0\1'
+# Bytes between the data of two packets: those of Matroska, AVI and FLV need 6 to 24.
+_LARGEST_HEADER = 64
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A packet at which decoding may start.
+
+    Attributes:
+        packet: Its place among the packets that hold data, in the order of the file.
+        number: Frame number of its picture. What comes later in the file but is shown earlier may
+            depend on packets before this one.
+    """
+
+    packet: int
+    number: int
+
+
+@dataclass
+class Packets:
+    """Packets of a video stream, in the order of the file; empty ones are not counted.
+
+    Attributes:
+        gapless: Whether the container fills the file with packets, so that a hole between two means
+            that something is lost.
+        total: How many packets.
+        every: Presentation time stamps; None where a packet has none.
+        stamps: Those of the packets that are shown.
+        positions: Where the data of these starts in the file; None where a container does not tell.
+        starts: Place and time stamp of those at which decoding may start.
+        hole: How many shown packets come before the first hole; None without one.
+        restless: The parameters of the codec change on the way.
+    """
+
+    gapless: bool = False
+    total: int = 0
+    every: list[int | None] = field(default_factory=list)
+    stamps: list[int | None] = field(default_factory=list)
+    positions: list[int | None] = field(default_factory=list)
+    starts: list[tuple[int, int]] = field(default_factory=list)
+    hole: int | None = None
+    restless: bool = False
+    _end: int | None = None
+
+    def pass_over(self, packet: Any) -> None:
+        """Take note of an ``av.Packet`` of any stream."""
+        if not self.gapless or packet.pos is None:
+            return
+        if self._end is not None and packet.pos - self._end > _LARGEST_HEADER and self.hole is None:
+            self.hole = len(self.stamps)
+        self._end = packet.pos + packet.size
+
+    def add(self, packet: Any, codec: str, extradata: bytes) -> None:
+        """Take note of an ``av.Packet`` of the stream."""
+        place = self.total
+        self.total += 1
+        self.every.append(packet.pts)
+        # Packets that an edit list cuts away are decoded but never shown.
+        if not getattr(packet, 'is_discard', False) and is_shown(packet, codec):
+            self.stamps.append(packet.pts)
+            self.positions.append(packet.pos)
+            if packet.is_keyframe and packet.pts is not None and starts_anew(packet, codec, extradata):
+                self.starts.append((place, packet.pts))
+        if packet.has_sidedata('new_extradata') or packet.has_sidedata('param_change'):
+            self.restless = True
+
+    def entries(self, numbers: dict[int, int]) -> list[Entry]:
+        """Where decoding may start, ascending both by place and by number.
+
+        Args:
+            numbers: Frame number of each time stamp.
+        """
+        found: list[Entry] = []
+        for place, stamp in self.starts if not self.restless else ():
+            number = numbers.get(stamp)
+            if number is None:
+                continue
+            # With two orders that disagree the stamps are not to be trusted.
+            if found and number <= found[-1].number:
+                return []
+            found.append(Entry(place, number))
+        return found
+
+
+def is_shown(packet: Any, codec: str) -> bool:
+    """Whether a packet holds a picture that is shown.
+
+    VP8 and VP9 have packets that only serve as reference.
+
+    Args:
+        packet: ``av.Packet`` with data.
+        codec: Name of the codec.
+    """
+    if codec == 'vp8':
+        return bool(memoryview(packet)[0] & 0x10)
+    if codec == 'vp9':
+        data = memoryview(packet)
+        # Several pictures in one packet, the last of which is shown.
+        if data[-1] & 0xE0 == 0xC0:
+            return True
+        # From the top: 2 bits marker, 2 bits profile (and 1 more for profile 3), show_existing_frame,
+        # frame_type, show_frame.
+        bits = data[0] << 1 if data[0] & 0x30 == 0x30 else data[0]
+        return bool(bits & 0x08) or bool(bits & 0x02)
+    return True
+
+
+def starts_anew(packet: Any, codec: str, extradata: bytes) -> bool:
+    """Whether decoding may start at a key frame and gives what decoding from the first packet gives.
+
+    Containers flag recovery points of H.264 too, after which references to earlier pictures are
+    allowed. Unknown codecs get the answer no.
+
+    Args:
+        packet: ``av.Packet`` that is flagged as key frame.
+        codec: Name of the codec.
+        extradata: Its header in the container.
+    """
+    if codec in ('h264', 'hevc'):
+        kind = _first_picture_type(bytes(packet), codec, extradata)
+        # IDR pictures; for HEVC all intra random access points.
+        return kind == 5 if codec == 'h264' else 16 <= kind <= 21
+    return codec in _RESETTING
+
+
+def _first_picture_type(data: bytes, codec: str, extradata: bytes) -> int:
+    """NAL unit type of the first slice of a packet; -1 if there is none."""
+    length_size = _length_size(codec, extradata)
+    position = 0
+    while True:
+        if length_size:
+            start = position + length_size
+            position = start + int.from_bytes(data[position:start], 'big')
+        else:
+            position = data.find(_START_CODE, position)
+            start = position = position + 3 if position >= 0 else len(data)
+        if start >= len(data):
+            return -1
+        kind = data[start] & 31 if codec == 'h264' else data[start] >> 1 & 63
+        if 1 <= kind <= 5 if codec == 'h264' else kind < 32:
+            return kind
+
+
+def _length_size(codec: str, extradata: bytes) -> int:
+    """Bytes before each NAL unit that hold its length; 0 if start codes separate the units."""
+    if codec == 'h264' and len(extradata) > 4 and extradata[0] == 1:
+        return (extradata[4] & 3) + 1
+    if codec == 'hevc' and len(extradata) > 21 and (extradata[0] or extradata[1] or extradata[2] > 1):
+        return (extradata[21] & 3) + 1
+    return 0

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Working on batches of groups in parallel, whatever becomes of a worker.
+
+The pool is Pebble's, which, unlike the one of the standard library, survives the death of a worker and
+can stop one that hangs: a video that crashes a decoder costs its own rows only.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, TimeoutError, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from pebble import ProcessExpired, ProcessPool
+
+from iid_mm.preparation.analysers import AnalyserOptions
+from iid_mm.preparation.records import ArchiveImages, VideoGroup
+from iid_mm.preparation.results import GroupResult, failed_result
+from iid_mm.preparation.settings import Settings
+from iid_mm.preparation.worker import build_processor, start_worker, work
+
+# Seconds after which a batch of groups counts as hanging, for each video in it. Minutes would do; a slow
+# network disk must not be mistaken for a hang.
+TIMEOUT = 1800.0
+# A worker that dies may have been killed for memory that another one used: one more try.
+TRIES = 2
+
+Batch = Sequence[VideoGroup]
+
+
+def make_batches(groups: Sequence[VideoGroup]) -> list[list[VideoGroup]]:
+    """Put groups together that one worker should work on: those that lie in the same archive.
+
+    Args:
+        groups: The groups.
+
+    Returns:
+        Batches in the order of their first group; every group is in exactly one.
+    """
+    batches: dict[Any, list[VideoGroup]] = {}
+    for group in groups:
+        source = group.records[0].source
+        batch = source.path if isinstance(source, ArchiveImages) else group.name
+        batches.setdefault(batch, []).append(group)
+    return list(batches.values())
+
+
+def process_batches(
+    batches: Sequence[Batch],
+    settings: Settings,
+    analyser: AnalyserOptions,
+    root: Path,
+    out_dir: Path,
+    num_workers: int,
+) -> Iterator[tuple[VideoGroup, GroupResult]]:
+    """Prepare groups.
+
+    Args:
+        batches: The groups (:func:`make_batches`).
+        settings: What to write.
+        analyser: Which analyser.
+        root: Folder of the data set.
+        out_dir: The prepared folder.
+        num_workers: Worker processes; 0 works in this process.
+
+    Yields:
+        Groups as they get ready. The result of a group whose worker died or hung says so.
+    """
+    if not batches:
+        return
+    if num_workers == 0:
+        processor = build_processor(settings, analyser, root, out_dir)
+        for batch in batches:
+            for group in batch:
+                yield group, processor.process(group)
+            processor.opener.close()
+        return
+    pool = ProcessPool(
+        max_workers=min(num_workers, len(batches)),
+        # Not fork: libraries of this process may hold threads and locks.
+        context=multiprocessing.get_context('spawn'),
+        initializer=start_worker,
+        initargs=(settings, analyser, root, out_dir),
+    )
+    try:
+        yield from _run(pool, list(batches), num_workers, settings)
+        pool.close()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            'the worker processes died while they had nothing to do (out of memory?); run the same command '
+            'again to go on, with fewer --num-workers if it happens again'
+        ) from error
+    finally:
+        pool.stop()
+        pool.join()
+
+
+def _run(
+    pool: ProcessPool, batches: list[Batch], num_workers: int, settings: Settings
+) -> Iterator[tuple[VideoGroup, GroupResult]]:
+    queue = list(reversed(batches))
+    tries: dict[str, int] = {}
+    waiting: dict[Any, Batch] = {}
+    while queue or waiting:
+        # Few batches are handed out at a time, so that results do not pile up.
+        while queue and len(waiting) < 2 * num_workers:
+            batch = queue.pop()
+            timeout = TIMEOUT * sum(len(group.records) for group in batch)
+            waiting[pool.schedule(work, args=[batch], timeout=timeout)] = batch
+        ready, _ = wait(waiting, return_when=FIRST_COMPLETED)
+        for future in ready:
+            batch = waiting.pop(future)
+            try:
+                results = future.result()
+            except (ProcessExpired, TimeoutError) as error:
+                name = batch[0].name
+                tries[name] = tries.get(name, 0) + 1
+                if tries[name] < TRIES:
+                    queue.insert(0, batch)
+                    continue
+                results = [failed_result(group, _reason(error), settings.frames) for group in batch]
+            yield from zip(batch, results, strict=True)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ProcessExpired):
+        return (
+            f'the worker process died {TRIES} times on it (exit status {error.exitcode}; out of memory, or '
+            'a defect of the decoder): left out, the next run tries again'
+        )
+    minutes = f'{TIMEOUT / 60:.0f} minutes a video'
+    return f'it took longer than {minutes}, {TRIES} times: left out, the next run tries again'

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Work that is split over machines, and put together again.
+
+A shard works on every N-th batch and leaves ``OUT_DIR/.parts/shard-<i>-of-<N>.json`` behind, which
+lists what it has finished. Shards may share one folder or have one each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from iid_mm.errors import InputError
+from iid_mm.preparation.parts import PARTS, STORED, PartStore
+from iid_mm.preparation.settings import Settings
+from iid_mm.preparation.storage import write_bytes
+
+T = TypeVar('T')
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which part of the work a run does.
+
+    Attributes:
+        index: From 0.
+        total: Number of shards.
+    """
+
+    index: int = 0
+    total: int = 1
+
+    def __post_init__(self) -> None:
+        if self.total < 1 or not 0 <= self.index < self.total:
+            raise InputError(
+                f'shard={self.index}, num_shards={self.total}: shards are numbered from 0 to num_shards - 1'
+            )
+
+    def select(self, items: Sequence[T]) -> list[T]:
+        """The items of this shard: every ``total``-th, so that shards take about equally long."""
+        return list(items[self.index :: self.total])
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a finished shard says of itself.
+
+    Attributes:
+        index: Number of the shard.
+        total: Number of shards.
+        scan: Digest of the names of all groups of the data set, those of other shards included.
+        groups: Name of each finished group of this shard -> fingerprint.
+        left_out: Videos that were not prepared -> reason.
+        missing: Videos that a list of the data set names but that are not on disk.
+    """
+
+    index: int
+    total: int
+    scan: str
+    groups: dict[str, str]
+    left_out: dict[str, str]
+    missing: list[str]
+
+    def write(self, folder: Path) -> None:
+        """Write it to a prepared folder."""
+        path = folder / PARTS / f'shard-{self.index}-of-{self.total}.json'
+        write_bytes((json.dumps(asdict(self), indent=1, sort_keys=True) + '\n').encode(), path)
+
+
+def digest_names(names: Sequence[str]) -> str:
+    """Digest of the names of all groups."""
+    return hashlib.sha256('\n'.join(names).encode()).hexdigest()
+
+
+def read_settings(folder: Path) -> Settings:
+    """Settings that a folder was prepared with.
+
+    Raises:
+        FileNotFoundError: If it is no prepared folder.
+        InputError: If it was prepared by another version.
+    """
+    path = folder / PARTS / 'settings.json'
+    if not path.is_file():
+        raise FileNotFoundError(f'{str(folder)!r} is no prepared folder: no {PARTS}/settings.json in it')
+    try:
+        values = json.loads(path.read_text(encoding='utf-8'))
+        values['methods'] = tuple(values['methods']) if values['methods'] else None
+        return Settings(**values)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f'{path}: not the settings of this version ({error}); prepare it again') from error
+
+
+def read_manifests(folders: Sequence[Path]) -> dict[Path, list[Manifest]]:
+    """Manifests of finished shards, checked to be all of one run.
+
+    Args:
+        folders: Folders that shards were prepared in.
+
+    Raises:
+        FileNotFoundError: If a folder holds no finished shard, or a shard is missing.
+        InputError: If a manifest is unreadable, or shards are of different runs or occur twice.
+    """
+    found: dict[Path, list[Manifest]] = {}
+    for folder in folders:
+        found[folder] = [_read_manifest(p) for p in sorted((folder / PARTS).glob('shard-*-of-*.json'))]
+        if not found[folder]:
+            raise FileNotFoundError(
+                f'no finished shard in {str(folder)!r}; run prepare_data.py with --num-shards and --shard'
+            )
+    manifests = [manifest for items in found.values() for manifest in items]
+    first = manifests[0]
+    for manifest in manifests:
+        if manifest.total != first.total:
+            raise InputError(
+                f'shards of {first.total} and of {manifest.total}: merge the shards of one run only'
+            )
+        if manifest.scan != first.scan:
+            raise InputError(
+                f'shards {first.index} and {manifest.index} have seen different videos: the data set differs '
+                'between the machines; make it the same and run the shards again'
+            )
+    numbers = [manifest.index for manifest in manifests]
+    if len(set(numbers)) < len(numbers):
+        raise InputError(f'a shard occurs twice among {sorted(numbers)}: name each folder once')
+    if missing := sorted(set(range(first.total)) - set(numbers)):
+        raise FileNotFoundError(f'shard {", ".join(map(str, missing))} of {first.total} is not finished')
+    return found
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        return Manifest(**json.loads(path.read_text(encoding='utf-8')))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f'{path} is unreadable ({error}); run this shard again') from error
+
+
+def collect_shard(folder: Path, manifest: Manifest, store: PartStore) -> None:
+    """Bring the files of a shard into the folder of ``store``, as links where the disk allows.
+
+    Args:
+        folder: Folder of the shard.
+        manifest: What it holds.
+        store: Where to bring it.
+
+    Raises:
+        FileNotFoundError: If a finished group is gone.
+    """
+    source = PartStore(folder, store.settings)
+    for name, fingerprint in manifest.groups.items():
+        if not source.is_done(name, fingerprint):
+            raise FileNotFoundError(f'{source.path(name)}: the part of {name} is gone; run the shard again')
+        if folder.resolve() == store.out_dir.resolve() or store.is_done(name, fingerprint):
+            continue
+        for video in source.load_report(name)['videos']:
+            for kind in STORED:
+                _link_tree(folder / kind / video['key'], store.out_dir / kind / video['key'])
+        # Last: a part that is there says that its crops are.
+        _link_tree(source.path(name), store.path(name))
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    """Link a file, or the files of a folder; copy where links are impossible."""
+    if source.is_dir():
+        shutil.rmtree(target, ignore_errors=True)
+        for path in sorted(source.iterdir()):
+            _link_tree(path, target / path.name)
+    elif source.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copy2(source, target)

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A picture of face crops with their landmarks, one row for each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from iid_mm.errors import InputError
+from iid_mm.utils.typing import ImageArray, PointsArray
+from iid_mm.visualization.drawing import (
+    BLUE,
+    GREEN,
+    INK,
+    ORANGE,
+    PAPER,
+    VERMILION,
+    WHITE,
+    Color,
+    add_caption,
+    fit_image,
+    put_text,
+    shorten,
+    text_size,
+)
+
+# Jaw, brows, bridge and base of the nose, eyes, outer and inner lips; the eyes and lips are closed lines.
+_PARTS = ((0, 17), (17, 22), (22, 27), (27, 31), (31, 36), (36, 42), (42, 48), (48, 60), (60, 68))
+_CLOSED = frozenset({(36, 42), (42, 48), (48, 60), (60, 68)})
+_GAP = 6
+
+
+@dataclass(frozen=True)
+class SheetSample:
+    """One sample.
+
+    Attributes:
+        image: The crop; None if it cannot be read.
+        landmarks: (K, 2) pixels of the crop, K >= 68 iBUG points.
+        caption: Lines below it, the first one bold.
+        pair: Genuine crop to show next to it; None for none.
+    """
+
+    image: ImageArray | None
+    landmarks: PointsArray
+    caption: Sequence[str]
+    pair: ImageArray | None = None
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """Samples of one kind.
+
+    Attributes:
+        title: What they are.
+        note: More about them, in plain type next to the title.
+        fake: Whether they are fakes: decides the colour.
+        samples: The samples; those with a pair take two tiles.
+    """
+
+    title: str
+    note: str
+    fake: bool
+    samples: Sequence[SheetSample]
+
+
+def draw_landmarks(image: ImageArray, points: PointsArray, color: Color = GREEN) -> ImageArray:
+    """Draw iBUG landmarks as points joined to the lines of a face.
+
+    Args:
+        image: (H, W, 3).
+        points: (K, 2) pixels of ``image``; from the 69th on single points, as 81-point sets have them.
+        color: Colour of the lines.
+
+    Returns:
+        A new image.
+    """
+    drawn = np.ascontiguousarray(image).copy()
+    # Subpixel positions: 4 binary places.
+    pixels = np.round(np.clip(points.astype(np.float64), -1e4, 1e4) * 16).astype(np.int32)
+    for part in _PARTS:
+        line = pixels[slice(*part)].reshape(-1, 1, 2)
+        cv2.polylines(drawn, [line], part in _CLOSED, color, 1, cv2.LINE_AA, 4)
+    for x, y in pixels.tolist():
+        # Small points: eyes and mouth are to be seen through them.
+        cv2.circle(drawn, (x, y), 12, WHITE, cv2.FILLED, cv2.LINE_AA, 4)
+    return drawn
+
+
+def _draw_box(image: ImageArray, points: PointsArray) -> ImageArray:
+    """Draw the bounding box of points, thinner than artifact boxes are: here the face matters."""
+    height, width = image.shape[:2]
+    corners = np.concatenate([np.floor(points.min(axis=0)), np.ceil(points.max(axis=0))])
+    x0, y0, x1, y1 = np.clip(corners, 0, (width - 1, height - 1) * 2).astype(int).tolist()
+    drawn = np.ascontiguousarray(image).copy()
+    cv2.rectangle(drawn, (x0, y0), (x1, y1), ORANGE, 1, cv2.LINE_8)
+    return drawn
+
+
+def contact_sheet(rows: Sequence[SheetRow], title: str, *, columns: int = 8, cell: int = 192) -> ImageArray:
+    """Draw rows of samples, each with its landmarks and their bounding box.
+
+    Args:
+        rows: The rows.
+        title: A line at the top.
+        columns: Tiles in a row; samples that do not fit any more are left out.
+        cell: Edge of a tile, pixels.
+
+    Returns:
+        The picture, BGR.
+
+    Raises:
+        InputError: No rows, or fewer than 2 columns.
+    """
+    if not rows or columns < 2:
+        raise InputError(f'{len(rows)} rows of {columns} columns: give at least one row and two columns')
+    width = columns * (cell + _GAP) + _GAP
+    parts = [_band(title, '', width, INK, size=18)]
+    for row in rows:
+        parts += [
+            _band(row.title, row.note, width, VERMILION if row.fake else BLUE),
+            _tiles(row, width, cell),
+        ]
+    return np.concatenate(parts)
+
+
+def _band(title: str, note: str, width: int, color: Color, size: int = 15) -> ImageArray:
+    height = text_size('', size)[1]
+    band: ImageArray = np.full((height + _GAP, width, 3), WHITE, dtype=np.uint8)
+    title = shorten(title, width - 2 * _GAP, size=size, bold=True)
+    band = put_text(band, title, (_GAP, _GAP // 2), size=size, color=color, bold=True)
+    left = _GAP + text_size(title, size, bold=True)[0] + 2 * _GAP
+    if note and width - left > 4 * size:
+        note = shorten(note, width - left - _GAP, size=size - 3)
+        band = put_text(band, note, (left, _GAP // 2 + 2), size=size - 3)
+    return band
+
+
+def _tiles(row: SheetRow, width: int, cell: int) -> ImageArray:
+    """The samples of a row side by side."""
+    tiles: list[ImageArray] = []
+    lines = max((len(sample.caption) for sample in row.samples), default=0)
+    for sample in row.samples:
+        own = [_tile(sample.image, sample.landmarks, sample.caption, lines, row.fake, cell)]
+        if sample.pair is not None:
+            own.append(_tile(sample.pair, None, ['its genuine frame'], lines, False, cell))
+        if (len(tiles) + len(own)) * (cell + _GAP) + _GAP > width:
+            break
+        tiles += own
+    height = tiles[0].shape[0] if tiles else 0
+    strip: ImageArray = np.full((height + _GAP, width, 3), WHITE, dtype=np.uint8)
+    for number, tile in enumerate(tiles):
+        left = _GAP + number * (cell + _GAP)
+        strip[:height, left : left + cell] = tile
+    return strip
+
+
+def _tile(
+    image: ImageArray | None,
+    landmarks: PointsArray | None,
+    caption: Sequence[str],
+    lines: int,
+    fake: bool,
+    cell: int,
+) -> ImageArray:
+    tile: ImageArray = np.full((cell, cell, 3), PAPER, dtype=np.uint8)
+    if image is None:
+        tile = put_text(tile, 'cannot be read', (8, cell // 2 - 8), color=VERMILION, bold=True)
+    else:
+        # An unknown image may be of any shape; its shorter edge keeps at least one pixel.
+        scaled, factor = fit_image(image, (cell, cell))
+        if landmarks is not None:
+            # Pixel centres are whole numbers, so edges and not centres keep their place.
+            points = ((landmarks + 0.5) * factor - 0.5).astype(np.float32)
+            scaled = draw_landmarks(_draw_box(scaled, points), points)
+        top, left = (cell - scaled.shape[0]) // 2, (cell - scaled.shape[1]) // 2
+        tile[top : top + scaled.shape[0], left : left + scaled.shape[1]] = scaled
+    padded = [*caption, *[''] * (lines - len(caption))]
+    return add_caption(tile, padded, size=11, accent=VERMILION if fake else BLUE)

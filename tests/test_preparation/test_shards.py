@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from iid_mm.errors import InputError
+from iid_mm.preparation.driver import RunOptions, make_settings, merge, prepare
+from iid_mm.preparation.shards import Shard
+
+
+@pytest.fixture
+def wide_tree(make_tree):
+    """Five genuine videos, two of them with a fake: five groups."""
+    tree = make_tree()
+    tree.splits(train=[['000', '001'], ['002', '003']], test=[['004', '005']])
+    for number in range(5):
+        tree.video('youtube', f'{number:03d}')
+    tree.video('Deepfakes', '000_001', shift=1.0)
+    tree.video('FaceSwap', '003_002', shift=1.0)
+    return tree
+
+
+def run(tree, out, index=0, total=1, **choices):
+    options = RunOptions(shard=Shard(index, total), progress=False)
+    settings = make_settings('ffpp', options, **{'analyser': 'precomputed', 'frames': 3, **choices})
+    return prepare(tree.root, out, settings, options)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All that users read of a prepared folder; the times in the report differ."""
+    files = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob('*')
+        if path.is_file() and '.parts' not in path.parts
+    }
+    report = json.loads(files.pop('report.json'))
+    for name in ('seconds', 'cpu_seconds'):
+        report.pop(name)
+    return {**files, 'report.json': json.dumps(report).encode()}
+
+
+@pytest.mark.parametrize('shared', [True, False])
+def test_four_shards_and_a_merge_are_one_run(wide_tree, tmp_path, shared):
+    run(wide_tree, tmp_path / 'whole')
+    out = tmp_path / 'out'
+    folders = [out if shared else tmp_path / f'shard{index}' for index in range(4)]
+    for index in (2, 0, 3, 1):
+        report = run(wide_tree, folders[index], index, 4)
+        # Every fourth of the groups 000 (two videos), 001, 002, 003 (two videos), 004.
+        assert report['videos'] == {0: 3, 1: 1, 2: 1, 3: 2}[index]
+        assert not (folders[index] / 'index.parquet').exists()
+    merge(out, () if shared else folders)
+    assert contents(out) == contents(tmp_path / 'whole')
+    # Once more changes nothing.
+    merge(out, () if shared else folders)
+    assert contents(out) == contents(tmp_path / 'whole')
+
+
+def test_stopped_shard_goes_on(wide_tree, tmp_path, monkeypatch):
+    run(wide_tree, tmp_path / 'whole')
+    out = tmp_path / 'out'
+    run(wide_tree, out, 1, 2)
+    part = sorted((out / '.parts').glob('*.parquet'))[0]
+    part.unlink()
+    with pytest.raises(FileNotFoundError, match='shard 0 of 2 is not finished'):
+        merge(out)
+    run(wide_tree, out, 0, 2)
+    with pytest.raises(
+        FileNotFoundError, match=r'the part of ffpp/youtube/c23/\d+ is gone; run the shard again'
+    ):
+        merge(out)
+    run(wide_tree, out, 1, 2)
+    merge(out)
+    assert contents(out) == contents(tmp_path / 'whole')
+
+
+def test_shards_that_do_not_belong_together(wide_tree, tmp_path):
+    run(wide_tree, tmp_path / 'a', 0, 2)
+    run(wide_tree, tmp_path / 'b', 1, 3)
+    with pytest.raises(InputError, match='shards of 2 and of 3'):
+        merge(tmp_path / 'out', [tmp_path / 'a', tmp_path / 'b'])
+    run(wide_tree, tmp_path / 'a2', 0, 2)
+    with pytest.raises(InputError, match=r'a shard occurs twice among \[0, 0\]'):
+        merge(tmp_path / 'out', [tmp_path / 'a', tmp_path / 'a2'])
+    run(wide_tree, tmp_path / 'c', 1, 2, frames=2)
+    with pytest.raises(InputError, match='frames: 2 there, 3 now'):
+        merge(tmp_path / 'out', [tmp_path / 'a', tmp_path / 'c'])
+    wide_tree.video('youtube', '005')
+    run(wide_tree, tmp_path / 'd', 1, 2)
+    with pytest.raises(InputError, match='have seen different videos'):
+        merge(tmp_path / 'out', [tmp_path / 'a', tmp_path / 'd'])
+    with pytest.raises(FileNotFoundError, match='no finished shard in'):
+        merge(tmp_path / 'nothing')
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(('index', 'total'), [(-1, 2), (2, 2), (0, 0)])
+def test_bad_shard(index, total):
+    with pytest.raises(InputError, match='numbered from 0 to num_shards - 1'):
+        Shard(index, total)
+
+
+def test_shards_may_start_at_the_same_moment(wide_tree, tmp_path):
+    # The other shard has made the folder, but not yet written its settings.
+    (tmp_path / 'out' / '.parts').mkdir(parents=True)
+    run(wide_tree, tmp_path / 'out', 0, 2)

@@ -1,0 +1,81 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: Apache-2.0
+"""Check prepared data sets before anything is trained or reported on them.
+
+Example:
+    python tools/check_data.py data/ffpp/index.parquet data/celebdf/index.parquet --summary appendix.md
+
+Exit status: 0 if nothing is wrong, 1 if there are errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('index', type=Path, nargs='+', help='index.parquet, or its folder; several at once')
+    parser.add_argument('--no-images', action='store_true', help='decode no image')
+    parser.add_argument('--sample', type=int, metavar='N', help='decode N rows an index (default: all)')
+    parser.add_argument('--deep', action='store_true', help='look for identical images in other splits')
+    parser.add_argument(
+        '--num-workers',
+        type=int,
+        default=os.cpu_count() or 1,
+        help='processes that decode; 0: none (default: one a core)',
+    )
+    parser.add_argument('--picture', type=Path, help='write a picture of samples with their landmarks')
+    parser.add_argument('--summary', type=Path, help='write a summary for an appendix (Markdown)')
+    parser.add_argument('--json', type=Path, help='write all findings and counts')
+    parser.add_argument('--strict', action='store_true', help='missing videos of an official set are errors')
+    parser.add_argument('--no-progress', action='store_true', help='show no progress bar')
+    return parser.parse_args()
+
+
+def main() -> int:
+    # Imported here: worker processes load this file, and need nothing of all this.
+    from iid_mm.preparation.checking.console import print_result
+    from iid_mm.preparation.checking.picture import draw_sheet, write_picture
+    from iid_mm.preparation.checking.runner import check_indexes
+    from iid_mm.preparation.checking.summary import summarise
+    from iid_mm.preparation.storage import write_bytes
+
+    args = parse_args()
+    result = check_indexes(
+        args.index,
+        images=not args.no_images,
+        sample=args.sample,
+        deep=args.deep,
+        num_workers=args.num_workers,
+        progress=not args.no_progress,
+    )
+    print_result(result, strict=args.strict)
+    if result.sets:
+        summary = summarise(result.sets, result.counts)
+        print(f'\n{summary}', end='')
+        if args.summary:
+            write_bytes(summary.encode(), args.summary)
+    if args.json:
+        text = json.dumps(result.to_dict(), indent=1, ensure_ascii=False)
+        write_bytes(f'{text}\n'.encode(), args.json)
+    if args.picture and any(prepared.rows for prepared in result.sets):
+        write_picture(draw_sheet(result.sets), args.picture)
+        print(f'picture: {args.picture}')
+    return int(result.failed(args.strict))
+
+
+def start() -> int:
+    from iid_mm.utils.cli import run_tool
+
+    return run_tool(main)
+
+
+if __name__ == '__main__':
+    sys.exit(start())
