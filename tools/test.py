@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Test a detector and print its table of figures.
+"""Test a detector: print its table of figures, or write a report on one or more test sets.
 
-Example: python tools/test.py configs/iid_effb4_ffpp.py best.pth --out scores.parquet
+Example: python tools/test.py configs/iid_effb4_ffpp.py best.pth --test-sets ffpp celebdf_v2 dfdc=/data/dfdc
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ from pathlib import Path
 from mmengine.config import Config
 
 from iid_mm.engine import ForgeryRunner
+from iid_mm.errors import InputError
+from iid_mm.evaluation.functional import AGGREGATIONS
+from iid_mm.evaluation.report import BOOTSTRAP_UNITS, ReportOptions
+from iid_mm.evaluation.report.testing import TestRequest, run_test
 from iid_mm.utils.cli import add_run_options, load_run_config, run_tool
 
 
@@ -23,13 +27,50 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     add_run_options(parser)
-    parser.add_argument('--out', help='write the score of every frame to this Parquet file')
+    parser.add_argument('--out', help='without a report: write the score of every frame to this Parquet file')
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
         help='run code that the checkpoint may hold; only for files whose origin you trust',
     )
+    add_report_options(parser.add_argument_group('report (with --test-sets or --out-dir)'))
     return parser.parse_args()
+
+
+def add_report_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        '--test-sets',
+        nargs='*',
+        metavar='SET',
+        help='a name in test_sets of the config, a prepared folder beside its data_root, a path, or '
+        'name=path; without names all of test_sets of the config; default: its own test set',
+    )
+    group.add_argument('--out-dir', type=Path, help="the report's folder; default WORK_DIR/report_CHECKPOINT")
+    group.add_argument('--resume', action='store_true', help='take over the scores of sets that are finished')
+    threshold = group.add_mutually_exclusive_group()
+    threshold.add_argument('--threshold', type=float, help='video score from which is fake')
+    threshold.add_argument(
+        '--threshold-from',
+        choices=['val'],
+        help='choose the threshold by equal errors on the validation split; default where there is one',
+    )
+    group.add_argument(
+        '--aggregation', default='mean', choices=AGGREGATIONS, help='how frames make a video (mean)'
+    )
+    group.add_argument('--top-k', type=int, default=3, help='frames that --aggregation topk takes (3)')
+    group.add_argument(
+        '--missing-as-abstention',
+        action='store_true',
+        help='videos without a face are wrong decisions in the accuracy',
+    )
+    group.add_argument('--pooled', action='store_true', help='add a total over all data sets')
+    group.add_argument('--resamples', type=int, default=1000, help='resamples of the bootstrap (1000)')
+    group.add_argument(
+        '--bootstrap-over', default='videos', choices=BOOTSTRAP_UNITS, help='what is resampled (videos)'
+    )
+    group.add_argument(
+        '--localisation', action='store_true', help='compare boxes and heat maps with manipulation masks'
+    )
 
 
 def prepare_config(args: argparse.Namespace) -> Config:
@@ -44,8 +85,39 @@ def prepare_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def make_request(args: argparse.Namespace, cfg: Config) -> TestRequest:
+    checkpoint = Path(args.checkpoint)
+    return TestRequest(
+        config_file=Path(args.config),
+        checkpoint=checkpoint,
+        out_dir=args.out_dir or Path(cfg.work_dir) / f'report_{checkpoint.stem}',
+        names=args.test_sets,
+        options=ReportOptions(
+            aggregation=args.aggregation,
+            top_k=args.top_k,
+            missing_as_abstention=args.missing_as_abstention,
+            threshold=args.threshold,
+            resamples=args.resamples,
+            bootstrap_over=args.bootstrap_over,
+            pooled=args.pooled,
+        ),
+        needs_validation=args.threshold_from == 'val',
+        resume=args.resume,
+        localisation=args.localisation,
+        cfg_options=args.cfg_options or {},
+        command=sys.argv,
+    )
+
+
 def main() -> None:
-    ForgeryRunner.from_cfg(prepare_config(parse_args())).test()
+    args = parse_args()
+    cfg = prepare_config(args)
+    if args.test_sets is None and args.out_dir is None:
+        ForgeryRunner.from_cfg(cfg).test()
+        return
+    if args.out is not None:
+        raise InputError('--out is for tests without a report; the report has all scores in its folder')
+    run_test(cfg, make_request(args, cfg))
 
 
 if __name__ == '__main__':

@@ -1,16 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Index, data set and transforms."""
+"""Index, data set and transforms.
 
-from iid_mm.datasets.forgery_dataset import ForgeryDataset
-from iid_mm.datasets.samplers import ForgerySampler
-from iid_mm.datasets.transforms import (
-    AlignFace,
-    ForgeryDegradation,
-    ForgeryFlip,
-    LoadForgeryPair,
-    MultiScaleFacialSwap,
-    PackForgeryInputs,
-)
+Members are imported when they are first asked for: tools that only read or write an index need neither
+torch nor mmcv, which take seconds to load.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from iid_mm.datasets.forgery_dataset import ForgeryDataset
+    from iid_mm.datasets.samplers import ForgerySampler
+    from iid_mm.datasets.transforms import (
+        AlignFace,
+        ForgeryDegradation,
+        ForgeryFlip,
+        LoadForgeryMask,
+        LoadForgeryPair,
+        MultiScaleFacialSwap,
+        PackForgeryInputs,
+    )
 
 __all__ = [
     'AlignFace',
@@ -18,7 +29,16 @@ __all__ = [
     'ForgeryDegradation',
     'ForgeryFlip',
     'ForgerySampler',
+    'LoadForgeryMask',
     'LoadForgeryPair',
     'MultiScaleFacialSwap',
     'PackForgeryInputs',
 ]
+
+_MODULES = {'ForgeryDataset': 'forgery_dataset', 'ForgerySampler': 'samplers'}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(f'{__name__}.{_MODULES.get(name, "transforms")}'), name)

@@ -88,6 +88,8 @@ class ForgeryDataset(BaseDataset):
             raise InputError(f'frames_per_video={frames_per_video!r}: must be at least 1, or None')
         if isinstance(methods, str):
             raise InputError(f'methods={methods!r}: give a list, e.g. [{methods!r}]')
+        if methods is not None and not methods:
+            raise InputError('methods=[]: name manipulations, or give None for all')
         if seed is not None and seed < 0:
             raise InputError(f'seed={seed!r}: must not be negative')
         self.split = split

@@ -5,18 +5,21 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.checks import Labels, Scores
+from iid_mm.evaluation.functional.coding import Coded, Names, factorise
 
 SCORES_SCHEMA = pa.schema(
     [
@@ -27,9 +30,27 @@ SCORES_SCHEMA = pa.schema(
         pa.field('label', pa.int8(), nullable=False),
         pa.field('score', pa.float64(), nullable=False),
         pa.field('image', pa.string(), nullable=False),
+        pa.field('target_id', pa.string()),
+        pa.field('split', pa.string()),
     ]
 )
-"""Columns of a scores file: ``score`` = probability of fake, ``label`` 0 = genuine, 1 = fake."""
+"""Columns of a scores file: ``score`` = probability of fake, ``label`` 0 = genuine, 1 = fake, ``target_id``
+= whose head and scene (null: unknown), ``split`` = the split of the index (null: unknown)."""
+
+OPTIONAL_COLUMNS = ('target_id', 'split')
+"""Columns that files of earlier versions lack; they are read as null."""
+_REPEATING = ('dataset', 'method', 'video_key', *OPTIONAL_COLUMNS)
+_ROWS_A_GROUP = 1_000_000
+
+
+def _memory_type(field: pa.Field) -> pa.DataType:
+    if field.name in _REPEATING:
+        return pa.dictionary(pa.int32(), pa.string())
+    # Offsets of 32 bits end at 2 GB of names, some 30 million images.
+    return pa.large_string() if field.name == 'image' else field.type
+
+
+_MEMORY_SCHEMA = pa.schema([field.with_type(_memory_type(field)) for field in SCORES_SCHEMA])
 
 
 class FrameScore(NamedTuple):
@@ -42,32 +63,110 @@ class FrameScore(NamedTuple):
     method: str
     label: int
     score: float
+    target_id: str | None = None
+    split: str | None = None
 
 
 @dataclass(frozen=True)
 class FrameScores:
     """Scores of N faces, sorted by (video_key, frame, image).
 
+    Made by :meth:`from_records`, :meth:`from_columns` or :func:`read_scores`. Names that repeat are kept
+    once: 3 million faces take some 0.4 GB, most of it the paths of the images.
+
     Attributes:
-        dataset: (N,) str.
-        method: (N,) str, the manipulation of a fake, the source folder of a genuine one.
-        video_key: (N,) str, ``dataset/method/compression/video``.
-        frame: (N,) int64, number in the video.
-        label: (N,) int64, 0 = genuine, 1 = fake.
-        score: (N,) float64, probability of fake.
-        image: (N,) str, path of the crop.
+        table: The columns of :data:`SCORES_SCHEMA`; repeating names are of dictionary type.
     """
 
-    dataset: npt.NDArray[np.object_]
-    method: npt.NDArray[np.object_]
-    video_key: npt.NDArray[np.object_]
-    frame: npt.NDArray[np.int64]
-    label: Labels
-    score: Scores
-    image: npt.NDArray[np.object_]
+    table: pa.Table
 
     def __len__(self) -> int:
-        return int(self.score.size)
+        return int(self.table.num_rows)
+
+    @property
+    def dataset(self) -> Names:
+        """(N,) str; equal names share one object, here and below."""
+        return np.asarray(self.coded('dataset'))
+
+    @property
+    def method(self) -> Names:
+        """(N,) str, the manipulation of a fake, the source folder of a genuine one."""
+        return np.asarray(self.coded('method'))
+
+    @property
+    def video_key(self) -> Names:
+        """(N,) str, ``dataset/method/compression/video``; :meth:`coded` is faster where it will do."""
+        return np.asarray(self.coded('video_key'))
+
+    @cached_property
+    def frame(self) -> npt.NDArray[np.int64]:
+        """(N,) int64, number in the video."""
+        return np.asarray(self.table['frame'].to_numpy(), dtype=np.int64)
+
+    @cached_property
+    def label(self) -> Labels:
+        """(N,) int64, 0 = genuine, 1 = fake."""
+        return np.asarray(self.table['label'].to_numpy(), dtype=np.int64)
+
+    @cached_property
+    def score(self) -> Scores:
+        """(N,) float64, probability of fake."""
+        return np.asarray(self.table['score'].to_numpy(), dtype=np.float64)
+
+    @property
+    def image(self) -> Names:
+        """(N,) str, path of the crop; made anew at every call, which costs memory for large N."""
+        return self._with_nulls('image')
+
+    @property
+    def target_id(self) -> Names:
+        """(N,) str or None (unknown): whose head and scene."""
+        return self._with_nulls('target_id')
+
+    @property
+    def split(self) -> Names:
+        """(N,) str or None (unknown): the split of the index."""
+        return self._with_nulls('split')
+
+    def coded(self, name: str) -> Coded:
+        """A column of repeating names as integers.
+
+        Args:
+            name: 'dataset', 'method' or 'video_key'; 'target_id' or 'split' where no row lacks it.
+
+        Returns:
+            The column; codes are in ascending order of the names.
+
+        Raises:
+            InputError: The column has nulls.
+        """
+        cache: dict[str, Coded] = self.__dict__.setdefault('_coded', {})
+        if name not in cache:
+            cache[name] = factorise(self.table[name], argument=f'column {name} of the scores')
+        return cache[name]
+
+    def _with_nulls(self, name: str) -> Names:
+        column = self.table[name].unify_dictionaries() if name in _REPEATING else self.table[name]
+        if name not in _REPEATING:
+            return np.asarray(column.to_numpy(), dtype=object)
+        # One object a name instead of one a row; the last one stands for null.
+        dictionary = column.chunk(0).dictionary.to_pylist() if column.num_chunks else []
+        names = np.array([*dictionary, None], dtype=object)
+        codes = [np.asarray(pc.fill_null(chunk.indices, len(dictionary))) for chunk in column.chunks]
+        return names[np.concatenate([np.empty(0, dtype=np.int32), *codes])]
+
+    def select(self, chosen: npt.NDArray[Any]) -> FrameScores:
+        """Some of the faces.
+
+        Args:
+            chosen: (N,) bool, or (M,) positions in ascending order.
+
+        Returns:
+            Their scores.
+        """
+        if chosen.dtype == bool:
+            return FrameScores(self.table.filter(pa.array(chosen)))
+        return FrameScores(self.table.take(pa.array(chosen)))
 
     @classmethod
     def from_records(cls, records: Iterable[FrameScore]) -> FrameScores:
@@ -83,23 +182,87 @@ class FrameScores:
             The scores in an order that does not depend on the order of the records, so that sums
             over them are equal to the last bit however many processes made them.
         """
-        unique: dict[tuple[str, int, str], FrameScore] = {}
-        for record in records:
-            unique.setdefault((record.video_key, record.frame, record.image), record)
-        rows = [unique[key] for key in sorted(unique)]
-        return cls(
-            dataset=np.array([row.dataset for row in rows], dtype=object),
-            method=np.array([row.method for row in rows], dtype=object),
-            video_key=np.array([row.video_key for row in rows], dtype=object),
-            frame=np.array([row.frame for row in rows], dtype=np.int64),
-            label=np.array([row.label for row in rows], dtype=np.int64),
-            score=np.array([row.score for row in rows], dtype=np.float64),
-            image=np.array([row.image for row in rows], dtype=object),
+        rows = records if isinstance(records, list) else list(records)
+        return cls.from_columns(
+            {name: [row[place] for row in rows] for place, name in enumerate(FrameScore._fields)}
         )
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, Any]) -> FrameScores:
+        """Sort rows that are given column by column and remove repeated ones, see :meth:`from_records`.
+
+        Args:
+            columns: By name, sequences, NumPy or Arrow arrays or :class:`~.functional.Coded`, each (N,);
+                ``target_id`` and ``split`` may be absent and may hold None.
+
+        Returns:
+            The scores.
+
+        Raises:
+            InputError: A column is missing, has another length, or a value it cannot hold.
+        """
+        missing = [name for name in SCORES_SCHEMA.names if name not in {*columns, *OPTIONAL_COLUMNS}]
+        if missing:
+            raise InputError(f'scores without the column {", ".join(missing)}; give it for every face')
+        size = len(columns['score'])
+        arrays = {field.name: _arrow_column(columns.get(field.name), field, size) for field in _MEMORY_SCHEMA}
+        return cls(_sorted_unique(pa.table(arrays, schema=_MEMORY_SCHEMA)))
+
+
+def _arrow_column(values: Any, field: pa.Field, size: int) -> pa.Array | pa.ChunkedArray:
+    if values is None:
+        values = pa.nulls(size, pa.string())
+    if len(values) != size:
+        raise InputError(f'column {field.name} of the scores has {len(values)} rows, score has {size}')
+    try:
+        if isinstance(values, Coded):
+            values = pa.DictionaryArray.from_arrays(
+                pa.array(values.codes, pa.int32()), pa.array(values.names, pa.string())
+            )
+        elif not isinstance(values, pa.Array | pa.ChunkedArray):
+            values = pa.array(values, pa.string() if field.name in _REPEATING else field.type)
+        return values.cast(field.type)
+    except (pa.ArrowException, OverflowError, TypeError) as error:
+        raise InputError(
+            f'column {field.name} of the scores cannot hold what it was given: {error}'
+        ) from error
+
+
+def _check_nulls(table: pa.Table, name: str) -> None:
+    for field in SCORES_SCHEMA:
+        nulls = table[field.name].null_count
+        if nulls and not field.nullable:
+            raise InputError(f'{name}: column {field.name} is empty in {nulls} of {table.num_rows} rows')
+
+
+def _sorted_unique(table: pa.Table) -> pa.Table:
+    """Sort by (video_key, frame, image) and keep the first of equal rows."""
+    _check_nulls(table, 'the scores')
+    table = table.unify_dictionaries()
+    video = factorise(table['video_key']).codes
+    frame = np.asarray(table['frame'].to_numpy(), dtype=np.int64)
+    order = np.lexsort((frame, video))
+    video, frame = video[order], frame[order]
+    equal = np.flatnonzero((video[1:] == video[:-1]) & (frame[1:] == frame[:-1]))
+    if equal.size:
+        # Only faces of one frame have to be told apart by their image; they are few.
+        tied = np.union1d(equal, equal + 1)
+        image = np.zeros(order.size, dtype=np.int64)
+        image[tied] = factorise(table['image'].take(pa.array(order[tied]))).codes
+        again = tied[np.lexsort((order[tied], image[tied], frame[tied], video[tied]))]
+        order[tied], image[tied] = order[again], image[again]
+        repeated = np.zeros(order.size, dtype=bool)
+        repeated[1:] = (video[1:] == video[:-1]) & (frame[1:] == frame[:-1]) & (image[1:] == image[:-1])
+        order = order[~repeated]
+    if order.size == table.num_rows and np.array_equal(order, np.arange(order.size)):
+        return table
+    return table.take(pa.array(order))
 
 
 def write_scores(scores: FrameScores, path: str | os.PathLike[str]) -> Path:
     """Write a scores file; a reader sees the old file or the whole new one.
+
+    Equal scores give an equal file, byte by byte.
 
     Args:
         scores: The scores; NaN is kept, so that a diverged run can be looked into.
@@ -110,13 +273,13 @@ def write_scores(scores: FrameScores, path: str | os.PathLike[str]) -> Path:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.table(
-        {field.name: getattr(scores, field.name) for field in SCORES_SCHEMA}, schema=SCORES_SCHEMA
-    )
     handle, temporary = tempfile.mkstemp(prefix=f'.{target.name}.', dir=target.parent)
     os.close(handle)
     try:
-        pq.write_table(table, temporary, compression='zstd')
+        with pq.ParquetWriter(temporary, SCORES_SCHEMA, compression='zstd') as writer:
+            # Plain strings: a dictionary in memory may have any order, which would change the bytes.
+            for start in range(0, max(len(scores), 1), _ROWS_A_GROUP):
+                writer.write_table(scores.table.slice(start, _ROWS_A_GROUP).cast(SCORES_SCHEMA))
         # mkstemp makes private files; a result should be as readable as any other file of its user.
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
@@ -135,32 +298,38 @@ def read_scores(path: str | os.PathLike[str]) -> FrameScores:
     """Read a scores file.
 
     Args:
-        path: A file that :func:`write_scores` wrote.
+        path: A file that :func:`write_scores` wrote, also one of an earlier version, without
+            ``target_id`` and ``split``.
 
     Returns:
-        The scores.
+        The scores, in the order of the file.
 
     Raises:
         FileNotFoundError: There is no such file.
-        InputError: The file is not Parquet or lacks a column.
+        InputError: The file is not Parquet, lacks a column, or has empty cells where there must be none.
     """
     source = Path(path)
     if not source.is_file():
         raise FileNotFoundError(f'scores file {source} does not exist; tools/test.py writes one with --out')
     try:
-        table = pq.read_table(source)
-        missing = [name for name in SCORES_SCHEMA.names if name not in table.column_names]
+        present = pq.read_schema(source).names
+        needed = [name for name in SCORES_SCHEMA.names if name not in OPTIONAL_COLUMNS]
+        missing = [name for name in needed if name not in present]
         if missing:
             raise InputError(
-                f'scores file {source} has no column {", ".join(missing)}; it must have '
-                f'{", ".join(SCORES_SCHEMA.names)}'
+                f'scores file {source} has no column {", ".join(missing)}; it must have {", ".join(needed)}'
             )
-        table = table.select(SCORES_SCHEMA.names).cast(SCORES_SCHEMA)
+        columns = [name for name in SCORES_SCHEMA.names if name in present]
+        repeating = [name for name in _REPEATING if name in present]
+        # No partitioning: a folder called 'x=1' must not become a column.
+        table = pq.read_table(source, columns=columns, read_dictionary=repeating, partitioning=None)
+        for name in OPTIONAL_COLUMNS:
+            if name not in present:
+                table = table.append_column(name, pa.nulls(table.num_rows, pa.string()))
+        _check_nulls(table, f'scores file {source}')
+        table = table.select(SCORES_SCHEMA.names).cast(_MEMORY_SCHEMA).unify_dictionaries()
     except pa.ArrowException as error:
         raise InputError(
             f'scores file {source} cannot be read as Parquet with the columns of a scores file: {error}'
         ) from error
-    columns = {name: table.column(name).to_numpy() for name in SCORES_SCHEMA.names}
-    columns['frame'] = columns['frame'].astype(np.int64)
-    columns['label'] = columns['label'].astype(np.int64)
-    return FrameScores(**columns)
+    return FrameScores(table)

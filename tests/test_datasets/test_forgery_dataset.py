@@ -74,6 +74,8 @@ def test_methods_keep_genuine(prepared: Path) -> None:
         ForgeryDataset('index.parquet', prepared, 'test', methods=['Swapper', 'FaceSwap'])
     with pytest.raises(InputError, match=r"give a list, e.g. \['FaceSwap'\]"):
         ForgeryDataset('index.parquet', prepared, methods='FaceSwap')  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r'methods=\[\]: name manipulations'):
+        ForgeryDataset('index.parquet', prepared, methods=[])
 
 
 def test_frames_per_video(prepared: Path) -> None:

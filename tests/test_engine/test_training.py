@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 
 from iid_mm.apis import init_model, load_checkpoint_file
 from iid_mm.engine import ForgeryRunner
@@ -115,6 +116,39 @@ def test_checkpoint_of_the_last_iteration_of_an_epoch(
     train(make_runner('killed', resume=work_dir / 'interrupted.pth'), second)
     assert second.losses == {i: expected.losses[i] for i in range(7, 13)}
     assert (work_dir / 'epoch_1.pth').exists()
+
+
+class KillInValidation(Hook):
+    """End the run when the first validation begins."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        self.error = error
+
+    def before_val_epoch(self, runner: Any) -> None:
+        raise self.error
+
+
+def test_a_run_killed_while_it_validates_makes_up_for_it(
+    whole_run: Any, make_runner: Any, recorder: Any, killed: Any
+) -> None:
+    expected, whole_dir = whole_run
+    first = make_runner('killed')
+    first.register_hook(KillInValidation(killed))
+    with pytest.raises(killed):
+        first.train()
+    work_dir = Path(first.work_dir)
+    assert (work_dir / 'epoch_1.pth').exists()
+    assert not list(work_dir.glob('best_*'))
+    second = recorder()
+    resumed = make_runner('killed', resume=True)
+    train(resumed, second)
+    assert second.losses == {i: expected.losses[i] for i in range(7, 13)}
+    lines = (Path(resumed.log_dir) / 'vis_data/scalars.json').read_text().splitlines()
+    found = [r for r in map(json.loads, lines) if 'forgery/video_auc' in r]
+    lines = next(whole_dir.glob('*/vis_data/scalars.json')).read_text().splitlines()
+    wanted = [r for r in map(json.loads, lines) if 'forgery/video_auc' in r]
+    assert [r['forgery/frame_auc'] for r in found] == [r['forgery/frame_auc'] for r in wanted]
+    assert {p.name for p in work_dir.glob('best_*')} == {p.name for p in whole_dir.glob('best_*')}
 
 
 def test_interrupted_checkpoint_is_the_latest(make_runner: Any, recorder: Any, killed: Any) -> None:

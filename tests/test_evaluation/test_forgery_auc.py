@@ -96,12 +96,39 @@ def test_order_and_repeated_samples_change_nothing(caplog: pytest.LogCaptureFixt
     assert metric.results == []
 
 
-def test_only_plain_values_are_kept() -> None:
+def test_columns_are_kept_and_merged() -> None:
+    metric = ForgeryAUC(print_table=False)
+    samples = make_samples(videos=60, frames=5)
+    feed(metric, samples, batch=2)
+    # 450 batches: one chunk of 256 and the 194 since.
+    assert [len(table) for table in metric.results] == [512, *[2] * 194]
+    assert metric.evaluate(900) == expected(samples)
+    assert metric.results == []
+
+
+def test_memory_of_many_frames() -> None:
+    """The same three names for every batch, and one short path a frame."""
+    batch = [sample.to_dict() for sample in make_samples(videos=1, frames=10)]
     metric = ForgeryAUC()
-    feed(metric, make_samples())
-    assert {type(value) for record in metric.results for value in record} == {str, int, float}
-    keys = {id(record.video_key) for record in metric.results}
-    assert len(keys) == 9, 'one string a video'
+    for _ in range(256):
+        metric.process(None, batch)
+    assert len(metric.results) == 1
+    assert metric.results[0].nbytes / (256 * len(batch)) < 70
+
+
+def test_paths_are_relative_and_the_split_is_noted(tmp_path: Path) -> None:
+    samples = make_samples()
+    for sample in samples:
+        sample.set_metainfo(dict(img_path=f'/data/of/someone/{sample.img_path}', target_id='007'))
+    metric = ForgeryAUC(
+        scores_file=tmp_path / 's.parquet', image_root='/data/of', split='val', print_table=False
+    )
+    feed(metric, samples)
+    metric.evaluate(len(samples))
+    stored = read_scores(tmp_path / 's.parquet')
+    assert stored.image[0] == 'someone/ffpp/Deepfakes/c23/000/0.png'
+    assert set(stored.split) == {'val'}
+    assert set(stored.target_id) == {'007'}
 
 
 def test_half_precision_and_prefix() -> None:

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import (
     OneClassError,
+    factorise,
     flat_metrics,
     format_table,
     per_method,
@@ -102,3 +104,29 @@ def test_the_table_is_in_percent_with_two_decimals() -> None:
     assert cells[2][2] == '66.67'
     assert cells[0][7] == '4 (2)'
     assert len({len(line) for line in lines[1:]}) == 1
+
+
+def test_top_k_and_what_else_is_known_of_a_video() -> None:
+    scored = scored_set(
+        [0.9, 0.1, 0.2, 0.6],
+        [1, 1, 0, 0],
+        ['v/b', 'v/b', 'v/a', 'v/a'],
+        ['A', 'A', 'g', 'g'],
+        how='topk',
+        k=1,
+    )
+    assert scored.keys.tolist() == ['v/a', 'v/b']
+    assert scored.first.tolist() == [2, 0]
+    assert scored.videos.scores.tolist() == [0.6, 0.9]
+    assert scored.videos.datasets.tolist() == ['test', 'test']
+    assert scored.videos.methods.tolist() == ['g', 'A']
+    assert scored.videos.mask(scored.subsets[0]).tolist() == [True, True]
+    assert scored.frames.select(scored.subsets[0])[0].tolist() == [0.9, 0.1, 0.2, 0.6]
+
+
+def test_names_may_be_codes() -> None:
+    plain = scored_set(SCORES, LABELS, KEYS, METHODS, ['x'] * 5)
+    coded = scored_set(SCORES, LABELS, *(factorise(names) for names in (KEYS, METHODS, ['x'] * 5)))
+    assert per_method(coded) == per_method(plain)
+    with pytest.raises(InputError, match=r'methods of shape \(2,\) for 5 scores'):
+        scored_set(SCORES, LABELS, KEYS, ['A', 'B'])

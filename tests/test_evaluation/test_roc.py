@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn import metrics as sk
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from iid_mm.errors import InputError
@@ -13,9 +14,16 @@ from iid_mm.evaluation.functional import (
     accuracy,
     area_under_roc,
     average_precision,
+    brier,
+    choose_threshold,
     equal_error_rate,
+    log_loss,
+    operating_point,
     roc_curve,
+    set_figures,
+    tpr_at_fpr,
 )
+from iid_mm.evaluation.functional.roc import THRESHOLD_RULES, allowed_false_positives
 
 # Few distinct values, so that ties are frequent; exact in floating point.
 two_classes = st.lists(st.tuples(st.integers(-8, 8), st.integers(0, 1)), min_size=2, max_size=60).filter(
@@ -119,3 +127,138 @@ def test_bad_input_is_refused(scores: list[float], labels: list[int], message: s
     for figure in (area_under_roc, equal_error_rate, average_precision, accuracy):
         with pytest.raises(InputError, match=message):
             figure(scores, labels)
+
+
+def brute_force_tpr(scores: np.ndarray, labels: np.ndarray, fpr: float) -> float:
+    """Highest TPR of all thresholds with FPR <= fpr, by trying them all."""
+    best = 0.0
+    for threshold in np.unique(scores):
+        called = scores >= threshold
+        if np.mean(called[labels == 0]) <= fpr + 1e-12:
+            best = max(best, float(np.mean(called[labels == 1])))
+    return best
+
+
+@settings(deadline=None, max_examples=100)
+@given(two_classes, st.sampled_from([0.01, 0.1, 0.2, 0.25, 1 / 3, 0.5, 0.9, 1.0]))
+def test_tpr_at_fpr_is_the_best_of_all_thresholds(pairs: list[tuple[int, int]], fpr: float) -> None:
+    scores, labels = split(pairs)
+    point = operating_point(scores, labels, fpr)
+    expected = brute_force_tpr(scores, labels, fpr)
+    assert point.tpr == pytest.approx(expected, abs=1e-12)
+    called = scores >= point.threshold
+    assert point.fpr == np.mean(called[labels == 0]) <= fpr + 1e-12
+    assert point.tpr == np.mean(called[labels == 1])
+    assert point.false_positives <= point.allowed
+    rate = tpr_at_fpr(scores, labels, fpr)
+    if np.count_nonzero(labels == 0) * fpr >= 1 - 1e-9:
+        assert rate == point.tpr
+        # scikit-learn's points, without those that it drops because they lie on a line.
+        false, true, _ = sk.roc_curve(labels, scores, drop_intermediate=False)
+        assert rate == pytest.approx(max(true[false <= fpr + 1e-12]), abs=1e-12)
+    else:
+        assert np.isnan(rate)
+    assert tpr_at_fpr(scores**3, labels, fpr) == pytest.approx(rate, nan_ok=True), (
+        'rising maps change nothing'
+    )
+
+
+def test_tpr_at_fpr_by_hand() -> None:
+    genuine = np.arange(10) / 10  # .0 to .9
+    fakes = np.array([0.95, 0.9, 0.85, 0.8, 0.75])
+    scores, labels = np.concatenate([genuine, fakes]), np.repeat([0, 1], [10, 5])
+    # One false positive (.9) is allowed: the threshold .85 also finds .95, .9 and .85.
+    assert tpr_at_fpr(scores, labels, 0.1) == 0.6
+    assert operating_point(scores, labels, 0.1).threshold == 0.85
+    assert tpr_at_fpr(scores, labels, 0.19) == 0.6
+    assert tpr_at_fpr(scores, labels, 0.2) == 1.0
+    # Ten genuine samples cannot show a rate of 1 %; at no false positive only .95 is found.
+    assert np.isnan(tpr_at_fpr(scores, labels, 0.01))
+    assert operating_point(scores, labels, 0.01).tpr == 0.2
+    # Two genuine samples tie at the top: one alone cannot be called fake.
+    tied = np.where(scores == 0.8, 0.9, scores)
+    assert operating_point(tied, labels, 0.1).false_positives == 0
+    assert operating_point([0.9, 0.5], [0, 1], 0.0).threshold == float('inf')
+    for bad in (-0.1, 1.5, float('nan')):
+        with pytest.raises(InputError, match='is no rate'):
+            tpr_at_fpr(scores, labels, bad)
+    with pytest.raises(InputError, match='no finite set measures a rate of 0'):
+        tpr_at_fpr(scores, labels, 0.0)
+
+
+def test_rounding_does_not_take_a_false_positive_away() -> None:
+    assert 0.29 * 100 < 29
+    assert allowed_false_positives(0.29, 100) == 29
+    assert all(allowed_false_positives(k / n, n) == k for n in range(1, 400) for k in range(n + 1))
+
+
+@settings(deadline=None, max_examples=100)
+@given(two_classes, st.sampled_from(THRESHOLD_RULES))
+def test_the_chosen_threshold_is_best(pairs: list[tuple[int, int]], rule: str) -> None:
+    scores, labels = split(pairs)
+    threshold = choose_threshold(scores, labels, rule)
+    assert scores.min() <= threshold <= scores.max()
+
+    def cost(value: float) -> float:
+        called = scores >= value
+        false, missed = np.mean(called[labels == 0]), np.mean(~called[labels == 1])
+        return {'eer': abs(false - missed), 'youden': false + missed, 'accuracy': np.mean(called != labels)}[
+            rule
+        ]
+
+    assert cost(threshold) == pytest.approx(min(cost(value) for value in np.unique(scores)), abs=1e-12)
+    # No higher threshold is equally good (for EER: unless it has the greater sum of both errors).
+    higher = [value for value in np.unique(scores) if value > threshold]
+    if rule != 'eer':
+        assert all(cost(value) > cost(threshold) - 1e-12 for value in higher)
+
+
+def test_thresholds_by_hand() -> None:
+    assert choose_threshold([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1]) == 0.5, 'the middle of the gap'
+    assert choose_threshold([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1], 'youden') == 0.5
+    # 3 genuine (.1 .2 .6), 2 fakes (.5 .9). >= .75: TPR 1/2, FPR 0. >= .55: 1/2, 1/3. >= .35: 1, 1/3.
+    scores, labels = [0.1, 0.2, 0.6, 0.5, 0.9], [0, 0, 0, 1, 1]
+    assert choose_threshold(scores, labels, 'youden') == pytest.approx(0.35)
+    # |FPR - FNR|: 1/2, 1/6, 1/3.
+    assert choose_threshold(scores, labels, 'eer') == pytest.approx(0.55)
+    # Wrong: 1, 2, 1; of equal ones the highest.
+    assert choose_threshold(scores, labels, 'accuracy') == pytest.approx(0.75)
+    assert choose_threshold([0.5] * 4, [0, 1, 0, 1]) == 0.5
+    next_up = float(np.nextafter(0.5, 1))
+    assert choose_threshold([0.5, next_up], [0, 1]) == next_up, 'between neighbouring floats lies none'
+    with pytest.raises(InputError, match="rule='best' is unknown; choose one of eer, youden, accuracy"):
+        choose_threshold(scores, labels, 'best')
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 64), st.integers(0, 1)), min_size=1, max_size=40))
+def test_log_loss_and_brier_agree_with_scikit_learn(pairs: list[tuple[int, int]]) -> None:
+    scores, labels = np.array(pairs).T / np.array([[64], [1]])
+    clipped = np.clip(scores, 1e-7, 1 - 1e-7)
+    assert log_loss(scores, labels) == pytest.approx(sk.log_loss(labels, clipped, labels=[0, 1]), rel=1e-12)
+    assert brier(scores, labels) == pytest.approx(sk.brier_score_loss(labels, scores, pos_label=1), rel=1e-12)
+
+
+def test_log_loss_by_hand() -> None:
+    assert log_loss([0.5, 0.5], [0, 1]) == pytest.approx(np.log(2), abs=1e-15)
+    assert log_loss([0.0], [1]) == pytest.approx(7 * np.log(10)), 'a certain error is limited'
+    assert log_loss([1.0], [0]) == pytest.approx(7 * np.log(10))
+    assert brier([1.0, 0.25], [0, 1]) == pytest.approx((1 + 0.5625) / 2)
+    for figure in (log_loss, brier):
+        with pytest.raises(InputError, match='needs probabilities, 1 of 2 scores lie outside'):
+            figure([0.5, 1.5], [0, 1])
+
+
+@settings(deadline=None, max_examples=60)
+@given(two_classes, st.sampled_from([0.0, 8.0]))
+def test_figures_from_one_sort_are_the_same(pairs: list[tuple[int, int]], shift: float) -> None:
+    scores, labels = split(pairs)
+    scores = scores * 0.25 + shift  # with and without negative scores
+    found = set_figures(scores, labels.astype(np.int64))
+    assert found['auc'] == pytest.approx(area_under_roc(scores, labels), abs=1e-12)
+    assert found['eer'] == pytest.approx(equal_error_rate(scores, labels), abs=1e-12)
+    assert found['ap'] == pytest.approx(average_precision(scores, labels), abs=1e-12)
+
+
+def test_negative_zero_ties_with_zero() -> None:
+    assert set_figures(np.array([-0.0, 0.0, 0.0, -0.0]), np.array([0, 0, 1, 1]))['auc'] == 0.5

@@ -6,12 +6,14 @@ from iid_mm.datasets.transforms.degrade import ForgeryDegradation
 from iid_mm.datasets.transforms.flip import ForgeryFlip
 from iid_mm.datasets.transforms.formatting import PackForgeryInputs
 from iid_mm.datasets.transforms.loading import LoadForgeryPair
+from iid_mm.datasets.transforms.mask import LoadForgeryMask
 from iid_mm.datasets.transforms.mfs import MultiScaleFacialSwap
 
 __all__ = [
     'AlignFace',
     'ForgeryDegradation',
     'ForgeryFlip',
+    'LoadForgeryMask',
     'LoadForgeryPair',
     'MultiScaleFacialSwap',
     'PackForgeryInputs',

@@ -44,11 +44,13 @@ class PackForgeryInputs(BaseTransform):
     - gt_bboxes (optional; absent without
       :class:`~iid_mm.datasets.transforms.MultiScaleFacialSwap`)
     - gt_bboxes_labels (with gt_bboxes)
+    - artifact_mask (optional; absent without :class:`~iid_mm.datasets.transforms.LoadForgeryMask`)
 
     Added Keys:
 
     - inputs: (3, H, W) uint8 tensor, BGR
-    - data_samples: :class:`~iid_mm.structures.ForgeryDataSample`
+    - data_samples: :class:`~iid_mm.structures.ForgeryDataSample`, with ``gt_artifact_mask``, (H, W)
+      uint8, where the sample has a mask
 
     All other keys are dropped.
 
@@ -73,6 +75,8 @@ class PackForgeryInputs(BaseTransform):
             instances.bboxes = torch.from_numpy(results['gt_bboxes'])
             instances.labels = torch.from_numpy(results['gt_bboxes_labels'])
             sample.gt_instances = instances
+        if 'artifact_mask' in results:
+            sample.gt_artifact_mask = torch.from_numpy(results['artifact_mask'])
         sample.set_metainfo({key: results[key] for key in self.meta_keys if key in results})
         return {'inputs': torch.from_numpy(planes), 'data_samples': sample}
 

@@ -5,17 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
-import numpy as np
 from mmcv.transforms import BaseTransform
-from mmengine.fileio import get
 
+from iid_mm.datasets.transforms.reading import read_crop
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
 from iid_mm.utils.typing import ImageArray, Results
-
-# What a whole file ends with. OpenCV decodes the rest of a cut file without an error.
-_TAILS = {b'\x89PNG': b'IEND', b'\xff\xd8\xff': b'\xff\xd9'}
 
 
 @TRANSFORMS.register_module()
@@ -66,32 +61,7 @@ class LoadForgeryPair(BaseTransform):
         return results
 
     def _read(self, path: str) -> ImageArray:
-        try:
-            data = get(path, backend_args=self.backend_args)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f'image {path!r}, which the index lists, does not exist; prepare the set again'
-            ) from error
-        image = None
-        if _is_whole(data):
-            image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
-        if image is None:
-            raise InputError(
-                f'image {path!r} cannot be decoded ({len(data)} bytes): it is truncated or not an '
-                'image; prepare the set again or copy it anew'
-            )
-        decoded: ImageArray = image
-        return decoded
+        return read_crop(path, backend_args=self.backend_args)
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(with_source={self.with_source}, backend_args={self.backend_args})'
-
-
-def _is_whole(data: bytes) -> bool:
-    """Whether a PNG or JPEG file has its end; unknown formats are left to the decoder."""
-    if not data:
-        return False
-    for head, tail in _TAILS.items():
-        if data.startswith(head):
-            return data.rfind(tail, len(data) // 2) >= 0
-    return True

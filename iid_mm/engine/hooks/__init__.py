@@ -3,6 +3,12 @@
 
 from iid_mm.engine.hooks.host_memory_hook import HostMemoryHook
 from iid_mm.engine.hooks.iteration_checkpoint_hook import IterationCheckpointHook
+from iid_mm.engine.hooks.missed_validation_hook import MissedValidationHook
 from iid_mm.engine.hooks.reproducible_sampling_hook import ReproducibleSamplingHook
 
-__all__ = ['HostMemoryHook', 'IterationCheckpointHook', 'ReproducibleSamplingHook']
+__all__ = [
+    'HostMemoryHook',
+    'IterationCheckpointHook',
+    'MissedValidationHook',
+    'ReproducibleSamplingHook',
+]

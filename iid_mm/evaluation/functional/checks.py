@@ -75,3 +75,22 @@ def check_both_classes(labels: Labels, *, name: str = 'the set', unit: str = 'sa
         f'{name}: all {labels.size} {unit} are {present}, so AUC, EER and AP are not defined; add '
         f'{absent} {unit} to the set (check the split and the manipulations that its index selects)'
     )
+
+
+def check_probabilities(scores: Scores, *, name: str = 'the set', figure: str) -> None:
+    """Refuse scores that are no probabilities for figures that need some.
+
+    Args:
+        scores: (N,) finite scores.
+        name: What the message calls the set.
+        figure: What the message calls the figure.
+
+    Raises:
+        InputError: A score lies outside [0, 1].
+    """
+    outside = (scores < 0) | (scores > 1)
+    if outside.any():
+        raise InputError(
+            f'{name}: {figure} needs probabilities, {int(outside.sum())} of {scores.size} scores lie '
+            f'outside [0, 1], the first is {scores[outside][0]:g}; apply a sigmoid or softmax to logits'
+        )

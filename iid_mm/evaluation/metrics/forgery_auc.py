@@ -5,33 +5,33 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
+import pyarrow as pa
 import torch
-from mmengine.dist import broadcast_object_list
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import flat_metrics, format_table, per_method, scored_set
-from iid_mm.evaluation.scores import FrameScore, FrameScores, write_scores
+from iid_mm.evaluation.metrics.score_columns import append_columns, merge_columns, score_columns
+from iid_mm.evaluation.metrics.whole_set_metric import WholeSetMetric
+from iid_mm.evaluation.scores import FrameScores, write_scores
 from iid_mm.registry import METRICS
 
 _SAMPLE_KEYS = ('gt_label', 'pred_score', 'video_key', 'frame', 'dataset', 'method')
 
 
 @METRICS.register_module()
-class ForgeryAUC(BaseMetric):
+class ForgeryAUC(WholeSetMetric):
     """AUC, EER, AP and accuracy of frames and videos, overall and for every manipulation.
 
     Every manipulation is compared with all genuine videos of its data set. The score of a video is
-    the mean of its frames' probabilities of fake. Only scalars are kept of each sample, and faces
-    that a distributed sampler repeats are removed exactly, so any number of processes gives the
-    same metrics.
+    the mean of its frames' probabilities of fake. Only scores and names are kept of each sample, in
+    columns (some 100 bytes, most of them the path of the image), and faces that a distributed sampler
+    repeats are removed exactly, so any number of processes gives the same metrics.
 
     Metrics (fractions of 1, with the prefix ``forgery/``): ``frame_auc``, ``video_auc``,
     ``frame_ap``, ``video_ap``, ``frame_eer``, ``video_eer``, ``frame_acc``, ``video_acc``,
@@ -48,6 +48,8 @@ class ForgeryAUC(BaseMetric):
             :func:`~iid_mm.evaluation.scores.read_scores`; None: no file.
         threshold: A probability >= this counts as fake in the accuracies.
         print_table: Log the table of all figures.
+        image_root: Folder that the images' paths in the scores file are relative to; None: as they are.
+        split: Noted in the scores file; None: unknown.
     """
 
     default_prefix = 'forgery'
@@ -60,13 +62,16 @@ class ForgeryAUC(BaseMetric):
         scores_file: str | os.PathLike[str] | None = None,
         threshold: float = 0.5,
         print_table: bool = True,
+        image_root: str | os.PathLike[str] | None = None,
+        split: str | None = None,
     ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
+        super().__init__(collect_device, prefix, collect_dir, image_root)
         if not 0.0 <= threshold <= 1.0:
             raise InputError(f'threshold={threshold} is no probability; give a value from 0 to 1')
         self.scores_file = None if scores_file is None else Path(scores_file)
         self.threshold = threshold
         self.print_table = print_table
+        self.split = split
         self._size: int | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
@@ -93,20 +98,16 @@ class ForgeryAUC(BaseMetric):
         # One transfer a batch: reading values one by one would wait for the device each time.
         scores = torch.stack([sample['pred_score'].detach()[1] for sample in data_samples])
         labels = torch.stack([torch.as_tensor(sample['gt_label']).view(-1)[0] for sample in data_samples])
-        columns = zip(data_samples, scores.double().tolist(), labels.tolist(), strict=True)
-        for sample, score, label in columns:
-            self.results.append(
-                FrameScore(
-                    # Equal names share one string however many frames there are.
-                    video_key=sys.intern(str(sample['video_key'])),
-                    frame=int(sample['frame']),
-                    image=str(sample.get('img_path') or ''),
-                    dataset=sys.intern(str(sample['dataset'])),
-                    method=sys.intern(str(sample['method'])),
-                    label=int(label),
-                    score=score,
-                )
-            )
+        names = ('dataset', 'method', 'video_key')
+        columns: dict[str, list[Any]] = {
+            **{name: [str(sample[name]) for sample in data_samples] for name in names},
+            'frame': [int(sample['frame']) for sample in data_samples],
+            'label': labels.tolist(),
+            'score': scores.double().tolist(),
+            'image': [self.image_name(sample) for sample in data_samples],
+            'target_id': [sample.get('target_id') for sample in data_samples],
+        }
+        append_columns(self.results, score_columns(columns))
 
     def evaluate(self, size: int) -> dict[str, float]:
         """Collect the results of all processes and compute the metrics.
@@ -121,31 +122,28 @@ class ForgeryAUC(BaseMetric):
             InputError: See :meth:`calculate`; raised in every process, so that none waits for
                 another.
         """
-        # MMEngine cuts the collected list to `size`, which removes padding only for its own
-        # sampler's order. All results are taken instead and repeated faces removed by name.
         self._size = size
-        try:
-            metrics: Any = super().evaluate(sys.maxsize)
-        except (InputError, OSError) as error:
-            # Only the main process computes; the others are waiting for what it broadcasts.
-            self.results.clear()
-            broadcast_object_list([error])
-            raise
-        if isinstance(metrics, Exception):
-            raise metrics
-        return dict(metrics)
+        # One table each: MMEngine collects item by item.
+        self.results[:] = [merge_columns(self.results)]
+        return super().evaluate(size)
 
-    def compute_metrics(self, results: list[FrameScore]) -> dict[str, float]:
+    def compute_metrics(self, results: list[pa.Table]) -> dict[str, float]:
         """Compute the metrics of all collected results.
 
         Args:
-            results: Results of all processes in any order, with repeated ones.
+            results: Tables of :func:`~.score_columns.score_columns` of all processes in any order, with
+                repeated samples.
 
         Returns:
             The metrics without prefix.
         """
-        # MMEngine hands named tuples on as plain ones.
-        frames = FrameScores.from_records(map(FrameScore._make, results))
+        table = merge_columns(results)
+        columns = {name: table[name] for name in table.column_names}
+        # Freed before the figures need room.
+        results.clear()
+        if self.split is not None:
+            columns['split'] = pa.repeat(self.split, table.num_rows)
+        frames = FrameScores.from_columns(columns)
         if self._size is not None and len(frames) != self._size:
             print_log(
                 f'ForgeryAUC: {len(frames)} different faces were scored, the data set has '

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from mmdet.models.detectors import BaseDetector
 from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
 
 from iid_mm.errors import InputError
+from iid_mm.models.heat_maps import head_heat_maps
 from iid_mm.models.pretrained import drop_unreachable_weights
 from iid_mm.registry import MODELS
 from iid_mm.structures import ForgeryDataSample
@@ -128,7 +130,9 @@ class IIDDetector(BaseDetector):
             rescale: Not used: artifact boxes stay in input pixels, where faces are aligned.
 
         Returns:
-            The samples with ``pred_score``, ``pred_label`` and ``pred_instances``.
+            The samples with ``pred_score``, ``pred_label`` and ``pred_instances``; with ``pred_heat``
+            (H, W) too where the test config of the artifact head names a ``heat_map``, see
+            :mod:`iid_mm.models.heat_maps`.
         """
         if batch_data_samples is None:
             shape = tuple(batch_inputs.shape[-2:])
@@ -141,10 +145,21 @@ class IIDDetector(BaseDetector):
             backbone_feats[-1], self._last(levels), batch_data_samples
         )
         if self.artifact_head is not None:
-            boxes = self.artifact_head.predict(levels, samples, rescale=False)
-            for sample, instances in zip(samples, boxes, strict=True):
+            for sample, instances in zip(samples, self._predict_boxes(levels, samples), strict=True):
                 sample.pred_instances = instances
         return samples
+
+    def _predict_boxes(self, levels: Features, samples: list[ForgeryDataSample]) -> list[InstanceData]:
+        """Boxes of each sample; ``pred_heat`` is set where the head's test config names a ``heat_map``."""
+        head: Any = self.artifact_head
+        kind = (head.test_cfg or {}).get('heat_map')
+        if kind is None:
+            return list(head.predict(levels, samples, rescale=False))
+        metas = [sample.metainfo for sample in samples]
+        outs = head(levels)
+        for sample, heat in zip(samples, head_heat_maps(head, outs, metas, kind), strict=True):
+            sample.pred_heat = heat
+        return list(head.predict_by_feat(*outs, batch_img_metas=metas, rescale=False))
 
     def _forward(
         self,

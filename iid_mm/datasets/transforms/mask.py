@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read the mask of a manipulation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from iid_mm.datasets.functional import alignment
+from iid_mm.datasets.transforms.reading import read_crop
+from iid_mm.errors import InputError
+from iid_mm.registry import TRANSFORMS
+from iid_mm.utils.typing import ImageArray, Results
+
+
+@TRANSFORMS.register_module()
+class LoadForgeryMask(BaseTransform):
+    """Read which pixels of a fake were manipulated and warp that to the canvas.
+
+    The mask has the window and the size of the stored crop and goes through the whole matrix that the
+    image went through, so this transform stands after all that move the image. Its gray values are
+    warped as those of the image are, by area where they shrink, and then compared with the threshold:
+    with a mask of black and white a pixel of the canvas counts where at least half of it is masked.
+    Genuine faces get an empty mask without a file; fakes without a mask get none.
+
+    Required Keys:
+
+    - gt_label
+    - mask_path (optional; None: no mask)
+    - img
+    - ori_shape
+    - warp_matrix (optional; absent: the crop is the canvas)
+
+    Added Keys:
+
+    - artifact_mask ((H, W) uint8, 1 = manipulated; genuine faces, and fakes with a mask)
+
+    Args:
+        threshold: Gray values from this on are manipulated, 1 to 255.
+        backend_args: Storage to read from, see :func:`mmengine.fileio.get`; None reads files.
+    """
+
+    def __init__(self, threshold: int = 128, backend_args: dict[str, Any] | None = None) -> None:
+        if not 1 <= threshold <= 255:
+            raise InputError(f'threshold={threshold!r}: give a gray value from 1 to 255')
+        self.threshold = threshold
+        self.backend_args = backend_args
+
+    def transform(self, results: Results) -> Results:
+        """Add the mask.
+
+        Raises:
+            FileNotFoundError: If the file of the mask is missing.
+            InputError: If it cannot be decoded or has another size than the stored crop.
+        """
+        height, width = results['img'].shape[:2]
+        if int(results['gt_label']) == 0:
+            results['artifact_mask'] = np.zeros((height, width), dtype=np.uint8)
+        elif results.get('mask_path') is not None:
+            mask = self._read(results['mask_path'])
+            if mask.shape != tuple(results['ori_shape'][:2]):
+                raise InputError(
+                    f'mask {results["mask_path"]!r} is {mask.shape} and its image '
+                    f'{tuple(results["ori_shape"][:2])} (h, w): both need one crop window; prepare the '
+                    'set again with --masks'
+                )
+            if results.get('warp_matrix') is not None:
+                mask = alignment.warp_image(mask, results['warp_matrix'], (width, height))
+            results['artifact_mask'] = (mask >= self.threshold).astype(np.uint8)
+        return results
+
+    def _read(self, path: str) -> ImageArray:
+        return read_crop(
+            path,
+            kind='mask',
+            flags=cv2.IMREAD_GRAYSCALE,
+            remedy='prepare the set again with --masks',
+            backend_args=self.backend_args,
+        )
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(threshold={self.threshold}, backend_args={self.backend_args})'

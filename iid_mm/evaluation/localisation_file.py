@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""File of what is kept of every frame for the localisation figures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from iid_mm.errors import InputError
+from iid_mm.evaluation.functional.localisation import CENTRE_SHARES, LEVELS
+from iid_mm.evaluation.functional.localisation_table import LocalisationSample
+
+_VALUES = pa.list_(pa.float64())
+SCHEMA = pa.schema(
+    [
+        ('video_key', pa.string()),
+        ('frame', pa.int32()),
+        ('image', pa.string()),
+        ('dataset', pa.string()),
+        ('method', pa.string()),
+        ('target_id', pa.string()),
+        ('state', pa.int8()),
+        ('score', pa.float64()),
+        ('boxes', _VALUES),
+        ('maps', _VALUES),
+        ('centre', _VALUES),
+        ('grid', pa.binary()),
+        ('mask_grid', pa.binary()),
+    ]
+)
+"""Columns, see :class:`~.functional.localisation_table.LocalisationSample`; arrays are flat, row by row."""
+_SHAPES = {'boxes': (-1, 3), 'maps': (-1, 2 + len(LEVELS)), 'centre': (len(CENTRE_SHARES),)}
+
+
+def write_localisation(samples: Sequence[LocalisationSample], path: str | os.PathLike[str]) -> None:
+    """Write frames to a Parquet file.
+
+    Args:
+        samples: The frames.
+        path: The file; its folder is made.
+    """
+    columns = list(zip(*samples, strict=True)) or [()] * len(SCHEMA)
+    arrays = [
+        [np.ravel(value) for value in column] if field.type == _VALUES else list(column)
+        for field, column in zip(SCHEMA, columns, strict=True)
+    ]
+    table = pa.table([pa.array(a, f.type) for a, f in zip(arrays, SCHEMA, strict=True)], schema=SCHEMA)
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f'{target.name}.partial')
+    pq.write_table(table, partial, compression='zstd')
+    os.replace(partial, target)
+
+
+def read_localisation(path: str | os.PathLike[str]) -> list[LocalisationSample]:
+    """Read frames from a Parquet file.
+
+    Args:
+        path: A file of :func:`write_localisation`.
+
+    Returns:
+        The frames.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        InputError: If it is none of these files.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'localisation file {path} does not exist')
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f'{path} is no localisation file, or is damaged: {error}') from error
+    if table.schema.names != SCHEMA.names or not table.schema.equals(SCHEMA):
+        raise InputError(
+            f'{path} is no localisation file: it has the columns {", ".join(table.schema.names)}; give the '
+            'file that ArtifactLocalisation wrote (samples_file)'
+        )
+    columns = {name: table[name].to_pylist() for name in SCHEMA.names}
+    for name, shape in _SHAPES.items():
+        try:
+            columns[name] = [np.array(value, dtype=np.float64).reshape(shape) for value in columns[name]]
+        except (TypeError, ValueError) as error:
+            raise InputError(f'{path}: column {name!r} does not have the shape {shape}: {error}') from error
+    rows = zip(*columns.values(), strict=True)
+    return [LocalisationSample._make(row) for row in rows]

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scoring several test sets with one loaded model; every finished set is on disk at once."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from mmengine.config import Config
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from iid_mm.evaluation.report.prepared import coverage_facts, index_facts
+from iid_mm.evaluation.report.provenance import settings_sha256, sha256
+from iid_mm.evaluation.scores import read_scores
+from iid_mm.evaluation.test_sets import VALIDATION, TestSet
+
+SCORES_FOLDER = 'frame_scores'
+LOCALISATION_FOLDER = 'localisation'
+# They change how fast a set is read, not what is computed.
+_LOADER_KEYS = ('num_workers', 'persistent_workers', 'prefetch_factor', 'pin_memory', 'sampler', 'dataset')
+_METRIC = ('ForgeryAUC', 'iid_mm.ForgeryAUC')
+_LOCALISATION = ('ArtifactLocalisation', 'iid_mm.ArtifactLocalisation')
+
+
+@dataclass(frozen=True)
+class ScoringJob:
+    """What is scored, and with what.
+
+    Attributes:
+        cfg: Config with model and ``test_evaluator``.
+        checkpoint_sha256: Hash of the checkpoint.
+        folder: The report's folder.
+        resume: Whether sets are skipped whose scores are there already.
+    """
+
+    cfg: Config
+    checkpoint_sha256: str
+    folder: Path
+    resume: bool = False
+
+    def scores_file(self, name: str) -> Path:
+        """Where the scores of a set go."""
+        return self.folder / SCORES_FOLDER / f'{name}.parquet'
+
+    def localisation_file(self, name: str) -> Path:
+        """Where the figures of localisation of a set's frames go."""
+        return self.folder / LOCALISATION_FOLDER / f'{name}.parquet'
+
+    def record_file(self, name: str) -> Path:
+        """Where it is noted what the scores of a set were made from."""
+        return self.scores_file(name).with_suffix('.json')
+
+    def score(self, runner: Runner, test_set: TestSet, table: pa.Table) -> dict[str, Any]:
+        """Score one set, or take the scores of an earlier run over.
+
+        Args:
+            runner: Has the model and its weights.
+            test_set: The set.
+            table: Its samples, from :func:`~iid_mm.evaluation.test_sets.check_test_set`.
+
+        Returns:
+            The set's record, in the main process; elsewhere an empty dictionary.
+
+        Raises:
+            InputError: A score is NaN, or an image cannot be read.
+        """
+        indices = index_facts(test_set)
+        source = {
+            'checkpoint_sha256': self.checkpoint_sha256,
+            'index_sha256': [facts['sha256'] for facts in indices],
+            'settings_sha256': self._settings(test_set),
+        }
+        shared = [self.finished_record(test_set.name, source) if self.resume else None]
+        # One process decides: all must score, or none.
+        broadcast_object_list(shared)
+        if shared[0] is not None:
+            print_log(f'test set {test_set.name}: scored before, not scored again', logger='current')
+            return shared[0]
+        if is_main_process():
+            self.record_file(test_set.name).unlink(missing_ok=True)
+        metrics = self._run(runner, test_set)
+        if not is_main_process():
+            return {}
+        return self._write_record(test_set, table, indices, source, metrics)
+
+    def finished_record(self, name: str, source: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Record of an earlier run of the same checkpoint on the same data; None if there is none."""
+        try:
+            record = json.loads(self.record_file(name).read_text(encoding='utf-8'))
+            is_same = record['source'] == source
+            is_whole = is_same and record['scores']['sha256'] == sha256(self.scores_file(name))
+            if is_whole and record['localisation_scores'] is not None:
+                is_whole = record['localisation_scores']['sha256'] == sha256(self.localisation_file(name))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return dict(record) if is_whole else None
+
+    def _settings(self, test_set: TestSet) -> str:
+        """Hash of all that decides a score but weights and data."""
+        dataset = {k: v for k, v in test_set.dataset.items() if k not in ('data_root', 'ann_file')}
+        loader = {k: v for k, v in test_set.dataloader.items() if k not in _LOADER_KEYS}
+        others = self._other_metrics(test_set)
+        plain = {'dataset': dataset, 'loader': loader, 'model': self.cfg.model, 'metrics': others}
+        return settings_sha256(plain | {'test_cfg': self.cfg.get('test_cfg')})
+
+    def _metrics(self) -> list[dict[str, Any]]:
+        configured = self.cfg.get('test_evaluator') or dict(type='ForgeryAUC')
+        several = configured if isinstance(configured, Sequence) else [configured]
+        return [copy.deepcopy(dict(metric)) for metric in several]
+
+    def _other_metrics(self, test_set: TestSet) -> list[dict[str, Any]]:
+        if test_set.name == VALIDATION:
+            return []
+        others = [metric for metric in self._metrics() if metric['type'] not in _METRIC]
+        return others + [copy.deepcopy(metric) for metric in test_set.metrics]
+
+    def _evaluator(self, test_set: TestSet) -> list[dict[str, Any]]:
+        ours = [metric for metric in self._metrics() if metric['type'] in _METRIC]
+        metric: dict[str, Any] = ours[0] if ours else dict(type='ForgeryAUC')
+        metric.update(
+            scores_file=str(self.scores_file(test_set.name)),
+            image_root=str(test_set.root),
+            split=test_set.split,
+            print_table=False,
+        )
+        others = self._other_metrics(test_set)
+        for other in others:
+            if other['type'] in _LOCALISATION:
+                other.update(
+                    samples_file=str(self.localisation_file(test_set.name)),
+                    image_root=str(test_set.root),
+                    print_table=False,
+                )
+        return [metric, *others]
+
+    def _run(self, runner: Runner, test_set: TestSet) -> dict[str, Any]:
+        print_log(f'test set {test_set.name}, split {test_set.split}', logger='current')
+        # The data set of the loop before is freed first.
+        runner._test_loop = None
+        runner._test_dataloader = test_set.dataloader
+        runner._test_evaluator = self._evaluator(test_set)
+        runner._test_loop = runner.build_test_loop(copy.deepcopy(self.cfg.get('test_cfg') or dict()))
+        metrics: dict[str, Any] = runner.test_loop.run()
+        return metrics
+
+    def _write_record(
+        self,
+        test_set: TestSet,
+        table: pa.Table,
+        indices: list[dict[str, Any]],
+        source: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        path = self.scores_file(test_set.name)
+        frames = read_scores(path)
+        dataset = test_set.dataset
+        located = self.localisation_file(test_set.name)
+        localisation = {
+            name: float(value) if math.isfinite(value) else None
+            for name, value in sorted(metrics.items())
+            if name.startswith('localisation/')
+        }
+        record = {
+            'name': test_set.name,
+            'split': test_set.split,
+            'methods': None if dataset.get('methods') is None else list(dataset['methods']),
+            'frames_per_video': dataset.get('frames_per_video'),
+            'indices': indices,
+            'coverage': coverage_facts(test_set, table, frames.coded('video_key').names),
+            'source': dict(source),
+            'scores': {'file': f'{SCORES_FOLDER}/{path.name}', 'sha256': sha256(path)},
+            'localisation': localisation,
+            'localisation_scores': {
+                'file': f'{LOCALISATION_FOLDER}/{located.name}',
+                'sha256': sha256(located),
+            }
+            if localisation
+            else None,
+        }
+        write_json(record, self.record_file(test_set.name))
+        return record
+
+
+def write_json(content: Mapping[str, Any], path: Path) -> None:
+    """Write plain data as JSON, the same bytes for the same data; the file is there whole or not at all.
+
+    NaN and infinity, which JSON lacks, are refused.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    temporary = path.with_name(f'.{path.name}.tmp')
+    temporary.write_text(text + '\n', encoding='utf-8')
+    os.replace(temporary, path)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checking ``report.md`` against the figures that the stored scores give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from iid_mm.evaluation.report.document import TEXT_FILE, Computed
+from iid_mm.evaluation.report.tables import main_table
+from iid_mm.evaluation.report.text import report_text
+from iid_mm.version import __version__
+
+
+def check_text(folder: Path, report: Mapping[str, Any], computed: Computed) -> tuple[list[str], str]:
+    """Compare the text with what should be written.
+
+    Args:
+        folder: The report's folder.
+        report: Content of ``report.json``.
+        computed: What follows from the stored scores.
+
+    Returns:
+        What differs, a sentence each, the cells of the table by name; and why lines outside of the table
+        were not compared, empty if they were.
+    """
+    try:
+        lines = (folder / TEXT_FILE).read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        return [f'{TEXT_FILE} cannot be read: {error}'], ''
+    rows = [row.as_dict() for row in computed.rows]
+    table = main_table(rows)
+    problems = _check_cells(lines, table)
+    made_by = report['protocol']['libraries'].get('iid-mm')
+    if made_by != __version__:
+        return problems, f'it was written by iid-mm {made_by}, this is {__version__}'
+    true = {**report, 'figures': rows, 'threshold': computed.threshold.as_dict()}
+    expected = report_text(true).splitlines()
+    named = {tuple(row[:2]) for row in table}
+    problems += [
+        f'{TEXT_FILE}, line {number}: says {mine!r}, it should be {theirs!r}'
+        for number, (mine, theirs) in enumerate(zip(lines, expected, strict=False), 1)
+        # The cells of the table have sentences of their own.
+        if mine != theirs and tuple(_cells(theirs)[:2]) not in named
+    ]
+    if len(lines) != len(expected):
+        problems.append(f'{TEXT_FILE} has {len(lines)} lines, it should have {len(expected)}')
+    return problems, ''
+
+
+def _check_cells(lines: Sequence[str], expected: Sequence[Sequence[str]]) -> list[str]:
+    """Compare the table of figures cell by cell."""
+    header = expected[0]
+    starts = [number for number, line in enumerate(lines) if _cells(line) == list(header)]
+    if not starts:
+        return [f'{TEXT_FILE} has no table with the columns {", ".join(header)}']
+    problems = []
+    for number, row in enumerate(expected[1:], starts[0] + 2):
+        cells = _cells(lines[number]) if number < len(lines) else []
+        title = ' / '.join(row[:2])
+        if len(cells) != len(row) or cells[:2] != list(row[:2]):
+            problems.append(f'{TEXT_FILE}, line {number + 1}: the row {title} should be here')
+            continue
+        problems += [
+            f'{TEXT_FILE}, {title}: {name} is {mine}, the scores give {theirs}'
+            for name, mine, theirs in zip(header, cells, row, strict=True)
+            if mine != theirs
+        ]
+    return problems
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip('|').split('|')] if line.startswith('|') else []

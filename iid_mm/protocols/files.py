@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small files that a reader never sees half written."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file; it appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        temporary.write_text(text, encoding='utf-8')
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file; it appears whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + '\n')
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; a missing or damaged file counts as an empty one."""
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Proof of what the checkpoint of a run was chosen on."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from iid_mm.errors import InputError
+from iid_mm.protocols.files import read_json, write_json
+from iid_mm.registry import HOOKS
+
+RECORD = 'selection.json'
+PROGRESS = 'progress.json'
+SECONDS_BETWEEN = 2.0
+
+
+@HOOKS.register_module()
+class SelectionRecordHook(Hook):
+    """Refuse to choose a checkpoint on unseen manipulations, and record every validation.
+
+    Before training it looks at the samples of both data sets themselves, not at their settings:
+    training samples and validation samples must be fakes of ``methods`` and genuine ones only, and the
+    validation samples must not be those of the test split.
+
+    Every validation is written to ``selection.json`` in the work directory. A run that was killed while
+    it validated would go on with the next epoch, and the checkpoint of this one would never be
+    compared: such a validation is made up for. ``progress.json`` says where training stands.
+
+    Args:
+        methods: The manipulations that are trained on.
+    """
+
+    # Behind the checkpoint hook (VERY_LOW), which chooses.
+    priority = 'LOWEST'
+
+    def __init__(self, methods: Sequence[str]) -> None:
+        self.methods = tuple(methods)
+        self._record: dict[str, Any] | None = None
+        self._written = -math.inf
+        self._seconds_before = 0.0
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the data, read the record and make up for a validation that was cut off.
+
+        Args:
+            runner: The runner, which has loaded the checkpoint that it goes on from.
+
+        Raises:
+            InputError: The data hold a manipulation that is not trained on.
+        """
+        facts = {
+            'train': self._check(runner.train_loop.dataloader.dataset, 'train_dataloader'),
+        }
+        if runner.val_loop is not None:
+            facts['val'] = self._check(runner.val_loop.dataloader.dataset, 'val_dataloader')
+        folder = Path(runner.work_dir)
+        shared = [[read_json(folder / RECORD), read_json(folder / PROGRESS)] if is_main_process() else None]
+        broadcast_object_list(shared)
+        before, progress = shared[0] or ({}, {})
+        # What an abandoned part of the run has validated is validated again.
+        kept = [v for v in before.get('validations', []) if v['iter'] <= runner.iter] if runner.iter else []
+        self._record = {'methods': list(self.methods), 'data': facts, 'validations': kept}
+        self._seconds_before = float(progress.get('seconds', 0.0)) if runner.iter else 0.0
+        self._started = time.monotonic()
+        self._write_record(runner)
+        if self._is_due(runner, kept):
+            runner.logger.info(f'the validation after epoch {runner.epoch} was cut off; it is made up for')
+            runner.val_loop.run()
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        """Write where training stands, every other second."""
+        if time.monotonic() - self._written >= SECONDS_BETWEEN:
+            self._write_progress(runner, runner.iter + 1)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Record a validation.
+
+        Args:
+            runner: The runner.
+            metrics: The figures.
+        """
+        if self._record is None:
+            return
+        best = runner.message_hub.runtime_info.get('best_ckpt')
+        self._record['validations'].append(
+            {
+                'epoch': runner.epoch,
+                'iter': runner.iter,
+                'metrics': {key: float(value) for key, value in (metrics or {}).items()},
+                'best_checkpoint': Path(best).name if best else None,
+                'best_score': runner.message_hub.runtime_info.get('best_score'),
+            }
+        )
+        self._write_record(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        """Write that training has ended."""
+        self._write_progress(runner, runner.iter)
+
+    def _check(self, dataset: Any, name: str) -> dict[str, Any]:
+        """Count the samples of a data set, and refuse those that must not be there."""
+        counts: dict[str, int] = {}
+        splits = set()
+        for part in _leaves(dataset):
+            splits.add(getattr(part, 'split', None))
+            for number in range(len(part)):
+                info = part.get_data_info(number)
+                key = info['method'] if info['gt_label'] else ''
+                counts[key] = counts.get(key, 0) + 1
+        genuine = counts.pop('', 0)
+        if unseen := sorted(set(counts) - set(self.methods)):
+            raise InputError(
+                f'{name} holds fakes of {", ".join(unseen)}, which this run is not trained on '
+                f'({", ".join(self.methods)}): a checkpoint chosen with them would not be one of unseen '
+                f'manipulations. Set {name}.dataset.methods to the manipulations that are trained on'
+            )
+        if 'test' in splits:
+            raise InputError(
+                f"{name} reads the split 'test', which is for the figures alone; give it its own"
+            )
+        return {
+            'splits': sorted(filter(None, splits)),
+            'genuine': genuine,
+            'fakes': dict(sorted(counts.items())),
+        }
+
+    @staticmethod
+    def _is_due(runner: Runner, kept: Sequence[dict[str, Any]]) -> bool:
+        """Whether training stands behind an epoch whose validation is not recorded."""
+        loop = runner.train_loop
+        epoch, length = runner.epoch, len(loop.dataloader)
+        if runner.val_loop is None or not epoch or runner.iter != epoch * length or epoch < loop.val_begin:
+            return False
+        is_time = epoch % loop.val_interval == 0 or epoch == loop.max_epochs
+        return is_time and not any(v['iter'] == runner.iter for v in kept)
+
+    def _write_record(self, runner: Runner) -> None:
+        if is_main_process():
+            write_json(Path(runner.work_dir) / RECORD, self._record)
+
+    def _write_progress(self, runner: Runner, done: int) -> None:
+        self._written = time.monotonic()
+        if is_main_process():
+            seconds = self._seconds_before + self._written - self._started
+            content = {'iter': done, 'max_iters': runner.max_iters, 'seconds': round(seconds, 1)}
+            write_json(Path(runner.work_dir) / PROGRESS, content)
+
+
+def _leaves(dataset: Any) -> Iterator[Any]:
+    """Visit the data sets that a data set wraps, or itself."""
+    inner = [dataset.dataset] if hasattr(dataset, 'dataset') else getattr(dataset, 'datasets', None)
+    if inner is None:
+        yield dataset
+        return
+    for child in inner:
+        yield from _leaves(child)

@@ -1,0 +1,80 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: Apache-2.0
+"""Compare two models by the scores that tools/test.py wrote of the same videos.
+
+For every manipulation, every data set and everything: the video AUC of both, the difference B - A with an
+interval from a paired bootstrap, and a p value: how often chance alone would make a difference at least as
+large if both models were equally good. The column "p (Holm)" takes into account that many rows are looked
+at, of which one may stand out by chance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from iid_mm.evaluation.comparison import GROUPS, compare_scores, comparison_table, conclusion
+from iid_mm.evaluation.functional import AGGREGATIONS
+from iid_mm.evaluation.scores import read_scores
+from iid_mm.utils.cli import run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('a', type=Path, metavar='A.parquet', help='scores of model A, e.g. the baseline')
+    parser.add_argument('b', type=Path, metavar='B.parquet', help='scores of model B')
+    parser.add_argument('--how', default='mean', choices=AGGREGATIONS, help='how frames make a video')
+    parser.add_argument('--top-k', type=int, default=3, help='frames of --how topk (default: 3)')
+    parser.add_argument('--level', type=float, default=0.95, help='confidence level (default: 0.95)')
+    parser.add_argument('--resamples', type=int, default=1000, help='resamples (default: 1000)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the resamples (default: 0)')
+    parser.add_argument(
+        '--groups',
+        choices=GROUPS,
+        help='draw all videos of a person together; honest where one person is in many videos',
+    )
+    parser.add_argument('--json', type=Path, help='file for the figures')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    found = compare_scores(
+        *(read_scores(args.a), read_scores(args.b)),
+        how=args.how,
+        k=args.top_k,
+        level=args.level,
+        resamples=args.resamples,
+        seed=args.seed,
+        groups=args.groups,
+    )
+    print(f'A: {args.a}\nB: {args.b}\n')
+    print(comparison_table(found))
+    if found.unequal_frames:
+        print(f'\nNote: A and B have scored different numbers of frames of {found.unequal_frames} videos.')
+    print(f'\n{conclusion(found)}')
+    if args.json:
+        report = {
+            'a': str(args.a),
+            'b': str(args.b),
+            'how': args.how,
+            'top_k': args.top_k if args.how == 'topk' else None,
+            'level': args.level,
+            'resamples': args.resamples,
+            'seed': args.seed,
+            'groups': args.groups,
+            'num_groups': found.num_groups,
+            'unequal_frames': found.unequal_frames,
+            'rows': [row.as_dict() for row in found.rows],
+            'conclusion': conclusion(found),
+        }
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(report, indent=2) + '\n')
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))
