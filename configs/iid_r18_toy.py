@@ -55,4 +55,4 @@ param_scheduler = [
         eta_min=1e-5,
         convert_to_iter_based=True),
 ]
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))

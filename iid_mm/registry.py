@@ -20,9 +20,10 @@ def _nest(parent: Registry, *locations: str) -> Registry:
 
 
 # Data
-DATASETS = _nest(_mmdet.DATASETS, 'iid_mm.datasets')
-DATA_SAMPLERS = _nest(_mmdet.DATA_SAMPLERS, 'iid_mm.datasets')
-TRANSFORMS = _nest(_mmdet.TRANSFORMS, 'iid_mm.datasets')
+# Modules, not the package: that one imports its members only when they are asked for.
+DATASETS = _nest(_mmdet.DATASETS, 'iid_mm.datasets.forgery_dataset')
+DATA_SAMPLERS = _nest(_mmdet.DATA_SAMPLERS, 'iid_mm.datasets.samplers', 'iid_mm.datasets.whole_batch_sampler')
+TRANSFORMS = _nest(_mmdet.TRANSFORMS, 'iid_mm.datasets.transforms')
 
 # Models
 MODELS = _nest(_mmdet.MODELS, 'iid_mm.models')

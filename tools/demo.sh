@@ -25,7 +25,7 @@ step 'Generate a toy set: 120 made-up people, genuine videos and four manipulati
   python tools/generate_toy_data.py "$OUT/toy" --num-identities 120 --frames 4 --size 192 --strength 2.5 --num-workers 2
 step 'Prepare it: aligned crops and an index' \
   python tools/prepare_data.py ffpp "$OUT/toy" "$OUT/prepared" --analyser precomputed --frames 4 \
-  --compression c23 --num-workers 2
+  --compression c23 --masks --num-workers 2
 step 'Look at training samples and the boxes that facial swaps give them' \
   python tools/analysis_tools/browse_dataset.py $CONFIG --out "$OUT/samples.png"
 if [ ! -e "$OUT/work_dir/finished" ]; then
@@ -34,12 +34,14 @@ if [ ! -e "$OUT/work_dir/finished" ]; then
   touch "$OUT/work_dir/finished"
 fi
 BEST=$(ls -t "$OUT"/work_dir/best_*.pth | head -n 1)
-step 'Test on people that the model has never seen; Face2Face was not in training either' \
-  python tools/test.py $CONFIG "$BEST" --work-dir "$OUT/work_dir" --out "$OUT/scores.parquet"
-step 'Draw ROC curves and score histograms' \
-  python tools/analysis_tools/plot_scores.py "$OUT/scores.parquet" --out "$OUT"
+step 'Test on people that the model has never seen, with a report; Face2Face was not in training either' \
+  python tools/test.py $CONFIG "$BEST" --work-dir "$OUT/work_dir" --out-dir "$OUT/report" --localisation
+step 'Compute every figure of the report again from the scores that it keeps' \
+  python tools/analysis_tools/verify_report.py "$OUT/report" --checkpoint "$BEST"
 step 'Draw predictions with artifact boxes' \
   python tools/analysis_tools/show_predictions.py $CONFIG "$BEST" --out "$OUT/predictions.png"
+step 'Draw where the detector looks, beside the masks of the manipulations' \
+  python tools/analysis_tools/show_localisation.py $CONFIG "$BEST" --out "$OUT/localisation.png"
 
-printf '\nDone in %d:%02d. Pictures:\n' $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60))
-ls "$OUT"/*.png
+printf '\nDone in %d:%02d. Report and pictures:\n' $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60))
+ls "$OUT"/report/report.md "$OUT"/*.png "$OUT"/report/pictures/*.png

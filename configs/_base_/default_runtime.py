@@ -20,6 +20,8 @@ custom_hooks = [
     dict(type='HostMemoryHook'),
     # A run that is killed loses at most so many iterations; --resume goes on within the epoch.
     dict(type='IterationCheckpointHook', interval=500),
+    # ... and validates what the kill left unvalidated.
+    dict(type='MissedValidationHook'),
 ]
 
 env_cfg = dict(

@@ -8,11 +8,14 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-
-from mmengine.config import Config, DictAction
+from typing import TYPE_CHECKING
 
 from iid_mm.errors import InputError, MissingExtraError
-from iid_mm.utils.config import load_config
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+# MMEngine, which loads torch, is imported by those functions only that need it.
 
 USER_ERRORS = (InputError, FileNotFoundError, MissingExtraError)
 
@@ -42,6 +45,8 @@ def run_tool(main: Callable[[], int | None]) -> int:
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--cfg-options``."""
+    from mmengine.config import DictAction
+
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -71,6 +76,8 @@ def load_run_config(args: argparse.Namespace) -> Config:
     Raises:
         FileNotFoundError: If there is no such config.
     """
+    from iid_mm.utils.config import load_config
+
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -30,13 +31,15 @@ GENUINE = '#0072B2'
 FAKE = '#D55E00'
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """Make an empty figure of a size in inches, which no display and no other figure knows of."""
     figure = Figure(figsize=(width, height), dpi=150, layout='constrained', facecolor='white')
     FigureCanvasAgg(figure)
     return figure
 
 
-def _polish(axes: Axes) -> None:
+def polish(axes: Axes) -> None:
+    """Give axes the look that all plots share."""
     axes.spines[['top', 'right']].set_visible(False)
     axes.spines[['left', 'bottom']].set_color(MUTED)
     axes.tick_params(colors=INK, length=3, labelsize=9)
@@ -44,11 +47,25 @@ def _polish(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a figure; its folder is made."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target)
     return target
+
+
+def curve_style(number: int | None) -> dict[str, Any]:
+    """Look of the n-th curve of a plot; None: of the one that stands out."""
+    if number is None:
+        # Under the others, so that curves on top of each other stay visible.
+        return {'color': INK, 'linewidth': 3.2, 'zorder': 2.5}
+    return {
+        'color': PALETTE[number % len(PALETTE)],
+        'linestyle': DASHES[number // len(PALETTE) % len(DASHES)],
+        'linewidth': 1.8,
+        'zorder': 3,
+    }
 
 
 def plot_roc(
@@ -74,21 +91,12 @@ def plot_roc(
     """
     if not curves:
         raise InputError('curves is empty: give at least one ROC curve')
-    figure = _figure(9.6, 4.9)
+    figure = new_figure(9.6, 4.9)
     whole, low = figure.subplots(1, 2)
     others = [name for name in curves if name != emphasise]
     width = max(len(name) for name in curves)
     for name, curve in curves.items():
-        if name == emphasise:
-            style = {'color': INK, 'linewidth': 2.4, 'zorder': 4}
-        else:
-            number = others.index(name)
-            style = {
-                'color': PALETTE[number % len(PALETTE)],
-                'linestyle': DASHES[number // len(PALETTE) % len(DASHES)],
-                'linewidth': 1.8,
-                'zorder': 3,
-            }
+        style = curve_style(others.index(name) if name in others else None)
         label = f'{name:<{width}}  {100 * curve.auc:6.2f} %'
         for axes in (whole, low):
             axes.plot(curve.fpr, curve.tpr, label=label, **style)
@@ -97,7 +105,7 @@ def plot_roc(
         axes.plot([0, 1], [1, 0], color='#D5D8DC', linewidth=1, zorder=1)
         axes.set_xlabel('false positive rate (genuine called fake)', color=INK)
         axes.set_box_aspect(1)
-        _polish(axes)
+        polish(axes)
     whole.text(
         *(0.42, 0.6, 'equal errors'),
         rotation=-45,
@@ -115,9 +123,21 @@ def plot_roc(
     low.set(xlim=(-0.002, 0.202), ylim=(bottom - margin, 1 + margin))
     low.xaxis.set_major_locator(MultipleLocator(0.05))
     low.set_title('the same at low false positive rates', color=INK, fontsize=11, loc='left')
-    whole.legend(
-        loc='lower right',
-        title='area under the curve',
+    add_figure_legend(whole, 'lower right', 'area under the curve')
+    return save_figure(figure, path)
+
+
+def add_figure_legend(axes: Any, place: str, title: str) -> None:
+    """Add the legend of curves whose labels end in figures, which stand below each other.
+
+    Args:
+        axes: Matplotlib axes.
+        place: Matplotlib's ``loc``.
+        title: Heading, which says what the figures are.
+    """
+    axes.legend(
+        loc=place,
+        title=title,
         prop={'family': 'DejaVu Sans Mono', 'size': 8},
         title_fontsize=8.5,
         frameon=True,
@@ -125,7 +145,6 @@ def plot_roc(
         edgecolor='none',
         framealpha=0.9,
     )
-    return _save(figure, path)
 
 
 def plot_score_histograms(
@@ -158,11 +177,11 @@ def plot_score_histograms(
         raise InputError('groups is empty: give the scores of at least one manipulation')
     columns = 2 if len(groups) == 4 else min(len(groups), 3)
     rows = -(-len(groups) // columns)
-    figure = _figure(max(3.4 * columns, 5.5), 0.9 + 2.3 * rows)
+    figure = new_figure(max(3.4 * columns, 5.5), 0.9 + 2.3 * rows)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes, (name, (genuine, fake)) in zip(panels.flat, groups.items(), strict=False):
         _histogram_panel(axes, genuine, fake, np.linspace(0, 1, bins + 1), threshold)
-        axes.set_title(name, color=INK, fontsize=10, loc='left')
+        axes.set_title(name, color=INK, fontsize=10, loc='left', pad=16)
     unused = list(panels.flat)[len(groups) :]
     for axes in unused:
         axes.set_visible(False)
@@ -173,9 +192,9 @@ def plot_score_histograms(
     figure.supylabel(f'share of {unit} (%)', color=INK, fontsize=10)
     handles: list[Artist] = [Patch(facecolor=(color, 0.35), edgecolor=color) for color in (GENUINE, FAKE)]
     handles.append(Line2D([], [], color=INK, linewidth=1, linestyle=(0, (2, 2))))
-    names = ['genuine', 'fake', f'threshold {threshold:g}']
+    names = ['genuine', 'fake', f'threshold {threshold:.4g}']
     figure.legend(handles, names, loc='upper right', ncols=3, fontsize=9, frameon=False)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _histogram_panel(
@@ -187,6 +206,7 @@ def _histogram_panel(
         axes.stairs(share, edges, color=color, linewidth=1.4)
     axes.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (2, 2)))
     counts = f'{genuine.size} genuine, {fake.size} fake'
-    axes.set_title(counts, color=MUTED, fontsize=8, loc='right')
+    # Below the name, which may be long.
+    axes.text(0, 1.02, counts, color=MUTED, fontsize=8, va='bottom', transform=axes.transAxes)
     axes.set_xlim(0, 1)
-    _polish(axes)
+    polish(axes)

@@ -12,8 +12,10 @@ from matplotlib.axes import Axes
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import roc_curve, scored_set
 from iid_mm.visualization import plot_roc, plot_score_histograms, score_pictures
+from iid_mm.visualization.det_plot import _deviates, plot_det
 from iid_mm.visualization.drawing import BLUE, GREEN, ORANGE, SKY, VERMILION
 from iid_mm.visualization.plots import PALETTE
+from iid_mm.visualization.reliability_plot import _exact_limits, plot_reliability
 
 
 def test_roc_has_a_line_a_curve_with_its_area(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,3 +76,30 @@ def test_one_palette_in_plots_and_drawings() -> None:
     drawn = {f'#{red:02X}{green:02X}{blue:02X}' for blue, green, red in (BLUE, GREEN, ORANGE, SKY, VERMILION)}
     assert drawn <= set(PALETTE)
     assert 'iid_mm.visualization.plots' in sys.modules
+
+
+def test_det_and_reliability(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 50)
+    scores = 1 / (1 + np.exp(-generator.normal(2 * labels)))
+    curve = roc_curve(scores, labels)
+    assert plot_det({'a': curve, 'overall': curve}, tmp_path / 'det.png').stat().st_size > 10_000
+    assert plot_reliability(scores, labels, tmp_path / 'r.png').stat().st_size > 10_000
+    # One bin, one class, all right: nothing to divide by.
+    assert plot_reliability(np.ones(3), np.ones(3, dtype=int), tmp_path / 'one.png').is_file()
+    with pytest.raises(InputError, match='curves is empty'):
+        plot_det({}, tmp_path / 'none.png')
+    with pytest.raises(InputError, match=r'lowest=0\.5'):
+        plot_det({'a': curve}, tmp_path / 'none.png', lowest=0.5)
+
+
+def test_error_rates_without_a_place_lie_on_the_edge() -> None:
+    placed = _deviates(np.array([0.0, 0.0001, 0.5, 1.0]), 0.01)
+    assert placed.tolist() == pytest.approx([-2.3263478740, -2.3263478740, 0, 1.2815515655])
+
+
+def test_exact_limits_of_a_share() -> None:
+    """0 of 3, 3 of 3 and 1 of 2, from tables of Clopper and Pearson's interval."""
+    low, high = _exact_limits(np.array([0.0, 3.0, 1.0]), np.array([3, 3, 2]), 0.95)
+    assert low.tolist() == pytest.approx([0, 0.29240, 0.01258], abs=1e-5)
+    assert high.tolist() == pytest.approx([0.70760, 1, 0.98742], abs=1e-5)

@@ -22,6 +22,8 @@ from iid_mm.apis import load_config
 from iid_mm.datasets import ForgeryDataset
 from iid_mm.datasets.pipeline_benchmark import measure_pipeline, write_generated_set
 from iid_mm.errors import InputError
+from iid_mm.evaluation.evaluation_benchmark import measure_evaluation
+from iid_mm.preparation.storage_benchmark import all_encoders, load_crops, measure_storage
 from iid_mm.utils.cli import add_config_options, run_tool
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'iid_effb4_ffpp.py'
@@ -46,6 +48,32 @@ def parse_args() -> argparse.Namespace:
     pipeline.add_argument('--out', type=Path, help='JSON file for the figures')
     add_config_options(pipeline)
     pipeline.set_defaults(run=run_pipeline)
+    storage = commands.add_parser(
+        'storage',
+        help='size, time and loss of image formats for crops',
+        description='What PNG, WebP and JPEG make of crops: bytes, time to encode and to decode, and what is '
+        'lost, also against the trace of the manipulation (fake minus genuine crop).',
+    )
+    source = storage.add_mutually_exclusive_group(required=True)
+    source.add_argument('--index', type=Path, help='prepared index; its fakes with a pair are taken')
+    source.add_argument('--images', type=Path, help='folder of images instead; no trace to compare with')
+    storage.add_argument('--split', help='split of the index (default: all)')
+    storage.add_argument('--max-side', type=int, default=0, help='make larger crops smaller (default: no)')
+    storage.add_argument('--samples', type=int, default=120, help='crops to measure (default: 120)')
+    storage.add_argument('--out', type=Path, help='JSON file for the figures')
+    storage.set_defaults(run=run_storage)
+    evaluation = commands.add_parser(
+        'evaluation',
+        help='time and memory of evaluating a large test set',
+        description='Times reading a scores file, making videos of frames, all figures, and the bootstrap '
+        'intervals of every row of the table, on generated scores.',
+    )
+    evaluation.add_argument('--frames', type=int, default=3_000_000, help='default: 3000000')
+    evaluation.add_argument('--videos', type=int, default=100_000, help='default: 100000')
+    evaluation.add_argument('--resamples', type=int, default=1000, help='default: 1000')
+    evaluation.add_argument('--seed', type=int, default=0)
+    evaluation.add_argument('--out', type=Path, help='JSON file for the figures')
+    evaluation.set_defaults(run=run_evaluation)
     return parser.parse_args()
 
 
@@ -97,6 +125,42 @@ def run_pipeline(args: argparse.Namespace) -> dict[str, Any]:
         f'({figures["mix_cpu_mean_ms"]:.2f} ms of processor time)'
     )
     return figures
+
+
+def run_storage(args: argparse.Namespace) -> dict[str, Any]:
+    if args.max_side < 0:
+        raise InputError(f'--max-side {args.max_side}: 0 (as stored) or more')
+    cv2.setNumThreads(1)
+    crops = load_crops(args.index or args.images, args.samples, split=args.split, max_side=args.max_side)
+    formats = measure_storage(crops, all_encoders())
+    side = sum(max(crop.image.shape[:2]) for crop in crops) / len(crops)
+    print(f'{len(crops)} crops, longest side {side:.0f} px on average')
+    heads = ('KiB', 'enc ms', 'dec ms', 'PSNR', 'changed', 'trace', 'fine')
+    print(f'{"format":44s}{"".join(f"{head:>9s}" for head in heads)}')
+    for name, values in formats.items():
+        print(
+            f'{name:44s}{values["bytes"] / 1024:9.1f}{values["encode_ms"]:9.2f}{values["decode_ms"]:9.2f}'
+            f'{_cell(values["psnr"], ".1f"):>9s}{_cell(values["changed"], ".1%"):>9s}'
+            f'{_cell(values["error_to_trace"], ".2%"):>9s}{_cell(values["high_error_to_trace"], ".2%"):>9s}'
+        )
+    return {'crops': len(crops), 'mean_longest_side': side, 'formats': formats}
+
+
+def run_evaluation(args: argparse.Namespace) -> dict[str, Any]:
+    figures = measure_evaluation(args.frames, args.videos, args.resamples, seed=args.seed)
+    print(f'{args.frames} frames, {args.videos} videos, {figures["rows"]} rows, {args.resamples} resamples')
+    print(f'{"":24s}{"wall":>9s}{"CPU":>9s}')
+    for step, seconds in figures['seconds'].items():
+        print(f'{step:24s}{seconds:9.2f}{figures["cpu_seconds"][step]:9.2f} s')
+    totals = figures['total_seconds'], figures['total_cpu_seconds']
+    print(f'{"from file to intervals":24s}{totals[0]:9.2f}{totals[1]:9.2f} s')
+    print(f'{"peak memory":24s}{figures["peak_mib"]:9.0f} MiB ({figures["start_mib"]:.0f} at the start)')
+    print(f'{"scores file":24s}{figures["file_mib"]:9.1f} MiB')
+    return figures
+
+
+def _cell(value: float | None, form: str) -> str:
+    return '-' if value is None else format(value, form)
 
 
 def main() -> None:

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which faces a probe sees, whose they are, and which of them must stay together in a split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from iid_mm.errors import InputError
+from iid_mm.identity.extraction import FaceTable
+
+Codes = npt.NDArray[np.int64]
+
+FACES = ('genuine', 'fakes', 'both')
+IDENTITIES = ('target', 'source')
+TIME_BLOCKS = 4
+_FEWEST_FRAMES = 2 * TIME_BLOCKS
+
+
+@dataclass(frozen=True)
+class Clips:
+    """N faces with identity and clip.
+
+    Attributes:
+        rows: (N,) rows of the face table.
+        identity: (N,) codes 0..K-1.
+        clip: (N,) codes; a clip belongs to one identity and is on one side of a split as a whole.
+        order: (N,) frame numbers, for splits within a clip.
+        names: Names of the K identities.
+        notes: What a reader of the figures must know.
+    """
+
+    rows: Codes
+    identity: Codes
+    clip: Codes
+    order: Codes
+    names: list[str]
+    notes: list[str] = field(default_factory=list)
+
+
+def select_clips(
+    faces: FaceTable, which: str = 'genuine', identity: str = 'target', *, split_time: bool = False
+) -> Clips:
+    """Select faces and number their identities and clips.
+
+    A clip is a genuine recording (with all fakes made of it, which show the same frames) of one index.
+
+    Args:
+        faces: What was extracted.
+        which: One of :data:`FACES`.
+        identity: Of a fake, whose identity counts: ``target`` (whose head and scene) or ``source`` (whose
+            face was put in). A genuine face is its own target and source.
+        split_time: Cut clips into blocks of time, the last face of each but the last left out as a gap,
+            and treat the blocks as clips.
+
+    Returns:
+        The faces of all identities that have at least two clips.
+
+    Raises:
+        InputError: An argument is unknown, the index has no identities, or fewer than two identities have
+            two clips.
+    """
+    if which not in FACES or identity not in IDENTITIES:
+        raise InputError(f'--faces {which} --identity {identity}: choose of {FACES} and {IDENTITIES}')
+    label = faces.column('label').astype(np.int64)
+    people = faces.column('target_id')
+    if identity == 'source':
+        people = np.where(label == 1, faces.column('source_id'), people)
+    chosen = np.ones(label.size, bool) if which == 'both' else label == (which == 'fakes')
+    if not chosen.any():
+        raise InputError(f'--faces {which}: the index has no such faces')
+    known = np.array([person is not None for person in people]) & chosen
+    if not known.any():
+        raise InputError(
+            f'the index names no {identity} identity of its {which} faces, so there is nothing to probe; '
+            f'prepare the set from a layout that knows people, or fill in the column {identity}_id'
+        )
+    notes = []
+    if missing := int((chosen & ~known).sum()):
+        notes.append(f'{missing} faces without a known identity are left out.')
+    rows = np.flatnonzero(known)
+    take = faces.column('take')[rows]
+    recording = faces.column('recording')[rows]
+    keys = [f'{t}|{r}|{p}' for t, r, p in zip(take, recording, people[rows], strict=True)]
+    clip = np.unique(keys, return_inverse=True)[1].astype(np.int64)
+    order = faces.column('frame')[rows].astype(np.int64)
+    names, codes = np.unique(people[rows].astype(str), return_inverse=True)
+    if split_time:
+        clip = time_blocks(clip, order)
+        notes.append(
+            'WEAK SPLIT (--split-time): blocks of one recording share light, pose, clothes and '
+            'background, so these accuracies say less about identity than a split by clips.'
+        )
+        keep = clip >= 0
+        rows, codes, clip, order = rows[keep], codes[keep], clip[keep], order[keep]
+    if which != 'genuine' and identity == 'source':
+        notes += _confusion(faces, rows)
+    return _drop_single(rows, codes.astype(np.int64), clip, order, list(names), notes, split_time)
+
+
+def _confusion(faces: FaceTable, rows: Codes) -> list[str]:
+    """Say so if source and target cannot be told apart in this set."""
+    fakes = rows[faces.column('label')[rows].astype(np.int64) == 1]
+    pairs = set(zip(faces.column('source_id')[fakes], faces.column('target_id')[fakes], strict=True))
+    if len({source for source, _ in pairs}) == len(pairs):
+        return [
+            'Every source identity occurs with one target only: the probe may recognise the target '
+            '(hair, scene) and be credited with the source.'
+        ]
+    return []
+
+
+def _drop_single(
+    rows: Codes,
+    identity: Codes,
+    clip: Codes,
+    order: Codes,
+    names: list[str],
+    notes: list[str],
+    split_time: bool,
+) -> Clips:
+    pairs = np.unique(np.stack([identity, clip]), axis=1)
+    counts = np.bincount(pairs[0], minlength=len(names))
+    kept = np.flatnonzero(counts >= 2)
+    if kept.size < 2:
+        raise InputError(
+            f'{kept.size} of {len(names)} identities have two clips or more; a probe needs at least 2 such '
+            'identities: give further indexes with other clips of the same people (--index A B ...)'
+            + ('' if split_time else ', or split clips in time with --split-time, which is weaker')
+        )
+    if dropped := len(names) - kept.size:
+        notes.append(f'{dropped} of {len(names)} identities have one clip only and are left out.')
+    keep = np.isin(identity, kept)
+    return Clips(
+        rows[keep],
+        np.searchsorted(kept, identity[keep]),
+        np.unique(clip[keep], return_inverse=True)[1].astype(np.int64),
+        order[keep],
+        [names[i] for i in kept],
+        notes,
+    )
+
+
+def time_blocks(clip: Codes, order: Codes, blocks: int = TIME_BLOCKS) -> Codes:
+    """Cut clips into blocks of time with a gap between them.
+
+    Args:
+        clip: (N,) codes.
+        order: (N,) frame numbers.
+        blocks: Number of blocks a clip.
+
+    Returns:
+        (N,) codes of blocks; -1: in a gap. Frames of the same number stay together.
+
+    Raises:
+        InputError: A clip has too few frames.
+    """
+    result = np.full(clip.size, -1, dtype=np.int64)
+    for code in np.unique(clip):
+        places = np.flatnonzero(clip == code)
+        frames, rank = np.unique(order[places], return_inverse=True)
+        if frames.size < 2 * blocks:
+            raise InputError(
+                f'--split-time: a clip has {frames.size} frames; {blocks} blocks with a gap need '
+                f'{2 * blocks}: prepare more frames a video'
+            )
+        block = np.arange(frames.size) * blocks // frames.size
+        gap = np.append(np.diff(block) > 0, False)
+        result[places] = np.where(gap, -1, code * blocks + block)[rank]
+    return result
+
+
+def hold_out(identity: Codes, clip: Codes, seed: int, share: float = 0.25) -> npt.NDArray[np.bool_]:
+    """Draw test clips: of every identity about ``share``, at least one, never all.
+
+    Args:
+        identity: (N,) codes; every identity has at least two clips.
+        clip: (N,) codes.
+        seed: Seed of the draw.
+        share: Part of an identity's clips.
+
+    Returns:
+        (N,) bool, true for faces of test clips.
+    """
+    generator = np.random.Generator(np.random.PCG64(seed))
+    chosen = []
+    for code in np.unique(identity):
+        own = np.unique(clip[identity == code])
+        count = min(max(1, round(share * own.size)), own.size - 1)
+        chosen.append(generator.permutation(own)[:count])
+    return np.isin(clip, np.concatenate(chosen))
+
+
+def fewer_clips(
+    identity: Codes, clip: Codes, train: npt.NDArray[np.bool_], seed: int, count: int | None
+) -> npt.NDArray[np.bool_]:
+    """Draw ``count`` training clips of every identity; None keeps all.
+
+    Args:
+        identity: (N,) codes.
+        clip: (N,) codes.
+        train: (N,) bool, faces of the clips to draw from.
+        seed: Seed of the draw.
+        count: Clips an identity keeps.
+
+    Returns:
+        (N,) bool, a part of ``train``.
+    """
+    if count is None:
+        return train
+    generator = np.random.Generator(np.random.PCG64([seed, 2]))
+    chosen = []
+    for code in np.unique(identity[train]):
+        own = np.unique(clip[train & (identity == code)])
+        chosen.append(generator.permutation(own)[:count])
+    return train & np.isin(clip, np.concatenate(chosen))
+
+
+def shuffle_identities(identity: Codes, clip: Codes, seed: int) -> Codes:
+    """Give whole clips the identities of others: the control task of Hewitt and Liang (2019).
+
+    Args:
+        identity: (N,) codes.
+        clip: (N,) codes.
+        seed: Seed of the draw.
+
+    Returns:
+        (N,) codes; every identity has as many clips as before.
+    """
+    clips, first = np.unique(clip, return_index=True)
+    labels = identity[first]
+    drawn = np.random.Generator(np.random.PCG64([seed, 1])).permutation(labels)
+    return np.asarray(drawn[np.searchsorted(clips, clip)])

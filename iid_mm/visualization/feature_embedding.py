@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two dimensions of many: embeddings of features, the choice of samples, and how far groups part.
+
+Letters: N samples of D values.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from sklearn.metrics import silhouette_score
+from sklearn.preprocessing import StandardScaler
+
+from iid_mm.errors import InputError, MissingExtraError
+from iid_mm.utils.typing import FloatArray
+
+Values = npt.NDArray[np.float64]
+PERPLEXITY = 30.0
+"""Of t-SNE; fewer samples get less."""
+PCA_FIRST = 50
+"""t-SNE and UMAP start from this many principal components, as is usual: noise goes and time is saved."""
+NOTE = (
+    'A silhouette compares, for every sample, the mean distance to its own group with that to the nearest '
+    'other group: 1 = groups are tight and far apart, 0 = they overlap, negative = samples are nearer to '
+    'another group. "features" is measured on the standardised features themselves and is the evidence; '
+    '"picture" on the two drawn dimensions, which embeddings distort. "shuffled" is the same on features '
+    'with the groups shuffled. Many small groups (identities) get lower scores than two large ones even '
+    'where all can be told apart, and frames of one video lie close to each other whatever a detector '
+    'has learned about people; compare models on the same samples, not identity with label. Whether '
+    'identity can be read from features is for identity_probe.py to say.'
+)
+
+
+def balanced_sample(groups: Sequence[str], count: int, seed: int = 0) -> list[int]:
+    """Draw samples so that every group (video) gives as many as any other, or all that it has.
+
+    Args:
+        groups: Group of every sample.
+        count: How many samples at most.
+        seed: Of the draw.
+
+    Returns:
+        Numbers of the samples, ascending.
+
+    Raises:
+        InputError: ``count`` is below 1 or there are no samples.
+    """
+    if count < 1 or not groups:
+        raise InputError(f'max_samples={count} of {len(groups)} samples: both must be at least 1')
+    rng = np.random.default_rng(seed)
+    members: dict[str, list[int]] = {}
+    for number, group in enumerate(groups):
+        members.setdefault(group, []).append(number)
+    queues = [rng.permutation(members[group]).tolist() for group in sorted(members)]
+    chosen: list[int] = []
+    # Round by round one sample a group; the last round, which not all fit in, takes groups by chance.
+    while len(chosen) < count and any(queues):
+        drawn = [queue.pop() for queue in queues if queue]
+        room = count - len(chosen)
+        chosen += drawn if len(drawn) <= room else rng.choice(drawn, room, replace=False).tolist()
+    return sorted(chosen)
+
+
+def embed(features: FloatArray, method: str = 'tsne', seed: int = 0) -> Values:
+    """Place samples in a plane.
+
+    Args:
+        features: (N, D), N at least 4.
+        method: ``'tsne'``, ``'umap'`` or ``'pca'``.
+        seed: Of the embedding; the same seed on the same machine gives the same picture.
+
+    Returns:
+        (N, 2).
+
+    Raises:
+        InputError: The method is unknown, or the features are too few, not finite or all equal.
+        MissingExtraError: UMAP is asked for and not installed.
+    """
+    if method not in METHODS:
+        raise InputError(f'method={method!r} is unknown; choose one of {", ".join(METHODS)}')
+    return METHODS[method](standardised(features), seed)
+
+
+def standardised(features: FloatArray) -> Values:
+    """Bring every dimension to mean 0 and deviation 1; dimensions without any spread become 0.
+
+    Raises:
+        InputError: The features are too few, not finite or all equal.
+    """
+    values = np.asarray(features, dtype=np.float64)
+    if values.ndim != 2 or len(values) < 4:
+        raise InputError(f'features of shape {values.shape} cannot be embedded; give at least 4 samples')
+    if not np.isfinite(values).all():
+        raise InputError('features hold NaN or infinite values; look for a diverged training')
+    if not np.ptp(values, axis=0).any():
+        raise InputError(f'all {len(values)} samples have equal features, so there is nothing to draw')
+    scaled: Values = StandardScaler().fit_transform(values)
+    return scaled
+
+
+def _reduced(values: Values, dimensions: int) -> Values:
+    # The full solver has no randomness.
+    dimensions = min(dimensions, *values.shape)
+    return np.asarray(PCA(dimensions, svd_solver='full').fit_transform(values), dtype=np.float64)
+
+
+def _pca(values: Values, seed: int) -> Values:
+    placed = _reduced(values, 2)
+    return np.pad(placed, ((0, 0), (0, 2 - placed.shape[1])))
+
+
+def _tsne(values: Values, seed: int) -> Values:
+    start = _reduced(values, PCA_FIRST)
+    perplexity = min(PERPLEXITY, (len(values) - 1) / 3)
+    init: Any = 'pca' if start.shape[1] > 1 else 'random'
+    tsne = TSNE(2, perplexity=perplexity, init=init, random_state=seed, n_jobs=1)
+    return np.asarray(tsne.fit_transform(start), dtype=np.float64)
+
+
+def _umap(values: Values, seed: int) -> Values:
+    umap = _import_umap()
+    start = _reduced(values, PCA_FIRST)
+    neighbours = min(15, len(values) - 1)
+    # Its spectral start needs more samples than dimensions of the graph's eigenvectors.
+    init = 'spectral' if len(values) > 10 else 'random'
+    with warnings.catch_warnings():
+        # That a seed rules several threads out is what is wanted.
+        warnings.filterwarnings('ignore', message='n_jobs value', category=UserWarning)
+        warnings.filterwarnings('ignore', message='.*(Spectral|spectral|disconnected|connected).*')
+        placed = umap.UMAP(
+            n_components=2, n_neighbors=neighbours, init=init, random_state=seed, n_jobs=1
+        ).fit_transform(start)
+    return np.asarray(placed, dtype=np.float64)
+
+
+def _import_umap() -> Any:
+    try:
+        return import_module('umap')
+    except ModuleNotFoundError as error:
+        raise MissingExtraError.of('umap-learn', 'umap') from error
+
+
+def check_embedding(method: str) -> str:
+    """Check, before long work, that a method is known and installed.
+
+    Raises:
+        InputError: It is unknown.
+        MissingExtraError: It is not installed.
+    """
+    if method not in METHODS:
+        raise InputError(f'method={method!r} is unknown; choose one of {", ".join(METHODS)}')
+    if method == 'umap':
+        _import_umap()
+    return method
+
+
+METHODS: dict[str, Callable[[Values, int], Values]] = {'tsne': _tsne, 'umap': _umap, 'pca': _pca}
+"""Embeddings by name."""
+METHOD_TITLES = {'tsne': 't-SNE', 'umap': 'UMAP', 'pca': 'PCA'}
+
+
+def silhouette(values: FloatArray, groups: Sequence[str]) -> float:
+    """Mean silhouette of samples, Euclidean; groups of one sample are left out.
+
+    Args:
+        values: (N, D).
+        groups: Group of every sample.
+
+    Returns:
+        -1 to 1; NaN where fewer than two groups have two samples.
+    """
+    names, codes, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    kept = sizes[codes] > 1
+    if np.count_nonzero(sizes > 1) < 2:
+        return math.nan
+    return float(silhouette_score(np.asarray(values, dtype=np.float64)[kept], names[codes][kept]))
+
+
+def silhouettes(
+    features: FloatArray, placed: FloatArray, groupings: dict[str, Sequence[str]], seed: int = 0
+) -> dict[str, dict[str, float | int | None]]:
+    """How far groups part, in the features and in the picture.
+
+    Args:
+        features: (N, D).
+        placed: (N, 2).
+        groupings: Group of every sample by the name of the grouping; '' = unknown, left out.
+        seed: Of the shuffling.
+
+    Returns:
+        For each grouping ``features``, ``picture``, ``shuffled`` (None where there are not two groups),
+        ``groups`` and ``samples``.
+    """
+    scaled = standardised(features)
+    rng = np.random.default_rng(seed)
+    found: dict[str, dict[str, float | int | None]] = {}
+    for name, groups in groupings.items():
+        names = np.asarray(groups, dtype=object).astype(str)
+        known = names != ''
+        own = names[known]
+        scores = {
+            'features': silhouette(scaled[known], own.tolist()),
+            'picture': silhouette(np.asarray(placed)[known], own.tolist()),
+            'shuffled': silhouette(scaled[known], rng.permutation(own).tolist()),
+        }
+        found[name] = {key: None if math.isnan(value) else value for key, value in scores.items()}
+        found[name] |= {'groups': len(set(own.tolist())), 'samples': int(known.sum())}
+    return found

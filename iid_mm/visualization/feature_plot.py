@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One embedding three times: coloured by identity, by manipulation and by label."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from iid_mm.errors import InputError
+from iid_mm.utils.typing import FloatArray
+from iid_mm.visualization.plots import FAKE, GENUINE, INK, MUTED, PALETTE, new_figure, save_figure
+
+MAX_COLOURED = 12
+"""Identities that get a colour of their own."""
+OTHERS = '#C9CDD3'
+# Twelve colours and shapes together: the palette's six twice, told apart by shape.
+MARKERS = ('o', '^')
+GENUINE_METHOD = 'genuine'
+
+
+@dataclass(frozen=True)
+class PanelGroup:
+    """Points of one group.
+
+    Attributes:
+        name: What the legend says.
+        members: Numbers of the points.
+        color: Their colour.
+        marker: Their shape.
+    """
+
+    name: str
+    members: list[int]
+    color: str
+    marker: str = 'o'
+
+
+def identity_groups(identities: Sequence[str], shown: Sequence[str] | None = None) -> list[PanelGroup]:
+    """Groups of the identity panel: the most frequent ones, or the ones asked for; the others gray.
+
+    Args:
+        identities: Of every point; '' = unknown.
+        shown: Identities to colour; None: the :data:`MAX_COLOURED` most frequent ones, ties by name.
+
+    Returns:
+        Gray points first, so that coloured ones lie on top of them.
+
+    Raises:
+        InputError: More are asked for than there are colours, or one is not there.
+    """
+    counts = Counter(name for name in identities if name)
+    if shown is None:
+        chosen = sorted(counts, key=lambda name: (-counts[name], name))[:MAX_COLOURED]
+        chosen.sort()
+    else:
+        chosen = list(dict.fromkeys(shown))
+        if len(chosen) > MAX_COLOURED:
+            raise InputError(
+                f'identities: {len(chosen)} are asked for, at most {MAX_COLOURED} can be told apart'
+            )
+        if missing := [name for name in chosen if name not in counts]:
+            known = sorted(counts)
+            more = f', ... ({len(known) - 20} more)' if len(known) > 20 else ''
+            raise InputError(
+                f'identities: {", ".join(missing)} not among the samples; there are '
+                f'{", ".join(known[:20]) or "none"}{more}'
+            )
+    groups = [
+        PanelGroup(
+            name,
+            [i for i, own in enumerate(identities) if own == name],
+            PALETTE[number % len(PALETTE)],
+            MARKERS[number // len(PALETTE)],
+        )
+        for number, name in enumerate(chosen)
+    ]
+    rest = [i for i, own in enumerate(identities) if own not in chosen]
+    if not rest:
+        return groups
+    left = len(counts) - len(chosen)
+    return [PanelGroup(f'{left} others' if left else 'unknown', rest, OTHERS), *groups]
+
+
+def method_groups(methods: Sequence[str], labels: Sequence[int]) -> list[PanelGroup]:
+    """Groups of the manipulation panel, genuine faces first, whatever their source."""
+    names = [GENUINE_METHOD if label == 0 else name for name, label in zip(methods, labels, strict=True)]
+    fakes = sorted({name for name, label in zip(names, labels, strict=True) if label == 1})
+    palette = [color for color in PALETTE if color != GENUINE]
+    groups = [PanelGroup(GENUINE_METHOD, [i for i, label in enumerate(labels) if label == 0], GENUINE)]
+    for number, name in enumerate(fakes):
+        members = [i for i, own in enumerate(names) if own == name and labels[i] == 1]
+        shape = ('o', '^', 's', 'v', 'D')[number // len(palette) % 5]
+        groups.append(PanelGroup(name, members, palette[number % len(palette)], shape))
+    return [group for group in groups if group.members]
+
+
+def label_groups(labels: Sequence[int]) -> list[PanelGroup]:
+    """Groups of the label panel."""
+    pairs = (('genuine', 0, GENUINE), ('fake', 1, FAKE))
+    groups = [
+        PanelGroup(name, [i for i, own in enumerate(labels) if own == label], color)
+        for name, label, color in pairs
+    ]
+    return [group for group in groups if group.members]
+
+
+def plot_embedding(
+    placed: FloatArray,
+    panels: Mapping[str, Sequence[PanelGroup]],
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    scores: Mapping[str, float | None] | None = None,
+) -> Path:
+    """Draw one embedding once for every grouping, side by side.
+
+    Args:
+        placed: (N, 2).
+        panels: Groups by the name of the grouping.
+        path: Picture to write.
+        title: Over all.
+        scores: Silhouette in the features by grouping, written over the panels.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: The picture cannot be written.
+    """
+    figure = embedding_figure(placed, panels, title=title, scores=scores)
+    try:
+        return save_figure(figure, path)
+    except (OSError, ValueError) as error:
+        raise InputError(f'picture {path} cannot be written: {error}') from error
+
+
+def embedding_figure(
+    placed: FloatArray,
+    panels: Mapping[str, Sequence[PanelGroup]],
+    *,
+    title: str,
+    scores: Mapping[str, float | None] | None = None,
+) -> Figure:
+    """The figure of :func:`plot_embedding`."""
+    figure = new_figure(4.6 * len(panels), 5.6)
+    figure.suptitle(title, color=INK, fontsize=12)
+    points = np.asarray(placed, dtype=np.float64)
+    axes = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
+    for panel, (name, groups) in zip(axes, panels.items(), strict=True):
+        _draw_panel(panel, points, groups)
+        score = (scores or {}).get(name)
+        suffix = '' if score is None else f' (silhouette in the features {score:+.2f})'
+        panel.set_title(f'{name}{suffix}', color=INK, fontsize=10)
+    return figure
+
+
+def _draw_panel(axes: Axes, points: FloatArray, groups: Sequence[PanelGroup]) -> None:
+    size = float(np.clip(6000 / len(points), 7, 36))
+    gray = [group for group in groups if group.color == OTHERS]
+    own = [group for group in groups if group.color != OTHERS]
+    handles = {}
+    for group in gray:
+        x, y = points[group.members].T
+        handles[group.name] = axes.scatter(x, y, s=0.7 * size, c=OTHERS, linewidths=0)
+    # Drawn in an order that does not depend on the group, so that no group hides another.
+    order = np.random.default_rng(0).permutation([i for group in own for i in group.members])
+    rank = {int(point): place for place, point in enumerate(order)}
+    for group in own:
+        members = sorted(group.members, key=lambda point: rank[point])
+        for layer in range(4):
+            x, y = points[[m for m in members if rank[m] * 4 // len(order) == layer]].T
+            dots = axes.scatter(
+                x,
+                y,
+                s=size,
+                c=group.color,
+                marker=group.marker,
+                linewidths=0.3,
+                edgecolors='white',
+                zorder=3 + layer,
+            )
+            handles[group.name] = dots
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_color(MUTED)
+    axes.set_box_aspect(1)
+    names = [group.name for group in (*own, *gray)]
+    axes.legend(
+        [handles[name] for name in names],
+        names,
+        loc='upper center',
+        bbox_to_anchor=(0.5, -0.02),
+        ncols=4 if len(names) > 4 else max(len(names), 1),
+        frameon=False,
+        fontsize=8,
+        labelcolor=INK,
+        handletextpad=0.1,
+        columnspacing=0.9,
+        markerscale=1.4,
+    )

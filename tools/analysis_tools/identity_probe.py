@@ -1,0 +1,137 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: Apache-2.0
+"""Probe how well the frozen features of a detector tell people apart.
+
+A linear classifier is fitted to recognise identities in some clips and tested on other clips of the same
+people. Several indexes with other clips of the same people are given as --index A B ...
+
+Probes that are fitted naively say anything: split by frame, they recognise pictures, since neighbouring
+frames are copies of each other (and all fakes of one video copy its frames); on features that are not
+standardised and with a fixed regularisation they find nothing in features that hold much; and with fakes
+it must be said whose identity counts, that of the target (head, scene) or the source (face). Here whole
+recordings, with all fakes made of them, are held out; features are standardised; regularisation is
+chosen by cross-validation within the training clips; accuracies are means over identities, with
+intervals. A figure alone means little: compare with the controls in the same table (untrained network,
+pixels, background, shuffled identities, and, with --recogniser-dir, a face recogniser).
+
+Example: python tools/analysis_tools/identity_probe.py CONFIG CKPT --index takes/1 takes/2 --out probe
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+
+from iid_mm.apis import init_model
+from iid_mm.errors import InputError
+from iid_mm.identity.clips import FACES, IDENTITIES
+from iid_mm.identity.laboratory import CONTROLS, ProbeRequest, list_features, run_probes
+from iid_mm.identity.linear import STRENGTHS
+from iid_mm.identity.probe import ProbeSettings
+from iid_mm.identity.report import probe_table, write_report
+from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.config import load_config
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--index', nargs='+', type=Path, default=[], help='prepared folders or index files')
+    parser.add_argument(
+        '--list-features', action='store_true', help='print names and sizes of features, no more'
+    )
+    parser.add_argument('--features', nargs='+', metavar='NAME', help='features to probe (default: all)')
+    parser.add_argument('--faces', default='genuine', choices=FACES)
+    parser.add_argument('--identity', default='target', choices=IDENTITIES, help='whose identity a fake has')
+    parser.add_argument('--split', default='all', help='train, val, test or all (default)')
+    parser.add_argument('--frames', type=int, help='at most this many frames a video')
+    parser.add_argument(
+        '--seeds', type=int, default=5, help='splits into training and test clips (default: 5)'
+    )
+    parser.add_argument('--test-share', type=float, default=0.25, help="part of a person's clips to test on")
+    parser.add_argument(
+        '--train-clips',
+        type=int,
+        help='at most this many training clips a person; harder, for sets that all features recognise',
+    )
+    parser.add_argument(
+        '--split-time',
+        action='store_true',
+        help='cut clips into blocks of time instead; weaker, for sets with one clip a person',
+    )
+    parser.add_argument('--classifier', default='lda', choices=STRENGTHS)
+    parser.add_argument('--controls', nargs='*', default=CONTROLS, metavar='NAME', help=', '.join(CONTROLS))
+    parser.add_argument('--recogniser-dir', type=Path, help="folder with insightface's w600k_r50.onnx")
+    parser.add_argument('--untrained-seed', type=int, default=0, help='seed of the untrained network')
+    parser.add_argument('--level', type=float, default=0.95, help='confidence level (default: 0.95)')
+    parser.add_argument('--batch-size', type=int, default=64)
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument(
+        '--out', type=Path, default=Path('identity_probe'), help='folder for results and features'
+    )
+    parser.add_argument('--trust-checkpoint', action='store_true', help='see tools/test.py')
+    add_config_options(parser)
+    return parser.parse_args()
+
+
+def make_request(args: argparse.Namespace) -> ProbeRequest:
+    return ProbeRequest(
+        indexes=args.index,
+        features=args.features,
+        faces=args.faces,
+        identity=args.identity,
+        split=args.split,
+        frames=args.frames,
+        split_time=args.split_time,
+        controls=args.controls,
+        recogniser_dir=args.recogniser_dir,
+        batch_size=args.batch_size,
+        seed=args.untrained_seed,
+        settings=ProbeSettings(args.classifier, args.seeds, args.test_share, args.train_clips, args.level),
+    )
+
+
+def main() -> None:
+    args = parse_args()
+    request = make_request(args)
+    cfg = load_config(args.config, args.cfg_options)
+    model = init_model(cfg, args.checkpoint, args.device, trust=args.trust_checkpoint)
+    if args.list_features:
+        for name, size in list_features(model, cfg).items():
+            print(f'{name:24} {size}')
+        return
+    if not args.index:
+        raise InputError('--index: name at least one prepared folder or index file')
+    report = run_probes(cfg, model, request, args.out / 'features', say=lambda text: print(text, flush=True))
+    facts = {
+        'config': str(args.config),
+        'checkpoint': str(args.checkpoint),
+        'checkpoint_sha256': hashlib.sha256(Path(args.checkpoint).read_bytes()).hexdigest(),
+        'indexes': [str(index) for index in args.index],
+        'arguments': {
+            name: getattr(args, name)
+            for name in (
+                'faces',
+                'identity',
+                'split',
+                'frames',
+                'seeds',
+                'test_share',
+                'train_clips',
+                'split_time',
+                'classifier',
+            )
+        },
+    }
+    files = write_report(report, args.out, facts)
+    print(f'\n{probe_table(report)}')
+    print('\n'.join(map(str, files)))
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))

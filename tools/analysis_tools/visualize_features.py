@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draw features of a model in two dimensions, coloured by identity, manipulation and label side by side.
+
+The three panels show the same points. Videos are equally represented. How far identities, manipulations and
+labels part is printed and written beside the picture as JSON (silhouettes), since embeddings distort
+distances. UMAP needs: pip install 'iid-mm[umap]'.
+
+Example: python tools/analysis_tools/visualize_features.py configs/iid_r18_toy.py best.pth \\
+    --index demo/prepared --out features.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from iid_mm.apis import init_model
+from iid_mm.errors import InputError
+from iid_mm.identity.features import FeatureExtractor
+from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.visualization.attention_inputs import index_dataset
+from iid_mm.visualization.feature_embedding import (
+    METHOD_TITLES,
+    METHODS,
+    NOTE,
+    balanced_sample,
+    check_embedding,
+    embed,
+    silhouettes,
+)
+from iid_mm.visualization.feature_plot import identity_groups, label_groups, method_groups, plot_embedding
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--index', type=Path, required=True, help='index of a prepared set, or the folder that it is in'
+    )
+    parser.add_argument('--split', default='test', choices=('train', 'val', 'test'), help='(default: test)')
+    parser.add_argument('--out', type=Path, required=True, help='picture to write, e.g. features.png')
+    parser.add_argument('--feature', default='backbone', help='(default: backbone, its pooled last map)')
+    parser.add_argument('--list-features', action='store_true', help='print the names of features and end')
+    parser.add_argument('--method', default='tsne', choices=tuple(METHODS), help='(default: tsne)')
+    parser.add_argument('--max-samples', type=int, default=2000, help='(default: 2000)')
+    parser.add_argument('--identities', nargs='+', help='to colour; default: the 12 most frequent')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--batch-size', type=int, default=32)
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--trust-checkpoint', action='store_true', help='see tools/test.py')
+    add_config_options(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    if args.seed < 0 or args.batch_size < 1 or args.max_samples < 4:
+        raise InputError(
+            f'--seed {args.seed}, --batch-size {args.batch_size} and --max-samples {args.max_samples}: give '
+            'at least 0, 1 and 4'
+        )
+    check_embedding(args.method)
+    model = init_model(
+        args.config, args.checkpoint, args.device, args.cfg_options, trust=args.trust_checkpoint
+    )
+    dataset = index_dataset(model.cfg, args.index, args.split, None, masks=False)
+    extractor = FeatureExtractor(model)
+    height, width = dataset[0]['inputs'].shape[1:]
+    known = extractor.shapes((height, width))
+    if args.list_features:
+        print('\n'.join(f'{name}  {length}' for name, length in known.items()))
+        return
+    if args.feature not in known:
+        raise InputError(f'--feature {args.feature}: unknown; this model has {", ".join(known)}')
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    chosen = balanced_sample([info['video_key'] for info in infos], args.max_samples, args.seed)
+    infos = [infos[i] for i in chosen]
+    labels = [int(info['gt_label']) for info in infos]
+    groupings = {
+        'identity': [info['target_id'] or '' for info in infos],
+        'manipulation': ['genuine' if info['gt_label'] == 0 else info['method'] for info in infos],
+        'label': ['fake' if label else 'genuine' for label in labels],
+    }
+    panels = {
+        'identity': identity_groups(groupings['identity'], args.identities),
+        'manipulation': method_groups([info['method'] for info in infos], labels),
+        'label': label_groups(labels),
+    }
+    parts = []
+    for start in range(0, len(chosen), args.batch_size):
+        inputs = torch.stack([dataset[i]['inputs'] for i in chosen[start : start + args.batch_size]])
+        parts.append(extractor(inputs)[args.feature].numpy())
+    features = np.concatenate(parts)
+    placed = embed(features, args.method, args.seed)
+    scores = silhouettes(features, placed, groupings, args.seed)
+    title = (
+        f'{METHOD_TITLES[args.method]} of {args.feature}, {len(chosen)} faces of '
+        f'{len({info["video_key"] for info in infos})} videos ({Path(args.checkpoint).name}, {args.split})'
+    )
+    in_features = {name: found['features'] for name, found in scores.items()}
+    plot_embedding(placed, panels, args.out, title=title, scores=in_features)
+    facts = {name: getattr(args, name) for name in ('feature', 'method', 'split', 'seed')}
+    content = {**facts, 'samples': len(chosen), 'silhouettes': scores, 'note': NOTE}
+    json_path = args.out.with_suffix('.json')
+    json_path.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+    print_scores(scores)
+    print(f'\n{NOTE}\n\n{args.out}, {json_path}')
+
+
+def print_scores(scores: dict[str, dict[str, float | int | None]]) -> None:
+    print(f'{"silhouette":<14}{"features":>10}{"picture":>10}{"shuffled":>10}{"groups":>8}{"faces":>8}')
+    for name, found in scores.items():
+        cells = ['-' if found[k] is None else f'{found[k]:+.3f}' for k in ('features', 'picture', 'shuffled')]
+        print(
+            f'{name:<14}{cells[0]:>10}{cells[1]:>10}{cells[2]:>10}{found["groups"]:>8}{found["samples"]:>8}'
+        )
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))
