@@ -22,6 +22,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--fps', type=int, default=default.fps)
     parser.add_argument('--methods', nargs='+', default=list(METHODS), metavar='METHOD')
     parser.add_argument('--pairs-per-identity', type=int, default=default.pairs_per_identity)
+    parser.add_argument(
+        '--split-fractions',
+        nargs=3,
+        type=float,
+        default=default.split_fractions,
+        metavar=('TRAIN', 'VAL', 'TEST'),
+        help='shares of the identities',
+    )
     parser.add_argument('--crf', type=int, default=default.crf, help='H.264 quality, 0 best')
     parser.add_argument(
         '--strength',
@@ -30,6 +38,12 @@ def parse_args() -> argparse.Namespace:
         help='how visible the traces are: 1 is subtle, 2 is plain to see',
     )
     parser.add_argument('--seed', type=int, default=default.seed)
+    parser.add_argument(
+        '--take',
+        type=int,
+        default=default.take,
+        help='recording session: other clips of the same persons; one folder for each take',
+    )
     parser.add_argument('--num-workers', type=int, default=1, help='processes')
     parser.add_argument(
         '--overwrite', action='store_true', help='delete a toy set of another configuration in OUT'
@@ -46,9 +60,11 @@ def main() -> None:
         fps=args.fps,
         methods=tuple(args.methods),
         pairs_per_identity=args.pairs_per_identity,
+        split_fractions=tuple(args.split_fractions),
         crf=args.crf,
         seed=args.seed,
         strength=args.strength,
+        take=args.take,
     )
     root = generate_toy_set(args.out, config, num_workers=args.num_workers, overwrite=args.overwrite)
     genuine = config.num_identities

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from iid_mm.datasets.confounded_forgery_dataset import ConfoundedForgeryDataset
     from iid_mm.datasets.forgery_dataset import ForgeryDataset
     from iid_mm.datasets.samplers import ForgerySampler
     from iid_mm.datasets.transforms import (
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     'AlignFace',
+    'ConfoundedForgeryDataset',
     'ForgeryDataset',
     'ForgeryDegradation',
     'ForgeryFlip',
@@ -35,7 +37,11 @@ __all__ = [
     'PackForgeryInputs',
 ]
 
-_MODULES = {'ForgeryDataset': 'forgery_dataset', 'ForgerySampler': 'samplers'}
+_MODULES = {
+    'ConfoundedForgeryDataset': 'confounded_forgery_dataset',
+    'ForgeryDataset': 'forgery_dataset',
+    'ForgerySampler': 'samplers',
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -35,6 +35,9 @@ class ToyConfig:
         crf: Constant rate factor of H.264, 0 (best) to 51; 23 as in FaceForensics++ c23.
         strength: Scale of how visible the traces of the manipulations are: 1 is subtle, 2 is plain to
             see.
+        take: Number of the recording session: the same persons with other poses, expressions, light,
+            background and camera in every take. Sets that differ in ``take`` alone hold further clips of
+            the same persons under the same names, with the same pairs and splits.
 
     Raises:
         InputError: A value is out of range or the splits cannot hold the pairs.
@@ -50,6 +53,7 @@ class ToyConfig:
     seed: int = 0
     crf: int = 23
     strength: float = 1.0
+    take: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'methods', tuple(self.methods))
@@ -68,6 +72,7 @@ class ToyConfig:
         self._check_range('crf', self.crf, 0, 51)
         self._check_range('num_identities', self.num_identities, 2, 1000)
         self._check_range('pairs_per_identity', self.pairs_per_identity, 1, 999)
+        self._check_range('take', self.take, 0, 999)
         if not 0 < self.strength <= 3:
             raise InputError(f'strength is {self.strength}; it must lie above 0 and not above 3')
         if self.size % 2:
@@ -118,6 +123,9 @@ class ToyConfig:
         values = asdict(self)
         values['methods'] = list(self.methods)
         values['split_fractions'] = list(self.split_fractions)
+        if not self.take:
+            # As sets were described before there were takes.
+            del values['take']
         return values
 
 
@@ -169,7 +177,14 @@ def draw_splits(config: ToyConfig) -> dict[str, list[tuple[int, int]]]:
 
 def plan_genuine(config: ToyConfig) -> dict[str, Factors]:
     """Factors of every genuine video, by its name."""
-    return {f'{i:03d}': Factors.same(i) for i in range(config.num_identities)}
+    return {f'{i:03d}': genuine_factors(config, i) for i in range(config.num_identities)}
+
+
+def genuine_factors(config: ToyConfig, identity: int) -> Factors:
+    """Factors of a person's genuine video: draws that no other person and no other take uses."""
+    # Sets have at most 1000 persons.
+    draw = identity + 1000 * config.take
+    return Factors(identity, draw, draw, draw, draw, draw)
 
 
 def plan_fakes(config: ToyConfig) -> list[FakePlan]:

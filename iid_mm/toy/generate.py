@@ -24,6 +24,7 @@ from iid_mm.toy.config import (
     FakePlan,
     ToyConfig,
     draw_splits,
+    genuine_factors,
     plan_fakes,
     plan_genuine,
 )
@@ -121,14 +122,17 @@ def make_fake(config: ToyConfig, plan: FakePlan, target: RenderedClip) -> Forger
         plan.method,
         target,
         Identity.draw(config.seed, plan.source),
-        expressions=draw_expressions(config.seed, plan.source, config.frames, config.fps),
+        expressions=draw_expressions(
+            config.seed, genuine_factors(config, plan.source).expression, config.frames, config.fps
+        ),
         rng=_manipulation_stream(config, plan),
         strength=config.strength,
     )
 
 
 def _manipulation_stream(config: ToyConfig, plan: FakePlan) -> np.random.Generator:
-    return stream(config.seed, 'manipulation', plan.method, plan.target, plan.source)
+    take = (config.take,) if config.take else ()
+    return stream(config.seed, 'manipulation', plan.method, plan.target, plan.source, *take)
 
 
 def _make_target(root: str, config: ToyConfig, index: int, fakes: tuple[FakePlan, ...]) -> int:
@@ -146,7 +150,7 @@ def _make_target(root: str, config: ToyConfig, index: int, fakes: tuple[FakePlan
         if _finished(Path(root), video) and mask.exists():
             continue
         if rendered is None:
-            rendered = make_clip(config, Factors.same(index)).render()
+            rendered = make_clip(config, genuine_factors(config, index)).render()
         forgery = make_fake(config, plan, rendered)
         write_landmarks(_landmark_path(Path(root), video), forgery.landmarks)
         write_video(mask, forgery.masks, config.fps, MASK_CRF)

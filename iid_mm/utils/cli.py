@@ -41,6 +41,19 @@ def run_tool(main: Callable[[], int | None]) -> int:
         text = str(error.args[0]) if is_unknown_name else _without_worker_trace(str(error))
         print(f'error: {text}', file=sys.stderr)
         return 1
+    finally:
+        _leave_process_group()
+
+
+def _leave_process_group() -> None:
+    """End the communication of distributed runs before the interpreter ends.
+
+    Otherwise threads of the process group may outlive the interpreter's state, which aborts the process
+    ("terminate called without an active exception") after all work was done.
+    """
+    distributed = sys.modules.get('torch.distributed')
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:

@@ -225,3 +225,26 @@ def test_tool(tmp_path, monkeypatch, capsys):
 
 def test_fake_plan_name():
     assert FakePlan('FaceSwap', 3, 12).name == '003_012'
+
+
+def test_takes_show_the_same_persons_in_other_recordings(toy, tmp_path):
+    config = ToyConfig(**{**TINY.to_dict(), 'take': 1})
+    other = generate_toy_set(tmp_path / 'set', config, progress=False)
+    one, two = files_of(toy), files_of(other)
+    assert set(one) == set(two)
+    for name in ('train.json', 'val.json', 'test.json'):
+        assert one[name].read_bytes() == two[name].read_bytes()
+    content = json.loads((other / 'toy.json').read_text())
+    assert content['config']['take'] == 1
+    entry = content['genuine']['004']
+    assert (entry['identity'], entry['pose'], entry['light'], entry['camera']) == (4, 1004, 1004, 1004)
+    assert all(one[name].read_bytes() != two[name].read_bytes() for name in one if name.endswith('.mp4'))
+    rendered = make_clip(config, Factors(0, *[1000] * 5)).render()
+    stored = np.load(two['landmarks/original_sequences/youtube/c23/videos/000.npy'], allow_pickle=False)
+    np.testing.assert_array_equal(stored, rendered.landmarks)
+
+
+def test_take_zero_is_described_as_before():
+    assert 'take' not in TINY.to_dict()
+    with pytest.raises(InputError, match='take is 1000'):
+        ToyConfig(take=1000)
