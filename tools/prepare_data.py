@@ -85,8 +85,8 @@ def run_preparation(args: argparse.Namespace) -> dict[str, Any]:
         model_dir=args.model_dir,
         device=args.device,
     )
-    names = ('compression', 'split', 'val_fraction', 'stills', 'frames', 'analyser', 'margin', 'max_side')
-    names += ('image_format', 'quality', 'masks', 'keep_frames')
+    names = ['compression', 'split', 'val_fraction', 'stills', 'frames', 'analyser', 'margin', 'max_side']
+    names += ['image_format', 'quality', 'masks', 'keep_frames']
     choices = {name: getattr(args, name) for name in names}
     choices['methods'] = tuple(sorted(set(args.methods))) if args.methods else None
     return prepare(args.data_root, args.out_dir, make_settings(args.layout, run, **choices), run)

@@ -28,6 +28,7 @@ from typing import IO, Any, BinaryIO, cast
 
 from iid_mm.errors import InputError
 from iid_mm.preparation.records import IMAGE_SUFFIXES
+from iid_mm.preparation.storage import write_bytes
 
 # Frames and face crops take up to a few MiB, even without compression.
 MAX_IMAGE_BYTES = 64 * 2**20
@@ -162,10 +163,7 @@ def list_images_cached(path: Path, cache_dir: Path | None) -> ArchiveListing:
     if listing is None:
         listing = list_images(path)
         text = json.dumps({'archive': stamp, 'problem': listing.problem, 'names': listing.names})
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        part = cache.with_name(f'{cache.name}.{os.getpid()}.part')
-        part.write_text(text, encoding='utf-8')
-        part.replace(cache)
+        write_bytes(text.encode(), cache)
     return listing
 
 

@@ -62,6 +62,11 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.num_workers < 0:
             raise InputError(f'num_workers={self.num_workers}: must be 0 (no processes) or more')
+        if self.overwrite and self.shard.total > 1:
+            raise InputError(
+                f'overwrite with num_shards={self.shard.total}: shards that share a folder would delete the '
+                'work of each other; delete the folder first, and leave overwrite out'
+            )
 
 
 def make_settings(layout_name: str, run: RunOptions, **choices: Any) -> Settings:
@@ -125,7 +130,8 @@ def prepare(root: Path, out_dir: Path, settings: Settings, run: RunOptions | Non
     scan = _scan(root, out_dir, settings, run)
     groups = group_records(scan.records)
     fingerprints = _fingerprints(groups, settings, root)
-    store.open(run.overwrite)
+    part = run.shard.name if run.shard.total > 1 else ''
+    store.open(run.overwrite, part)
     if run.shard.total == 1 and (known := _finished(store, fingerprints, scan)):
         return known
     batches = run.shard.select(make_batches(groups))
@@ -134,7 +140,10 @@ def prepare(root: Path, out_dir: Path, settings: Settings, run: RunOptions | Non
     todo = [kept for batch in batches if (kept := [group for group in batch if group.name not in done])]
     failed: list[GroupResult] = []
     with _Progress(list(mine.values()), done, run.progress) as progress:
-        for group, result in process_batches(todo, settings, analyser, root, out_dir, run.num_workers):
+        scratch = store.scratch(part)
+        for group, result in process_batches(
+            todo, settings, analyser, root, out_dir, run.num_workers, scratch
+        ):
             if result.finished:
                 store.save(fingerprints[group.name], result)
                 done.add(group.name)
@@ -142,16 +151,17 @@ def prepare(root: Path, out_dir: Path, settings: Settings, run: RunOptions | Non
                 failed.append(result)
             progress.update(group, result)
     finished = {name: fingerprints[name] for name in mine if name in done}
+    given_up = [result.report() for result in failed]
     if run.shard.total == 1:
-        report = _write_outputs(store, list(finished), scan.left_out, scan.missing, failed)
+        report = _write_outputs(store, list(finished), scan.left_out, scan.missing, given_up)
         if not failed:
             _note_finished(store, fingerprints, scan)
         return report
-    if not failed:
-        names = digest_names([group.name for group in groups])
-        shard = Manifest(run.shard.index, run.shard.total, names, finished, scan.left_out, scan.missing)
-        shard.write(out_dir)
-    reports = [store.load_report(name) for name in finished] + [result.report() for result in failed]
+    names = digest_names([group.name for group in groups])
+    index, total = run.shard.index, run.shard.total
+    # A group that cannot be prepared must not keep the others from being merged.
+    Manifest(index, total, names, finished, scan.left_out, scan.missing, given_up).write(out_dir)
+    reports = [store.load_report(name) for name in finished] + given_up
     return build_report(settings, reports, scan.left_out, scan.missing)
 
 
@@ -176,13 +186,14 @@ def merge(out_dir: Path, folders: Sequence[Path] = ()) -> dict[str, Any]:
         PartStore(folder, settings).check()
     store = PartStore(out_dir, settings)
     store.open()
-    names = []
+    names, given_up = [], []
     for folder, items in manifests.items():
         for manifest in items:
             collect_shard(folder, manifest, store)
             names += list(manifest.groups)
+            given_up += manifest.failed
     first = next(iter(manifests.values()))[0]
-    return _write_outputs(store, sorted(names), first.left_out, first.missing)
+    return _write_outputs(store, sorted(names), first.left_out, first.missing, given_up)
 
 
 def _scan(root: Path, out_dir: Path, settings: Settings, run: RunOptions) -> LayoutScan:
@@ -222,10 +233,10 @@ def _write_outputs(
     names: Sequence[str],
     left_out: Mapping[str, str],
     missing: Sequence[str],
-    failed: Sequence[GroupResult] = (),
+    failed: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Join the parts to the index and write the report."""
-    tables, reports = [INDEX_SCHEMA.empty_table()], [result.report() for result in failed]
+    """Join the parts to the index and write the report; ``failed`` are reports of groups without rows."""
+    tables, reports = [INDEX_SCHEMA.empty_table()], list(failed)
     for name in names:
         table, part = store.load(name)
         tables.append(table)

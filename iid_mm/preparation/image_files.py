@@ -2,8 +2,8 @@
 """Checks of image files before they are decoded.
 
 Decoders give a partly grey picture for half a file and ask for memory that a damaged header names. PNG
-has checksums, all of them are checked. JPEG and WebP have none: a file that ends early is found, a changed
-byte in the middle of the picture is not.
+has checksums, all of them are checked. JPEG and WebP have none: a file that ends early is found, and so is
+a JPEG whose coded data break the rules of the code; a changed byte that keeps to them is not.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ import re
 import struct
 import zlib
 
+import av
+from av.error import FFmpegError, InvalidDataError
+
 from iid_mm.errors import InputError
 
 MAX_PIXELS = 2**26
 """Larger pictures and video frames are not decoded; 8K video has half of that."""
 
+_JPEG = b'\xff\xd8\xff'
 _PNG = b'\x89PNG\r\n\x1a\n'
 # What ends the coded data of a JPEG scan: a marker other than a stuffed zero, a restart or a fill byte.
 _END_OF_SCAN = re.compile(rb'\xff[^\x00\xd0-\xd7\xff]')
@@ -39,7 +43,7 @@ def check_image(data: bytes) -> None:
     try:
         if data.startswith(_PNG):
             width, height = _check_png(data)
-        elif data.startswith(b'\xff\xd8\xff'):
+        elif data.startswith(_JPEG):
             width, height = _check_jpeg(data)
         elif data[:4] == b'RIFF' and data[8:12] == b'WEBP':
             width, height = _check_webp(data)
@@ -51,6 +55,41 @@ def check_image(data: bytes) -> None:
         raise InputError('the file ends early') from error
     if width < 1 or height < 1 or width * height > MAX_PIXELS:
         raise InputError(f'an image of {width}x{height} pixels; from 1 to {MAX_PIXELS} pixels are read')
+
+
+def check_jpeg_coding(data: bytes) -> None:
+    """Refuse a JPEG picture whose coded data are damaged.
+
+    OpenCV's decoder guesses at what is damaged and says nothing; FFmpeg's can be told to give up. What it
+    does not know in any mode is left to OpenCV.
+
+    Args:
+        data: The bytes of a file that :func:`check_image` has passed; other formats pass.
+
+    Raises:
+        InputError: If it is a JPEG and damaged.
+    """
+    if not data.startswith(_JPEG):
+        return
+    try:
+        _decode_jpeg(data, 'crccheck+bitstream+buffer+explode')
+    except InvalidDataError as error:
+        try:
+            _decode_jpeg(data, '')
+        except FFmpegError:
+            return
+        raise InputError('its coded picture is damaged') from error
+    except FFmpegError:
+        return
+
+
+def _decode_jpeg(data: bytes, errors: str) -> None:
+    codec = av.CodecContext.create('mjpeg', 'r')
+    codec.options = {'err_detect': errors} if errors else {}
+    # The processes share the cores already.
+    codec.thread_type = 'NONE'
+    codec.thread_count = 1
+    codec.decode(av.Packet(data))
 
 
 def _check_png(data: bytes) -> tuple[int, int]:

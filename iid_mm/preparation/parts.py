@@ -70,12 +70,21 @@ class PartStore:
                 'give another folder, or --overwrite to delete what was prepared there'
             )
 
-    def open(self, overwrite: bool = False) -> None:
-        """Make the folder ready for this run; see :meth:`check`."""
+    def scratch(self, shard: str = '') -> Path:
+        """Where archives are unpacked; shards, which may share the prepared folder, have their own."""
+        return self.folder / 'unpacked' / shard
+
+    def open(self, overwrite: bool = False, shard: str = '') -> None:
+        """Make the folder ready for this run; see :meth:`check`.
+
+        Args:
+            overwrite: Whether what an earlier run left there is deleted.
+            shard: Name of the shard that starts, if there are several: others may be at work.
+        """
         self.check(overwrite)
         if overwrite:
             self._clear()
-        shutil.rmtree(self.folder / 'unpacked', ignore_errors=True)
+        shutil.rmtree(self.scratch(shard), ignore_errors=True)
         text = (self.settings.to_json() + '\n').encode()
         file = self.folder / 'settings.json'
         if not file.is_file() or file.read_bytes() != text:

@@ -55,6 +55,7 @@ def process_batches(
     root: Path,
     out_dir: Path,
     num_workers: int,
+    scratch: Path | None = None,
 ) -> Iterator[tuple[VideoGroup, GroupResult]]:
     """Prepare groups.
 
@@ -65,6 +66,7 @@ def process_batches(
         root: Folder of the data set.
         out_dir: The prepared folder.
         num_workers: Worker processes; 0 works in this process.
+        scratch: Where archives are unpacked; None takes a folder in ``out_dir``.
 
     Yields:
         Groups as they get ready. The result of a group whose worker died or hung says so.
@@ -72,7 +74,7 @@ def process_batches(
     if not batches:
         return
     if num_workers == 0:
-        processor = build_processor(settings, analyser, root, out_dir)
+        processor = build_processor(settings, analyser, root, out_dir, scratch)
         for batch in batches:
             for group in batch:
                 yield group, processor.process(group)
@@ -83,7 +85,7 @@ def process_batches(
         # Not fork: libraries of this process may hold threads and locks.
         context=multiprocessing.get_context('spawn'),
         initializer=start_worker,
-        initargs=(settings, analyser, root, out_dir),
+        initargs=(settings, analyser, root, out_dir, scratch),
     )
     try:
         yield from _run(pool, list(batches), num_workers, settings)
@@ -116,12 +118,16 @@ def _run(
             try:
                 results = future.result()
             except (ProcessExpired, TimeoutError) as error:
+                if len(batch) > 1:
+                    # It is not known which of them it was: each goes on its own.
+                    queue[:0] = [[group] for group in batch]
+                    continue
                 name = batch[0].name
                 tries[name] = tries.get(name, 0) + 1
                 if tries[name] < TRIES:
                     queue.insert(0, batch)
                     continue
-                results = [failed_result(group, _reason(error), settings.frames) for group in batch]
+                results = [failed_result(batch[0], _reason(error), settings.frames)]
             yield from zip(batch, results, strict=True)
 
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.image_files import check_image
+from iid_mm.preparation.image_files import check_image, check_jpeg_coding
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray
@@ -86,9 +86,10 @@ def decode_image(data: bytes) -> ImageArray:
         (H, W, 3) uint8 BGR; an alpha channel is dropped, the orientation tag of cameras is obeyed.
 
     Raises:
-        InputError: If it is not a whole image, see :func:`check_image`.
+        InputError: If it is not a whole image, see :func:`check_image` and :func:`check_jpeg_coding`.
     """
     check_image(data)
+    check_jpeg_coding(data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:

@@ -12,9 +12,9 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from iid_mm.errors import InputError
 from iid_mm.preparation.parts import PARTS, STORED, PartStore
@@ -42,6 +42,11 @@ class Shard:
                 f'shard={self.index}, num_shards={self.total}: shards are numbered from 0 to num_shards - 1'
             )
 
+    @property
+    def name(self) -> str:
+        """Part of the names of its files."""
+        return f'{self.index}-of-{self.total}'
+
     def select(self, items: Sequence[T]) -> list[T]:
         """The items of this shard: every ``total``-th, so that shards take about equally long."""
         return list(items[self.index :: self.total])
@@ -58,6 +63,7 @@ class Manifest:
         groups: Name of each finished group of this shard -> fingerprint.
         left_out: Videos that were not prepared -> reason.
         missing: Videos that a list of the data set names but that are not on disk.
+        failed: Reports of groups whose worker process died or hung, and that have no rows.
     """
 
     index: int
@@ -66,10 +72,11 @@ class Manifest:
     groups: dict[str, str]
     left_out: dict[str, str]
     missing: list[str]
+    failed: list[dict[str, Any]] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
         """Write it to a prepared folder."""
-        path = folder / PARTS / f'shard-{self.index}-of-{self.total}.json'
+        path = folder / PARTS / f'shard-{Shard(self.index, self.total).name}.json'
         write_bytes((json.dumps(asdict(self), indent=1, sort_keys=True) + '\n').encode(), path)
 
 

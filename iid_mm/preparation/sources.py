@@ -69,7 +69,7 @@ class SourceOpener:
     def close(self) -> None:
         """Delete what was unpacked."""
         if self._unpacked is not None:
-            shutil.rmtree(self._unpacked, ignore_errors=True)
+            shutil.rmtree(self._unpacked.parent, ignore_errors=True)
         self._archive = self._unpacked = None
 
     def _unpack(self, archive: Path) -> None:

@@ -96,7 +96,8 @@ def _png_parameters() -> list[int]:
 def write_bytes(data: bytes, path: Path) -> None:
     """Write a file so that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    # Shards on other machines may write the same file, and processes there have the same numbers.
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp')
     try:
         temporary.write_bytes(data)
         os.replace(temporary, path)

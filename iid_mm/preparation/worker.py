@@ -24,7 +24,11 @@ _processor: GroupProcessor | None = None
 
 
 def build_processor(
-    settings: Settings, analyser: AnalyserOptions, root: Path, out_dir: Path
+    settings: Settings,
+    analyser: AnalyserOptions,
+    root: Path,
+    out_dir: Path,
+    scratch: Path | None = None,
 ) -> GroupProcessor:
     """Build what prepares groups.
 
@@ -33,16 +37,19 @@ def build_processor(
         analyser: Which analyser.
         root: Folder of the data set.
         out_dir: The prepared folder.
+        scratch: Where archives are unpacked; None takes a folder in ``out_dir``.
     """
     return GroupProcessor(
         settings,
         build_analyser(analyser, root),
-        SourceOpener(out_dir / '.parts' / 'unpacked'),
+        SourceOpener(scratch or out_dir / '.parts' / 'unpacked'),
         CropWriter(settings, out_dir),
     )
 
 
-def start_worker(settings: Settings, analyser: AnalyserOptions, root: Path, out_dir: Path) -> None:
+def start_worker(
+    settings: Settings, analyser: AnalyserOptions, root: Path, out_dir: Path, scratch: Path | None = None
+) -> None:
     """Load the analyser once for all groups of this process."""
     global _processor
     # Ctrl-C reaches every process of the terminal; the driver alone answers it.
@@ -50,7 +57,7 @@ def start_worker(settings: Settings, analyser: AnalyserOptions, root: Path, out_
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # The processes share the cores already.
     cv2.setNumThreads(1)
-    _processor = build_processor(settings, analyser, root, out_dir)
+    _processor = build_processor(settings, analyser, root, out_dir, scratch)
 
 
 def work(groups: Sequence[VideoGroup]) -> list[GroupResult]:

@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import io
 import time
 
 import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.image_files import MAX_PIXELS, check_image
+from iid_mm.preparation.image_files import MAX_PIXELS, check_image, check_jpeg_coding
 from iid_mm.preparation.readers import ImageReader, decode_image
 from iid_mm.preparation.video import VideoReader
 from iid_mm.testing.damage import damage_bytes
@@ -105,7 +107,7 @@ def test_damaged_images(suffix):
         except InputError:
             refused += 1
             continue
-        # What is cut off is noticed in every format, a changed byte only in PNG.
+        # What is cut off is noticed in every format, every changed byte only in PNG.
         assert kind != 'cut'
         assert image.dtype == np.uint8
         assert image.ndim == 3
@@ -134,12 +136,46 @@ def test_every_cut_is_noticed(suffix):
 def test_kinds_of_jpeg(options):
     data = encoded('.jpg', options)
     check_image(data)
+    check_jpeg_coding(data)
     # Cameras append data, and put a small picture with its own end into the head.
-    check_image(data + b'appended')
     small = b'\xff\xe1' + (len(data) + 2).to_bytes(2, 'big') + data
-    check_image(data[:2] + small + data[2:])
+    for unusual in (data + b'appended', data + data, data[:2] + small + data[2:]):
+        check_image(unusual)
+        check_jpeg_coding(unusual)
     with pytest.raises(InputError, match='ends early'):
         check_image(data[:2] + small + data[2 : len(data) // 2])
+
+
+def test_damaged_coding_of_jpeg():
+    data = encoded('.jpg')
+    sound = decode_image(data).astype(int)
+    start = data.index(b'\xff\xda') + 20
+    changed = refused = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        bad = bytearray(data)
+        for place in rng.integers(start, len(data) - 2, 20):
+            bad[place] = rng.integers(0, 255)
+        # What OpenCV makes of it on its own.
+        image = cv2.imdecode(np.frombuffer(bad, np.uint8), cv2.IMREAD_COLOR)
+        if image is None or np.abs(image - sound).mean() < 1:
+            continue
+        changed += 1
+        try:
+            decode_image(bytes(bad))
+        except InputError:
+            refused += 1
+    assert changed > 80
+    assert refused > 0.5 * changed
+
+
+@pytest.mark.parametrize('mode', ['L', 'RGB', 'CMYK'])
+@pytest.mark.parametrize('options', [{}, {'progressive': True}, {'quality': 1}, {'subsampling': 1}])
+def test_sound_jpeg_of_every_kind(mode, options):
+    picture = Image.fromarray(np.ascontiguousarray(next(pictures(1))[:95, :127, ::-1])).convert(mode)
+    file = io.BytesIO()
+    picture.save(file, 'JPEG', **options)
+    assert decode_image(file.getvalue()).shape == (95, 127, 3)
 
 
 @pytest.mark.parametrize(

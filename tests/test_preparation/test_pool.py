@@ -44,3 +44,16 @@ def test_a_worker_that_dies_costs_its_own_group_only(tree, tmp_path):
     problem = results['ffpp/youtube/c23/001'].videos[0].problems[0]
     assert problem.startswith('the worker process died 2 times on it (exit status 3')
     assert len(results['ffpp/youtube/c23/000'].rows) == 6
+
+
+def test_a_worker_that_dies_on_one_of_an_archive_costs_that_one_only(tree, tmp_path):
+    settings = make_settings('ffpp', RunOptions(), analyser='precomputed', frames=2)
+    groups = group_records(scan_layout('ffpp', tree.root, LayoutOptions()).records)
+    groups[1] = PoisonGroup(groups[1].name, groups[1].genuine, groups[1].fakes)
+    options = AnalyserOptions('precomputed')
+    done = process_batches([groups], settings, options, tree.root, tmp_path / 'out', 1)
+    assert {group.name: result.finished for group, result in done} == {
+        'ffpp/youtube/c23/000': True,
+        'ffpp/youtube/c23/001': False,
+        'ffpp/youtube/c23/ä #1': True,
+    }

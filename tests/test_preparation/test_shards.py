@@ -7,8 +7,13 @@ from pathlib import Path
 import pytest
 
 from iid_mm.errors import InputError
+from iid_mm.preparation import driver
 from iid_mm.preparation.driver import RunOptions, make_settings, merge, prepare
+from iid_mm.preparation.group import GroupProcessor
+from iid_mm.preparation.records import group_records
 from iid_mm.preparation.shards import Shard
+from iid_mm.testing.image_trees import write_wilddeepfake_tree
+from iid_mm.testing.poison import PoisonGroup
 
 
 @pytest.fixture
@@ -23,8 +28,8 @@ def wide_tree(make_tree):
     return tree
 
 
-def run(tree, out, index=0, total=1, **choices):
-    options = RunOptions(shard=Shard(index, total), progress=False)
+def run(tree, out, index=0, total=1, num_workers=0, **choices):
+    options = RunOptions(num_workers, Shard(index, total), progress=False)
     settings = make_settings('ffpp', options, **{'analyser': 'precomputed', 'frames': 3, **choices})
     return prepare(tree.root, out, settings, options)
 
@@ -107,3 +112,57 @@ def test_shards_may_start_at_the_same_moment(wide_tree, tmp_path):
     # The other shard has made the folder, but not yet written its settings.
     (tmp_path / 'out' / '.parts').mkdir(parents=True)
     run(wide_tree, tmp_path / 'out', 0, 2)
+
+
+def test_a_group_that_cannot_be_prepared_does_not_stop_the_merge(wide_tree, tmp_path, monkeypatch):
+    def poison(records):
+        groups = group_records(records)
+        return [PoisonGroup(g.name, g.genuine, g.fakes) if g.name.endswith('001') else g for g in groups]
+
+    monkeypatch.setattr(driver, 'group_records', poison)
+    run(wide_tree, tmp_path / 'whole', num_workers=1)
+    out = tmp_path / 'out'
+    for index in range(4):
+        run(wide_tree, out, index, 4, num_workers=1)
+    report = merge(out)
+    assert [problem['video'] for problem in report['problems']] == ['ffpp/youtube/c23/001']
+    assert report['problems'][0]['reason'].startswith('the worker process died 2 times on it')
+    assert contents(out) == contents(tmp_path / 'whole')
+    # Started again when the reason is gone, the shard completes the set.
+    monkeypatch.undo()
+    run(wide_tree, out, 1, 4)
+    assert merge(out)['problems'] == []
+    run(wide_tree, tmp_path / 'good')
+    assert contents(out) == contents(tmp_path / 'good')
+
+
+def test_a_shard_that_starts_leaves_what_others_have_unpacked(tmp_path, monkeypatch):
+    write_wilddeepfake_tree(tmp_path / 'data')
+
+    def run_shard(out, index, total):
+        options = RunOptions(shard=Shard(index, total), progress=False)
+        settings = make_settings('wilddeepfake', options, analyser='precomputed', frames=2)
+        return prepare(tmp_path / 'data', out, settings, options)
+
+    run_shard(tmp_path / 'whole', 0, 1)
+    process, calls = GroupProcessor.process, []
+
+    def start_other_first(self, group):
+        calls.append(group.name)
+        if len(calls) == 2:
+            # This archive is unpacked: its first sequence is done.
+            run_shard(tmp_path / 'out', 1, 2)
+        return process(self, group)
+
+    monkeypatch.setattr(GroupProcessor, 'process', start_other_first)
+    run_shard(tmp_path / 'out', 0, 2)
+    assert calls[0].rpartition('/')[0] == calls[1].rpartition('/')[0]
+    # Archives and folders of them: nothing stays behind.
+    assert not list((tmp_path / 'out' / '.parts' / 'unpacked').glob('*/*'))
+    merge(tmp_path / 'out')
+    assert contents(tmp_path / 'out') == contents(tmp_path / 'whole')
+
+
+def test_shards_do_not_delete_the_work_of_each_other():
+    with pytest.raises(InputError, match=r'overwrite with num_shards=2: .*delete the folder first'):
+        RunOptions(shard=Shard(0, 2), overwrite=True)
