@@ -172,3 +172,14 @@ def test_pairs_of_windows(root):
     touch(root, 'real/a.mp4', 'fake/b.mp4')
     (root / 'pairs.csv').write_bytes(b'\xef\xbb\xbfFake , Genuine,note\r\n.\\fake\\b.mp4, real/a.mp4 ,x\r\n')
     assert [r.pair for r in scan(root).records] == ['my_set/real/native/a', None]
+
+
+def test_links_that_lead_nowhere_are_told(root):
+    touch(root, 'real/a.mp4', 'fake/c.mp4')
+    for name in ('b.mp4', 'b.png', 'b.txt'):
+        (root / 'real' / name).symlink_to(root / 'gone' / name)
+    # They are read, and the report says that they cannot be.
+    sources = [record.source for record in scan(root).records if record.label == 0]
+    assert VideoFile(root / 'real/b.mp4') in sources
+    assert [record.video for record in scan(root).records] == ['c', 'a', 'b']
+    assert scan(root).left_out == {'real/b.png': 'another video has the same key: real/b.mp4'}

@@ -162,3 +162,9 @@ def test_several_processes(tree, monkeypatch):
     monkeypatch.setattr(wilddeepfake, 'PARALLEL_FROM', 2)
     monkeypatch.setattr(wilddeepfake.os, 'cpu_count', lambda: 2)
     assert LAYOUT.scan(tree, LayoutOptions()) == first
+
+
+def test_a_link_that_leads_nowhere_is_told(tree):
+    (tree / 'real_train' / '9.tar.gz').symlink_to(tree / 'gone.tar.gz')
+    left_out = LAYOUT.scan(tree, LayoutOptions()).left_out
+    assert left_out['real_train/9.tar.gz'] == "archive 'real_train/9.tar.gz' is missing"

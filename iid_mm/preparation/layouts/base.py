@@ -222,6 +222,11 @@ def list_videos(folder: Path) -> list[Path]:
     return [folder / name for name in names if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES]
 
 
+def is_file_entry(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry of a folder is a file; so is a link that leads nowhere, which reading it will tell."""
+    return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+
+
 def subfolders(folder: Path) -> list[Path]:
     """Folders in a folder by name, hidden ones left out; empty if there is no such folder."""
     if not folder.is_dir():

@@ -23,6 +23,7 @@ from iid_mm.errors import InputError
 from iid_mm.preparation.layouts.base import (
     Layout,
     Scanner,
+    is_file_entry,
     no_official_split,
     refuse_options,
     subfolders,
@@ -152,7 +153,7 @@ def _find_labels(scanner: Scanner) -> Iterator[tuple[Path, int, str]]:
 def _find_items(scanner: Scanner, base: Path, folder: Path, label: int, split: str) -> Iterator[Item]:
     """Videos in and below a folder."""
     with os.scandir(folder) as entries:
-        names = sorted(e.name for e in entries if not e.name.startswith('.') and e.is_file())
+        names = sorted(e.name for e in entries if not e.name.startswith('.') and is_file_entry(e))
     images = [name for name in names if is_image(name)]
     sources: list[tuple[Path, FrameSource]] = [
         (folder / name, VideoFile(folder / name)) for name in names if name.lower().endswith(VIDEO_SUFFIXES)

@@ -21,7 +21,14 @@ from tqdm import tqdm
 
 from iid_mm.errors import InputError
 from iid_mm.preparation.archives import ArchiveListing, list_images_cached
-from iid_mm.preparation.layouts.base import SPLIT_NAMES, Layout, Scanner, refuse_options, subfolders
+from iid_mm.preparation.layouts.base import (
+    SPLIT_NAMES,
+    Layout,
+    Scanner,
+    is_file_entry,
+    refuse_options,
+    subfolders,
+)
 from iid_mm.preparation.layouts.images import is_image, order_frames
 from iid_mm.preparation.records import (
     ARCHIVE_SUFFIXES,
@@ -84,7 +91,7 @@ def scan_wilddeepfake(root: Path, options: LayoutOptions) -> LayoutScan:
 
 def _list_archives(folder: Path) -> list[Path]:
     with os.scandir(folder) as entries:
-        names = [e.name for e in entries if e.name.lower().endswith(ARCHIVE_SUFFIXES) and e.is_file()]
+        names = [e.name for e in entries if e.name.lower().endswith(ARCHIVE_SUFFIXES) and is_file_entry(e)]
     return [folder / name for name in sorted(names) if not name.startswith('.')]
 
 
@@ -149,7 +156,7 @@ def _add_archive(
 def _add_folders(scanner: Scanner, base: Path, folder: Path, label: str, split: str) -> None:
     """Add the folders that hold images, which may lie at any depth."""
     with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if is_image(entry.name) and entry.is_file()]
+        names = [entry.name for entry in entries if is_image(entry.name) and is_file_entry(entry)]
     if names:
         source = ImageFiles(folder, *order_frames(names))
         _add(scanner, source, folder.relative_to(base).parts, label, split, scanner.name(folder))
