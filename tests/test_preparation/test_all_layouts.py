@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -19,7 +20,10 @@ from iid_mm.preparation.driver import RunOptions, make_settings, prepare
 from iid_mm.preparation.layouts import LAYOUTS
 from iid_mm.registry import DATASETS
 from iid_mm.testing import image_trees
+from iid_mm.testing.image_trees import points_of
+from iid_mm.testing.media import face_points
 from iid_mm.testing.video_trees import VIDEO_TREES
+from iid_mm.utils.typing import PointsArray
 
 TREES = {
     **VIDEO_TREES,
@@ -184,6 +188,22 @@ def train_once(model: Any, tiny_config: Path, out: Path) -> dict[str, float]:
     return {name: float(value.detach()) for name, value in losses.items()}
 
 
+def expected_points(name: str, row: dict[str, Any]) -> PointsArray:
+    """Landmarks of a frame in the whole picture: a face that moves one pixel to the right a frame."""
+    if name == 'wilddeepfake':
+        if row['video_key'].endswith('test/2/1'):
+            # Cut off; side files count the frames that are there: 0, 5, ..., 35, 45, 55.
+            position = {10: 2, 35: 7}[row['frame']]
+        else:
+            step = 1 if row['video_key'].endswith('train/2/35') else 5
+            position = row['frame'] % 100 // step
+        return face_points(10 + position, 14)
+    position = row['frame'] // {'deepfakebench': 27, 'caddm': 9, 'sbi': 31}.get(name, 1)
+    # Those that come with a set are in whole pixels and reach up to the forehead.
+    with_set = name in ('deepfakebench', 'caddm', 'sbi')
+    return points_of(position) if with_set else face_points(10 + position, 14)
+
+
 @pytest.mark.parametrize('name', TREES)
 def test_prepare_check_and_train(name: str, model: Any, tiny_config: Path, tmp_path: Path) -> None:
     root, out = tmp_path / name, tmp_path / 'out'
@@ -208,6 +228,11 @@ def test_prepare_check_and_train(name: str, model: Any, tiny_config: Path, tmp_p
             step = {'caddm': 9, 'sbi': 31}.get(name, 1)
             position = row['frame'] // step
             assert row['crop_window'] == [position + 1, 2, position + 40, 41]
+        np.testing.assert_allclose(
+            np.reshape(row['landmarks'], (-1, 2)),
+            expected_points(name, row) - row['crop_window'][:2],
+            atol=1e-3,
+        )
     lines = [' '.join([*key[:4], ','.join(map(str, frames)), *key[4:]]) for key, frames in found.items()]
     assert lines == [line.strip() for line in EXPECTED[name].strip().splitlines()]
 
