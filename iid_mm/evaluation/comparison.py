@@ -118,7 +118,10 @@ def _check_same_videos(one: ScoredSet, two: ScoredSet) -> None:
 def _groups(
     column: str | None, scores: Sequence[FrameScores], sets: Sequence[ScoredSet]
 ) -> npt.NDArray[np.object_] | None:
-    """Group of each video, (V,) str or None; what A does not know is taken from B."""
+    """Group of each video, (V,) str or None; what A does not know is taken from B.
+
+    The same name in two data sets is not the same person.
+    """
     if column is None:
         return None
     if column not in GROUPS:
@@ -130,7 +133,8 @@ def _groups(
             f'neither score file knows a {column}: they are of an earlier version, or the index does not '
             'know it; evaluate again, or leave --groups out'
         )
-    return np.asarray(names, dtype=object)
+    pairs = zip(sets[0].videos.datasets, names, strict=True)
+    return np.array([None if name is None else f'{dataset}/{name}' for dataset, name in pairs], dtype=object)
 
 
 def compare_scores(

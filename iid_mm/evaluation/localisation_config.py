@@ -38,7 +38,7 @@ def add_localisation(cfg: Config, *, heat_map: str = DEFAULT_HEAT_MAP, **options
             'localisation: model.artifact_head is None, so there are no boxes to compare with masks; '
             'test a config that has an artifact head'
         )
-    datasets = list(_datasets(cfg.test_dataloader.dataset))
+    datasets = list(index_datasets(cfg.test_dataloader.dataset))
     check_masks(datasets)
     for dataset in datasets:
         dataset.pipeline = with_masks(dataset.pipeline)
@@ -80,12 +80,12 @@ def _name(transform: Any) -> str:
     return str(kind if isinstance(kind, str) else kind.__name__).split('.')[-1]
 
 
-def _datasets(node: ConfigDict) -> Iterator[ConfigDict]:
-    """Data sets of a config, also those in wrappers."""
+def index_datasets(node: ConfigDict) -> Iterator[ConfigDict]:
+    """Visit the data sets of a config that read an index, also those in wrappers."""
     if 'ann_file' in node:
         yield node
     for child in [node['dataset']] if 'dataset' in node else node.get('datasets', []):
-        yield from _datasets(child)
+        yield from index_datasets(child)
 
 
 def check_masks(datasets: Sequence[ConfigDict]) -> None:

@@ -52,10 +52,6 @@ def _sum_of(weights: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) ->
     return (rows * weights[:, None]).T @ columns
 
 
-def _ratio(over: torch.Tensor, under: torch.Tensor) -> torch.Tensor:
-    return torch.where(under > 0, over / under.clamp(min=torch.finfo(under.dtype).tiny), 0.0)
-
-
 def _noisy_or(boxes: torch.Tensor, scores: torch.Tensor, size: Size) -> torch.Tensor:
     rows, columns = _coverages(boxes, size)
     # The logarithm must stay finite for a score of 1.

@@ -60,20 +60,23 @@ def summaries(
     methods, datasets = clean.method[reference.first], clean.dataset[reference.first]
     groups = None
     if identities:
-        groups = clean.target_id[reference.first]
-        if all(name is None for name in groups.tolist()):
+        names = clean.target_id[reference.first]
+        if all(name is None for name in names.tolist()):
             raise InputError(
                 'intervals over identities: the index does not know whose faces these are (target_id)'
             )
+        # The same name in two data sets is not the same person.
+        pairs = zip(datasets, names, strict=True)
+        groups = np.array([None if n is None else f'{dataset}/{n}' for dataset, n in pairs], dtype=object)
     fakes = reference.labels == 1
     subsets = [('overall', np.ones(fakes.shape, dtype=bool))]
-    names = sorted(set(datasets.tolist()))
-    for dataset in names:
+    several = sorted(set(datasets.tolist()))
+    for dataset in several:
         inside = datasets == dataset
-        if len(names) > 1:
+        if len(several) > 1:
             subsets.append((dataset, inside))
         for method in sorted(set(methods[inside & fakes].tolist())) if per_method else ():
-            title = f'{dataset}/{method}' if len(names) > 1 else method
+            title = f'{dataset}/{method}' if len(several) > 1 else method
             subsets.append((title, inside & (~fakes | (methods == method))))
     distorted = {(cell.kind, cell.level): videos[cell].scores for cell in videos if cell.level}
     return [

@@ -233,6 +233,27 @@ def test_constant_figures_get_an_honest_interval() -> None:
     assert persons.low < 0.6
 
 
+def test_one_unit_of_a_class_says_nothing_on_how_units_differ() -> None:
+    scores, labels = probabilities(30, 1, 1.0, 2)
+    found = bootstrap_figures(scores, labels, ('auc', 'ap', 'log_loss'), resamples=200)
+    newcombe = delong_auc(scores, labels).interval
+    assert newcombe.method == 'newcombe'
+    assert found['auc'][1:3] == pytest.approx(newcombe[1:3])
+    assert found['auc'].method == 'newcombe'
+    assert found['auc'].high - found['auc'].low > 0.5
+    assert (found['ap'].method, found['log_loss'].method) == ('none', 'none')
+    # Ten genuine videos of one person are one unit; of ten persons, ten.
+    scores, labels = probabilities(10, 10, 1.0, 2)
+    alone = bootstrap_figures(scores, labels, resamples=200, groups=[*range(10), *[99] * 10])['auc']
+    several = bootstrap_figures(scores, labels, resamples=200, groups=[*range(20)])['auc']
+    assert (alone.method, several.method) == ('newcombe', 'bca')
+    change = bootstrap_difference(
+        scores, scores[::-1], labels, resamples=200, groups=[*range(10), *[99] * 10]
+    )
+    assert change['auc'].interval.method == 'mover'
+    assert np.isnan(change['auc'].p)
+
+
 def test_a_rate_that_cannot_be_measured_is_nan() -> None:
     scores, labels = normal_scores(50, 50, 1.0, 0)
     found = bootstrap_figures(scores, labels, ('tpr@0.01', 'tpr@0.02'), resamples=50)

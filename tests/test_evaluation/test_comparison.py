@@ -117,6 +117,21 @@ def test_persons_are_drawn_together() -> None:
         compare_scores(first, second, groups='image')
 
 
+def test_equal_names_in_two_data_sets_are_two_persons() -> None:
+    def both(scores: FrameScores) -> FrameScores:
+        columns = {name: getattr(scores, name) for name in scores.table.column_names}
+        doubled = {name: np.concatenate([values, values]) for name, values in columns.items()}
+        dataset = np.repeat(['dfd', 'ffpp'], len(scores)).astype(object)
+        keys = [key.replace('ffpp', name) for key, name in zip(doubled['video_key'], dataset, strict=True)]
+        return FrameScores.from_columns({**doubled, 'dataset': dataset, 'video_key': keys})
+
+    found = compare_scores(
+        both(make_scores()), both(make_scores(0.5, noise=1)), resamples=100, groups='target_id'
+    )
+    assert found.num_groups == 40
+    assert '120 videos of 40 persons' in conclusion(found)
+
+
 def test_files_of_different_videos_are_refused() -> None:
     first = make_scores()
     other = first.select(first.video_key != 'ffpp/youtube/c23/003')

@@ -15,6 +15,9 @@ from sklearn import metrics as sk_metrics
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation import OneClassError
+from iid_mm.evaluation.functional import video_scores
+from iid_mm.evaluation.report import scoring, text_verification
+from iid_mm.evaluation.report.card import _training_manipulations
 from iid_mm.evaluation.report.document import (
     Computed,
     compute,
@@ -31,7 +34,8 @@ from iid_mm.evaluation.report.provenance import command_line, config_text, sha25
 from iid_mm.evaluation.report.scoring import ScoringJob, write_json
 from iid_mm.evaluation.report.source_verification import check_config
 from iid_mm.evaluation.report.tables import localisation_table
-from iid_mm.evaluation.report.text import report_text
+from iid_mm.evaluation.report.text import _trained_on, report_text
+from iid_mm.evaluation.report.threshold import find_threshold
 from iid_mm.evaluation.report.verification import differences, verify_report
 from iid_mm.evaluation.scores import FrameScore, FrameScores, write_scores
 from iid_mm.evaluation.test_sets import TestSet
@@ -123,6 +127,21 @@ class TestFigures:
         alone = [report_rows([s], coverage, 0.5, FAST) for s in sets]
         assert rows == [*alone[0], *alone[1]]
         assert [row.videos for row in rows if row.manipulation is None] == [20, 20]
+
+    def test_equal_names_of_persons_in_two_data_sets_are_two_persons(self) -> None:
+        pooled = ReportOptions(resamples=100, threshold=0.5, pooled=True, bootstrap_over='identities')
+        one, two = (scores(seed=seed, dataset=name) for seed, name in ((1, 'a'), (2, 'b')))
+
+        def total(*parts: FrameScores) -> Row:
+            names = one.table.column_names
+            columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+            scored = ScoredVideos.of('both', FrameScores.from_columns(columns), pooled)
+            return report_rows([scored], {'both': facts()}, 0.5, pooled)[-1]
+
+        renamed = np.array([f'x{name}' for name in two.target_id], dtype=object)
+        columns = {name: getattr(two, name) for name in two.table.column_names}
+        other = FrameScores.from_columns({**columns, 'target_id': renamed})
+        assert total(one, two) == total(one, other)
 
     def test_no_total_over_data_sets_unless_asked(self) -> None:
         several = FrameScores.from_columns(
@@ -334,6 +353,23 @@ class TestVerification:
         path.write_text('nothing')
         assert 'has no table' in verify_report(report).problems[0]
 
+    def test_a_changed_cell_of_the_table_of_localisation(self, report: Path) -> None:
+        """Its rows have the names of those of the main table."""
+        figures = {'localisation/pointing': 0.5, 'localisation/pointing/FaceSwap': 0.2468}
+        content = json.loads((report / 'report.json').read_text())
+        content['test_sets'][0]['localisation'] = figures
+        (report / 'report.json').write_text(json.dumps(content))
+        path = report / 'report.md'
+        path.write_text(report_text(content))
+        before = verify_report(report).problems
+        assert 'report.json, test set ffpp: no file has the scores of localisation' in before
+        assert not any('report.md' in problem for problem in before)
+        assert path.read_text().count('24.68 |') == 1
+        path.write_text(path.read_text().replace('24.68 |', '94.68 |'))
+        (problem,) = [text for text in verify_report(report).problems if text not in before]
+        assert problem.startswith('report.md, line ')
+        assert '94.68' in problem
+
     def test_changed_scores(self, report: Path) -> None:
         write_scores(scores(seed=8), report / 'frame_scores/dfd.parquet')
         problems = verify_report(report).problems
@@ -349,6 +385,56 @@ class TestVerification:
         pq.write_table(table.set_column(6, 'score', pa.array(values)), path)
         problems = verify_report(report).problems
         assert any('score of ffpp/Deepfakes/c23/003_006 is 0.125' in text for text in problems)
+
+    def test_the_text_of_another_version_is_compared_by_its_hash(
+        self, report: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(text_verification, '__version__', '999')
+        found = verify_report(report)
+        assert found.problems == []
+        assert 'all of report.md' in found.checked
+        path = report / 'report.md'
+        path.write_text(path.read_text().replace('picked at random', 'picked with care', 1))
+        (problem,) = verify_report(report).problems
+        assert problem.startswith('report.md was changed: its SHA-256 is')
+        # Reports of before this hash was noted.
+        content = json.loads((report / 'report.json').read_text())
+        del content['run']['text_sha256']
+        (report / 'report.json').write_text(json.dumps(content))
+        found = verify_report(report)
+        assert found.problems == []
+        assert 'the table in report.md' in found.checked
+        assert found.unchecked[0].startswith('the wording of report.md: it was written by iid-mm')
+
+    @pytest.mark.parametrize('value', [None, 'x', 3, [], {}, [None], 'absent'])
+    def test_entries_of_the_wrong_kind(self, report: Path, value: Any) -> None:
+        """Whatever stands in the place of an entry: something differs, or a message says what is wrong."""
+        path = report / 'report.json'
+        content = json.loads(path.read_text())
+        paths = [(key,) for key in content] + [('protocol', key) for key in content['protocol']]
+        paths += [('test_sets', 0, key) for key in content['test_sets'][0]] + [('figures', 0)]
+        # What no score shows; a change of these shows in report.md, if at all.
+        silent = ('run', 'no_validation_because', 'iteration')
+        for *way, last in paths:
+            if last in silent:
+                continue
+            changed = json.loads(json.dumps(content))
+            node = changed
+            for key in way:
+                node = node[key]
+            # Nothing, said in another way, is no change.
+            if node[last] == value or not (node[last] or value):
+                continue
+            if value == 'absent':
+                del node[last]
+            else:
+                node[last] = value
+            path.write_text(json.dumps(changed))
+            try:
+                problems = verify_report(report).problems
+            except InputError as error:
+                problems = [str(error)]
+            assert problems, (way, last)
 
     def test_missing_and_damaged_files(self, report: Path, tmp_path: Path) -> None:
         (report / 'frame_scores/ffpp.json').unlink()
@@ -418,12 +504,44 @@ def test_the_interval_of_a_perfect_auc_is_explained(tmp_path: Path) -> None:
     content['figures'] = [row.as_dict() for row in rows_of(scores(videos=40)).values()]
     assert 'Newcombe' not in report_text(content)
     content['figures'] = [row.as_dict() for row in rows.values()]
-    assert "where every resample gives the same AUC (that of 100), Newcombe's method 5" in report_text(
-        content
-    )
+    assert '; where every resample gives the same AUC (that of 100), or a class has' in report_text(content)
+    assert 'plain percentiles' not in report_text(content)
+    content['figures'][0]['intervals']['video_auc']['method'] = 'percentile'
+    assert '; plain percentiles where that is not possible;' in report_text(content)
     low = rows[None].intervals['video_auc']['low']
     assert low is not None
     assert 0.5 < low < 1
+
+
+def test_test_videos_in_the_validation_split_are_owned_up_to() -> None:
+    options, frames = ReportOptions(resamples=100), scores()
+    videos = video_scores(frames.score, frames.label, frames.video_key).keys
+    assert find_threshold(options, frames).text.endswith('no test video took part')
+    assert find_threshold(options, frames, '', ['dfd/youtube/c23/000']).text.endswith(
+        'no test video took part'
+    )
+    found = find_threshold(options, frames, '', [*videos[:3], 'x'])
+    assert '3 of its 20 videos are test videos' in found.text
+    assert 'no test video' not in found.text
+
+
+def test_manipulations_in_training() -> None:
+    def found(dataset: Any) -> Any:
+        return _training_manipulations(Config(dict(train_dataloader=dict(dataset=dataset))))
+
+    one = dict(type='ForgeryDataset', ann_file='a', methods=('FaceSwap', 'Deepfakes'))
+    assert found(one) == ['Deepfakes', 'FaceSwap']
+    assert found(dict(type='RepeatDataset', times=2, dataset=one)) == ['Deepfakes', 'FaceSwap']
+    several = [one, dict(one, methods=['Face2Face'])]
+    assert found(dict(type='ConcatDataset', datasets=several)) == ['Deepfakes', 'Face2Face', 'FaceSwap']
+    assert found(dict(type='ForgeryDataset', ann_file='a')) is None
+    assert found(dict(type='Foreign')) == []
+    assert _training_manipulations(Config(dict())) == []
+    assert [_trained_on(value) for value in (None, [], ['a', 'b'])] == [
+        'all of its index',
+        'not known',
+        'a, b',
+    ]
 
 
 def test_the_table_of_localisation() -> None:
@@ -551,3 +669,14 @@ def test_scores_are_taken_over_from_the_same_source_only(tmp_path: Path) -> None
     assert job.finished_record('a', source) is None
     job.record_file('a').write_text('{')
     assert job.finished_record('a', source) is None
+
+
+def test_scores_of_other_library_versions_are_not_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = ScoringJob(Config(dict(model={})), 'hash', tmp_path, resume=True)
+    test_set = TestSet('a', dict(dataset=dict(ann_file='index.parquet', split='test')))
+    before = job._settings(test_set)
+    assert job._settings(test_set) == before
+    monkeypatch.setattr(scoring, 'library_versions', lambda: {'torch': '0.1'})
+    assert job._settings(test_set) != before

@@ -13,7 +13,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import OneClassError, delong_test
+from iid_mm.evaluation.functional import Interval, OneClassError, delong_test
 from iid_mm.evaluation.scores import FrameScore, FrameScores
 from iid_mm.robustness.cells import Cell
 from iid_mm.robustness.functional.summary import summarise
@@ -157,6 +157,18 @@ class TestReport:
         assert people.mean_drop[1:3] != videos.mean_drop[1:3]
         with pytest.raises(InputError, match='target_id'):
             summaries({cell: scored(ids=False) for cell in scores}, identities=True)
+
+    def test_equal_names_in_two_data_sets_are_two_persons(self) -> None:
+        def found(prefix: str) -> Interval:
+            cells = {}
+            for cell, shift in ((Cell(), 0.0), (Cell('jpeg', 1), 0.55)):
+                other = [
+                    row._replace(target_id=f'{prefix}{row.target_id}') for row in frames(shift, dataset='b')
+                ]
+                cells[cell] = FrameScores.from_records(frames(shift) + other)
+            return summaries(cells, identities=True)[0].mean_drop
+
+        assert found('') == found('x')
 
     def test_several_data_sets(self) -> None:
         both = {

@@ -57,7 +57,7 @@ class Difference:
             figures (method 'mover') and are too wide rather than too narrow.
         standard_error: Standard deviation of the difference over the resamples.
         p: Two-sided bootstrap p value: twice the smaller share of resamples at or beyond 0, counting the
-            set itself as one; not below 2 / (resamples + 1).
+            set itself as one; not below 2 / (resamples + 1). NaN where a class has one sample, or group.
     """
 
     first: float
@@ -88,6 +88,11 @@ class _Plan:
     @property
     def units(self) -> int:
         return sum(self.sizes)
+
+    @property
+    def has_lone_unit(self) -> bool:
+        """Whether all samples of a class are one unit: resamples say nothing on how such units differ."""
+        return min(self.independent) < 2
 
     def _weights(self, rows: Scores) -> Scores:
         return rows if self.identity else rows.take(self.unit, axis=1)
@@ -169,7 +174,7 @@ def _limits(values: Scores, value: float, level: float, acceleration: float | No
 
 
 def _constant(figure: str, value: float, plan: _Plan, level: float) -> Interval:
-    """Interval of a figure that no resample changes: the bootstrap's own would have no width."""
+    """Interval of a figure that resamples do not move, or not enough: the bootstrap's own is too narrow."""
     fakes, genuine = plan.independent
     if figure == 'auc':
         return newcombe_auc_interval(value, fakes, genuine, level=level)
@@ -190,7 +195,7 @@ def _interval(
 ) -> Interval:
     if np.isnan(value):
         return Interval(value, float('nan'), float('nan'), 'none')
-    if _is_constant(values):
+    if _is_constant(values) or plan.has_lone_unit:
         return _constant(figure, value, plan, level)
     return _limits(values, value, level, acceleration)
 
@@ -235,7 +240,8 @@ def bootstrap_figures(
     Returns:
         Figure and interval by name. Where no resample changes a figure (AUC 1, say), its interval is
         Newcombe's (AUC), an exact one (accuracy and TPR of 0 or 1, EER of 0), or not determined (NaN),
-        and ``Interval.method`` says so. A TPR that the set has too few genuine samples for is NaN.
+        and ``Interval.method`` says so; likewise where a class has one sample, or one group. A TPR that the
+        set has too few genuine samples for is NaN.
 
     Raises:
         InputError: An argument is out of range or a figure unknown.
@@ -325,14 +331,15 @@ def bootstrap_difference(
             _interval(figure, values[f'{side} {figure}'], own[f'{side} {figure}'], plan, level, None)
             for side in ('first', 'second')
         ]
-        if np.isnan(value) or not _is_constant(changes):
+        if np.isnan(value) or not (_is_constant(changes) or plan.has_lone_unit):
             interval = _interval(figure, changes, value, plan, level, accelerations.get(figure))
         elif same[figure.partition('@')[0] in RANK_FIGURES]:
             interval = Interval(0.0, 0.0, 0.0, method)
         else:
             interval = difference_interval(*sides)
         tail = min(np.count_nonzero(changes <= 0), np.count_nonzero(changes >= 0))
-        p = float('nan') if np.isnan(value) else min(1.0, 2 * (1 + tail) / (resamples + 1))
+        unknown = np.isnan(value) or (plan.has_lone_unit and not _is_constant(changes))
+        p = float('nan') if unknown else min(1.0, 2 * (1 + tail) / (resamples + 1))
         error = float(np.std(changes, ddof=1)) if resamples > 1 else float('nan')
         result[figure] = Difference(sides[0].value, sides[1].value, interval, error, p)
     return result

@@ -180,7 +180,7 @@ class ForgeryAUC(WholeSetMetric):
             video_keys: (N,) ``dataset/method/compression/video``.
             methods: (N,) manipulation of a fake frame; anything for a genuine one.
             datasets: (N,) data set of each frame; None: all belong to one.
-            how: How frames make a video: 'mean', 'median' or 'max'.
+            how: How frames make a video, see :func:`~iid_mm.evaluation.functional.video_scores`.
             threshold: A score >= this counts as fake.
 
         Returns:

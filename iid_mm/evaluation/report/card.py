@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
+from iid_mm.evaluation.localisation_config import index_datasets
 from iid_mm.evaluation.report.provenance import (
     config_text,
     device_name,
@@ -89,10 +90,10 @@ def _alignment(cfg: Config) -> dict[str, Any] | None:
 
 
 def _training_manipulations(cfg: Config) -> list[str] | None:
-    dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
-    methods = dataset.get('methods')
-    return None if methods is None else [str(method) for method in _list(methods)]
-
-
-def _list(values: Iterable[Any]) -> list[Any]:
-    return sorted(values)
+    """Manipulations that training reads; None: all of an index; empty: not known."""
+    node = (cfg.get('train_dataloader') or {}).get('dataset')
+    datasets = [] if node is None else list(index_datasets(node))
+    chosen = [dataset.get('methods') for dataset in datasets]
+    if any(methods is None for methods in chosen):
+        return None
+    return sorted({str(method) for methods in chosen for method in methods})

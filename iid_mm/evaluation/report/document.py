@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from iid_mm.evaluation.report.figures import Row, ScoredVideos, report_rows
 from iid_mm.evaluation.report.options import ReportOptions
-from iid_mm.evaluation.report.provenance import sha256
+from iid_mm.evaluation.report.provenance import sha256, text_sha256
 from iid_mm.evaluation.report.scoring import write_json
 from iid_mm.evaluation.report.threshold import Threshold, find_threshold
 from iid_mm.evaluation.scores import read_scores
@@ -22,6 +22,7 @@ from iid_mm.evaluation.scores import read_scores
 FORMAT = 'iid_mm test report, version 1'
 REPORT_FILE = 'report.json'
 TEXT_FILE = 'report.md'
+TEXT_HASH = 'text_sha256'
 VIDEO_SCORES_FILE = 'video_scores.parquet'
 PICTURES_FOLDER = 'pictures'
 
@@ -77,7 +78,8 @@ def compute(
         for record in records
     ]
     chosen = None if validation is None else read_scores(folder / validation['scores']['file'])
-    threshold = find_threshold(options, chosen, obstacle)
+    tested = {key for scored in sets for key in scored.videos.keys.tolist()}
+    threshold = find_threshold(options, chosen, obstacle, tested)
     coverage = {record['name']: record['coverage'] for record in records}
     return Computed(sets, threshold, report_rows(sets, coverage, threshold.value, options))
 
@@ -145,7 +147,8 @@ def report_content(
         validation: Record of the validation set; None: there is none.
         obstacle: Why there is none, in words.
         options: How scores became figures.
-        run: Date and command; the only part that differs between two runs of the same test.
+        run: Date and command; with the hash of the text the only part that differs between two runs of
+            the same test.
         files: SHA-256 of the report's other files, by name.
     """
     frames = computed.frames_a_video()
@@ -169,6 +172,7 @@ def file_hashes(folder: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def write_report(content: Mapping[str, Any], text: str, folder: Path) -> None:
-    """Write ``report.json`` and ``report.md``."""
+    """Write ``report.json`` and ``report.md``; the former notes the hash of the latter."""
     (folder / TEXT_FILE).write_text(text, encoding='utf-8')
-    write_json(content, folder / REPORT_FILE)
+    run = {**content['run'], TEXT_HASH: text_sha256(text)}
+    write_json({**content, 'run': run}, folder / REPORT_FILE)

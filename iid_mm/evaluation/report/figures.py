@@ -230,12 +230,8 @@ def _row(
     labels = np.concatenate([part.videos.labels[chosen] for part, chosen in parts])
     check_both_classes(labels, name=title, unit='videos')
     identities = np.concatenate([part.identity[chosen] for part, chosen in parts])
-    if len(parts) > 1:
-        # The same name in two sets is not the same person.
-        sets = np.concatenate([np.full(int(chosen.sum()), part.test_set) for part, chosen in parts])
-        identities = np.array(
-            [None if i is None else f'{s}/{i}' for s, i in zip(sets, identities, strict=True)], dtype=object
-        )
+    if names[0] == POOLED:
+        identities = _apart(identities, parts)
     curve = roc_curve(scores, labels, name=title, unit='videos')
     return Row(
         test_set=names[0],
@@ -256,6 +252,13 @@ def _row(
         calibration_error=expected_calibration_error(scores, labels, name=title),
         **missing,  # type: ignore[arg-type]
     )
+
+
+def _apart(identities: npt.NDArray[np.object_], parts: Sequence[tuple[ScoredVideos, Mask]]) -> Any:
+    """Name persons by test set and data set too: the same name in two of them is not the same person."""
+    places = [f'{part.test_set}/{dataset}' for part, chosen in parts for dataset in part.dataset[chosen]]
+    pairs = zip(places, identities, strict=True)
+    return np.array([None if name is None else f'{place}/{name}' for place, name in pairs], dtype=object)
 
 
 def _frame_figures(parts: Sequence[tuple[ScoredVideos, Mask]], title: str) -> dict[str, Any]:

@@ -19,7 +19,12 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from iid_mm.evaluation.report.prepared import coverage_facts, index_facts
-from iid_mm.evaluation.report.provenance import settings_sha256, sha256
+from iid_mm.evaluation.report.provenance import (
+    device_name,
+    library_versions,
+    settings_sha256,
+    sha256,
+)
 from iid_mm.evaluation.scores import read_scores
 from iid_mm.evaluation.test_sets import VALIDATION, TestSet
 
@@ -110,7 +115,8 @@ class ScoringJob:
         loader = {k: v for k, v in test_set.dataloader.items() if k not in _LOADER_KEYS}
         others = self._other_metrics(test_set)
         plain = {'dataset': dataset, 'loader': loader, 'model': self.cfg.model, 'metrics': others}
-        return settings_sha256(plain | {'test_cfg': self.cfg.get('test_cfg')})
+        software = {'libraries': library_versions(), 'device': device_name()}
+        return settings_sha256(plain | software | {'test_cfg': self.cfg.get('test_cfg')})
 
     def _metrics(self) -> list[dict[str, Any]]:
         configured = self.cfg.get('test_evaluator') or dict(type='ForgeryAUC')

@@ -95,10 +95,16 @@ def _legend(report: Mapping[str, Any]) -> list[str]:
 
 
 def _fallback(report: Mapping[str, Any]) -> str:
+    wanted = report['options']['interval_method']
     methods = {row['intervals']['video_auc']['method'] for row in report['figures']}
-    if 'newcombe' not in methods:
-        return ''
-    return "; where every resample gives the same AUC (that of 100), Newcombe's method 5"
+    unit = 'person' if report['options']['bootstrap_over'] == 'identities' else 'video'
+    text = '; plain percentiles where that is not possible' if 'percentile' in methods - {wanted} else ''
+    if 'newcombe' in methods:
+        text += (
+            f"; where every resample gives the same AUC (that of 100), or a class has one {unit}, Newcombe's "
+            'method 5'
+        )
+    return text
 
 
 def _localisation(report: Mapping[str, Any]) -> list[str]:
@@ -145,7 +151,7 @@ def protocol_rows(report: Mapping[str, Any]) -> list[list[str]]:
         ['checkpoint', f'{checkpoint["file"]}{trained}'],
         ['checkpoint SHA-256', checkpoint['sha256']],
         ['checkpoints were chosen by', checkpoint['selection'] or 'not known'],
-        ['manipulations in training', 'all of its index' if training is None else ', '.join(training)],
+        ['manipulations in training', _trained_on(training)],
         ['config', f'{config["file"]}{f" with {changed}" if changed else ""}, full text in {config["text"]}'],
         ['config text SHA-256', config['sha256']],
         ['alignment', aligned],
@@ -157,6 +163,12 @@ def protocol_rows(report: Mapping[str, Any]) -> list[list[str]]:
         ['git', protocol['git'] or 'not a checkout'],
         ['versions', ', '.join(f'{name} {found}' for name, found in protocol['libraries'].items())],
     ]
+
+
+def _trained_on(manipulations: Sequence[str] | None) -> str:
+    if manipulations is None:
+        return 'all of its index'
+    return ', '.join(manipulations) or 'not known'
 
 
 def _chosen_on(report: Mapping[str, Any]) -> str:

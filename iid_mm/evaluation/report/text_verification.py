@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from iid_mm.evaluation.report.document import TEXT_FILE, Computed
+from iid_mm.evaluation.report.document import REPORT_FILE, TEXT_FILE, TEXT_HASH, Computed
+from iid_mm.evaluation.report.provenance import sha256
 from iid_mm.evaluation.report.tables import main_table
 from iid_mm.evaluation.report.text import report_text
 from iid_mm.version import __version__
@@ -33,16 +34,25 @@ def check_text(folder: Path, report: Mapping[str, Any], computed: Computed) -> t
     table = main_table(rows)
     problems = _check_cells(lines, table)
     made_by = report['protocol']['libraries'].get('iid-mm')
+    if made_by is None:
+        problems.append(f'{REPORT_FILE} does not say which version of iid-mm wrote it')
     if made_by != __version__:
-        return problems, f'it was written by iid-mm {made_by}, this is {__version__}'
+        # Another version may word it differently; its hash shows whether it was changed.
+        said = report['run'].get(TEXT_HASH)
+        if said is None:
+            return problems, f'it was written by iid-mm {made_by}, this is {__version__}'
+        if (actual := sha256(folder / TEXT_FILE)) != said:
+            problems.append(f'{TEXT_FILE} was changed: its SHA-256 is {actual}, {REPORT_FILE} says {said}')
+        return problems, ''
     true = {**report, 'figures': rows, 'threshold': computed.threshold.as_dict()}
     expected = report_text(true).splitlines()
-    named = {tuple(row[:2]) for row in table}
+    # The cells of this table, and of no other, have sentences of their own.
+    start = next(number for number, line in enumerate(expected, 1) if _cells(line) == table[0])
+    named = {start, *range(start + 2, start + 1 + len(table))}
     problems += [
         f'{TEXT_FILE}, line {number}: says {mine!r}, it should be {theirs!r}'
         for number, (mine, theirs) in enumerate(zip(lines, expected, strict=False), 1)
-        # The cells of the table have sentences of their own.
-        if mine != theirs and tuple(_cells(theirs)[:2]) not in named
+        if mine != theirs and number not in named
     ]
     if len(lines) != len(expected):
         problems.append(f'{TEXT_FILE} has {len(lines)} lines, it should have {len(expected)}')

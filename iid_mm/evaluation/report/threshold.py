@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,13 +44,20 @@ class Threshold:
         }
 
 
-def find_threshold(options: ReportOptions, validation: FrameScores | None, obstacle: str = '') -> Threshold:
+def find_threshold(
+    options: ReportOptions,
+    validation: FrameScores | None,
+    obstacle: str = '',
+    tested: Collection[str] = (),
+) -> Threshold:
     """Find the threshold.
 
     Args:
         options: ``threshold`` is taken if it is a number.
         validation: Scores of the validation split; None: there are none.
         obstacle: Why there are none, in words.
+        tested: Keys of the test videos, which should not be among those of the validation split; where some
+            are, the text says so.
 
     Returns:
         The threshold.
@@ -68,11 +76,21 @@ def find_threshold(options: ReportOptions, validation: FrameScores | None, obsta
         value,
         'validation',
         'chosen on the validation split of the source data, where false alarms and missed fakes are equally '
-        'frequent; no test video took part',
+        f'frequent; {_shared(set(videos.keys) & set(tested), videos.keys.size)}',
         {
             'videos': int(fakes.size),
             'fake_videos': int(fakes.sum()),
             'false_positive_rate': float((called & ~fakes).sum() / (~fakes).sum()),
             'false_negative_rate': float((~called & fakes).sum() / fakes.sum()),
         },
+    )
+
+
+def _shared(keys: set[str], total: int) -> str:
+    """Say whether test videos took part in the choice."""
+    if not keys:
+        return 'no test video took part'
+    return (
+        f'{len(keys)} of its {total} videos are test videos, so the decisions are better than they would be '
+        'on new videos, and so is every figure if the checkpoint was chosen on this split'
     )

@@ -107,6 +107,20 @@ def verify_report(
     """
     report = read_report(folder)
     found = Verification()
+    try:
+        _check_all(folder, report, found)
+        _check_sources(folder, report, checkpoint, config, indices or {}, found)
+    except InputError:
+        raise
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            f'{folder / REPORT_FILE} lacks an entry or has one of the wrong kind: {error!r}'
+        ) from error
+    return found
+
+
+def _check_all(folder: Path, report: Mapping[str, Any], found: Verification) -> None:
+    """Check a report against the files beside it."""
     found.compare(_check_files(folder, report), 'all files have the hashes that report.json lists')
     try:
         options = ReportOptions.from_dict(report['options'])
@@ -114,23 +128,17 @@ def verify_report(
         computed = compute(folder, report['test_sets'], report['validation'], obstacle, options)
     except (InputError, FileNotFoundError) as error:
         found.problems.append(f'the figures cannot be computed from the stored scores: {error}')
-        return found
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f'{folder / REPORT_FILE} lacks an entry or has one of the wrong kind: {error}'
-        ) from error
+        return
     found.compare(_check_threshold(report, computed), 'the threshold follows from the stored scores')
     found.compare(_check_figures(report, computed), f'all {len(computed.rows)} rows of figures')
     found.compare(_check_sets(folder, report, computed), 'what is said of the test sets')
     found.compare(_check_videos(folder, report, computed), f'all scores in {VIDEO_SCORES_FILE}')
-    if any(record['localisation'] for record in report['test_sets']):
+    if any(record['localisation'] or record['localisation_scores'] for record in report['test_sets']):
         found.compare(_check_localisation(folder, report), 'the figures of localisation')
     problems, obstacle = check_text(folder, report, computed)
-    found.compare(problems, f'the table in {TEXT_FILE}' if obstacle else f'every line of {TEXT_FILE}')
+    found.compare(problems, f'the table in {TEXT_FILE}' if obstacle else f'all of {TEXT_FILE}')
     if obstacle:
         found.unchecked.append(f'the wording of {TEXT_FILE}: {obstacle}')
-    _check_sources(folder, report, checkpoint, config, indices or {}, found)
-    return found
 
 
 def _check_sources(
@@ -263,7 +271,12 @@ def _check_localisation(folder: Path, report: Mapping[str, Any]) -> list[str]:
     """Compute the figures of localisation again from those of single frames."""
     problems = []
     for record in report['test_sets']:
-        if not record['localisation']:
+        if not record['localisation'] and not record['localisation_scores']:
+            continue
+        if not record['localisation_scores']:
+            problems.append(
+                f'{REPORT_FILE}, test set {record["name"]}: no file has the scores of localisation'
+            )
             continue
         try:
             samples = read_localisation(folder / record['localisation_scores']['file'])
