@@ -52,7 +52,10 @@ class MultiScaleFacialSwap(BaseTransform):
     frame where the forgery lies inside the hull, and what video compression leaves as difference
     passes the first rule easily; after ``max_redraws`` more draws the fake stays as it is. So does a fake
     without a genuine frame. ``swap_kind`` tells what was done: ``genuine``, ``untouched``,
-    ``genuine_into_fake``, ``fake_into_genuine`` or ``partial``.
+    ``genuine_into_fake``, ``fake_into_genuine``, ``partial`` or ``genuine_pair``.
+
+    With ``genuine_pair_prob`` (not in the paper) a fake that has a pair is shown as its genuine frame,
+    labelled genuine: one person in one scene under both labels, so that knowing the person helps less.
 
     Required Keys:
 
@@ -64,6 +67,7 @@ class MultiScaleFacialSwap(BaseTransform):
     Modified Keys:
 
     - img
+    - gt_label (with ``genuine_pair_prob``)
 
     Added Keys:
 
@@ -88,6 +92,7 @@ class MultiScaleFacialSwap(BaseTransform):
         min_kept: A genuine face in a fake frame must leave more than this many pixels, at 224, with a
             greater dissimilarity to the genuine frame. 0 switches the rule off.
         max_redraws: How often to draw again.
+        genuine_pair_prob: Share of fakes that are shown as their genuine frame. Published: 0.
     """
 
     def __init__(
@@ -104,6 +109,7 @@ class MultiScaleFacialSwap(BaseTransform):
         kept_dssim_thresh: float = 0.05,
         min_kept: int = 400,
         max_redraws: int = 4,
+        genuine_pair_prob: float = 0.0,
     ) -> None:
         if not windows or any(len(w) != 2 or min(w) < 8 for w in windows):
             raise InputError(f'windows={windows!r}: expected (width, height) pairs of at least 8 px')
@@ -113,6 +119,7 @@ class MultiScaleFacialSwap(BaseTransform):
             'elastic_prob': elastic_prob,
             'genuine_into_fake_prob': genuine_into_fake_prob,
             'keep_fake_prob': keep_fake_prob,
+            'genuine_pair_prob': genuine_pair_prob,
             'genuine_into_fake_prob + keep_fake_prob': genuine_into_fake_prob + keep_fake_prob,
         }
         for name, value in shares.items():
@@ -134,6 +141,7 @@ class MultiScaleFacialSwap(BaseTransform):
         self.kept_dssim_thresh = kept_dssim_thresh
         self.min_kept = min_kept
         self.max_redraws = max_redraws
+        self.genuine_pair_prob = genuine_pair_prob
 
     @cache_randomness
     def _draw_plans(self, size: Size) -> list[SwapPlan]:
@@ -162,6 +170,11 @@ class MultiScaleFacialSwap(BaseTransform):
             bend = np.random.normal(0, strength, (_BEND_CELLS, _BEND_CELLS, 2))
         return SwapPlan('genuine_into_fake' if into_fake else 'fake_into_genuine', poisson, window, bend)
 
+    @cache_randomness
+    def _draw_is_pair(self) -> bool:
+        """Draw whether a fake is shown as its genuine frame; no draw without such a share."""
+        return self.genuine_pair_prob > 0 and bool(np.random.rand() < self.genuine_pair_prob)
+
     def transform(self, results: Results) -> Results:
         """Swap and set the boxes.
 
@@ -183,7 +196,11 @@ class MultiScaleFacialSwap(BaseTransform):
                         f'img {image.shape} and source_img {genuine.shape} differ in shape: '
                         'align both to one canvas first (AlignFace)'
                     )
-                results['img'], kind, window = self._swap(image, genuine, results['landmarks'])
+                if self._draw_is_pair():
+                    results['img'], results['gt_label'] = genuine, 0
+                    kind, label = 'genuine_pair', 0
+                else:
+                    results['img'], kind, window = self._swap(image, genuine, results['landmarks'])
         height, width = image.shape[:2]
         boxes = [] if label == 0 else [(0, 0, width, height)]
         if window is not None:
@@ -238,5 +255,6 @@ class MultiScaleFacialSwap(BaseTransform):
             'kept_dssim_thresh',
             'min_kept',
             'max_redraws',
+            'genuine_pair_prob',
         )
         return f'{type(self).__name__}({", ".join(f"{n}={getattr(self, n)}" for n in names)})'
