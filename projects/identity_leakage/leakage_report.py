@@ -3,7 +3,8 @@
 
 AUC figures are computed from concordant pairs by person (K people): with C[i, j] the concordant pairs of
 fakes of i and genuine videos of j, P[i, j] all of them, and weights f, g of the people's fakes and genuine
-videos, AUC = f C g / f P g. Intervals: bootstrap over seeds and, within a seed, over people, percentile method.
+videos, AUC = f C g / f P g. Intervals: bootstrap over seeds and, within a seed, over people; percentile
+method.
 """
 
 from __future__ import annotations

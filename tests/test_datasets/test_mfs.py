@@ -248,3 +248,37 @@ def test_bad_input(aligned: dict[str, Any]) -> None:
     ):
         with pytest.raises(InputError, match=message):
             MultiScaleFacialSwap(**arguments)
+
+
+def test_a_fake_shown_as_its_genuine_frame_is_genuine(aligned: dict[str, Any]) -> None:
+    results = MultiScaleFacialSwap(genuine_pair_prob=1.0)({**aligned, 'gt_label': 1})
+    assert (results['gt_label'], results['swap_kind']) == (0, 'genuine_pair')
+    np.testing.assert_array_equal(results['img'], aligned['source_img'])
+    assert results['gt_bboxes'].shape == (0, 4)
+    # Without a genuine frame there is nothing to show.
+    alone = {key: value for key, value in aligned.items() if key != 'source_img'}
+    results = MultiScaleFacialSwap(genuine_pair_prob=1.0)({**alone, 'gt_label': 1})
+    assert (results['gt_label'], results['swap_kind']) == (1, 'untouched')
+    with pytest.raises(InputError, match=r'genuine_pair_prob=1\.5'):
+        MultiScaleFacialSwap(genuine_pair_prob=1.5)
+
+
+def test_share_of_genuine_frames(aligned: dict[str, Any]) -> None:
+    np.random.seed(0)
+    transform = MultiScaleFacialSwap(
+        genuine_pair_prob=0.3, partial_prob=0, keep_fake_prob=1, genuine_into_fake_prob=0
+    )
+    labels = [transform({**aligned, 'gt_label': 1})['gt_label'] for _ in range(400)]
+    # Three standard deviations are 0.07.
+    assert 0.63 < np.mean(labels) < 0.77
+
+
+def test_without_a_share_of_genuine_frames_nothing_is_drawn_for_it(aligned: dict[str, Any]) -> None:
+    """Samples of a seed stay what they were before the share came."""
+    np.random.seed(3)
+    transform = MultiScaleFacialSwap(partial_prob=0, keep_fake_prob=1, genuine_into_fake_prob=0)
+    transform({**aligned})
+    state = np.random.get_state()[2]
+    np.random.seed(3)
+    transform._draw_plans((224, 224))
+    assert np.random.get_state()[2] == state

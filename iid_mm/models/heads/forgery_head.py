@@ -30,8 +30,6 @@ class ForgeryHead(BaseModule):
         num_classes: Number of classes; 2, with class 1 = fake.
         dropout: Dropout probability on the pooled backbone feature.
         loss: Config of the classification loss.
-        detach_artifact: The decision uses the artifact feature but does not train it, so that the artifact
-            module learns from boxes alone. Published: False.
         init_cfg: Initialisation.
     """
 
@@ -42,14 +40,12 @@ class ForgeryHead(BaseModule):
         num_classes: int = 2,
         dropout: float = 0.0,
         loss: ConfigType | None = None,
-        detach_artifact: bool = False,
         init_cfg: OptConfigType = None,
     ) -> None:
         super().__init__(init_cfg or dict(type='Normal', layer='Linear', std=0.01))
         self.in_channels = in_channels
         self.artifact_channels = artifact_channels
         self.dropout = nn.Dropout(dropout)
-        self.detach_artifact = detach_artifact
         self.projection: nn.Module = nn.Identity()
         if artifact_channels not in (None, in_channels):
             self.projection = nn.Linear(artifact_channels, in_channels, bias=False)
@@ -87,7 +83,6 @@ class ForgeryHead(BaseModule):
             )
         feature = self.dropout(F.adaptive_avg_pool2d(backbone_map, 1).flatten(1))
         if artifact_map is not None:
-            artifact_map = artifact_map.detach() if self.detach_artifact else artifact_map
             feature = feature + self.projection(F.adaptive_avg_pool2d(artifact_map, 1).flatten(1))
         return feature
 
