@@ -67,7 +67,7 @@ class MultiScaleFacialSwap(BaseTransform):
     Modified Keys:
 
     - img
-    - gt_label (with ``genuine_pair_prob``)
+    - gt_label (optional): with ``genuine_pair_prob``
 
     Added Keys:
 
