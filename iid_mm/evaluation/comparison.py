@@ -16,7 +16,7 @@ from rich.table import Table
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.bootstrap import bootstrap_difference
-from iid_mm.evaluation.functional.checks import check_both_classes
+from iid_mm.evaluation.functional.checks import check_both_classes, check_scores
 from iid_mm.evaluation.functional.coding import Names
 from iid_mm.evaluation.functional.delong import delong_test
 from iid_mm.evaluation.functional.intervals import holm
@@ -165,11 +165,13 @@ def compare_scores(
         The comparison.
 
     Raises:
-        InputError: The files are of different videos or disagree on what a video is; ``groups`` is
-            not known of any video.
+        InputError: The files are of different videos or disagree on what a video is; one is empty or has a
+            score that is NaN; ``groups`` is not known of any video.
         OneClassError: A row has no genuine or no fake videos.
     """
     scores = (first, second)
+    for name, side in zip('AB', scores, strict=True):
+        check_scores(side.score, side.label, name=f'score file {name}')
     sets = [
         scored_set(
             *(side.score, side.label, side.coded('video_key'), side.coded('method'), side.coded('dataset')),

@@ -55,7 +55,7 @@ def plot_curves(summary: Summary, path: str | os.PathLike[str], *, title: str = 
         axes.plot(
             levels,
             values,
-            label=f'{DISTORTIONS[kind].title}  {100 * summary.kind_drops[kind].value:+.1f}',
+            label=f'{DISTORTIONS[kind].title}  {_points(summary.kind_drops[kind].value)}',
             color=_COLORS[number % len(_COLORS)],
             linestyle='-' if number < len(_COLORS) else '--',
             marker=_MARKERS[number % len(_MARKERS)],
@@ -63,7 +63,7 @@ def plot_curves(summary: Summary, path: str | os.PathLike[str], *, title: str = 
             linewidth=1.6,
         )
     means = [100 * summary.mean_auc(level) for level in levels]
-    label = f'mean  {100 * summary.mean_drop.value:+.1f}'
+    label = f'mean  {_points(summary.mean_drop.value)}'
     axes.plot(levels, means, label=label, color=_INK, linewidth=2.6, zorder=4)
     axes.axhline(50, color=_MUTED, linewidth=1, linestyle=(0, (2, 3)))
     axes.text(levels[-1], 50.6, 'chance', color=_MUTED, fontsize=8, ha='right')
@@ -84,6 +84,11 @@ def plot_curves(summary: Summary, path: str | os.PathLike[str], *, title: str = 
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target)
     return target
+
+
+def _points(value: float) -> str:
+    """A difference in percentage points; what rounds to nothing has no minus."""
+    return f'{round(100 * value, 1) + 0.0:+.1f}'
 
 
 def distorted_crops(

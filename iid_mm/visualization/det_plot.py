@@ -27,8 +27,10 @@ from iid_mm.visualization.plots import (
     save_figure,
 )
 
-_TICKS = (0.0001, 0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9)
+_TICKS = (0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9)
 _HIGHEST = 0.9
+_ROOM = 0.06
+"""Least distance of a tick from the labelled edge, part of the axis."""
 
 
 def plot_det(
@@ -47,7 +49,7 @@ def plot_det(
         title: Title above the plot.
         emphasise: The curve that is drawn thick and in black; None: none.
         lowest: Rate at the axes' lower ends, in (0, 0.1]. Smaller rates, 0 among them, have no place on
-            such a scale and are drawn on the edge.
+            such a scale and are drawn on the edge, which is labelled so.
 
     Returns:
         The path.
@@ -88,9 +90,13 @@ def _deviates(rates: FloatArray, lowest: float) -> FloatArray:
 
 
 def _scale(axis: Axis, lowest: float) -> None:
-    ticks = [tick for tick in _TICKS if tick >= lowest]
-    axis.set_major_locator(FixedLocator(list(special.ndtri(ticks))))
-    axis.set_major_formatter(FixedFormatter([f'{100 * tick:g}' for tick in ticks]))
+    edge = float(special.ndtri(lowest))
+    room = _ROOM * (float(special.ndtri(_HIGHEST)) - edge)
+    ticks = [tick for tick in _TICKS if special.ndtri(tick) > edge + room]
+    axis.set_major_locator(FixedLocator([edge, *special.ndtri(ticks)]))
+    axis.set_major_formatter(
+        FixedFormatter([f'≤ {100 * lowest:.2g}', *(f'{100 * tick:g}' for tick in ticks)])
+    )
     axis.set_minor_locator(NullLocator())
 
 

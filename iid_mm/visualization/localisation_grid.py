@@ -30,6 +30,11 @@ from iid_mm.visualization.drawing import (
 )
 
 _GAP = 6
+_LEGEND = (
+    'Left: mask (green). Middle: heat map.',
+    'Right: predicted boxes (orange) and the box of the mask (green).',
+    'One scale of colours for all maps; "hottest" is the highest value of a map.',
+)
 
 
 def overlay_heat(image: ImageArray, heat: FloatArray, opacity: float = 0.6) -> ImageArray:
@@ -181,4 +186,5 @@ def localisation_grid(
         localisation_panel(image, sample, top=top, cell=cell, score_thr=score_thr) for image, sample in shown
     ]
     height, width = np.max([panel.shape[:2] for panel in panels], axis=0)
-    return image_grid(panels, columns=columns, cell=(int(width), int(height)))
+    picture = image_grid(panels, columns=columns, cell=(int(width), int(height)))
+    return add_caption(picture, _LEGEND, size=15)

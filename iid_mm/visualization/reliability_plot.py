@@ -49,6 +49,8 @@ def plot_reliability(
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
     upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=2)
     note: dict[str, Any] = {'rotation': 41, 'rotation_mode': 'anchor', 'fontsize': 8, 'color': MUTED}
+    # Above the bars of the intervals, which may lie anywhere.
+    note |= {'zorder': 5, 'bbox': dict(facecolor='white', edgecolor='none', pad=0.6)}
     upper.text(0.12, 0.13, 'calibrated', ha='left', va='bottom', **note)
     upper.vlines(curve.predicted, low, high, color=INK, linewidth=1.2, alpha=0.55, zorder=3)
     area = 18 + 160 * curve.counts / curve.counts.max()

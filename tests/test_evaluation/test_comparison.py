@@ -152,6 +152,16 @@ def test_files_of_different_videos_are_refused() -> None:
         compare_scores(first, FrameScores.from_columns({**columns, 'method': renamed}))
 
 
+def test_the_message_names_the_file_that_cannot_be_used() -> None:
+    first = make_scores()
+    columns = {name: getattr(first, name) for name in first.table.column_names}
+    broken = FrameScores.from_columns({**columns, 'score': np.where(first.frame == 0, np.nan, first.score)})
+    with pytest.raises(InputError, match='score file B: 60 of 180 scores are NaN'):
+        compare_scores(first, broken)
+    with pytest.raises(InputError, match='score file A is empty'):
+        compare_scores(first.select(np.zeros(len(first), dtype=bool)), first)
+
+
 def test_different_frames_are_counted() -> None:
     first = make_scores()
     fewer = first.select(~((first.frame == 2) & (first.method == 'FaceSwap')))

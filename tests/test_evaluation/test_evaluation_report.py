@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from matplotlib.figure import Figure
 from mmengine.config import Config
+from scipy import stats
 from sklearn import metrics as sk_metrics
 
 from iid_mm.errors import InputError
@@ -40,6 +42,7 @@ from iid_mm.evaluation.report.verification import differences, verify_report
 from iid_mm.evaluation.scores import FrameScore, FrameScores, write_scores
 from iid_mm.evaluation.test_sets import TestSet
 from iid_mm.version import __version__
+from iid_mm.visualization.det_plot import _scale
 
 METHODS = ('Deepfakes', 'Face2Face', 'FaceSwap', 'NeuralTextures')
 FAST = ReportOptions(resamples=100, threshold=0.5)
@@ -542,6 +545,18 @@ def test_manipulations_in_training() -> None:
         'not known',
         'a, b',
     ]
+
+
+@pytest.mark.parametrize('lowest', [0.0001, 0.0005, 0.5 / 53, 0.5 / 18, 0.05, 0.1])
+def test_the_edge_of_the_det_plot_says_what_lies_on_it(lowest: float) -> None:
+    axes = Figure().subplots()
+    _scale(axes.xaxis, lowest)
+    ticks, labels = axes.get_xticks(), [label.get_text() for label in axes.get_xticklabels()]
+    assert ticks[0] == pytest.approx(stats.norm.ppf(lowest))
+    assert labels[0] == f'≤ {100 * lowest:.2g}'
+    assert [float(label) for label in labels[1:]] == pytest.approx(100 * stats.norm.cdf(ticks[1:]))
+    # Labels keep a distance from the edge's.
+    assert ticks[1] - ticks[0] > 0.06 * (ticks[-1] - ticks[0])
 
 
 def test_the_table_of_localisation() -> None:

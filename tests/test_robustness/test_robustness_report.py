@@ -17,7 +17,7 @@ from iid_mm.evaluation.functional import Interval, OneClassError, delong_test
 from iid_mm.evaluation.scores import FrameScore, FrameScores
 from iid_mm.robustness.cells import Cell
 from iid_mm.robustness.functional.summary import summarise
-from iid_mm.robustness.pictures import distortion_sheet, plot_curves
+from iid_mm.robustness.pictures import _points, distortion_sheet, plot_curves
 from iid_mm.robustness.report import as_data, as_markdown, format_summary, summaries, write_json
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1])
@@ -219,6 +219,13 @@ class TestReport:
         image = cv2.imread(str(path))
         assert image.shape[1] > 1000
         assert image.std() > 5
+
+
+@pytest.mark.parametrize(
+    ('value', 'text'), [(0.1234, '+12.3'), (-0.0004, '+0.0'), (0.0, '+0.0'), (-0.01, '-1.0')]
+)
+def test_points_have_no_minus_nought(value: float, text: str) -> None:
+    assert _points(value) == text
 
 
 def test_sheet_layout() -> None:
