@@ -59,6 +59,19 @@ def test_noise() -> None:
     assert (d.low_frequency_noise(flat(250), np.full((3, 5, 3), 7.0)) == 255).all()
 
 
+def test_sharpening_steepens_edges() -> None:
+    """A step from 100 to 150: a Gaussian takes off what the unsharp mask adds."""
+    image = flat(100)
+    image[:, 12:] = 150
+    blurred = d.gaussian_blur(image, 1.0).astype(int)
+    expected = np.clip(image + 2 * (image - blurred), 0, 255)
+    found = d.sharpen(image, 1.0, 2.0)
+    assert np.abs(found - expected).max() <= 1
+    assert found[0, 11, 0] < 100 < 150 < found[0, 12, 0]
+    assert (found[:, :8] == 100).all()
+    np.testing.assert_array_equal(d.sharpen(image, 1.0, 0.0), image)
+
+
 def test_motion_blur_direction() -> None:
     image = np.zeros((21, 21, 3), dtype=np.uint8)
     image[10, 10] = 250

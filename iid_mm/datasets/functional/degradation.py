@@ -119,6 +119,18 @@ def gaussian_blur(image: ImageArray, sigma: float) -> ImageArray:
     return blurred
 
 
+def sharpen(image: ImageArray, sigma: float, amount: float) -> ImageArray:
+    """Unsharp mask: add ``amount`` times what a Gaussian of ``sigma`` pixels takes away.
+
+    Args:
+        image: (H, W, 3).
+        sigma: Pixels.
+        amount: 0 changes nothing.
+    """
+    sharpened: ImageArray = cv2.addWeighted(image, 1 + amount, gaussian_blur(image, sigma), -amount, 0)
+    return sharpened
+
+
 def down_up(image: ImageArray, factor: float, down: int, up: int) -> ImageArray:
     """Reduce by a factor and enlarge again.
 

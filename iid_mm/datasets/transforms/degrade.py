@@ -29,9 +29,11 @@ PROBS = {
     'motion_blur': 0.3,
     'gaussian_blur': 0.3,
     'gaussian_noise': 0.3,
+    'sharpen': 0.0,
     'jpeg': 0.3,
 }
-"""Probability of each operation, in the order in which they are applied."""
+"""Probability of each operation, in the order in which they are applied. Sharpening is not of the
+published recipe: where fakes are softer than genuine faces, it keeps a model from learning just that."""
 
 _OPERATIONS: dict[str, Callable[..., Any]] = {
     'half_resolution': degradation.down_up,
@@ -50,6 +52,7 @@ STRENGTHS: dict[str, Any] = {
     'motion_length': (3, 7),
     'blur_sigma': (0.3, 1.5),
     'gaussian_level': (1.0, 8.0),
+    'sharpen_amount': (0.3, 1.5),
     'jpeg_quality': (15, 80),
 }
 """Strengths: ranges to draw from, or bounds on either side; see :class:`ForgeryDegradation`."""
@@ -78,7 +81,8 @@ class ForgeryDegradation(BaseTransform):
             channel; ``noise_cells`` range of the cells along a side, ``noise_level`` range of the
             standard deviation of low-frequency noise in grey levels; ``motion_length`` range in
             pixels, made odd; ``blur_sigma`` range in pixels; ``gaussian_level`` range of the standard
-            deviation of Gaussian noise in grey levels; ``jpeg_quality`` range.
+            deviation of Gaussian noise in grey levels; ``sharpen_amount`` range of the share of fine
+            structure that is added (of ``blur_sigma``); ``jpeg_quality`` range.
     """
 
     def __init__(
@@ -101,8 +105,10 @@ class ForgeryDegradation(BaseTransform):
     @cache_randomness
     def _draw(self) -> list[tuple[str, dict[str, Any]]]:
         """Draw the operations to apply and their arguments."""
-        chosen = np.random.rand(len(PROBS)) < [self.probs[name] for name in PROBS]
-        return [(name, self._arguments(name)) for name, use in zip(PROBS, chosen, strict=True) if use]
+        # Without sharpening the draws are those of the published operations alone.
+        names = [name for name in PROBS if name != 'sharpen' or self.probs[name]]
+        chosen = np.random.rand(len(names)) < [self.probs[name] for name in names]
+        return [(name, self._arguments(name)) for name, use in zip(names, chosen, strict=True) if use]
 
     def _arguments(self, name: str) -> dict[str, Any]:
         """Draw the arguments of one operation."""
@@ -132,6 +138,9 @@ class ForgeryDegradation(BaseTransform):
             return {'sigma': float(uniform(*given['blur_sigma']))}
         if name == 'gaussian_noise':
             return {'sigma': float(uniform(*given['gaussian_level'])), 'seed': int(randint(2**31))}
+        if name == 'sharpen':
+            sigma, amount = (float(uniform(*given[key])) for key in ('blur_sigma', 'sharpen_amount'))
+            return {'sigma': sigma, 'amount': amount}
         if name == 'jpeg':
             low, high = given['jpeg_quality']
             return {'quality': int(randint(low, high + 1))}
