@@ -158,6 +158,31 @@ def test_compression_noise_does_not_count_as_forgery(aligned: dict[str, Any]) ->
     assert transform({**aligned, 'img': fake})['swap_kind'] == 'genuine_into_fake'
 
 
+@pytest.mark.parametrize(
+    ('share', 'kind'), [(0.0, 'genuine_into_fake'), (0.3, 'genuine_into_fake'), (0.7, 'untouched')]
+)
+def test_result_must_keep_a_share_of_the_forgery(aligned: dict[str, Any], share: float, kind: str) -> None:
+    """Two patches are forged, one inside the hull, which the genuine face undoes, and one above it."""
+    fake = aligned['source_img'].copy()
+    for rows in (slice(120, 160), slice(2, 42)):
+        fake[rows, 90:135] = 255 - fake[rows, 90:135]
+    transform = MultiScaleFacialSwap(
+        partial_prob=0,
+        genuine_into_fake_prob=1,
+        keep_fake_prob=0,
+        elastic_prob=0,
+        poisson_prob=0,
+        min_kept_share=share,
+    )
+    results = transform({**aligned, 'img': fake.copy()})
+    assert results['swap_kind'] == kind
+    if kind != 'untouched':
+        kept, whole = (
+            swapping.change_scores(image, aligned['source_img']).sum() for image in (results['img'], fake)
+        )
+        assert 0.3 < kept / whole < 0.7
+
+
 def test_equal_frames_fall_back(aligned: dict[str, Any]) -> None:
     sample = {**aligned, 'img': aligned['source_img'].copy()}
     results = MultiScaleFacialSwap(partial_prob=1.0)(sample)

@@ -47,10 +47,10 @@ class MultiScaleFacialSwap(BaseTransform):
     * the genuine frame with the fake face pasted in, or
     * stays as it is.
 
-    A result that hardly differs from the genuine frame is drawn again, by two rules: ``min_changed``
-    for every result, and ``min_kept`` for genuine faces in fake frames. The latter restore the genuine
-    frame where the forgery lies inside the hull, and what video compression leaves as difference
-    passes the first rule easily; after ``max_redraws`` more draws the fake stays as it is. So does a fake
+    A result that hardly differs from the genuine frame is drawn again, by three rules: ``min_changed``
+    for every result, ``min_kept`` for genuine faces in fake frames, and ``min_kept_share``. Genuine
+    faces in fake frames restore the genuine frame where the forgery lies inside the hull, and what video
+    compression leaves as difference passes the first rule easily; after ``max_redraws`` more draws the fake stays as it is. So does a fake
     without a genuine frame. ``swap_kind`` tells what was done: ``genuine``, ``untouched``,
     ``genuine_into_fake``, ``fake_into_genuine``, ``partial`` or ``genuine_pair``.
 
@@ -91,6 +91,9 @@ class MultiScaleFacialSwap(BaseTransform):
         kept_dssim_thresh: Dissimilarity that compression alone rarely causes.
         min_kept: A genuine face in a fake frame must leave more than this many pixels, at 224, with a
             greater dissimilarity to the genuine frame. 0 switches the rule off.
+        min_kept_share: The result must keep this share of the fake's dissimilarity to the genuine frame,
+            summed over the canvas or, of a partial swap, over its window. Compression noise is part of
+            both, so a share of 0.3 is little. 0 switches the rule off.
         max_redraws: How often to draw again.
         genuine_pair_prob: Share of fakes that are shown as their genuine frame. Published: 0.
     """
@@ -108,6 +111,7 @@ class MultiScaleFacialSwap(BaseTransform):
         min_changed: int = 1600,
         kept_dssim_thresh: float = 0.05,
         min_kept: int = 400,
+        min_kept_share: float = 0.0,
         max_redraws: int = 4,
         genuine_pair_prob: float = 0.0,
     ) -> None:
@@ -119,6 +123,7 @@ class MultiScaleFacialSwap(BaseTransform):
             'elastic_prob': elastic_prob,
             'genuine_into_fake_prob': genuine_into_fake_prob,
             'keep_fake_prob': keep_fake_prob,
+            'min_kept_share': min_kept_share,
             'genuine_pair_prob': genuine_pair_prob,
             'genuine_into_fake_prob + keep_fake_prob': genuine_into_fake_prob + keep_fake_prob,
         }
@@ -140,6 +145,7 @@ class MultiScaleFacialSwap(BaseTransform):
         self.min_changed = min_changed
         self.kept_dssim_thresh = kept_dssim_thresh
         self.min_kept = min_kept
+        self.min_kept_share = min_kept_share
         self.max_redraws = max_redraws
         self.genuine_pair_prob = genuine_pair_prob
 
@@ -230,7 +236,10 @@ class MultiScaleFacialSwap(BaseTransform):
             else:
                 result = swapping.paste(genuine, fake, mask, plan.poisson)
             score = swapping.change_scores(result, genuine, region)
-            if self._differs_enough(score, plan.kind, height * width / CANVAS**2):
+            if not self._differs_enough(score, plan.kind, height * width / CANVAS**2):
+                continue
+            least = self.min_kept_share
+            if least == 0 or score.sum() >= least * swapping.change_scores(fake, genuine, region).sum():
                 return result, plan.kind, window
         return fake, 'untouched', None
 
@@ -254,6 +263,7 @@ class MultiScaleFacialSwap(BaseTransform):
             'min_changed',
             'kept_dssim_thresh',
             'min_kept',
+            'min_kept_share',
             'max_redraws',
             'genuine_pair_prob',
         )
