@@ -33,12 +33,13 @@ def report(monkeypatch: pytest.MonkeyPatch) -> Any:
     return leakage_report
 
 
+@pytest.mark.parametrize('data', ['toy', 'real'])
 @pytest.mark.parametrize('arm', ARMS)
-def test_arms_differ_in_what_their_name_says(arm: str, iid_scope: None) -> None:
-    cfg = load_config(PROJECT / 'configs' / f'toy_{arm}.py')
+def test_arms_differ_in_what_their_name_says(arm: str, data: str, iid_scope: None) -> None:
+    cfg = load_config(PROJECT / 'configs' / f'{data}_{arm}.py')
     model = init_model(cfg)
     assert (model.artifact_head is not None) == (model.neck is not None) == (arm in ('adm', 'iid'))
-    full = load_config(PROJECT / 'configs/toy_iid.py')
+    full = load_config(PROJECT / 'configs' / f'{data}_iid.py')
     steps, of_full = (c.train_dataloader.dataset.pipeline for c in (cfg, full))
     assert [step.type for step in steps] == [step.type for step in of_full]
     swaps = arm in ('mfs', 'iid')
@@ -50,9 +51,12 @@ def test_arms_differ_in_what_their_name_says(arm: str, iid_scope: None) -> None:
     for key in ('optim_wrapper', 'param_scheduler', 'train_cfg', 'default_hooks', 'test_dataloader'):
         assert cfg[key] == full[key]
     assert cfg.train_dataloader.dataset.type in DATASETS
-    # Nothing is chosen on data.
-    assert cfg.val_dataloader is None
-    assert not cfg.default_hooks.checkpoint.get('save_best')
+    if data == 'toy':
+        # Nothing is chosen on data.
+        assert cfg.val_dataloader is None
+        assert not cfg.default_hooks.checkpoint.get('save_best')
+    else:
+        assert cfg.val_dataloader.dataset.split == 'val'
 
 
 def make_run(root: Path, arm: str, confound: float, seed: int, leak: float, artifact: float) -> Path:
