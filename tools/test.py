@@ -40,6 +40,7 @@ def parse_args() -> argparse.Namespace:
 def add_report_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--test-sets',
+        action='extend',
         nargs='*',
         metavar='SET',
         help='a name in test_sets of the config, a prepared folder beside its data_root, a path, or '

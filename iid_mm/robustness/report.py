@@ -211,11 +211,17 @@ def _percent(interval: Interval) -> str:
     return f'{100 * interval.value:.2f}{_limits(interval)}'
 
 
+def _rounded_points(value: float, digits: int) -> float:
+    """100 times ``value``, rounded, and never minus zero: a drop of -0.0 points reads like a mistake."""
+    return round(100 * value, digits) + 0.0
+
+
 def _points(interval: Interval) -> str:
-    return f'{100 * interval.value:+.2f}{_limits(interval)}'
+    return f'{_rounded_points(interval.value, 2):+.2f}{_limits(interval)}'
 
 
 def _limits(interval: Interval) -> str:
     if math.isnan(interval.low):
         return ''
-    return f' ({100 * interval.low:.1f} to {100 * interval.high:.1f})'
+    low, high = (_rounded_points(value, 1) for value in (interval.low, interval.high))
+    return f' ({low:.1f} to {high:.1f})'

@@ -32,6 +32,9 @@ WHITE: Color = (255, 255, 255)
 INK: Color = (40, 36, 34)
 PAPER: Color = (250, 250, 250)
 
+_SMALLEST_CAPTION = 0.85
+"""Part of its size to which a line of a caption may shrink."""
+
 
 @functools.cache
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
@@ -233,7 +236,8 @@ def add_caption(
 
     Args:
         image: (H, W, 3).
-        lines: Lines of text, the first one bold; too long ones lose their middle.
+        lines: Lines of text, the first one bold; too long ones are set a little smaller, and lose their
+            middle if that is not enough.
         size: Height of the font in pixels.
         color: Colour of the text.
         background: Colour of the band.
@@ -244,6 +248,8 @@ def add_caption(
     """
     width = image.shape[1]
     pad = max(3, size // 3)
+    room = width - 2 * pad
+    smallest = round(_SMALLEST_CAPTION * size)
     step = text_size('', size)[1]
     stripe = 0 if accent is None else max(3, size // 4)
     band: ImageArray = np.full((stripe + 2 * pad + step * len(lines), width, 3), background, dtype=np.uint8)
@@ -251,9 +257,11 @@ def add_caption(
         band[:stripe] = accent
     for number, line in enumerate(lines):
         bold = number == 0
-        text = shorten(line, width - 2 * pad, size=size, bold=bold)
+        fitting = (s for s in range(size, smallest, -1) if text_size(line, s, bold=bold)[0] <= room)
+        line_size = next(fitting, smallest)
+        text = shorten(line, room, size=line_size, bold=bold)
         origin = (pad, stripe + pad + number * step)
-        band = put_text(band, text, origin, size=size, color=color, bold=bold)
+        band = put_text(band, text, origin, size=line_size, color=color, bold=bold)
     return np.concatenate([image, band])
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,14 @@ class TestReport:
 )
 def test_points_have_no_minus_nought(value: float, text: str) -> None:
     assert _points(value) == text
+
+
+def test_the_table_has_no_minus_nought() -> None:
+    scores = {Cell(): scored(), Cell('jpeg', 2): scored(shift=0.55)}
+    (found,) = summaries(scores)
+    tiny = found.mean_drop._replace(value=-0.00004, low=-0.0004, high=0.01)
+    row = format_summary(dataclasses.replace(found, mean_drop=tiny)).splitlines()[-1]
+    assert row.endswith('| +0.00 (0.0 to 1.0) |')
 
 
 def test_sheet_layout() -> None:

@@ -51,7 +51,8 @@ def test_two_sets_in_one_run(
     tmp_path: Path,
 ) -> None:
     out = tmp_path / 'out'
-    sets = ('--test-sets', f'first={tiny_prepared}', second_set)
+    # The option may stand twice.
+    sets = ('--test-sets', f'first={tiny_prepared}', '--test-sets', second_set)
     arguments = (
         tiny_config,
         tiny_checkpoint,
@@ -85,7 +86,9 @@ def test_two_sets_in_one_run(
     given = ('--checkpoint', tiny_checkpoint, '--config', tiny_config)
     indices = ('--index', f'first={tiny_prepared}', f'second={second_set / "index.parquet"}')
     assert call_tool(VERIFY, out, *given, *indices) == (0, '')
-    assert call_tool(VERIFY, out, '--index', f'second={tiny_prepared}')[0] == 1
+    wrong = ('--index', f'second={tiny_prepared}')
+    assert call_tool(VERIFY, out, *wrong)[0] == 1
+    assert call_tool(VERIFY, out, *wrong, '--index', f'first={tiny_prepared}')[0] == 1
 
 
 def test_finished_sets_survive_and_are_not_scored_again(

@@ -8,6 +8,7 @@ from iid_mm.errors import InputError
 from iid_mm.visualization.drawing import (
     INK,
     ORANGE,
+    PAPER,
     VERMILION,
     add_caption,
     draw_boxes,
@@ -103,6 +104,15 @@ def test_text() -> None:
     assert short.endswith('name')
     assert text_size(short, 13)[0] <= 100
     assert shorten('anything', 1) == '…'
+
+
+def test_a_line_that_nearly_fits_is_set_smaller() -> None:
+    line = 'truth: fake (NeuralTextures)'
+    image = grey(20, text_size(line, 14)[0] + 10)
+    captioned = add_caption(image, ['', line], size=16)
+    step = text_size('', 16)[1]
+    band = np.full((2 * 5 + 2 * step, image.shape[1], 3), PAPER, dtype=np.uint8)
+    assert (captioned[20:] == put_text(band, line, (5, 5 + step), size=14)).all()
 
 
 def test_a_caption_leaves_the_image_uncovered() -> None:

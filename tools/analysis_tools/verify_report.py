@@ -27,6 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--config', type=Path, help='config that it should have been made with')
     parser.add_argument(
         '--index',
+        action='extend',
         nargs='+',
         default=[],
         metavar='NAME=PATH',
@@ -55,7 +56,9 @@ def main() -> int:
         print(f'DIFFERS     {text}')
     print(f'SHA-256 of report.json: {sha256(args.report / "report.json")}')
     if found.problems:
-        print(f'The report does not agree with its scores: {len(found.problems)} differences')
+        number = len(found.problems)
+        plural = '' if number == 1 else 's'
+        print(f'The report does not agree with its scores: {number} difference{plural}')
         return 1
     print("The report agrees with its scores. That these are the checkpoint's, only a new test can show")
     return 0
