@@ -48,11 +48,12 @@ class MultiScaleFacialSwap(BaseTransform):
     * stays as it is.
 
     A result that hardly differs from the genuine frame is drawn again, by three rules: ``min_changed``
-    for every result, ``min_kept`` for genuine faces in fake frames, and ``min_kept_share``. Genuine
-    faces in fake frames restore the genuine frame where the forgery lies inside the hull, and what video
-    compression leaves as difference passes the first rule easily; after ``max_redraws`` more draws the fake stays as it is. So does a fake
-    without a genuine frame. ``swap_kind`` tells what was done: ``genuine``, ``untouched``,
-    ``genuine_into_fake``, ``fake_into_genuine``, ``partial`` or ``genuine_pair``.
+    for every result, ``min_kept`` for genuine faces in fake frames, and ``min_kept_share``. Genuine faces
+    in fake frames restore the genuine frame where the forgery lies inside the hull, and what video
+    compression leaves as difference passes the first rule easily. After ``max_redraws`` more draws the
+    fake stays as it is. So does a fake without a genuine frame. ``swap_kind`` tells what was done:
+    ``genuine``, ``untouched``, ``genuine_into_fake``, ``fake_into_genuine``, ``partial`` or
+    ``genuine_pair``.
 
     With ``genuine_pair_prob`` (not in the paper) a fake that has a pair is shown as its genuine frame,
     labelled genuine: one person in one scene under both labels, so that knowing the person helps less.
