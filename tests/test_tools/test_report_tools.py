@@ -187,7 +187,7 @@ def test_nan_scores(call_tool: Any, tiny_config: Path, tiny_checkpoint: Path, tm
     arguments = (tiny_config, tmp_path / 'nan.pth', '--work-dir', tmp_path, '--out-dir', tmp_path / 'out')
     status, message = call_tool('test.py', *arguments, '--threshold', '0.5')
     assert status == 1
-    assert '27 of 27 scores are NaN' in message
+    assert '.parquet: 27 of 27 scores are NaN' in message
     assert np.isnan(read_scores(next((tmp_path / 'out/frame_scores').glob('*.parquet'))).score).all()
 
 

@@ -16,6 +16,7 @@ from mmengine.logging import print_log
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import flat_metrics, format_table, per_method, scored_set
+from iid_mm.evaluation.functional.checks import check_scores
 from iid_mm.evaluation.metrics.score_columns import append_columns, merge_columns, score_columns
 from iid_mm.evaluation.metrics.whole_set_metric import WholeSetMetric
 from iid_mm.evaluation.scores import FrameScores, write_scores
@@ -155,6 +156,8 @@ class ForgeryAUC(WholeSetMetric):
             # Before the figures: scores of a long run outlive an error such as a missing class.
             write_scores(frames, self.scores_file)
             print_log(f'scores of {len(frames)} faces: {self.scores_file}', logger='current')
+            # Of several sets, the message names the one.
+            check_scores(frames.score, frames.label, name=f'scores file {self.scores_file}')
         scored = scored_set(frames.score, frames.label, frames.video_key, frames.method, frames.dataset)
         rows = per_method(scored, threshold=self.threshold)
         if self.print_table:
