@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from iid_mm.errors import InputError
-from iid_mm.protocols.data_facts import dataset_path
+from iid_mm.protocols.data_facts import dataset_path, dig
 from iid_mm.protocols.files import write_text
 from iid_mm.protocols.settings import Tree, differences, plain
 from iid_mm.utils.config import load_config
@@ -76,19 +76,35 @@ def options_delta(path: Path, cfg_options: Mapping[str, Any]) -> Tree:
     Args:
         path: The user's config.
         cfg_options: Values by keys with dots; ``data_root`` replaces the folder of all data sets that
-            had the config's, as in :func:`~iid_mm.utils.config.load_config`.
+            had the config's, as in :func:`~iid_mm.utils.config.load_config`. Of a list, of which an item is
+            changed (``param_scheduler.1.T_max``), the whole is written.
 
     Returns:
         The dictionaries to merge into the config.
     """
     delta: Tree = {}
+    if not cfg_options:
+        return delta
+    before = load_config(path)
     if 'data_root' in cfg_options:
-        cfg = load_config(path)
-        for keys in _places(cfg.to_dict(), 'data_root', cfg.get('data_root')):
+        for keys in _places(before.to_dict(), 'data_root', before.get('data_root')):
             put(delta, keys, cfg_options['data_root'])
+    after = load_config(before, dict(cfg_options)).to_dict()
     for key, value in cfg_options.items():
-        put(delta, key.split('.'), value)
+        keys = key.split('.')
+        outer = _down_to_list(after, keys)
+        # A child config can replace a list, not an item of it.
+        put(delta, outer, value if len(outer) == len(keys) else copy.deepcopy(dig(after, outer)))
     return delta
+
+
+def _down_to_list(node: Any, keys: Sequence[str]) -> Sequence[str]:
+    """The keys up to the first list that they lead into; all of them where there is none."""
+    for number, key in enumerate(keys):
+        if isinstance(node, (list, tuple)):
+            return keys[:number]
+        node = node.get(key) if isinstance(node, dict) else None
+    return keys
 
 
 def _places(node: Any, key: str, value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -149,7 +165,7 @@ def write_child(base: Path, target: Path, delta: Tree, notes: Sequence[str], exp
         expected: What the child must be once it is read.
 
     Raises:
-        InputError: A change cannot be written down in a child config, such as one within a list.
+        InputError: A change cannot be written down in a child config.
     """
     text = child_text(base, target, delta, notes)
     target.parent.mkdir(parents=True, exist_ok=True)

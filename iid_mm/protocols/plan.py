@@ -154,12 +154,13 @@ class Plan:
         Raises:
             InputError: A config cannot be written as a child of the user's.
         """
+        # First, so that a folder whose configs could not all be written is known for what it is.
+        write_json(self.work_dir / PROTOCOL, self.decisive)
         for run in self.runs:
             base = merged(run.arm.cfg, run.delta)
             options = options_delta(run.arm.path, self.options.cfg_options)
             delta = merged(Config(options), run.delta).to_dict()
             write_child(run.arm.path, run.config, delta, _notes(run, self), base)
-        write_json(self.work_dir / PROTOCOL, self.decisive)
 
 
 def _notes(run: Run, plan: Plan) -> list[str]:

@@ -81,7 +81,7 @@ class SelectionRecordHook(Hook):
             self._write_progress(runner, runner.iter + 1)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Record a validation.
+        """Record a validation, in the place of one at the same iteration.
 
         Args:
             runner: The runner.
@@ -90,7 +90,10 @@ class SelectionRecordHook(Hook):
         if self._record is None:
             return
         best = runner.message_hub.runtime_info.get('best_ckpt')
-        self._record['validations'].append(
+        # After resuming, the epoch before may be validated again.
+        before = [v for v in self._record['validations'] if v['iter'] != runner.iter]
+        self._record['validations'] = before
+        before.append(
             {
                 'epoch': runner.epoch,
                 'iter': runner.iter,

@@ -11,6 +11,7 @@ import pytest
 from mmengine.config import Config
 
 from iid_mm.errors import InputError
+from iid_mm.protocols import plan as plan_module
 from iid_mm.protocols.plan import Plan, ProtocolOptions, make_plan
 from iid_mm.registry import DATASETS, HOOKS
 from iid_mm.utils.config import load_config
@@ -78,11 +79,29 @@ def test_config_options_become_part_of_the_configs(write_config: Callable[..., P
     assert (child.train_cfg.max_epochs, child.optim_wrapper.optimizer.lr) == (3, 0.5)
 
 
-def test_config_options_within_lists_are_refused(write_config: Callable[..., Path], tmp_path: Path) -> None:
-    plan = plan_of(write_config(), tmp_path, cfg_options={'custom_hooks.2.interval': 5})
-    with pytest.raises(InputError, match='cannot be written as a child config'):
-        plan.write()
+def test_config_options_within_lists(write_config: Callable[..., Path], tmp_path: Path) -> None:
+    config = write_config()
+    options = {'param_scheduler.1.T_max': 7, 'param_scheduler.1.end': 8, 'train_cfg.max_epochs': 8}
+    plan = plan_of(config, tmp_path, cfg_options=options)
+    plan.write()
+    before, child = Config.fromfile(config), Config.fromfile(plan.runs[0].config)
+    assert (child.param_scheduler[1].T_max, child.param_scheduler[1].end) == (7, 8)
+    assert child.param_scheduler[0] == before.param_scheduler[0]
+    assert child.train_cfg.max_epochs == 8
+    with pytest.raises(InputError, match='does not fit the config'):
+        plan_of(config, tmp_path / 'other', cfg_options={'param_scheduler.9.T_max': 7})
+
+
+def test_configs_that_cannot_be_written_do_not_block_the_folder(
+    write_config: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write_config()
+    with monkeypatch.context() as patch:
+        patch.setattr(plan_module, 'options_delta', lambda *_: {'model': {'backbone': 'nothing'}})
+        with pytest.raises(InputError, match='cannot be written as a child config'):
+            plan_of(config, tmp_path).write()
     assert not list(tmp_path.rglob('*.trial.py'))
+    plan_of(config, tmp_path).write()
 
 
 def test_wrapped_data_sets(write_config: Callable[..., Path], tmp_path: Path) -> None:

@@ -83,6 +83,14 @@ def test_validations_see_the_trained_manipulations_only(
     progress = json.loads((tmp_path / 'whole' / 'progress.json').read_text())
     assert (progress['iter'], progress['max_iters']) == (8, 8)
 
+    # Validated and killed after it: validated again, and recorded once.
+    (tmp_path / 'again').mkdir()
+    (tmp_path / 'again' / 'epoch_1.pth').write_bytes((tmp_path / 'whole' / 'epoch_1.pth').read_bytes())
+    earlier = {**whole, 'validations': whole['validations'][:1]}
+    (tmp_path / 'again' / 'selection.json').write_text(json.dumps(earlier))
+    make_runner('again', resume='epoch_1.pth').train()
+    assert record(tmp_path, 'again')['validations'] == whole['validations']
+
     for epoch in (1, 2):
         name = f'killed_{epoch}'
         runner = make_runner(name)
