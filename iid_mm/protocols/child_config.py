@@ -87,8 +87,8 @@ def options_delta(path: Path, cfg_options: Mapping[str, Any]) -> Tree:
         return delta
     before = load_config(path)
     if 'data_root' in cfg_options:
-        for keys in _places(before.to_dict(), 'data_root', before.get('data_root')):
-            put(delta, keys, cfg_options['data_root'])
+        for place in _places(before.to_dict(), 'data_root', before.get('data_root')):
+            put(delta, place, cfg_options['data_root'])
     after = load_config(before, dict(cfg_options)).to_dict()
     for key, value in cfg_options.items():
         keys = key.split('.')
