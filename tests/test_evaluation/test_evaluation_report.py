@@ -96,10 +96,12 @@ class TestFigures:
         assert list(rows) == [*METHODS, None]
         assert [(row.videos, row.fake_videos) for row in rows.values()] == [*[(8, 4)] * 4, (20, 16)]
 
-    def test_against_an_independent_library(self) -> None:
+    @pytest.mark.parametrize('manipulation', [*METHODS, None])
+    def test_against_an_independent_library(self, manipulation: str | None) -> None:
         frames = scores(videos=9, seed=3)
-        row = rows_of(frames)[None]
-        keys = np.unique(frames.video_key.astype(str))
+        row = rows_of(frames)[manipulation]
+        inside = np.isin(frames.method, ['youtube', manipulation]) | (manipulation is None)
+        keys = np.unique(frames.video_key[inside].astype(str))
         videos = np.array([frames.score[frames.video_key == key].mean() for key in keys])
         labels = np.array([int('youtube' not in key) for key in keys])
         assert row.video_auc == pytest.approx(sk_metrics.roc_auc_score(labels, videos), abs=1e-12)
@@ -112,7 +114,12 @@ class TestFigures:
         assert row.balanced_accuracy == pytest.approx(expected, abs=1e-12)
         ((_, false), (missed, _)) = sk_metrics.confusion_matrix(labels, called)
         assert (row.false_positives, row.false_negatives) == (false, missed)
-        assert row.frame_auc == pytest.approx(sk_metrics.roc_auc_score(frames.label, frames.score), abs=1e-12)
+        one = frames.select(inside)
+        assert row.frame_auc == pytest.approx(sk_metrics.roc_auc_score(one.label, one.score), abs=1e-12)
+        assert row.frame_ap == pytest.approx(
+            sk_metrics.average_precision_score(one.label, one.score), abs=1e-12
+        )
+        assert row.frame_log_loss == pytest.approx(sk_metrics.log_loss(one.label, one.score), abs=1e-12)
         limits = row.intervals['video_auc']
         assert limits['low'] < row.video_auc < limits['high']
         # 9 genuine videos measure no false alarm rate of 1 %.
