@@ -307,3 +307,47 @@ def test_without_a_share_of_genuine_frames_nothing_is_drawn_for_it(aligned: dict
     np.random.seed(3)
     transform._draw_plans((224, 224))
     assert np.random.get_state()[2] == state
+
+
+def test_changed_box_by_hand(aligned: dict[str, Any]) -> None:
+    """A patch is forged; the dissimilarity of a pixel looks 5 px far."""
+    genuine = aligned['source_img']
+    fake = genuine.copy()
+    fake[100:160, 60:140] = 255 - fake[100:160, 60:140]
+    box = swapping.changed_box(fake, genuine)
+    assert box is not None
+    assert np.abs(np.array(box) - (60, 100, 140, 160)).max() <= 6
+    assert swapping.changed_box(genuine, genuine) is None
+    # A speck far away, and noise everywhere, move nothing.
+    noise = np.random.default_rng(0).normal(0, 1.5, fake.shape)
+    speck = np.clip(np.rint(fake + noise), 0, 255).astype(np.uint8)
+    speck[10, 200] ^= 255
+    other = swapping.changed_box(speck, genuine)
+    assert other is not None
+    assert np.abs(np.array(other) - box).max() <= 4
+
+
+def test_boxes_of_what_was_changed(aligned: dict[str, Any]) -> None:
+    fake = aligned['source_img'].copy()
+    fake[120:160, 90:135] = 255 - fake[120:160, 90:135]
+    sample = {**aligned, 'img': fake}
+    keep = {'partial_prob': 0, 'genuine_into_fake_prob': 0, 'keep_fake_prob': 1}
+    (box,) = MultiScaleFacialSwap(**keep, global_boxes='changed')({**sample})['gt_bboxes']
+    assert box.tolist() == list(swapping.changed_box(fake, aligned['source_img']))
+    partial = MultiScaleFacialSwap(partial_prob=1, global_boxes='changed')
+    published = MultiScaleFacialSwap(partial_prob=1)
+    np.random.seed(0)
+    (window,) = partial({**sample})['gt_bboxes']
+    np.random.seed(0)
+    canvas, same = published({**sample})['gt_bboxes']
+    assert canvas.tolist() == [0, 0, 224, 224]
+    np.testing.assert_array_equal(window, same)
+    # No pair, no difference: the canvas. Genuine faces: no box.
+    transform = MultiScaleFacialSwap(**keep, global_boxes='changed')
+    alone = {key: value for key, value in sample.items() if key != 'source_img'}
+    assert transform(alone)['gt_bboxes'].tolist() == [[0, 0, 224, 224]]
+    equal = {**sample, 'img': aligned['source_img'].copy()}
+    assert transform(equal)['gt_bboxes'].tolist() == [[0, 0, 224, 224]]
+    assert transform({**sample, 'gt_label': 0})['gt_bboxes'].shape == (0, 4)
+    with pytest.raises(InputError, match="global_boxes='face': choose one of canvas, changed"):
+        MultiScaleFacialSwap(global_boxes='face')
