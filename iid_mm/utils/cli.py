@@ -32,7 +32,7 @@ def run_tool(main: Callable[[], int | None]) -> int:
         ``IID_DEBUG=1`` to see the traceback instead.
     """
     try:
-        return main() or 0
+        status = main() or 0
     except (*USER_ERRORS, KeyError) as error:
         # A name in a config that no registry knows is a KeyError to MMEngine; others are defects.
         is_unknown_name = isinstance(error, KeyError) and 'is not in the' in str(error)
@@ -40,9 +40,10 @@ def run_tool(main: Callable[[], int | None]) -> int:
             raise
         text = str(error.args[0]) if is_unknown_name else _without_worker_trace(str(error))
         print(f'error: {text}', file=sys.stderr)
-        return 1
-    finally:
-        _leave_process_group()
+        status = 1
+    # Not after defects: the other processes may be in the midst of something.
+    _leave_process_group()
+    return status
 
 
 def _leave_process_group() -> None:

@@ -105,3 +105,18 @@ def test_no_workers_cannot_persist(tmp_path: Path) -> None:
 def test_missing_run_config() -> None:
     with pytest.raises(FileNotFoundError, match=r'/nowhere\.py'):
         load_run_config(parse('/nowhere.py'))
+
+
+@pytest.mark.parametrize(('error', 'status'), [(None, 0), (InputError('bad'), 1)])
+def test_the_process_group_ends_with_the_tool(
+    error: Exception | None, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from torch import distributed
+
+    def main() -> None:
+        distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
+        if error is not None:
+            raise error
+
+    assert run_tool(main) == status
+    assert not distributed.is_initialized()
