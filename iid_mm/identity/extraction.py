@@ -24,6 +24,7 @@ from iid_mm.errors import InputError
 from iid_mm.identity.background import HideFace
 from iid_mm.identity.features import FeatureExtractor
 from iid_mm.registry import DATASETS, SCOPE
+from iid_mm.utils.files import sha256
 
 VERSION = 1
 PART_ROWS = 512
@@ -111,7 +112,7 @@ def face_datasets(
     found = []
     for take, path in enumerate(paths):
         there = set(read_index(path, columns=['split'])['split'].to_pylist())
-        digest = _file_hash(path)
+        digest = sha256(path)
         if digest in digests:
             raise InputError(
                 f'--index {path} has the content of {digests[digest]}: the same clips on both sides of a '
@@ -176,7 +177,7 @@ def extraction_key(model: Any, datasets: Sequence[tuple[int, Any]], names: Seque
         ]
         digest.update(json.dumps(kept).encode())
         for path in dataset.ann_files:
-            digest.update(f'{path}{_file_hash(Path(path))}'.encode())
+            digest.update(f'{path}{sha256(path)}'.encode())
     return digest.hexdigest()[:16]
 
 
@@ -263,7 +264,3 @@ def _row(take: int, dataset: Any, number: int) -> dict[str, Any]:
 def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -15,9 +15,9 @@ from mmengine.logging import MMLogger
 
 from iid_mm.errors import InputError
 from iid_mm.protocols.data_facts import dataset_path, dig
-from iid_mm.protocols.files import write_text
 from iid_mm.protocols.settings import Tree, differences, plain
 from iid_mm.utils.config import load_config
+from iid_mm.utils.files import write_text
 
 HOOK_MODULE = 'iid_mm.protocols.selection_record_hook'
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TextIO
 
 from iid_mm.errors import InputError
-from iid_mm.protocols.files import read_json, write_json, write_text
 from iid_mm.protocols.heat_map import plot_matrix
 from iid_mm.protocols.matrix import Figures, Matrix, Result, build_matrix, run_figures
 from iid_mm.protocols.matrix_text import matrix_csv, matrix_json, matrix_markdown
@@ -17,6 +16,7 @@ from iid_mm.protocols.processes import devices
 from iid_mm.protocols.run_queue import RunQueue
 from iid_mm.protocols.run_state import FAILED, Status
 from iid_mm.protocols.run_task import Report, RunTask
+from iid_mm.utils.files import read_json, write_json, write_text
 
 _WORDS: dict[Status, str] = {
     'finished': 'finished',

@@ -17,6 +17,7 @@ from mmengine.config import Config
 
 from iid_mm.datasets.index import read_index
 from iid_mm.errors import InputError
+from iid_mm.utils.files import sha256
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 _COLUMNS = ('label', 'dataset', 'method', 'video_key', 'frame', 'split')
@@ -186,8 +187,4 @@ def file_digest(path: str | os.PathLike[str]) -> str:
 
 @lru_cache(maxsize=1024)
 def _file_digest(path: str, changed: int, size: int) -> str:
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return sha256(path)

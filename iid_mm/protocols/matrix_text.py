@@ -12,10 +12,10 @@ from dataclasses import asdict
 from typing import Any
 
 from iid_mm.protocols.data_facts import LOADERS, dataset_path, dig
-from iid_mm.protocols.files import read_json
 from iid_mm.protocols.matrix import METRICS, TITLES, Matrix, Row, Section, Summary
 from iid_mm.protocols.plan import Plan, Run
 from iid_mm.protocols.run_state import FAILED
+from iid_mm.utils.files import read_json
 
 NOTHING = '–'
 

@@ -13,7 +13,6 @@ from mmengine.config import Config
 from iid_mm.errors import InputError
 from iid_mm.protocols.child_config import merged, options_delta, run_delta, write_child
 from iid_mm.protocols.data_facts import LOADERS, LoaderFacts, loader_facts
-from iid_mm.protocols.files import read_json, write_json
 from iid_mm.protocols.matrix import Column
 from iid_mm.protocols.run_state import RunState
 from iid_mm.protocols.settings import Tree, differences, run_settings
@@ -25,6 +24,7 @@ from iid_mm.protocols.train_sets import (
     parse_train_sets,
 )
 from iid_mm.utils.config import load_config
+from iid_mm.utils.files import read_json, write_json
 
 PROTOCOL = 'protocol.json'
 Kind = Literal['leave-one-out', 'one-vs-rest', 'num-seen', 'train-sets']

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from iid_mm.errors import InputError
 from iid_mm.protocols.data_facts import file_digest
-from iid_mm.protocols.files import read_json, write_json
 from iid_mm.protocols.selection_record_hook import PROGRESS, RECORD
 from iid_mm.protocols.settings import Tree, differences, digest
+from iid_mm.utils.files import read_json, write_json
 
 Status = Literal['new', 'partial', 'trained', 'finished', 'changed']
 

@@ -15,12 +15,12 @@ import torch
 
 from iid_mm.errors import InputError
 from iid_mm.protocols.data_facts import file_digest
-from iid_mm.protocols.files import read_json, write_json
 from iid_mm.protocols.matrix import run_figures
 from iid_mm.protocols.plan import Plan, Run
 from iid_mm.protocols.processes import RunLock, StoppedError, environment_of, last_error, run_logged
 from iid_mm.protocols.run_state import FAILED, FINISHED, LOCK, TRAINED, RunState
 from iid_mm.protocols.selection_record_hook import PROGRESS, RECORD
+from iid_mm.utils.files import read_json, write_json
 from iid_mm.version import __version__
 
 TaskResult = Literal['finished', 'failed', 'busy', 'stopped']

@@ -14,8 +14,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from iid_mm.errors import InputError
-from iid_mm.protocols.files import read_json, write_json
 from iid_mm.registry import HOOKS
+from iid_mm.utils.files import read_json, write_json
 
 RECORD = 'selection.json'
 PROGRESS = 'progress.json'

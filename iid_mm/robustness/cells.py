@@ -14,10 +14,11 @@ from typing import Any
 from mmengine.config import Config
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.report.provenance import library_versions, settings_sha256, sha256
+from iid_mm.evaluation.report.provenance import library_versions, settings_sha256
 from iid_mm.evaluation.test_sets import TestSet
 from iid_mm.robustness.distortions import CLEAN, strength
 from iid_mm.robustness.transforms.forgery_distortion import VIDEO
+from iid_mm.utils.files import sha256
 
 # They say where data lie and how they are loaded, not what comes out.
 _PLACES = ('data_root', 'ann_file', 'originals', 'test_mode', 'lazy_init', 'serialize_data')

@@ -12,13 +12,14 @@ from typing import Any
 from mmengine.config import Config
 
 from iid_mm.evaluation.report.provenance import command_line, config_text, text_sha256
+from iid_mm.evaluation.report.scoring import write_json
 from iid_mm.evaluation.scores import FrameScores, read_scores
 from iid_mm.evaluation.test_sets import TestSet
 from iid_mm.robustness.cells import Cell, CellStore, versions
 from iid_mm.robustness.datasets import VideoForgeryDataset
 from iid_mm.robustness.functional.h264 import HOLD
 from iid_mm.robustness.pictures import plot_curves, write_sheet
-from iid_mm.robustness.report import as_data, as_markdown, format_summary, summaries, write_json
+from iid_mm.robustness.report import as_data, as_markdown, format_summary, summaries
 from iid_mm.robustness.transforms.forgery_distortion import VIDEO
 
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -21,7 +20,7 @@ from iid_mm.robustness.functional.images import psnr
 from iid_mm.robustness.functional.summary import Summary
 from iid_mm.robustness.transforms import ForgeryDistortion
 from iid_mm.utils.typing import ImageArray
-from iid_mm.visualization.drawing import BLUE, image_grid
+from iid_mm.visualization.drawing import BLUE, image_grid, write_picture
 
 # Okabe and Ito's palette without black and yellow; markers tell apart what shares a colour.
 _COLORS = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00')
@@ -166,6 +165,5 @@ def write_sheet(
     """
     index = next((i for i in range(len(dataset)) if dataset.get_data_info(i)['gt_label'] == 0), 0)
     sheet = distortion_sheet(*distorted_crops(dataset, index, kinds, levels))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), sheet)
+    write_picture(path, sheet)
     return path

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -147,11 +145,6 @@ def _interval_data(interval: Interval) -> dict[str, float | str | None]:
     """JSON has no NaN: a limit that is not known is null."""
     low, high = (None if math.isnan(limit) else limit for limit in (interval.low, interval.high))
     return {'value': interval.value, 'low': low, 'high': high, 'method': interval.method}
-
-
-def write_json(data: Mapping[str, Any], path: Path) -> None:
-    """Write plain data."""
-    path.write_text(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + '\n', encoding='utf-8')
 
 
 def format_summary(summary: Summary) -> str:

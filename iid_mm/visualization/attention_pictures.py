@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from iid_mm.errors import InputError
@@ -158,20 +157,3 @@ def picture_name(number: int, view: FaceView) -> str:
     else:
         parts = [Path(str(sample.get('img_path', 'picture'))).stem]
     return f'{number:03d}_' + re.sub(r'[^\w.-]+', '-', '_'.join(parts))[:100] + '.png'
-
-
-def write_picture(path: Path, picture: ImageArray) -> None:
-    """Write a picture; its folder is made.
-
-    Raises:
-        InputError: It cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        written = cv2.imwrite(str(path), picture)
-    except (OSError, cv2.error) as error:
-        raise InputError(f'{path} cannot be written: {error}') from error
-    if not written:
-        raise InputError(
-            f'{path} cannot be written; use a suffix such as .png and a folder that you may write to'
-        )

@@ -8,7 +8,9 @@ The functions are pure, their inputs stay as they are. Images are (H, W, 3) uint
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 import cv2
@@ -330,3 +332,27 @@ def _lay_out(tiles: Sequence[ImageArray], columns: int, gap: int, background: Co
         top, left = gap + row * (height + gap), gap + column * (width + gap)
         grid[top : top + tile.shape[0], left : left + width] = tile
     return grid
+
+
+def write_picture(path: str | os.PathLike[str], picture: ImageArray, *, argument: str = '') -> None:
+    """Write a picture; its folder is made, its suffix is the format.
+
+    Args:
+        path: The file.
+        picture: (H, W, 3) BGR.
+        argument: What errors put before the path: the argument that named it.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        written = cv2.imwrite(str(target), picture)
+    except (OSError, cv2.error) as error:
+        raise InputError(f'{argument}{path} cannot be written: {error}') from error
+    if not written:
+        raise InputError(
+            f'{argument}{path} cannot be written; use a suffix such as .png and a folder that you may '
+            'write to'
+        )

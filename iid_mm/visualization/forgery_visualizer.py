@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -26,6 +25,7 @@ from iid_mm.visualization.drawing import (
     add_caption,
     draw_boxes,
     fit_image,
+    write_picture,
 )
 
 CLASSES = ('genuine', 'fake')
@@ -111,9 +111,7 @@ class ForgeryVisualizer(Visualizer):
         if out_file is None:
             self.add_image(name, drawn, step)
             return
-        Path(out_file).parent.mkdir(parents=True, exist_ok=True)
-        if not cv2.imwrite(str(out_file), picture):
-            raise InputError(f'out_file={out_file} cannot be written; use a suffix such as .png')
+        write_picture(out_file, picture, argument='out_file=')
 
     def draw(
         self,

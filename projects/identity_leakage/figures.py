@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from leakage_report import FIGURES, VIDEOS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
@@ -35,11 +35,11 @@ from iid_mm.identity.probe import ProbeSettings, probe
 from iid_mm.registry import DATASETS
 from iid_mm.utils.cli import run_tool
 from iid_mm.utils.config import load_config
+from iid_mm.utils.files import write_json
 
 TRAIN_TAKES, HELD_OUT_TAKES = (0, 1, 2), (3, 4)
 PROBED = (PIXELS, 'backbone', 'neck.3', 'fused')
 """Features that are probed, of those that a model has."""
-VIDEOS, FIGURES = 'videos.parquet', 'figures.json'
 
 
 def parse_args() -> argparse.Namespace:
@@ -139,8 +139,8 @@ def main() -> None:
         'localisation': localisation(model, cfg, args.root) if cfg.model.get('artifact_head') else {},
     }
     shutil.rmtree(args.out / 'features')
-    # Last: a run is finished when this file is there.
-    (args.out / FIGURES).write_text(json.dumps(content, indent=1) + '\n')
+    # Last and in one piece: a run is finished when this file is there.
+    write_json(args.out / FIGURES, content)
 
 
 if __name__ == '__main__':

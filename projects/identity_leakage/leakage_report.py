@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from iid_mm.datasets.functional.confounding import confound_weights
 from iid_mm.errors import InputError
 from iid_mm.identity.shift import concordance, intraclass_correlation
 from iid_mm.visualization.plots import PALETTE, new_figure, polish, save_figure
@@ -26,6 +27,9 @@ from iid_mm.visualization.plots import PALETTE, new_figure, polish, save_figure
 Array = npt.NDArray[np.float64]
 Sample = tuple[Array, Array]
 """Of R resamples: numerators and denominators of an AUC."""
+
+VIDEOS, FIGURES = 'videos.parquet', 'figures.json'
+"""What a run leaves; the figures are written last."""
 
 UNSEEN = 'Face2Face'
 ORDER = ('baseline', 'mfs', 'adm', 'iid')
@@ -55,9 +59,9 @@ class Run:
         self.arm, confound, seed = folder.parts[-3:]
         self.confound = float(confound.removeprefix('confound_'))
         self.seed = int(seed.removeprefix('seed_'))
-        columns = pq.read_table(folder / 'videos.parquet', partitioning=None).to_pydict()
+        columns = pq.read_table(folder / VIDEOS, partitioning=None).to_pydict()
         self.videos = {name: np.array(values) for name, values in columns.items()}
-        self.figures: dict[str, Any] = json.loads((folder / 'figures.json').read_text())
+        self.figures: dict[str, Any] = json.loads((folder / FIGURES).read_text())
 
     def rows(self, name: str) -> npt.NDArray[np.bool_]:
         """(V,) the videos that one of :data:`AUCS` is about."""
@@ -74,14 +78,15 @@ class Run:
 
     def auc(self, name: str, weights: Array | None = None) -> Array:
         """One of :data:`AUCS` for R weights (R, K) of the people; None: all ones, R = 1."""
-        videos = {key: values[self.rows(name)] for key, values in self.videos.items()}
+        chosen = self.rows(name)
+        videos = {key: values[chosen] for key, values in self.videos.items()}
         labels = videos['in_fake_group' if name == 'group' else 'label'].astype(np.int64)
         people, codes = np.unique(videos['target_id'], return_inverse=True)
         concordant, pairs = concordance(videos['logit'], labels, codes)
         in_group = np.zeros(people.size, bool)
         in_group[codes] = videos['in_fake_group']
         confound = {'in_distribution': self.confound, 'reversed': -self.confound}.get(name, 0.0)
-        fakes = np.where(in_group, 1 + confound, 1 - confound) / 2
+        fakes = confound_weights(np.ones(people.size, np.int64), in_group, confound)
         if weights is None:
             weights = np.ones((1, people.size))
         left, right = weights * fakes, weights * (1 - fakes)
@@ -104,7 +109,7 @@ class Run:
 
 def read_runs(root: Path) -> list[Run]:
     """All finished runs of a study."""
-    found = sorted((root / 'runs').glob('*/confound_*/seed_*/figures.json'))
+    found = sorted((root / 'runs').glob(f'*/confound_*/seed_*/{FIGURES}'))
     if not found:
         raise InputError(f'{root} has no finished run yet; run projects/identity_leakage/run_study.py {root}')
     return [Run(path.parent) for path in found]
@@ -128,6 +133,10 @@ def interval(values: Array) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def _figure(values: list[float], low: float, high: float) -> dict[str, Any]:
+    return {'mean': float(np.mean(values)), 'low': low, 'high': high, 'seeds': values}
+
+
 def summarise(runs: list[Run]) -> dict[str, Any]:
     """Figures of all arms and confounds."""
     cells: dict[tuple[float, str], list[Run]] = defaultdict(list)
@@ -141,15 +150,10 @@ def summarise(runs: list[Run]) -> dict[str, Any]:
         for name in AUCS:
             values = [float(run.auc(name)[0]) for run in own]
             low, high = interval(resampled(own, name, lambda run, w, name=name: run.auc(name, w)))
-            row[name] = {'mean': float(np.mean(values)), 'low': low, 'high': high, 'seeds': values}
+            row[name] = _figure(values, low, high)
         for name in OTHERS:
             values = [run.other(name) for run in own]
-            row[name] = {
-                'mean': float(np.mean(values)),
-                'low': min(values),
-                'high': max(values),
-                'seeds': values,
-            }
+            row[name] = _figure(values, min(values), max(values))
         base = {run.seed: run for run in cells.get((confound, 'baseline'), [])}
         pairs = [run for run in own if run.seed in base]
         if arm != 'baseline' and pairs:
@@ -160,12 +164,7 @@ def summarise(runs: list[Run]) -> dict[str, Any]:
 
                 values = [float(gain(run)[0]) for run in pairs]
                 low, high = interval(resampled(pairs, name, gain))
-                row[f'{name}_gain'] = {
-                    'mean': float(np.mean(values)),
-                    'low': low,
-                    'high': high,
-                    'seeds': values,
-                }
+                row[f'{name}_gain'] = _figure(values, low, high)
         rows.append(row)
     return {'rows': rows, 'resamples': RESAMPLES}
 

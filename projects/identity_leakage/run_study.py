@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from leakage_report import write_report
+from leakage_report import FIGURES, write_report
 
 from iid_mm.errors import InputError
 from iid_mm.protocols.processes import RunLock, StoppedError, environment_of, last_error, run_logged
@@ -54,7 +54,7 @@ class StudyRun:
     @property
     def is_finished(self) -> bool:
         """The figures are written last."""
-        return (self.folder / 'figures.json').is_file()
+        return (self.folder / FIGURES).is_file()
 
     def train_command(self) -> list[str]:
         """Train, or go on."""

@@ -32,7 +32,7 @@ from iid_mm.evaluation.report.document import (
 from iid_mm.evaluation.report.figures import Row, ScoredVideos, report_rows
 from iid_mm.evaluation.report.options import ReportOptions
 from iid_mm.evaluation.report.prepared import coverage_facts
-from iid_mm.evaluation.report.provenance import command_line, config_text, sha256, text_sha256, without_paths
+from iid_mm.evaluation.report.provenance import command_line, config_text, text_sha256, without_paths
 from iid_mm.evaluation.report.scoring import ScoringJob, write_json
 from iid_mm.evaluation.report.source_verification import check_config
 from iid_mm.evaluation.report.tables import localisation_table
@@ -41,6 +41,7 @@ from iid_mm.evaluation.report.threshold import find_threshold
 from iid_mm.evaluation.report.verification import differences, verify_report
 from iid_mm.evaluation.scores import FrameScore, FrameScores, write_scores
 from iid_mm.evaluation.test_sets import TestSet
+from iid_mm.utils.files import sha256
 from iid_mm.version import __version__
 from iid_mm.visualization.det_plot import _scale
 

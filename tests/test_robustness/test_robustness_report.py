@@ -15,11 +15,12 @@ from sklearn.metrics import roc_auc_score
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import Interval, OneClassError, delong_test
+from iid_mm.evaluation.report.scoring import write_json
 from iid_mm.evaluation.scores import FrameScore, FrameScores
 from iid_mm.robustness.cells import Cell
 from iid_mm.robustness.functional.summary import summarise
 from iid_mm.robustness.pictures import _points, distortion_sheet, plot_curves
-from iid_mm.robustness.report import as_data, as_markdown, format_summary, summaries, write_json
+from iid_mm.robustness.report import as_data, as_markdown, format_summary, summaries
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1])
 CLEAN = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])

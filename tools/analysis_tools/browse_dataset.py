@@ -8,7 +8,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import cv2
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
 
@@ -17,6 +16,7 @@ from iid_mm.errors import InputError
 from iid_mm.registry import DATASETS
 from iid_mm.utils.cli import add_config_options, run_tool
 from iid_mm.visualization import dataset_grid, evenly_chosen
+from iid_mm.visualization.drawing import write_picture
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,9 +45,7 @@ def main() -> None:
     dataset = DATASETS.build(loader['dataset'])
     indices = evenly_chosen(len(dataset), args.num)
     picture = dataset_grid(dataset, indices, columns=args.columns, cell=args.cell)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(out), picture):
-        raise InputError(f'--out {out} cannot be written; use a suffix such as .png')
+    write_picture(out, picture, argument='--out ')
     print(f'{len(indices)} of {len(dataset)} samples: {out}')
 
 

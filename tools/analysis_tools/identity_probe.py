@@ -20,7 +20,6 @@ Example: python tools/analysis_tools/identity_probe.py CONFIG CKPT --index takes
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from iid_mm.identity.probe import ProbeSettings
 from iid_mm.identity.report import probe_table, write_report
 from iid_mm.utils.cli import add_config_options, run_tool
 from iid_mm.utils.config import load_config
+from iid_mm.utils.files import sha256
 
 
 def parse_args() -> argparse.Namespace:
@@ -111,7 +111,7 @@ def main() -> None:
     facts = {
         'config': str(args.config),
         'checkpoint': str(args.checkpoint),
-        'checkpoint_sha256': hashlib.sha256(Path(args.checkpoint).read_bytes()).hexdigest(),
+        'checkpoint_sha256': sha256(args.checkpoint),
         'indexes': [str(index) for index in args.index],
         'arguments': {
             name: getattr(args, name)

@@ -12,15 +12,13 @@ import argparse
 import sys
 from pathlib import Path
 
-import cv2
-
 from iid_mm.apis import init_model
-from iid_mm.errors import InputError
 from iid_mm.evaluation.localisation_config import add_localisation
 from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP, HEAT_MAPS
 from iid_mm.registry import DATASETS
 from iid_mm.utils.cli import add_config_options, run_tool
 from iid_mm.utils.config import load_config
+from iid_mm.visualization.drawing import write_picture
 from iid_mm.visualization.localisation_grid import chosen_fakes, localisation_grid
 
 
@@ -49,9 +47,7 @@ def main() -> None:
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     indices = chosen_fakes(dataset, args.num)
     picture = localisation_grid(model, dataset, indices, columns=args.columns, score_thr=args.score_thr)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(args.out), picture):
-        raise InputError(f'--out {args.out} cannot be written; use a suffix such as .png')
+    write_picture(args.out, picture, argument='--out ')
     print(f'{len(indices)} of {len(dataset)} samples: {args.out}')
 
 

@@ -10,13 +10,11 @@ import argparse
 import sys
 from pathlib import Path
 
-import cv2
-
 from iid_mm.apis import init_model
-from iid_mm.errors import InputError
 from iid_mm.registry import DATASETS
 from iid_mm.utils.cli import add_config_options, run_tool
 from iid_mm.visualization import evenly_chosen, prediction_grid
+from iid_mm.visualization.drawing import write_picture
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,9 +42,7 @@ def main() -> None:
     dataset = DATASETS.build(model.cfg[f'{args.split}_dataloader'].dataset)
     indices = evenly_chosen(len(dataset), args.num)
     picture = prediction_grid(model, dataset, indices, columns=args.columns, score_thr=args.score_thr)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(args.out), picture):
-        raise InputError(f'--out {args.out} cannot be written; use a suffix such as .png')
+    write_picture(args.out, picture, argument='--out ')
     print(f'{len(indices)} of {len(dataset)} samples: {args.out}')
 
 

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.report.provenance import sha256
 from iid_mm.evaluation.report.verification import verify_report
 from iid_mm.utils.cli import run_tool
+from iid_mm.utils.files import sha256
 
 
 def parse_args() -> argparse.Namespace:

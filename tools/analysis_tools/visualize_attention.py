@@ -33,7 +33,6 @@ from iid_mm.visualization.attention_pictures import (
     face_panel,
     map_tops,
     picture_name,
-    write_picture,
 )
 from iid_mm.visualization.attention_views import (
     ADM,
@@ -44,6 +43,7 @@ from iid_mm.visualization.attention_views import (
     method_title,
 )
 from iid_mm.visualization.dataset_grid import evenly_chosen
+from iid_mm.visualization.drawing import write_picture
 
 BRIGHTEST = {
     'auto': 'highest value of each map (ADM: of the sheet)',

@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 
 from iid_mm.evaluation.report.figures import Row, ScoredVideos, report_rows
 from iid_mm.evaluation.report.options import ReportOptions
-from iid_mm.evaluation.report.provenance import sha256, text_sha256
+from iid_mm.evaluation.report.provenance import text_sha256
 from iid_mm.evaluation.report.scoring import write_json
 from iid_mm.evaluation.report.threshold import Threshold, find_threshold
 from iid_mm.evaluation.scores import read_scores
+from iid_mm.utils.files import sha256
 
 FORMAT = 'iid_mm test report, version 1'
 REPORT_FILE = 'report.json'

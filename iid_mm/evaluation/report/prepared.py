@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from iid_mm.evaluation.report.provenance import sha256
 from iid_mm.evaluation.test_sets import TestSet
+from iid_mm.utils.files import sha256
 
 _SETTINGS_KEY = b'iid_mm.preparation'
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 import platform
 import re
 import subprocess
@@ -31,15 +30,6 @@ LIBRARIES = (
 _RUN_KEYS = ('work_dir', 'launcher', 'load_from', 'resume', 'trust_checkpoint', 'local_rank')
 # Start of a text or a word, then an absolute path of POSIX, of Windows, or below a home folder.
 _ABSOLUTE = re.compile(r'(?:(?<=^)|(?<=[\s=,;\'"(\[{]))(?:~[\w.-]*|[A-Za-z]:(?=[\\/]))?[\\/][^\s,\'")\]}]*')
-
-
-def sha256(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def text_sha256(text: str) -> str:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +18,10 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from iid_mm.evaluation.report.prepared import coverage_facts, index_facts
-from iid_mm.evaluation.report.provenance import (
-    device_name,
-    library_versions,
-    settings_sha256,
-    sha256,
-)
+from iid_mm.evaluation.report.provenance import device_name, library_versions, settings_sha256
 from iid_mm.evaluation.scores import read_scores
 from iid_mm.evaluation.test_sets import VALIDATION, TestSet
+from iid_mm.utils.files import sha256, write_text
 
 SCORES_FOLDER = 'frame_scores'
 LOCALISATION_FOLDER = 'localisation'
@@ -201,8 +196,4 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
 
     NaN and infinity, which JSON lacks, are refused.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    temporary = path.with_name(f'.{path.name}.tmp')
-    temporary.write_text(text + '\n', encoding='utf-8')
-    os.replace(temporary, path)
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + '\n')

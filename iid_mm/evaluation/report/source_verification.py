@@ -9,8 +9,9 @@ from typing import Any
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.report.card import CONFIG_FILE
-from iid_mm.evaluation.report.provenance import config_text, sha256, text_sha256
+from iid_mm.evaluation.report.provenance import config_text, text_sha256
 from iid_mm.utils.config import load_config
+from iid_mm.utils.files import sha256
 
 
 def check_checkpoint(report: Mapping[str, Any], checkpoint: Path) -> list[str]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from iid_mm.evaluation.report.document import REPORT_FILE, TEXT_FILE, TEXT_HASH, Computed
-from iid_mm.evaluation.report.provenance import sha256
 from iid_mm.evaluation.report.tables import main_table
 from iid_mm.evaluation.report.text import report_text
+from iid_mm.utils.files import sha256
 from iid_mm.version import __version__
 
 

@@ -28,7 +28,6 @@ from iid_mm.evaluation.report.document import (
     video_table,
 )
 from iid_mm.evaluation.report.options import ReportOptions
-from iid_mm.evaluation.report.provenance import sha256
 from iid_mm.evaluation.report.source_verification import (
     all_records,
     check_checkpoint,
@@ -36,6 +35,7 @@ from iid_mm.evaluation.report.source_verification import (
     check_index,
 )
 from iid_mm.evaluation.report.text_verification import check_text
+from iid_mm.utils.files import sha256
 
 # Sums of floating-point numbers may differ in the last bits between machines.
 _TOLERANCE = 1e-9

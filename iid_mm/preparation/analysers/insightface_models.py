@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from zipfile import BadZipFile, ZipFile
 
 from iid_mm.errors import InputError, MissingExtraError
 from iid_mm.preparation.analysers.quiet import quiet_stderr
+from iid_mm.utils.files import sha256
 
 PACK = 'buffalo_l'
 DETECTOR, LANDMARKS = 'det_10g.onnx', '1k3d68.onnx'
@@ -152,15 +152,6 @@ def _copy(source: IO[bytes], target: IO[bytes], limit: int) -> None:
         if left < 0:
             raise OSError(f'more data than expected from {URL}')
         target.write(block)
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open('rb') as stream:
-        for block in iter(lambda: stream.read(1 << 20), b''):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def import_onnxruntime() -> Any:
