@@ -43,7 +43,10 @@ def prepare_config(args: argparse.Namespace) -> Config:
     cfg = load_run_config(args)
     if args.amp:
         if get_device() == 'cpu':
-            raise InputError('--amp needs a GPU, and none was found; train without it')
+            raise InputError(
+                '--amp needs a GPU, and none was found; train without it, or on a CPU with AMX or AVX512-BF16 '
+                'with --cfg-options optim_wrapper.type=BFloat16OptimWrapper'
+            )
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:

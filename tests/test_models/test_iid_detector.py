@@ -238,3 +238,24 @@ def test_parts_of_mmpretrain_and_mmdet_mix(make_samples: Any) -> None:
     predicted = model.eval().test_step(batch)
     assert len(predicted[0].pred_instances.bboxes) == 5
     assert tuple(predicted[0].pred_score.shape) == (2,)
+
+
+def test_channels_last_changes_speed_only(tiny_model_cfg: dict[str, Any], make_samples: Any) -> None:
+    plain = build(tiny_model_cfg)
+    other = build({**tiny_model_cfg, 'channels_last': True})
+    other.load_state_dict(plain.state_dict())
+    kernels = [p for p in other.backbone.parameters() if p.dim() == 4 and p.shape[1] > 1 and p.shape[2] > 1]
+    assert kernels
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
+    images = torch.rand(2, 3, 112, 112) * 255
+    outs = []
+    for model in (plain, other):
+        losses = model(images, make_samples([1, 0], extra=EXTRA), mode='loss')
+        total, _ = model.parse_losses(losses)
+        total.backward()
+        grads = {name: p.grad for name, p in model.named_parameters()}
+        outs.append((losses, grads))
+    for name, value in outs[0][0].items():
+        assert torch.allclose(value, outs[1][0][name], rtol=1e-4), name
+    for name, grad in outs[0][1].items():
+        assert torch.allclose(grad, outs[1][1][name], rtol=1e-2, atol=1e-4), name

@@ -35,6 +35,8 @@ class IIDDetector(BaseDetector):
         train_cfg: Training config handed to the artifact head.
         test_cfg: Test config handed to the artifact head.
         data_preprocessor: Config of the data preprocessor.
+        channels_last: Whether weights and inputs lie in memory with the channels last. The numbers stay
+            the same within rounding; convolutions are faster on most CPUs and, in half precision, on GPUs.
         init_cfg: Initialisation.
 
     Raises:
@@ -50,6 +52,7 @@ class IIDDetector(BaseDetector):
         train_cfg: OptConfigType = None,
         test_cfg: OptConfigType = None,
         data_preprocessor: OptConfigType = None,
+        channels_last: bool = False,
         init_cfg: OptConfigType = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
@@ -65,6 +68,8 @@ class IIDDetector(BaseDetector):
             for name, value in (('train_cfg', train_cfg), ('test_cfg', test_cfg)):
                 artifact_head.setdefault(name, value)
             self.artifact_head = MODELS.build(artifact_head)
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.to(memory_format=self.memory_format)
 
     def init_weights(self) -> None:
         """Initialise the weights.
@@ -83,6 +88,7 @@ class IIDDetector(BaseDetector):
         Returns:
             The backbone's outputs and the neck's levels (empty without a neck).
         """
+        batch_inputs = batch_inputs.contiguous(memory_format=self.memory_format)
         backbone_feats = tuple(self.backbone(batch_inputs))
         levels = () if self.neck is None else tuple(self.neck(backbone_feats))
         return backbone_feats, levels
