@@ -2,7 +2,8 @@
 """What programs call."""
 
 from iid_mm.apis.checkpoint import load_checkpoint_file, load_weights
+from iid_mm.apis.inferencer import IIDInferencer
 from iid_mm.apis.model import init_model
 from iid_mm.utils.config import load_config
 
-__all__ = ['init_model', 'load_checkpoint_file', 'load_config', 'load_weights']
+__all__ = ['IIDInferencer', 'init_model', 'load_checkpoint_file', 'load_config', 'load_weights']

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         LoadForgeryPair,
         MultiScaleFacialSwap,
         PackForgeryInputs,
+        PackForgeryPair,
+        collate_pairs,
     )
 
 __all__ = [
@@ -35,6 +37,8 @@ __all__ = [
     'LoadForgeryPair',
     'MultiScaleFacialSwap',
     'PackForgeryInputs',
+    'PackForgeryPair',
+    'collate_pairs',
 ]
 
 _MODULES = {

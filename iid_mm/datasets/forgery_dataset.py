@@ -54,6 +54,8 @@ class ForgeryDataset(BaseDataset):
         methods: Keep only fakes of these manipulations; genuine samples stay. None keeps all.
         frames_per_video: Keep at most this many frames of a video, evenly spaced. None keeps all.
         require_pair: Drop fakes without a genuine frame.
+        paired_only: Drop genuine samples, too: each fake brings its genuine frame along, see
+            :class:`~iid_mm.datasets.transforms.PackForgeryPair`. Implies ``require_pair``.
         seed: Seed of the draws of the pipeline. With a seed a sample depends on the seed, the epoch
             (:meth:`set_epoch`) and its number alone, not on workers, order or where a run was
             resumed. None leaves the global generators alone.
@@ -77,6 +79,7 @@ class ForgeryDataset(BaseDataset):
         methods: Sequence[str] | None = None,
         frames_per_video: int | None = None,
         require_pair: bool = False,
+        paired_only: bool = False,
         seed: int | None = None,
         pipeline: Sequence[Any] = (),
         test_mode: bool = False,
@@ -95,7 +98,8 @@ class ForgeryDataset(BaseDataset):
         self.split = split
         self.methods = None if methods is None else tuple(methods)
         self.frames_per_video = frames_per_video
-        self.require_pair = require_pair
+        self.require_pair = require_pair or paired_only
+        self.paired_only = paired_only
         self.seed = seed
         # Shared memory: workers that outlive an epoch must see the new one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -168,6 +172,8 @@ class ForgeryDataset(BaseDataset):
                     level=30,
                 )
             table = kept
+        if self.paired_only:
+            table = table.filter(fake)
         if self.frames_per_video is not None and table.num_rows:
             table = table.take(_evenly_spaced(table['video_key'], self.frames_per_video))
         return table

@@ -107,7 +107,7 @@ class FeatureExtractor:
             found |= {f'backbone.out.{i}': pool(output) for i, output in enumerate(outputs[:-1])}
         found['backbone'] = pool(outputs[-1])
         found |= {f'neck.{i}': pool(level) for i, level in enumerate(levels)}
-        head, last = model.forgery_head, levels[-1] if levels else None
+        head, last = model.forgery_head, model.fused_map(levels)
         if hasattr(head, 'fuse'):
             found['fused'] = pool(head.fuse(outputs[-1], last))
         found['logits'] = pool(head(outputs[-1], last))

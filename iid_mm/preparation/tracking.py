@@ -50,10 +50,56 @@ def nearest_face(faces: Sequence[Face], box: BoxesArray, max_distance: float = 1
     return best if best is not None and box_distance(best.box, box) <= max_distance else None
 
 
+class TrackLinker:
+    """Links the faces of successive frames, one frame at a time.
+
+    A face is linked to the track whose last face is nearest, however long ago that was; a face near no
+    track begins one.
+
+    Args:
+        max_distance: Largest :func:`box_distance` between a face and the track it is linked to.
+
+    Attributes:
+        last: Last face of each track.
+    """
+
+    def __init__(self, max_distance: float = 1.0) -> None:
+        self.max_distance = max_distance
+        self.last: list[Face] = []
+
+    def link(self, faces: Sequence[Face]) -> list[int]:
+        """Link the faces of the next frame.
+
+        Args:
+            faces: Its faces.
+
+        Returns:
+            Number of the track of each face; new tracks take the next numbers, in the order of the faces.
+        """
+        links = sorted(
+            (box_distance(seen.box, face.box), t, f)
+            for t, seen in enumerate(self.last)
+            for f, face in enumerate(faces)
+        )
+        used: set[int] = set()
+        found: dict[int, int] = {}
+        for distance, t, f in links:
+            if distance <= self.max_distance and t not in used and f not in found:
+                used.add(t)
+                found[f] = t
+        for f, face in enumerate(faces):
+            if f in found:
+                self.last[found[f]] = face
+            else:
+                found[f] = len(self.last)
+                self.last.append(face)
+        return [found[f] for f in range(len(faces))]
+
+
 def link_tracks(frames: Sequence[Sequence[Face]], max_distance: float = 1.0) -> list[dict[int, int]]:
     """Link the faces of successive frames.
 
-    A face is linked to the track whose last face is nearest; every face is in exactly one track.
+    Every face is in exactly one track, see :class:`TrackLinker`.
 
     Args:
         frames: Faces of each frame, in order of time.
@@ -64,26 +110,13 @@ def link_tracks(frames: Sequence[Sequence[Face]], max_distance: float = 1.0) -> 
         face in it. The weight is the sum of area times score, so that a short close-up of somebody
         does not come before the person who is seen all the time.
     """
+    linker = TrackLinker(max_distance)
     tracks: list[dict[int, int]] = []
-    last: list[Face] = []
     for number, faces in enumerate(frames):
-        links = sorted(
-            (box_distance(seen.box, face.box), t, f)
-            for t, seen in enumerate(last)
-            for f, face in enumerate(faces)
-        )
-        used_tracks: set[int] = set()
-        used_faces: set[int] = set()
-        for distance, t, f in links:
-            if distance <= max_distance and t not in used_tracks and f not in used_faces:
-                tracks[t][number] = f
-                last[t] = faces[f]
-                used_tracks.add(t)
-                used_faces.add(f)
-        for f, face in enumerate(faces):
-            if f not in used_faces:
-                tracks.append({number: f})
-                last.append(face)
+        for f, track in enumerate(linker.link(faces)):
+            if track == len(tracks):
+                tracks.append({})
+            tracks[track][number] = f
 
     def weight(track: dict[int, int]) -> float:
         seen = (frames[number][f] for number, f in track.items())

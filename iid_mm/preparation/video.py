@@ -72,6 +72,7 @@ class VideoReader(FrameReader):
     Attributes:
         path: The video file.
         numbers: ``range(count)``.
+        rate: Average number of frames a second; 0 if the file does not tell.
         problem: What is wrong with the file, empty if nothing. :meth:`read` may add to it.
         decoded: Packets that were decoded so far.
     """
@@ -79,6 +80,7 @@ class VideoReader(FrameReader):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.numbers = range(0)
+        self.rate = 0.0
         self.problem = ''
         self.decoded = 0
         self._numbers: dict[int, int] | None = None
@@ -158,6 +160,7 @@ class VideoReader(FrameReader):
                 self.note(f'ends early ({_text(error)})')
             index = [entry.pos + 8 for entry in stream.index_entries if entry.size] if kind == 'avi' else []
             rate = stream.average_rate
+            self.rate = float(rate or 0)
             base = stream.time_base
             step = float(1 / (rate * base)) if rate and base else 0.0
             duration = float((container.duration or 0) / (av.time_base * base)) if base else 0.0

@@ -66,7 +66,7 @@ class DecisionNet(nn.Module):
         feats = tuple(self.model.backbone(images))
         feats = (*feats[:-1], self.last_map(feats[-1]))
         levels = () if self.model.neck is None else tuple(self.model.neck(feats))
-        logits: torch.Tensor = self.model.forgery_head(feats[-1], levels[-1] if levels else None)
+        logits: torch.Tensor = self.model.forgery_head(feats[-1], self.model.fused_map(levels))
         return logits
 
 

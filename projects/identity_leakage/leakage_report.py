@@ -32,8 +32,15 @@ VIDEOS, FIGURES = 'videos.parquet', 'figures.json'
 """What a run leaves; the figures are written last."""
 
 UNSEEN = 'Face2Face'
-ORDER = ('baseline', 'mfs', 'adm', 'iid')
-TITLES = {'baseline': 'baseline', 'mfs': '+ MFS', 'adm': '+ ADM', 'iid': 'IID (both)'}
+TITLES = {
+    'baseline': 'baseline',
+    'mfs': '+ MFS',
+    'adm': '+ ADM',
+    'iid': 'IID (both)',
+    'baseline_paired': 'baseline, paired',
+    'iid_paired': 'IID, paired',
+}
+ORDER = tuple(TITLES)
 RESAMPLES = 1000
 
 AUCS = {
@@ -201,7 +208,7 @@ def draw(summary: dict[str, Any], path: Path) -> None:
             )
             if not rows:
                 continue
-            x = np.array([row['confound'] for row in rows]) + (number - 1.5) * 0.015
+            x = np.array([row['confound'] for row in rows]) + (number - 2.5) * 0.015
             mean, low, high = (
                 np.array([100 * row[name][key] for row in rows]) for key in ('mean', 'low', 'high')
             )

@@ -8,6 +8,7 @@ from iid_mm.datasets.transforms.formatting import PackForgeryInputs
 from iid_mm.datasets.transforms.loading import LoadForgeryPair
 from iid_mm.datasets.transforms.mask import LoadForgeryMask
 from iid_mm.datasets.transforms.mfs import MultiScaleFacialSwap
+from iid_mm.datasets.transforms.pairs import PackForgeryPair, collate_pairs
 
 __all__ = [
     'AlignFace',
@@ -17,4 +18,6 @@ __all__ = [
     'LoadForgeryPair',
     'MultiScaleFacialSwap',
     'PackForgeryInputs',
+    'PackForgeryPair',
+    'collate_pairs',
 ]

@@ -68,10 +68,12 @@ class ForgeryDegradation(BaseTransform):
     Required Keys:
 
     - img
+    - source_img (optional)
 
     Modified Keys:
 
     - img
+    - source_img (if there, with ``with_source``)
 
     Args:
         probs: Probabilities that replace those in :data:`PROBS`; 0 switches an operation off.
@@ -83,12 +85,15 @@ class ForgeryDegradation(BaseTransform):
             pixels, made odd; ``blur_sigma`` range in pixels; ``gaussian_level`` range of the standard
             deviation of Gaussian noise in grey levels; ``sharpen_amount`` range of the share of fine
             structure that is added (of ``blur_sigma``); ``jpeg_quality`` range.
+        with_source: Degrade the genuine image of a pair in the same way, for
+            :class:`~iid_mm.datasets.transforms.PackForgeryPair`.
     """
 
     def __init__(
         self,
         probs: Mapping[str, float] | None = None,
         strengths: Mapping[str, Any] | None = None,
+        with_source: bool = False,
     ) -> None:
         for name, given, known in (
             ('probs', probs, PROBS),
@@ -101,6 +106,7 @@ class ForgeryDegradation(BaseTransform):
         for name, prob in self.probs.items():
             if not 0 <= prob <= 1:
                 raise InputError(f'probs[{name!r}]={prob!r}: must be between 0 and 1')
+        self.with_source = with_source
 
     @cache_randomness
     def _draw(self) -> list[tuple[str, dict[str, Any]]]:
@@ -148,11 +154,16 @@ class ForgeryDegradation(BaseTransform):
 
     def transform(self, results: Results) -> Results:
         """Degrade the image."""
-        image = results['img']
-        for name, arguments in self._draw():
-            image = _OPERATIONS[name](image, **arguments)
-        results['img'] = image
+        operations = self._draw()
+        for key in ('img', 'source_img') if self.with_source else ('img',):
+            if (image := results.get(key)) is not None:
+                for name, arguments in operations:
+                    image = _OPERATIONS[name](image, **arguments)
+                results[key] = image
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(probs={self.probs}, strengths={self.strengths})'
+        return (
+            f'{type(self).__name__}(probs={self.probs}, strengths={self.strengths}, '
+            f'with_source={self.with_source})'
+        )

@@ -24,7 +24,7 @@ class IIDDetector(BaseDetector):
     """Backbone, neck, artifact head and global head, wired together (arXiv 2210.14457, section 4).
 
     The backbone's outputs feed the neck; the neck's levels feed the artifact head; the backbone's last
-    output and the neck's last level feed the global head. Losses carry the role of their head as
+    output and one of the neck's levels, as published the last, feed the global head. Losses carry the role of their head as
     prefix: ``artifact.loss_cls``, ``artifact.loss_bbox``, ``forgery.loss_cls``.
 
     Args:
@@ -35,6 +35,10 @@ class IIDDetector(BaseDetector):
         train_cfg: Training config handed to the artifact head.
         test_cfg: Test config handed to the artifact head.
         data_preprocessor: Config of the data preprocessor.
+        fused_level: Which of the neck's levels joins the global head: -1, the last, as published. None:
+            none of them, so that the artifact head teaches the backbone only (give the global head
+            ``artifact_channels=None`` then). The last level sees the whole face and knows what is where, so
+            it can tell people apart; an earlier one (0) or None keeps the decision local.
         channels_last: Whether weights and inputs lie in memory with the channels last. The numbers stay
             the same within rounding; convolutions are faster on most CPUs and, in half precision, on GPUs.
         init_cfg: Initialisation.
@@ -52,6 +56,7 @@ class IIDDetector(BaseDetector):
         train_cfg: OptConfigType = None,
         test_cfg: OptConfigType = None,
         data_preprocessor: OptConfigType = None,
+        fused_level: int | None = -1,
         channels_last: bool = False,
         init_cfg: OptConfigType = None,
     ) -> None:
@@ -68,6 +73,7 @@ class IIDDetector(BaseDetector):
             for name, value in (('train_cfg', train_cfg), ('test_cfg', test_cfg)):
                 artifact_head.setdefault(name, value)
             self.artifact_head = MODELS.build(artifact_head)
+        self.fused_level = fused_level
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self.memory_format)
 
@@ -116,7 +122,7 @@ class IIDDetector(BaseDetector):
         backbone_feats, levels = self.extract_feat(batch_inputs)
         losses = self._with_prefix(
             'forgery',
-            self.forgery_head.loss(backbone_feats[-1], self._last(levels), batch_data_samples),
+            self.forgery_head.loss(backbone_feats[-1], self.fused_map(levels), batch_data_samples),
         )
         if self.artifact_head is not None:
             losses |= self._with_prefix('artifact', self.artifact_head.loss(levels, batch_data_samples))
@@ -148,7 +154,7 @@ class IIDDetector(BaseDetector):
             ]
         backbone_feats, levels = self.extract_feat(batch_inputs)
         samples: list[ForgeryDataSample] = self.forgery_head.predict(
-            backbone_feats[-1], self._last(levels), batch_data_samples
+            backbone_feats[-1], self.fused_map(levels), batch_data_samples
         )
         if self.artifact_head is not None:
             for sample, instances in zip(samples, self._predict_boxes(levels, samples), strict=True):
@@ -184,14 +190,25 @@ class IIDDetector(BaseDetector):
             (N, A * 4, h, w) of each level. Without an artifact head two empty lists.
         """
         backbone_feats, levels = self.extract_feat(batch_inputs)
-        logits = self.forgery_head(backbone_feats[-1], self._last(levels))
+        logits = self.forgery_head(backbone_feats[-1], self.fused_map(levels))
         if self.artifact_head is None:
             return logits, ([], [])
         return logits, tuple(self.artifact_head(levels))
 
-    @staticmethod
-    def _last(levels: Features) -> torch.Tensor | None:
-        return levels[-1] if levels else None
+    def fused_map(self, levels: Features) -> torch.Tensor | None:
+        """The level that joins the global head; None without one.
+
+        Args:
+            levels: The neck's levels.
+
+        Raises:
+            InputError: If there is no level of the number ``fused_level``.
+        """
+        if not levels or self.fused_level is None:
+            return None
+        if not -len(levels) <= self.fused_level < len(levels):
+            raise InputError(f'fused_level={self.fused_level}: the neck has {len(levels)} levels, 0 to {len(levels) - 1}')
+        return levels[self.fused_level]
 
     @staticmethod
     def _with_prefix(role: str, losses: dict[str, Any]) -> dict[str, Any]:

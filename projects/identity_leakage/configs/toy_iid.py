@@ -56,7 +56,7 @@ test_dataloader = dict(dataset=dict(data_root=study_root, ann_file='take3/index.
 val_cfg = None
 val_dataloader = None
 val_evaluator = None
-max_epochs = 16
+max_epochs = 24
 train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=True, end=1, convert_to_iter_based=True),

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real faces on which an exported model is checked and calibrated."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from iid_mm.errors import InputError
+from iid_mm.registry import DATASETS, SCOPE
+from iid_mm.utils.typing import Size
+from iid_mm.visualization.dataset_grid import evenly_chosen
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Faces of one split.
+
+    Attributes:
+        images: N tensors (3, H, W) uint8, BGR, after the test pipeline.
+        labels: (N,) int64, 1 = fake.
+        paths: Image file of each.
+    """
+
+    images: list[torch.Tensor]
+    labels: np.ndarray
+    paths: list[str]
+
+
+def input_size(cfg: Config) -> Size:
+    """(w, h) of what the test pipeline of a config makes.
+
+    Raises:
+        InputError: If the pipeline has no ``AlignFace``.
+    """
+    for step in _test_dataset(cfg).get('pipeline') or []:
+        if step['type'] in ('AlignFace', f'{SCOPE}.AlignFace'):
+            width, height = step.get('size', (224, 224))
+            return int(width), int(height)
+    raise InputError('the test pipeline of the config has no AlignFace, which sets the input size')
+
+
+def load_faces(
+    cfg: Config,
+    index: str | os.PathLike[str],
+    *,
+    split: str,
+    count: int,
+    without: Sequence[str] = (),
+) -> Faces:
+    """Load faces of an index by the test pipeline of a config, half of them genuine, evenly spaced.
+
+    Args:
+        cfg: The config.
+        index: Index, or the folder with an ``index.parquet``.
+        split: ``train``, ``val`` or ``test``.
+        count: How many faces; fewer where the split has fewer.
+        without: Image files to leave out.
+
+    Returns:
+        The faces.
+
+    Raises:
+        FileNotFoundError: If there is no such index.
+        InputError: If the index or the split has no faces, or none are left.
+    """
+    if count < 2:
+        raise InputError(f'{count} faces: take at least 2')
+    path = Path(index) / 'index.parquet' if Path(index).is_dir() else Path(index)
+    settings = copy.deepcopy(dict(_test_dataset(cfg)))
+    settings |= {'ann_file': str(path.resolve()), 'data_root': '', 'split': split, 'test_mode': True}
+    settings |= {'methods': None, 'require_pair': False, 'indices': None}
+    init_default_scope(cfg.get('default_scope', SCOPE))
+    dataset = DATASETS.build(settings)
+    left_out = set(without)
+    chosen: list[int] = []
+    for label in (0, 1):
+        members = [
+            number
+            for number in range(len(dataset))
+            if dataset.get_cat_ids(number)[0] == label
+            and dataset.get_data_info(number)['img_path'] not in left_out
+        ]
+        if members:
+            chosen += [members[place] for place in evenly_chosen(len(members), count // 2)]
+    if not chosen:
+        raise InputError(
+            f'--index {path}: no face of split {split!r} is left for calibration beside those for the '
+            'check; name different splits, or take fewer faces'
+        )
+    items = [dataset[number] for number in chosen]
+    return Faces(
+        images=[item['inputs'] for item in items],
+        labels=np.array([int(item['data_samples'].gt_label) for item in items], dtype=np.int64),
+        paths=[dataset.get_data_info(number)['img_path'] for number in chosen],
+    )
+
+
+def _test_dataset(cfg: Config) -> Any:
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
+    if dataset is None:
+        raise InputError('the config has no test_dataloader, whose data set gives the pipeline')
+    return dataset

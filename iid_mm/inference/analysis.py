@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way from frames to a result, in flat memory."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from iid_mm.errors import InputError
+from iid_mm.inference.faces import FaceFollower, FoundFace
+from iid_mm.inference.media import Media
+from iid_mm.inference.results import NO_FACE, SCORED, UNREADABLE, FaceScore, FaceView, MediaResult, PersonTrack
+from iid_mm.inference.sampling import FrameStream, TimedFrame
+from iid_mm.inference.scorer import FaceScorer
+
+MAX_VIEWS = 6
+"""Pictures kept of each person."""
+
+Progress = Callable[[int, int], None]
+"""Is told how many frames were looked at and how many there will be."""
+ScoredFrame = Callable[[TimedFrame, list[tuple[int, FaceScore]]], None]
+"""Is given each frame, in order, with its faces: number of the person and score."""
+
+
+class StoppedAnalysisError(Exception):
+    """The analysis was stopped from outside."""
+
+
+@dataclass
+class _Pending:
+    """A frame whose faces are not all scored yet."""
+
+    frame: TimedFrame
+    waiting: int
+    faces: list[tuple[int, FaceScore]] = field(default_factory=list)
+
+
+@dataclass
+class _Views:
+    """The most suspicious faces of a person: a heap with the least suspicious on top."""
+
+    heap: list[tuple[float, int, FaceView]] = field(default_factory=list)
+
+    def add(self, view: FaceView) -> None:
+        # The later of two equal faces goes first; the number also keeps views from being compared.
+        item = (view.score.probability, -view.score.frame, view)
+        if len(self.heap) < MAX_VIEWS:
+            heapq.heappush(self.heap, item)
+        else:
+            heapq.heappushpop(self.heap, item)
+
+    def sorted(self) -> list[FaceView]:
+        return [view for _, _, view in sorted(self.heap, key=lambda item: item[:2], reverse=True)]
+
+
+class MediaAnalyser:
+    """Finds, follows and scores the faces of one input.
+
+    Memory: at most ``batch_size`` faces and their frames, a few pictures of each person, and the scores.
+
+    Args:
+        follower: Makes what finds and follows faces, anew for each input.
+        scorer: Scores faces.
+        batch_size: Faces a batch.
+    """
+
+    def __init__(
+        self, follower: Callable[[], FaceFollower], scorer: FaceScorer, batch_size: int = 32
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f'batch_size={batch_size}: give at least 1')
+        self.follower = follower
+        self.scorer = scorer
+        self.batch_size = batch_size
+
+    def analyse(
+        self,
+        media: Media,
+        stream: FrameStream,
+        *,
+        how: str = 'mean',
+        top_k: int = 3,
+        on_frame: ScoredFrame | None = None,
+        progress: Progress | None = None,
+    ) -> MediaResult:
+        """Analyse an input.
+
+        Args:
+            media: The input.
+            stream: Its frames.
+            how: How frames make the probability of a person, see
+                :func:`~iid_mm.evaluation.functional.video_scores`.
+            top_k: Frames that ``how='topk'`` takes.
+            on_frame: Is given every frame as soon as its faces are scored, in order.
+            progress: Is told after each frame.
+
+        Returns:
+            What was found. A stream that breaks gives what was found up to there, and a problem.
+        """
+        result = MediaResult(media.source, media.name, media.kind, rate=stream.rate if media.kind != 'image' else 0)
+        tracks: dict[int, PersonTrack] = {}
+        views: dict[int, _Views] = {}
+        for pending in self._scored(stream, views, progress):
+            result.times[pending.frame.number] = pending.frame.time
+            result.size = (pending.frame.image.shape[1], pending.frame.image.shape[0])
+            for number, face in pending.faces:
+                track = tracks.setdefault(number, PersonTrack(number, how=how, top_k=top_k))
+                track.faces.append(face)
+            if on_frame is not None:
+                on_frame(pending.frame, pending.faces)
+        for number, track in tracks.items():
+            track.views = views[number].sorted()
+        result.tracks = [tracks[number] for number in sorted(tracks)]
+        result.total_frames = stream.total
+        if stream.problem:
+            result.problems.append(stream.problem)
+        if not result.times:
+            result.status = UNREADABLE
+            result.problems = result.problems or ['holds no frame']
+        else:
+            result.status = SCORED if result.tracks else NO_FACE
+        return result
+
+    def _scored(
+        self, stream: FrameStream, views: dict[int, _Views], progress: Progress | None
+    ) -> Iterator[_Pending]:
+        """Yield frames in order, each as soon as its faces are scored."""
+        follower = self.follower()
+        queue: deque[_Pending] = deque()
+        batch: list[tuple[_Pending, FoundFace, dict[str, Any]]] = []
+
+        def score() -> None:
+            scored = self.scorer.score([(pending.frame, found, packed) for pending, found, packed in batch])
+            for (pending, found, _), (face, view) in zip(batch, scored, strict=True):
+                pending.faces.append((found.track, face))
+                pending.waiting -= 1
+                views.setdefault(found.track, _Views()).add(view)
+            batch.clear()
+
+        for count, frame in enumerate(stream, 1):
+            found = follower.find(frame)
+            queue.append(_Pending(frame, len(found)))
+            for face in found:
+                batch.append((queue[-1], face, self.scorer.prepare(frame, face)))
+                if len(batch) == self.batch_size:
+                    score()
+            if len(queue) > self.batch_size:
+                # Long stretches with few faces must not pile up frames.
+                score()
+            while queue and not queue[0].waiting:
+                yield queue.popleft()
+            if progress is not None:
+                progress(count, max(stream.expected, count))
+        score()
+        yield from queue

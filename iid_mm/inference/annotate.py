@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Annotated videos: every frame, faces of frames that were not looked at interpolated."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from iid_mm.errors import InputError
+from iid_mm.inference.pictures import draw_faces
+from iid_mm.inference.results import Artifact, FaceScore, MediaResult, PersonTrack
+from iid_mm.inference.sampling import Sampling, VideoStream
+from iid_mm.utils.typing import ImageArray
+
+CRF = '20'
+"""Quality of the H.264 coding, 0 best."""
+
+
+class VideoWriter:
+    """Writes frames to an H.264 file that browsers play; it is there whole or not at all.
+
+    Args:
+        path: The file, ``.mp4``.
+        rate: Frames a second.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+
+    def __init__(self, path: Path, rate: float) -> None:
+        self.path = path
+        self._temporary = path.with_name(f'.{path.stem}.{os.getpid()}.tmp.mp4')
+        try:
+            self._container: Any = av.open(str(self._temporary), 'w', options={'movflags': 'faststart'})
+        except OSError as error:
+            raise InputError(f'{path} cannot be written ({error.strerror or error})') from error
+        self._stream: Any = self._container.add_stream(
+            'libx264', rate=Fraction(rate).limit_denominator(1001), options={'crf': CRF, 'preset': 'veryfast'}
+        )
+        self._stream.pix_fmt = 'yuv420p'
+        self._started = False
+
+    def write(self, image: ImageArray) -> None:
+        """Add a frame, (H, W, 3) uint8 BGR; all must have one size."""
+        # 4:2:0 coding wants even sizes.
+        height, width = image.shape[0] - image.shape[0] % 2, image.shape[1] - image.shape[1] % 2
+        if not self._started:
+            self._stream.width, self._stream.height = width, height
+            self._started = True
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), format='bgr24')
+        for packet in self._stream.encode(frame):
+            self._container.mux(packet)
+
+    def close(self, *, keep: bool = True) -> None:
+        """Finish the file, or delete what there is of it."""
+        try:
+            if keep and self._started:
+                for packet in self._stream.encode():
+                    self._container.mux(packet)
+            self._container.close()
+            if keep and self._started:
+                os.replace(self._temporary, self.path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+
+def annotate_video(
+    source: Path, out: Path, result: MediaResult, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Write a video with all faces, probabilities and artifact boxes drawn in.
+
+    Between frames that were looked at, boxes and probabilities are interpolated; a face that is missing in
+    the next such frame is not drawn up to there.
+
+    Args:
+        source: The video.
+        out: Where to write, ``.mp4``.
+        result: What was found in it.
+        progress: Is told how many frames are written, and of how many.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    stream = VideoStream(source, Sampling(frames=None))
+    places = [TrackPlaces(track, sorted(result.times)) for track in result.tracks]
+    writer = VideoWriter(out, stream.rate)
+    done = False
+    try:
+        size: tuple[int, ...] | None = None
+        for count, frame in enumerate(stream, 1):
+            size = size or frame.image.shape
+            if frame.image.shape != size:
+                continue
+            faces = [(p.track.number, face) for p in places if (face := p.at(frame.number, frame.time))]
+            writer.write(draw_faces(frame.image, faces, result.threshold, name_people=len(places) > 1))
+            if progress is not None:
+                progress(count, stream.expected)
+        done = True
+    finally:
+        writer.close(keep=done)
+
+
+class TrackPlaces:
+    """Where a person is in frames between those that were looked at.
+
+    Args:
+        track: The person.
+        looked_at: Numbers of all frames that were looked at, ascending.
+    """
+
+    def __init__(self, track: PersonTrack, looked_at: Sequence[int]) -> None:
+        self.track = track
+        self._looked_at = looked_at
+        self._faces = {face.frame: face for face in track.faces}
+
+    def at(self, number: int, time: float) -> FaceScore | None:
+        """The face in a frame; None if the person is not there."""
+        if number in self._faces:
+            return self._faces[number]
+        place = bisect_left(self._looked_at, number)
+        before = self._faces.get(self._looked_at[place - 1]) if place else None
+        after = self._faces.get(self._looked_at[place]) if place < len(self._looked_at) else None
+        if before is None or after is None:
+            # Before the first and after the last frame the nearest one is the best guess.
+            if place == 0 and after is not None:
+                return after
+            return before if place == len(self._looked_at) else None
+        weight = (number - before.frame) / (after.frame - before.frame)
+        nearer = before if weight < 0.5 else after
+        box = tuple(a + weight * (b - a) for a, b in zip(before.box, after.box, strict=True))
+        move = [box[i] - nearer.box[i] for i in (0, 1)]
+        artifacts = tuple(
+            Artifact(tuple((x + move[0], y + move[1]) for x, y in artifact.polygon), artifact.score)
+            for artifact in nearer.artifacts
+        )
+        probability = before.probability + weight * (after.probability - before.probability)
+        return FaceScore(number, time, (box[0], box[1], box[2], box[3]), nearer.detection, probability, artifacts)

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Temperature scaling: probabilities that mean what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, logit
+
+from iid_mm.errors import InputError
+from iid_mm.evaluation.functional import expected_calibration_error
+from iid_mm.evaluation.functional.checks import check_probabilities, check_scores
+
+META_KEY = 'calibration'
+"""Where it lies in a checkpoint's ``meta``."""
+BOUNDS = (0.05, 20.0)
+"""Smallest and largest temperature that is looked for."""
+_EDGE = 1e-6
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A temperature and what it was fitted on.
+
+    Attributes:
+        temperature: Log-odds are divided by it; above 1 makes probabilities less extreme.
+        samples: Frames or videos it was fitted on.
+        fakes: Fakes among them.
+        loss_before: Mean negative log-likelihood of the given probabilities.
+        loss_after: That of the calibrated ones.
+        error_before: Expected calibration error, 15 bins, of the given probabilities.
+        error_after: That of the calibrated ones.
+    """
+
+    temperature: float
+    samples: int
+    fakes: int
+    loss_before: float
+    loss_after: float
+    error_before: float
+    error_after: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Temperatures of a checkpoint.
+
+    The classes weigh equally in the fit, so a calibrated probability holds for an input that is genuine or
+    fake with equal chances beforehand, and that is like the data it was fitted on.
+
+    Attributes:
+        frame: For single images.
+        video: For videos, whose probability is that of all frames together.
+        data: What it was fitted on, in words.
+        aggregation: How frames made a video.
+    """
+
+    frame: Fit
+    video: Fit
+    data: str
+    aggregation: str = 'mean'
+
+    def apply(self, probability: float, *, of_video: bool) -> float:
+        """Calibrate a probability of fake."""
+        fit = self.video if of_video else self.frame
+        return float(scale_probabilities([probability], fit.temperature)[0])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for the ``meta`` of a checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Calibration:
+        """Read what :meth:`as_dict` wrote.
+
+        Raises:
+            InputError: Something is missing or no temperature.
+        """
+        try:
+            found = cls(
+                Fit(**content['frame']),
+                Fit(**content['video']),
+                str(content['data']),
+                str(content['aggregation']),
+            )
+        except (KeyError, TypeError) as error:
+            raise InputError(f'the calibration in the checkpoint is incomplete ({error})') from error
+        for fit in (found.frame, found.video):
+            if not isinstance(fit.temperature, float) or not 0 < fit.temperature < float('inf'):
+                raise InputError(f'the calibration in the checkpoint has temperature={fit.temperature!r}')
+        return found
+
+
+def calibration_of(meta: Mapping[str, Any] | None) -> Calibration | None:
+    """The calibration in a checkpoint's ``meta``; None if there is none.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    content = (meta or {}).get(META_KEY)
+    return None if content is None else Calibration.from_dict(content)
+
+
+def scale_probabilities(probabilities: npt.ArrayLike, temperature: float) -> npt.NDArray[np.float64]:
+    """Divide the log-odds of probabilities by a temperature.
+
+    For two classes this is temperature scaling of the logits (Guo et al., "On Calibration of Modern Neural
+    Networks", 2017, section 4.2): softmax(z / T) = expit(log-odds / T).
+
+    Args:
+        probabilities: (N,) probabilities; those nearer to 0 or 1 than 1e-6 count as this near.
+        temperature: Above 0.
+
+    Returns:
+        (N,) probabilities.
+    """
+    values = np.clip(np.asarray(probabilities, dtype=np.float64), _EDGE, 1 - _EDGE)
+    return np.asarray(expit(logit(values) / temperature), dtype=np.float64)
+
+
+def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, name: str = 'the set') -> Fit:
+    """Find the temperature of the least negative log-likelihood, both classes weighing equally.
+
+    Args:
+        probabilities: (N,) probabilities of fake.
+        labels: (N,) 0 = genuine, 1 = fake; both must be there.
+        name: What error messages call the set.
+
+    Raises:
+        InputError: A probability lies outside [0, 1], or a class is missing.
+    """
+    scores, classes = check_scores(probabilities, labels, name=name)
+    check_probabilities(scores, name=name, figure='calibration')
+    fakes = int(classes.sum())
+    if fakes in (0, classes.size):
+        raise InputError(
+            f'{name} holds {"only" if fakes else "no"} fakes, and a temperature needs both classes; '
+            'give data with genuine faces and fakes'
+        )
+    weight = np.where(classes == 1, 0.5 / fakes, 0.5 / (classes.size - fakes))
+
+    def loss(values: npt.NDArray[np.float64]) -> float:
+        right = np.where(classes == 1, values, 1 - values)
+        return float(-(weight * np.log(np.clip(right, 1e-12, None))).sum())
+
+    found = minimize_scalar(
+        lambda log_t: loss(scale_probabilities(scores, float(np.exp(log_t)))),
+        bounds=np.log(BOUNDS),
+        method='bounded',
+        options={'xatol': 1e-6},
+    )
+    temperature = float(np.exp(found.x))
+    scaled = scale_probabilities(scores, temperature)
+    return Fit(
+        temperature,
+        int(classes.size),
+        fakes,
+        loss(scale_probabilities(scores, 1.0)),
+        loss(scaled),
+        expected_calibration_error(scores, classes),
+        expected_calibration_error(scaled, classes),
+    )

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an analysis found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from iid_mm.evaluation.functional import video_scores
+from iid_mm.inference.calibration import Calibration
+from iid_mm.utils.typing import ImageArray
+
+SCORED, NO_FACE, UNREADABLE = 'scored', 'no_face', 'unreadable'
+MAIN_SHARE = 0.25
+"""A person counts for the verdict who is seen in at least this share of the frames of the one seen most."""
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An artifact box in the original frame.
+
+    Attributes:
+        polygon: Its four corners, (4, 2) x, y in pixels of the frame. The face was turned upright for the
+            model, so in the frame the box is turned.
+        score: Its score.
+    """
+
+    polygon: tuple[tuple[float, float], ...]
+    score: float
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Smallest upright box around it: x0, y0, x1, y1."""
+        xs, ys = zip(*self.polygon, strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
+
+
+@dataclass(frozen=True)
+class FaceScore:
+    """One face in one frame.
+
+    Attributes:
+        frame: Number of the frame, from 0.
+        time: Seconds from the start.
+        box: Face from hairline to chin: x0, y0, x1, y1 in pixels of the frame.
+        detection: Confidence of the face detector, 0 to 1.
+        probability: Probability of fake, as the model gives it.
+        artifacts: Artifact boxes, the most certain first.
+    """
+
+    frame: int
+    time: float
+    box: tuple[float, float, float, float]
+    detection: float
+    probability: float
+    artifacts: tuple[Artifact, ...] = ()
+
+
+@dataclass(frozen=True)
+class FaceView:
+    """A face as the model saw it, kept for pictures.
+
+    Attributes:
+        score: What was found.
+        image: (H, W, 3) uint8 BGR, the aligned input.
+        boxes: (k, 4) artifact boxes in pixels of ``image``.
+        box_scores: (k,) their scores.
+        heat: (H, W) heat map; None for models without one.
+    """
+
+    score: FaceScore
+    image: ImageArray
+    boxes: np.ndarray
+    box_scores: np.ndarray
+    heat: np.ndarray | None = None
+
+
+@dataclass
+class PersonTrack:
+    """One person, followed through the frames.
+
+    Attributes:
+        number: From 0, in the order of appearance.
+        faces: Scores, in the order of time.
+        views: The most suspicious faces, the most suspicious first; few.
+        how: How frames make the probability of a track.
+        top_k: Frames that ``how='topk'`` takes.
+    """
+
+    number: int
+    faces: list[FaceScore] = field(default_factory=list)
+    views: list[FaceView] = field(default_factory=list)
+    how: str = 'mean'
+    top_k: int = 3
+
+    @property
+    def probability(self) -> float:
+        """Probability of fake of all frames together, not calibrated."""
+        scores = np.array([face.probability for face in self.faces])
+        keys = np.zeros(scores.size, dtype=np.int64)
+        return float(video_scores(scores, keys, keys, self.how, k=self.top_k).scores[0])
+
+
+@dataclass
+class MediaResult:
+    """What was found in one image, video or camera stream.
+
+    Attributes:
+        source: What was analysed.
+        name: Name of its outputs.
+        kind: ``image``, ``video`` or ``camera``.
+        status: ``scored``, ``no_face`` or ``unreadable``.
+        size: Width and height of the frames; (0, 0) if none could be read.
+        total_frames: Frames of the whole video; 1 for an image; of a camera those that were read.
+        rate: Frames a second; 0 where unknown or for an image.
+        times: Seconds of each frame that was looked at, by its number.
+        tracks: The people, in the order of appearance.
+        problems: What went wrong, in words.
+        threshold: Probability from which an answer is "fake".
+        calibration: Turns scores into calibrated probabilities; None if the checkpoint has none.
+        outputs: Files that were written, by what they are.
+        model: What the answer rests on: config, checkpoint, versions.
+    """
+
+    source: str
+    name: str
+    kind: str
+    status: str = UNREADABLE
+    size: tuple[int, int] = (0, 0)
+    total_frames: int = 0
+    rate: float = 0.0
+    times: dict[int, float] = field(default_factory=dict)
+    tracks: list[PersonTrack] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    threshold: float = 0.5
+    calibration: Calibration | None = None
+    outputs: dict[str, str] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def main_tracks(self) -> list[PersonTrack]:
+        """The people who count for the verdict: detectors see faces in wallpaper for a frame or two."""
+        most = max((len(track.faces) for track in self.tracks), default=0)
+        return [track for track in self.tracks if len(track.faces) >= MAIN_SHARE * most]
+
+    @property
+    def decisive(self) -> PersonTrack | None:
+        """The most suspicious of the people who count; None without a face."""
+        return max(self.main_tracks, key=lambda track: track.probability, default=None)
+
+    @property
+    def probability(self) -> float | None:
+        """Probability that somebody who counts is fake, as the model gives it; None without a face."""
+        return None if self.decisive is None else self.decisive.probability
+
+    def calibrated(self, probability: float) -> float:
+        """A probability of this input's kind, calibrated where the checkpoint has a calibration."""
+        if self.calibration is None:
+            return probability
+        return self.calibration.apply(probability, of_video=self.kind != 'image')
+
+    @property
+    def is_fake(self) -> bool | None:
+        """The verdict; None without a face."""
+        return None if self.probability is None else self.probability >= self.threshold
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything but the pictures, as plain data for JSON."""
+        decisive = self.decisive
+        verdict = None
+        if decisive is not None:
+            verdict = {
+                'label': 'fake' if self.is_fake else 'genuine',
+                'probability': decisive.probability,
+                'calibrated_probability': (
+                    None if self.calibration is None else self.calibrated(decisive.probability)
+                ),
+                'threshold': self.threshold,
+                'track': decisive.number,
+            }
+        seen = {face.frame for track in self.tracks for face in track.faces}
+        main = {track.number for track in self.main_tracks}
+        return {
+            'format': FORMAT_VERSION,
+            'source': self.source,
+            'kind': self.kind,
+            'status': self.status,
+            'verdict': verdict,
+            'frames': {
+                'width': self.size[0],
+                'height': self.size[1],
+                'total': self.total_frames,
+                'rate': self.rate,
+                'analysed': len(self.times),
+                'without_face': sorted(set(self.times) - seen),
+            },
+            'tracks': [_track_dict(track, track.number in main) for track in self.tracks],
+            'problems': self.problems,
+            'outputs': self.outputs,
+            'model': self.model,
+        }
+
+
+def _track_dict(track: PersonTrack, counts: bool) -> dict[str, Any]:
+    return {
+        'number': track.number,
+        'probability': track.probability,
+        'counts_for_verdict': counts,
+        'aggregation': track.how,
+        'first_time': track.faces[0].time,
+        'last_time': track.faces[-1].time,
+        'faces': [
+            {
+                'frame': face.frame,
+                'time': round(face.time, 4),
+                'box': _rounded(face.box),
+                'detection': round(face.detection, 4),
+                'probability': face.probability,
+                'artifacts': [
+                    {
+                        'box': _rounded(artifact.box),
+                        'polygon': [_rounded(point) for point in artifact.polygon],
+                        'score': round(artifact.score, 4),
+                    }
+                    for artifact in face.artifacts
+                ],
+            }
+            for face in track.faces
+        ],
+    }
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [round(float(value), 2) for value in values]

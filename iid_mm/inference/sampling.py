@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which frames are looked at, and reading them."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from iid_mm.errors import InputError
+from iid_mm.inference.media import CAMERA, IMAGE, Media
+from iid_mm.preparation.readers import decode_image
+from iid_mm.preparation.video import VideoReader, evenly_spaced
+from iid_mm.utils.typing import ImageArray
+
+FALLBACK_RATE = 25.0
+"""Frames a second of a video or camera that does not tell."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames of a video are looked at.
+
+    Attributes:
+        frames: So many, evenly spaced, as in training and test; None: all of them.
+        fps: So many a second, in place of ``frames``; None: not asked for.
+        camera_seconds: How long a camera is watched.
+    """
+
+    frames: int | None = 32
+    fps: float | None = None
+    camera_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.frames is not None and self.frames < 1:
+            raise InputError(f'frames={self.frames}: give at least 1, or None for all')
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise InputError(f'fps={self.fps}: give a number above 0')
+        if not 0 < self.camera_seconds < float('inf'):
+            raise InputError(f'camera_seconds={self.camera_seconds}: give a number above 0')
+
+    def choose(self, total: int, rate: float) -> list[int]:
+        """Numbers of the frames to look at.
+
+        Args:
+            total: Frames of the video.
+            rate: Frames a second.
+        """
+        if self.fps is not None:
+            step = max(rate / self.fps, 1.0)
+            return sorted({int(i * step) for i in range(int(total / step) + 1) if int(i * step) < total})
+        return list(range(total)) if self.frames is None else evenly_spaced(total, self.frames)
+
+
+@dataclass(frozen=True)
+class TimedFrame:
+    """A frame.
+
+    Attributes:
+        number: From 0.
+        time: Seconds from the start.
+        image: (H, W, 3) uint8 BGR.
+    """
+
+    number: int
+    time: float
+    image: ImageArray
+
+
+class FrameStream(ABC):
+    """Frames of one input, one at a time.
+
+    Attributes:
+        total: Frames of the whole input.
+        rate: Frames a second, 0 for an image.
+        expected: Frames that will come if none is broken.
+    """
+
+    total = 0
+    rate = 0.0
+    expected = 0
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[TimedFrame]:
+        """Yield the frames, ascending."""
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the input, as far as it was read; empty if nothing."""
+        return ''
+
+
+class ImageStream(FrameStream):
+    """The one frame of an image file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.total = self.expected = 1
+        self._problem = ''
+
+    def __iter__(self) -> Iterator[TimedFrame]:
+        try:
+            image = decode_image(self.path.read_bytes())
+        except (OSError, InputError) as error:
+            self._problem = f'cannot be read ({getattr(error, "strerror", None) or error})'
+            return
+        yield TimedFrame(0, 0.0, image)
+
+    @property
+    def problem(self) -> str:
+        return self._problem
+
+
+class VideoStream(FrameStream):
+    """Chosen frames of a video file.
+
+    Args:
+        path: The file.
+        sampling: Which frames.
+        numbers: These frames in place of those that ``sampling`` chooses.
+    """
+
+    def __init__(self, path: Path, sampling: Sampling, numbers: Sequence[int] | None = None) -> None:
+        self.reader = VideoReader(path)
+        self.total = self.reader.count
+        self.rate = self.reader.rate or FALLBACK_RATE
+        self.numbers = sampling.choose(self.total, self.rate) if numbers is None else list(numbers)
+        self.expected = len(self.numbers)
+
+    def __iter__(self) -> Iterator[TimedFrame]:
+        for number, image in self.reader.read(self.numbers):
+            yield TimedFrame(number, number / self.rate, image)
+
+    @property
+    def problem(self) -> str:
+        return self.reader.problem
+
+
+class CameraStream(FrameStream):
+    """Frames of a camera, as they come.
+
+    Args:
+        camera: Its number.
+        sampling: How long, and with ``fps`` how many a second at most.
+    """
+
+    def __init__(self, camera: int, sampling: Sampling) -> None:
+        self.camera = camera
+        self.sampling = sampling
+        self._capture: Any = cv2.VideoCapture(camera)
+        self.is_open = bool(self._capture.isOpened())
+        self.rate = float(self._capture.get(cv2.CAP_PROP_FPS) or 0) or FALLBACK_RATE
+        self.expected = max(int(sampling.camera_seconds * min(self.rate, sampling.fps or self.rate)), 1)
+
+    def __iter__(self) -> Iterator[TimedFrame]:
+        start = time.monotonic()
+        last = -float('inf')
+        try:
+            while self.is_open:
+                good, image = self._capture.read()
+                now = time.monotonic() - start
+                if not good or now > self.sampling.camera_seconds:
+                    return
+                number = self.total
+                self.total += 1
+                if self.sampling.fps is None or now - last >= 1 / self.sampling.fps:
+                    last = now
+                    yield TimedFrame(number, now, np.asarray(image, np.uint8))
+        finally:
+            self._capture.release()
+
+    @property
+    def problem(self) -> str:
+        if not self.is_open:
+            return f'camera {self.camera} cannot be opened; is it connected, and may this user read it?'
+        return '' if self.total else f'camera {self.camera} gives no pictures'
+
+
+def open_stream(media: Media, sampling: Sampling) -> FrameStream:
+    """Open an input for reading."""
+    if media.kind == CAMERA:
+        return CameraStream(media.camera or 0, sampling)
+    assert media.path is not None
+    return ImageStream(media.path) if media.kind == IMAGE else VideoStream(media.path, sampling)

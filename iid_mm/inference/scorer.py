@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scoring of faces with the test pipeline of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
+
+from iid_mm.errors import InputError
+from iid_mm.inference.faces import FoundFace
+from iid_mm.inference.geometry import canvas_to_frame
+from iid_mm.inference.results import Artifact, FaceScore, FaceView
+from iid_mm.inference.sampling import TimedFrame
+from iid_mm.registry import SCOPE, TRANSFORMS
+from iid_mm.structures import ForgeryDataSample
+
+LOADERS = ('LoadForgeryPair', 'LoadForgeryMask', 'LoadImageFromFile')
+"""Transforms that read files; faces of an input are in memory already."""
+MIN_SCORE = 0.3
+"""Artifact boxes with a smaller score are not told."""
+MAX_ARTIFACTS = 5
+
+
+class Detector(Protocol):
+    """What scores batches: :class:`~iid_mm.models.IIDDetector`, or a deployed model."""
+
+    def test_step(self, data: dict[str, Any]) -> Sequence[ForgeryDataSample]:
+        """Predict a collated batch."""
+
+
+def face_pipeline(cfg: Config) -> Any:
+    """The test pipeline of a config, without the transforms that read files.
+
+    Raises:
+        InputError: The config has no test pipeline.
+    """
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    while 'pipeline' not in dataset and dataset.get('dataset'):
+        dataset = dataset['dataset']
+    if not dataset.get('pipeline'):
+        raise InputError(
+            'the config has no test_dataloader.dataset.pipeline, which tells how faces are aligned; use the '
+            'config that the model was trained with'
+        )
+    init_default_scope(cfg.get('default_scope', SCOPE))
+    steps = [step for step in dataset['pipeline'] if step['type'].split('.')[-1] not in LOADERS]
+    return Compose([TRANSFORMS.build(step) for step in steps])
+
+
+class FaceScorer:
+    """Scores faces in batches.
+
+    Args:
+        model: The detector.
+        pipeline: What :func:`face_pipeline` returns.
+        min_score: Smallest score of an artifact box that is told.
+    """
+
+    def __init__(self, model: Detector, pipeline: Any, min_score: float = MIN_SCORE) -> None:
+        self.model = model
+        self.pipeline = pipeline
+        self.min_score = min_score
+
+    def prepare(self, frame: TimedFrame, found: FoundFace) -> dict[str, Any]:
+        """Align a face as training and test do."""
+        shape = found.crop.shape[:2]
+        packed: dict[str, Any] = self.pipeline(
+            {
+                'img': found.crop,
+                'landmarks': found.landmarks,
+                'img_path': f'frame {frame.number}',
+                'img_shape': shape,
+                'ori_shape': shape,
+                'frame': frame.number,
+            }
+        )
+        return packed
+
+    def score(
+        self, items: Sequence[tuple[TimedFrame, FoundFace, dict[str, Any]]]
+    ) -> list[tuple[FaceScore, FaceView]]:
+        """Score a batch.
+
+        Args:
+            items: Frame, face and what :meth:`prepare` made of it.
+
+        Returns:
+            Score and picture of each face.
+        """
+        if not items:
+            return []
+        with torch.no_grad():
+            samples = self.model.test_step(pseudo_collate([packed for _, _, packed in items]))
+        return [
+            self._result(frame, found, packed, sample.cpu())
+            for (frame, found, packed), sample in zip(items, samples, strict=True)
+        ]
+
+    def _result(
+        self, frame: TimedFrame, found: FoundFace, packed: dict[str, Any], sample: ForgeryDataSample
+    ) -> tuple[FaceScore, FaceView]:
+        boxes, scores = np.empty((0, 4)), np.empty(0)
+        if 'pred_instances' in sample:
+            scores = sample.pred_instances.scores.float().numpy()
+            order = np.argsort(-scores, kind='stable')[:MAX_ARTIFACTS]
+            order = order[scores[order] >= self.min_score]
+            boxes, scores = sample.pred_instances.bboxes.float().numpy()[order], scores[order]
+        height, width = found.crop.shape[:2]
+        matrix = packed['data_samples'].metainfo.get('warp_matrix', np.eye(2, 3))
+        polygons = canvas_to_frame(boxes, matrix, found.window, (width, height))
+        face = FaceScore(
+            frame.number,
+            frame.time,
+            found.box,
+            float(found.face.score),
+            float(sample.pred_score[1]),
+            tuple(
+                Artifact(tuple((float(x), float(y)) for x, y in polygon), float(score))
+                for polygon, score in zip(polygons, scores, strict=True)
+            ),
+        )
+        image = np.ascontiguousarray(packed['inputs'].numpy().transpose(1, 2, 0))
+        heat = sample.pred_heat.numpy() if 'pred_heat' in sample else None
+        return face, FaceView(face, image, boxes, scores, heat)
