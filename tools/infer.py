@@ -30,9 +30,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'inputs', nargs='+', help='images, videos, folders, patterns, or the number of a camera'
     )
-    parser.add_argument(
-        '--checkpoint', required=True, help='checkpoint (.pth), or an exported model (.onnx)'
-    )
+    parser.add_argument('--checkpoint', required=True, help='checkpoint (.pth), or an exported model (.onnx)')
     parser.add_argument(
         '--config', help='config file or its name; default: the config stored in the checkpoint'
     )

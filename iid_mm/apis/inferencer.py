@@ -211,7 +211,9 @@ class IIDInferencer(BaseInferencer):
         media = find_media(inputs)
         analyser = MediaAnalyser(self._follower, FaceScorer(self.model, self.pipeline), batch_size)
         writer = None if out_dir is None else OutputWriter(out_dir, outputs or OutputOptions())
-        return self._analyse_all(media, analyser, writer, sampling or Sampling(), (aggregation, top_k), progress)
+        return self._analyse_all(
+            media, analyser, writer, sampling or Sampling(), (aggregation, top_k), progress
+        )
 
     def _analyse_all(
         self,
@@ -241,7 +243,9 @@ class IIDInferencer(BaseInferencer):
             yield result
 
     @contextlib.contextmanager
-    def _progress(self, item: Media, progress: Progress | None) -> Iterator[tuple[Progress | None, Progress | None]]:
+    def _progress(
+        self, item: Media, progress: Progress | None
+    ) -> Iterator[tuple[Progress | None, Progress | None]]:
         if progress is not None or not self.show_progress:
             yield progress, None
             return
@@ -273,7 +277,9 @@ class IIDInferencer(BaseInferencer):
         """Not used: pictures are written while frames come."""
         raise NotImplementedError('call the inferencer with out_dir to get pictures')
 
-    def postprocess(self, preds: Any, visualization: Any, return_datasample: bool = False, **kwargs: Any) -> Any:
+    def postprocess(
+        self, preds: Any, visualization: Any, return_datasample: bool = False, **kwargs: Any
+    ) -> Any:
         """Not used: results are made while frames come."""
         raise NotImplementedError('call the inferencer')
 
@@ -306,6 +312,8 @@ def _build_analyser(analyser: str | AnalyserOptions | FaceAnalyser) -> tuple[Fac
         return analyser, type(analyser).__name__
     options = AnalyserOptions(analyser) if isinstance(analyser, str) else analyser
     if options.name == 'precomputed':
-        raise InputError("analyser='precomputed' reads landmarks of data sets; choose mediapipe or insightface")
+        raise InputError(
+            "analyser='precomputed' reads landmarks of data sets; choose mediapipe or insightface"
+        )
     check_analyser(options)
     return build_analyser(options, Path()), options.name

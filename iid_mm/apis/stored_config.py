@@ -74,7 +74,9 @@ def parse_config_text(text: str) -> dict[str, Any]:
     """
     values = {}
     for statement in ast.parse(text).body:
-        if not isinstance(statement, ast.Assign) or not all(isinstance(t, ast.Name) for t in statement.targets):
+        if not isinstance(statement, ast.Assign) or not all(
+            isinstance(t, ast.Name) for t in statement.targets
+        ):
             raise ValueError(f'line {statement.lineno} is no assignment of a value')
         for target in statement.targets:
             assert isinstance(target, ast.Name)

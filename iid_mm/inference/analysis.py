@@ -12,7 +12,15 @@ from typing import Any
 from iid_mm.errors import InputError
 from iid_mm.inference.faces import FaceFollower, FoundFace
 from iid_mm.inference.media import Media
-from iid_mm.inference.results import NO_FACE, SCORED, UNREADABLE, FaceScore, FaceView, MediaResult, PersonTrack
+from iid_mm.inference.results import (
+    NO_FACE,
+    SCORED,
+    UNREADABLE,
+    FaceScore,
+    FaceView,
+    MediaResult,
+    PersonTrack,
+)
 from iid_mm.inference.sampling import FrameStream, TimedFrame
 from iid_mm.inference.scorer import FaceScorer
 
@@ -100,7 +108,9 @@ class MediaAnalyser:
         Returns:
             What was found. A stream that breaks gives what was found up to there, and a problem.
         """
-        result = MediaResult(media.source, media.name, media.kind, rate=stream.rate if media.kind != 'image' else 0)
+        result = MediaResult(
+            media.source, media.name, media.kind, rate=stream.rate if media.kind != 'image' else 0
+        )
         tracks: dict[int, PersonTrack] = {}
         views: dict[int, _Views] = {}
         for pending in self._scored(stream, views, progress):

@@ -141,4 +141,6 @@ class TrackPlaces:
             for artifact in nearer.artifacts
         )
         probability = before.probability + weight * (after.probability - before.probability)
-        return FaceScore(number, time, (box[0], box[1], box[2], box[3]), nearer.detection, probability, artifacts)
+        return FaceScore(
+            number, time, (box[0], box[1], box[2], box[3]), nearer.detection, probability, artifacts
+        )

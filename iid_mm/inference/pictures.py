@@ -147,7 +147,9 @@ def plot_timeline(result: MediaResult, thumbnails: int = 5) -> Figure:
         label = f'person {track.number + 1}: {100 * track.probability:.0f} %'
         for part in _unbroken(times):
             axes.plot(times[part], 100 * values[part], '-', color=color, linewidth=1.4)
-        axes.plot(times, 100 * values, 'o', color=color, markersize=3.5 if len(times) < 200 else 1.5, label=label)
+        axes.plot(
+            times, 100 * values, 'o', color=color, markersize=3.5 if len(times) < 200 else 1.5, label=label
+        )
     axes.axhline(100 * result.threshold, color='0.35', linestyle='--', linewidth=1)
     axes.annotate(
         'fake from here on',

@@ -259,3 +259,37 @@ def test_channels_last_changes_speed_only(tiny_model_cfg: dict[str, Any], make_s
         assert torch.allclose(value, outs[1][0][name], rtol=1e-4), name
     for name, grad in outs[0][1].items():
         assert torch.allclose(grad, outs[1][1][name], rtol=1e-2, atol=1e-4), name
+
+
+def test_fused_level_joins_the_global_head(tiny_model_cfg: dict[str, Any]) -> None:
+    images = torch.rand(2, 3, 112, 112) * 255
+    for level in (0, -1):
+        model = build({**tiny_model_cfg, 'fused_level': level}).eval()
+        feats, levels = model.extract_feat(images)
+        logits, _ = model(images, mode='tensor')
+        assert torch.equal(logits, model.forgery_head(feats[-1], levels[level]))
+        assert model.fused_map(levels) is levels[level]
+
+
+def test_without_a_fused_level_the_artifact_head_teaches_the_backbone_only(
+    tiny_model_cfg: dict[str, Any], make_samples: Any
+) -> None:
+    tiny_model_cfg['forgery_head'].update(artifact_channels=None)
+    model = build({**tiny_model_cfg, 'fused_level': None})
+    images = torch.rand(2, 3, 112, 112) * 255
+    feats, _ = model.extract_feat(images)
+    losses = model(images, make_samples([1, 0], extra=EXTRA), mode='loss')
+    losses['forgery.loss_cls'].backward(retain_graph=True)
+    assert all(p.grad is None for p in model.neck.parameters())
+    before = [p.grad.clone() for p in model.backbone.parameters()]
+    losses['artifact.loss_cls'].backward() if torch.is_tensor(losses['artifact.loss_cls']) else sum(
+        losses['artifact.loss_cls']
+    ).backward()
+    after = [p.grad for p in model.backbone.parameters()]
+    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_fused_level_that_is_not_there(tiny_model_cfg: dict[str, Any]) -> None:
+    model = build({**tiny_model_cfg, 'fused_level': 4})
+    with pytest.raises(InputError, match='fused_level=4: the neck has 4 levels, 0 to 3'):
+        model(torch.rand(1, 3, 112, 112), mode='tensor')

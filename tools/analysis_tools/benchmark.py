@@ -21,6 +21,7 @@ from mmengine.registry import init_default_scope
 from iid_mm.apis import load_config
 from iid_mm.datasets import ForgeryDataset
 from iid_mm.datasets.pipeline_benchmark import measure_pipeline, write_generated_set
+from iid_mm.deployment.deployment_benchmark import VARIANTS, measure_deployment
 from iid_mm.errors import InputError
 from iid_mm.evaluation.evaluation_benchmark import measure_evaluation
 from iid_mm.preparation.storage_benchmark import all_encoders, load_crops, measure_storage
@@ -74,7 +75,25 @@ def parse_args() -> argparse.Namespace:
     evaluation.add_argument('--seed', type=int, default=0)
     evaluation.add_argument('--out', type=Path, help='JSON file for the figures')
     evaluation.set_defaults(run=run_evaluation)
+    add_deployment(commands)
     return parser.parse_args()
+
+
+def add_deployment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    deployment = commands.add_parser(
+        'deployment',
+        help='speed of a model on the CPU in PyTorch and in ONNX Runtime',
+        description='Speed of a model with random weights on the CPU: PyTorch, PyTorch with the channels '
+        'last, torch.compile, ONNX Runtime in single precision and with 8-bit integers, taking turns.',
+    )
+    deployment.add_argument('--config', type=Path, default=CONFIG, help='default: iid_effb4_ffpp.py')
+    deployment.add_argument('--batch-size', type=int, default=1, help='images at once (default: 1)')
+    deployment.add_argument('--rounds', type=int, default=10, help='batches of each (default: 10)')
+    deployment.add_argument('--threads', type=int, default=1, help='threads of each (default: 1)')
+    deployment.add_argument('--variants', nargs='+', default=VARIANTS, choices=VARIANTS, help='default: all')
+    deployment.add_argument('--out', '--json', type=Path, help='JSON file for the figures')
+    add_config_options(deployment)
+    deployment.set_defaults(run=run_deployment)
 
 
 def machine_card() -> dict[str, Any]:
@@ -157,6 +176,25 @@ def run_evaluation(args: argparse.Namespace) -> dict[str, Any]:
     print(f'{"peak memory":24s}{figures["peak_mib"]:9.0f} MiB ({figures["start_mib"]:.0f} at the start)')
     print(f'{"scores file":24s}{figures["file_mib"]:9.1f} MiB')
     return figures
+
+
+def run_deployment(args: argparse.Namespace) -> dict[str, Any]:
+    config = load_config(args.config, args.cfg_options)
+    settings = {'batch_size': args.batch_size, 'rounds': args.rounds, 'threads': args.threads}
+    figures = measure_deployment(config, variants=args.variants, **settings)
+    width, height = figures['input_size']
+    print(
+        f'{args.config.name}: {figures["parameters"]:.1f} M parameters, {width}x{height} px, batch of '
+        f'{args.batch_size}, {args.threads} thread(s)'
+    )
+    print(f'{"":16s}{"images/s":>10s}{"ratio":>8s}{"CPU ms":>10s}{"ratio":>8s}')
+    for name, values in figures['variants'].items():
+        if 'skipped' in values:
+            print(f'{name:16s}skipped: {values["skipped"]}')
+            continue
+        cells = (f'{values["images_per_second"]:10.2f}', f'{values["ratio"]:8.2f}')
+        print(f'{name:16s}{"".join(cells)}{values["cpu_ms"]:10.1f}{values["cpu_ratio"]:8.2f}')
+    return {'config': args.config.name, **settings, **figures}
 
 
 def _cell(value: float | None, form: str) -> str:

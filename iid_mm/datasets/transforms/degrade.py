@@ -73,7 +73,7 @@ class ForgeryDegradation(BaseTransform):
     Modified Keys:
 
     - img
-    - source_img (if there, with ``with_source``)
+    - source_img (optional; with ``with_source``)
 
     Args:
         probs: Probabilities that replace those in :data:`PROBS`; 0 switches an operation off.

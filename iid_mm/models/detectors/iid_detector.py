@@ -207,7 +207,9 @@ class IIDDetector(BaseDetector):
         if not levels or self.fused_level is None:
             return None
         if not -len(levels) <= self.fused_level < len(levels):
-            raise InputError(f'fused_level={self.fused_level}: the neck has {len(levels)} levels, 0 to {len(levels) - 1}')
+            raise InputError(
+                f'fused_level={self.fused_level}: the neck has {len(levels)} levels, 0 to {len(levels) - 1}'
+            )
         return levels[self.fused_level]
 
     @staticmethod

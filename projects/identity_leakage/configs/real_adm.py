@@ -7,8 +7,7 @@ train_pipeline = [
     dict(type='LoadForgeryPair'),
     dict(type='AlignFace', size={{_base_.size}}, jitter={{_base_.jitter}}),
     no_swap,
-    {{_base_.degradation}},
     dict(type='ForgeryFlip', prob=0.5),
-    dict(type='PackForgeryInputs'),
+    dict(type='PackForgeryPair'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
