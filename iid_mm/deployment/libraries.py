@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -54,8 +51,7 @@ def import_float16() -> Any:
     """
     import_onnx()
     import_onnxruntime()
-    with _kept_search_path():
-        return import_module('onnxruntime.transformers.float16')
+    return import_module('onnxruntime.transformers.float16')
 
 
 def runtime_errors() -> tuple[type[Exception], ...]:
@@ -74,13 +70,3 @@ def _import(package: str) -> Any:
         if error.name != package:
             raise
         raise MissingExtraError.of(package, EXTRA) from error
-
-
-@contextmanager
-def _kept_search_path() -> Iterator[None]:
-    """Undo what a package adds to the search path when it is imported."""
-    kept = list(sys.path)
-    try:
-        yield
-    finally:
-        sys.path[:] = kept

@@ -5,16 +5,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from mmengine.dataset import pseudo_collate
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
+from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import expected_calibration_error
+from iid_mm.evaluation.functional import expected_calibration_error, video_scores
 from iid_mm.evaluation.functional.checks import check_probabilities, check_scores
+from iid_mm.registry import DATASETS
 
 META_KEY = 'calibration'
 """Where it lies in a checkpoint's ``meta``."""
@@ -164,4 +170,46 @@ def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, name
         loss(scaled),
         expected_calibration_error(scores, classes),
         expected_calibration_error(scaled, classes),
+    )
+
+
+def calibrate(
+    model: Any, dataloader: Mapping[str, Any], *, aggregation: str = 'mean', progress: bool = False
+) -> Calibration:
+    """Score a data set and fit the temperatures.
+
+    Args:
+        model: Detector in evaluation mode.
+        dataloader: Config of the data loader, e.g. ``cfg.val_dataloader``.
+        aggregation: How frames make a video.
+        progress: Whether a bar is shown.
+
+    Raises:
+        InputError: The data set is empty or lacks a class.
+    """
+    cfg = dict(dataloader)
+    dataset = DATASETS.build(cfg['dataset'])
+    loader: Any = DataLoader(
+        dataset,
+        batch_size=cfg.get('batch_size', 32),
+        num_workers=cfg.get('num_workers', 0),
+        collate_fn=pseudo_collate,
+    )
+    scores: list[float] = []
+    labels: list[int] = []
+    keys: list[str] = []
+    with torch.no_grad():
+        for batch in tqdm(loader, desc='scoring', unit='batch', disable=not progress):
+            for sample in model.test_step(batch):
+                scores.append(float(sample.pred_score[1]))
+                labels.append(int(sample.gt_label))
+                keys.append(str(sample.video_key))
+    videos = video_scores(scores, labels, keys, aggregation, name='the validation data')
+    split, files = getattr(dataset, 'split', 'val'), getattr(dataset, 'ann_files', [])
+    names = ', '.join('/'.join(Path(file).parts[-2:]) for file in files) or 'its data set'
+    return Calibration(
+        fit_temperature(scores, labels, name='the validation data'),
+        fit_temperature(videos.scores, videos.labels, name='the validation data'),
+        f'{videos.scores.size} videos of split {split} of {names}',
+        aggregation,
     )

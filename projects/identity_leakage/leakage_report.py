@@ -37,8 +37,9 @@ TITLES = {
     'mfs': '+ MFS',
     'adm': '+ ADM',
     'iid': 'IID (both)',
+    'iid_local': 'IID, local level',
     'baseline_paired': 'baseline, paired',
-    'iid_paired': 'IID, paired',
+    'iid_paired': 'IID, local level, paired',
 }
 ORDER = tuple(TITLES)
 RESAMPLES = 1000
@@ -208,13 +209,13 @@ def draw(summary: dict[str, Any], path: Path) -> None:
             )
             if not rows:
                 continue
-            x = np.array([row['confound'] for row in rows]) + (number - 2.5) * 0.015
+            x = np.array([row['confound'] for row in rows]) + (number - 3) * 0.012
             mean, low, high = (
                 np.array([100 * row[name][key] for row in rows]) for key in ('mean', 'low', 'high')
             )
             errors = [np.maximum(mean - low, 0), np.maximum(high - mean, 0)]
             axis.errorbar(
-                x, mean, errors, color=PALETTE[number], label=TITLES[arm], marker='o', markersize=4, capsize=2
+                x, mean, errors, color=PALETTE[number % len(PALETTE)], label=TITLES[arm], marker='o', markersize=4, capsize=2
             )
         polish(axis)
         axis.set_title(AUCS[name], fontsize=10)

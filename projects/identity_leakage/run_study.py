@@ -30,8 +30,8 @@ from iid_mm.utils.cli import run_tool
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 ARMS = ('baseline', 'mfs', 'adm', 'iid')
-PAIRED_ARMS = ('baseline_paired', 'iid_paired')
-"""Arms in which every fake shares its batch with its genuine frame, and so brings it into training."""
+MORE_ARMS = ('iid_local', 'baseline_paired', 'iid_paired')
+"""Not in the paper: the finest level joins the global head; every fake brings its genuine frame into its batch."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('root', type=Path, help='folder of the study')
-    parser.add_argument('--arms', nargs='+', default=ARMS, choices=(*ARMS, *PAIRED_ARMS))
+    parser.add_argument('--arms', nargs='+', default=ARMS, choices=(*ARMS, *MORE_ARMS))
     parser.add_argument('--confounds', nargs='+', type=float, default=[0.0, 0.5, 0.9], metavar='C')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], metavar='S')
     parser.add_argument('--jobs', type=int, default=1, help='runs at a time, one thread each')

@@ -225,7 +225,7 @@ def test_another_result_is_refused(
 def test_models_that_cannot_be_exported(make_model: Any, tmp_path: Path) -> None:
     out = tmp_path / 'a.onnx'
     with pytest.raises(
-        InputError, match='GFLHead has its own .*_predict_by_feat_single.* cannot be exported'
+        InputError, match=r'GFLHead has its own .*_predict_by_feat_single.* cannot be exported'
     ):
         export_onnx(swapped(make_model, GFL), out)
     with pytest.raises(InputError, match='num_classes=2'):

@@ -1,5 +1,6 @@
-# Full IID in which every fake shares its batch with the genuine frame it was made from.
-_base_ = './toy_iid.py'
+# IID in which every fake shares its batch with the genuine frame it was made from; the global head takes the
+# finest level of the module.
+_base_ = './toy_iid_local.py'
 
 train_pipeline = [
     dict(type='LoadForgeryPair'),

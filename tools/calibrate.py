@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fit temperatures on the validation split and store them with the checkpoint.
+
+Example: python tools/calibrate.py configs/iid_effb4_ffpp.py best.pth
+
+Detectors are too sure of themselves. Two temperatures, one for single images and one for videos, make the
+probabilities of `tools/infer.py` and of its reports mean what they say, for inputs like the validation data
+and equal chances of genuine and fake beforehand. Ranks, and so AUC, stay as they are. Writes BEST_calibrated.pth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from iid_mm.apis import init_model, load_checkpoint_file, load_config
+from iid_mm.errors import InputError
+from iid_mm.evaluation.functional import AGGREGATIONS
+from iid_mm.inference.calibration import META_KEY, Calibration, calibrate
+from iid_mm.utils.cli import add_config_options, run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', type=Path, help='checkpoint file')
+    parser.add_argument('--out', type=Path, help='where to write; default CHECKPOINT_calibrated.pth')
+    parser.add_argument('--device', default='cpu', help='cpu, cuda, ... (cpu)')
+    parser.add_argument('--aggregation', default='mean', choices=AGGREGATIONS, help='how frames make a video')
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='run code that the checkpoint may hold; only for files whose origin you trust',
+    )
+    add_config_options(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    out = args.out or args.checkpoint.with_name(f'{args.checkpoint.stem}_calibrated.pth')
+    cfg = load_config(args.config, args.cfg_options)
+    if not cfg.get('val_dataloader'):
+        raise InputError(f'{args.config} has no val_dataloader; temperatures are fitted on validation data')
+    content = load_checkpoint_file(args.checkpoint, trust=args.trust_checkpoint)
+    if 'state_dict' not in content:
+        raise InputError(f'checkpoint {args.checkpoint} has no state_dict, so there is no place for temperatures')
+    check_writable(out)
+    model = init_model(cfg, args.checkpoint, args.device, trust=args.trust_checkpoint)
+    found = calibrate(model, cfg.val_dataloader, aggregation=args.aggregation, progress=True)
+    content.setdefault('meta', {})[META_KEY] = found.as_dict()
+    write_checkpoint(content, out)
+    report(found)
+    print(f'written: {out}')
+
+
+def check_writable(path: Path) -> None:
+    """Refuse before the long work what could not be written after it."""
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f'--out {path}: the folder does not exist or cannot be written')
+
+
+def write_checkpoint(content: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint whole or not at all."""
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        torch.save(content, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def report(found: Calibration) -> None:
+    table = Table('of', 'samples', 'fakes', 'temperature', 'neg. log-likelihood', 'calibration error')
+    for name, fit in (('images', found.frame), ('videos', found.video)):
+        table.add_row(
+            name,
+            str(fit.samples),
+            str(fit.fakes),
+            f'{fit.temperature:.3f}',
+            f'{fit.loss_before:.4f} -> {fit.loss_after:.4f}',
+            f'{fit.error_before:.4f} -> {fit.error_after:.4f}',
+        )
+    Console().print(table)
+    print(f'fitted on {found.data}')
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))
