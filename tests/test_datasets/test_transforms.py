@@ -290,3 +290,33 @@ def test_pack(aligned: dict[str, Any]) -> None:
     bare = PackForgeryInputs()({'img': aligned['img']})['data_samples']
     assert 'gt_instances' not in bare
     assert 'gt_label' not in bare
+
+
+def test_cached_images_are_those_of_the_file(tmp_path: Path, sample: dict[str, Any]) -> None:
+    image = cv2.imread(sample['img_path'])
+    load = LoadForgeryPair(cache_mib=1)
+    first = load(dict(sample))['img']
+    first[:] = 0
+    Path(sample['img_path']).unlink()
+    assert np.array_equal(load(dict(sample))['img'], image)
+    # A copy, as a worker process gets it, begins without.
+    with pytest.raises(FileNotFoundError):
+        copy.deepcopy(load)(dict(sample))
+    with pytest.raises(InputError, match='cache_mib=-1'):
+        LoadForgeryPair(cache_mib=-1)
+
+
+def test_a_full_cache_takes_no_more(tmp_path: Path) -> None:
+    paths = [str(tmp_path / f'{i}.png') for i in range(3)]
+    for path in paths:
+        cv2.imwrite(path, np.zeros((400, 500, 3), np.uint8))
+    # 600 kB each: one fits into 1 MiB.
+    load = LoadForgeryPair(cache_mib=1)
+    for path in paths:
+        load({'img_path': path, 'gt_label': 0})
+    for path in paths:
+        Path(path).unlink()
+    load({'img_path': paths[0], 'gt_label': 0})
+    for path in paths[1:]:
+        with pytest.raises(FileNotFoundError):
+            load({'img_path': path, 'gt_label': 0})

@@ -161,7 +161,7 @@ def test_weights_in_the_folder(tiny_onnx: Path, make_batch: Any) -> None:
 
 
 def test_weights_of_a_nested_graph(tiny_onnx: Path) -> None:
-    tensor = helper.make_tensor('t', TensorProto.FLOAT, [1], [0.0])
+    tensor = helper.make_tensor('t', TensorProto.FLOAT, [1], bytes(4), raw=True)
     external_data_helper.set_external_data(tensor, '../secret.bin')
     inner = helper.make_graph([helper.make_node('Constant', [], ['c'], value=tensor)], 'inner', [], [])
     model = onnx.load(tiny_onnx)
@@ -180,7 +180,7 @@ def test_graph_that_the_runtime_refuses(tiny_onnx: Path) -> None:
 
 
 def test_providers_and_threads(tiny_onnx: Path) -> None:
-    with pytest.raises(InputError, match="'FastProvider' is not in this ONNX Runtime, which has .*CPUExec"):
+    with pytest.raises(InputError, match=r"'FastProvider' is not in this ONNX Runtime, which has .*CPUExec"):
         OnnxDetector(tiny_onnx, providers=['FastProvider'])
     for empty in ('CPUExecutionProvider', []):
         with pytest.raises(InputError, match='give a list'):

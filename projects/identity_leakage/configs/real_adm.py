@@ -4,7 +4,7 @@ _base_ = './real_iid.py'
 no_swap = dict(
     type='MultiScaleFacialSwap', partial_prob=0, genuine_into_fake_prob=0, keep_fake_prob=1)
 train_pipeline = [
-    dict(type='LoadForgeryPair'),
+    dict(type='LoadForgeryPair', cache_mib=1024),
     dict(type='AlignFace', size={{_base_.size}}, jitter={{_base_.jitter}}),
     no_swap,
     dict(type='ForgeryFlip', prob=0.5),

@@ -13,7 +13,7 @@ swap = dict(
     keep_fake_prob=0.6,
     min_kept_share=0.3)
 train_pipeline = [
-    dict(type='LoadForgeryPair'),
+    dict(type='LoadForgeryPair', cache_mib=1024),
     dict(type='AlignFace', size=size, jitter=jitter),
     swap,
     dict(type='ForgeryFlip', prob=0.5),

@@ -4,7 +4,7 @@ _base_ = './toy_iid_paired.py'
 no_swap = dict(
     type='MultiScaleFacialSwap', partial_prob=0, genuine_into_fake_prob=0, keep_fake_prob=1)
 train_pipeline = [
-    dict(type='LoadForgeryPair'),
+    dict(type='LoadForgeryPair', cache_mib=1024),
     dict(type='AlignFace', size={{_base_.size}}, jitter={{_base_.jitter}}),
     no_swap,
     dict(type='ForgeryDegradation', probs={{_base_.degradation.probs}}, with_source=True),

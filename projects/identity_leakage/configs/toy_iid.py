@@ -25,7 +25,7 @@ swap = dict(
     genuine_into_fake_prob=0.1,
     keep_fake_prob=0.6)
 train_pipeline = [
-    dict(type='LoadForgeryPair'),
+    dict(type='LoadForgeryPair', cache_mib=1024),
     dict(type='AlignFace', size=size, jitter=jitter),
     swap,
     degradation,

@@ -3,7 +3,7 @@
 _base_ = './toy_iid_local.py'
 
 train_pipeline = [
-    dict(type='LoadForgeryPair'),
+    dict(type='LoadForgeryPair', cache_mib=1024),
     dict(type='AlignFace', size={{_base_.size}}, jitter={{_base_.jitter}}),
     {{_base_.swap}},
     dict(type='ForgeryDegradation', probs={{_base_.degradation.probs}}, with_source=True),
