@@ -5,7 +5,8 @@ Example: python tools/calibrate.py configs/iid_effb4_ffpp.py best.pth
 
 Detectors are too sure of themselves. Two temperatures, one for single images and one for videos, make the
 probabilities of `tools/infer.py` and of its reports mean what they say, for inputs like the validation data
-and equal chances of genuine and fake beforehand. Ranks, and so AUC, stay as they are. Writes BEST_calibrated.pth.
+and equal chances of genuine and fake beforehand. Ranks, and so AUC, stay as they are. Writes
+BEST_calibrated.pth.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def main() -> None:
         raise InputError(f'{args.config} has no val_dataloader; temperatures are fitted on validation data')
     content = load_checkpoint_file(args.checkpoint, trust=args.trust_checkpoint)
     if 'state_dict' not in content:
-        raise InputError(f'checkpoint {args.checkpoint} has no state_dict, so there is no place for temperatures')
+        raise InputError(f'checkpoint {args.checkpoint} has no state_dict and so no place for temperatures')
     check_writable(out)
     model = init_model(cfg, args.checkpoint, args.device, trust=args.trust_checkpoint)
     found = calibrate(model, cfg.val_dataloader, aggregation=args.aggregation, progress=True)

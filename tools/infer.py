@@ -7,7 +7,7 @@ Examples:
   python tools/infer.py 0 --checkpoint best.pth --seconds 20            (the first camera)
 
 Writes for each input NAME.json, an annotated image or video, the timeline of a video, and with --report one
-HTML page that shows everything. "No face found" is an answer, too. Exit status 1: something could not be read.
+HTML page that shows everything. "No face found" is an answer, too. Exit status 1: an input could not be read.
 """
 
 from __future__ import annotations

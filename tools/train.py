@@ -44,8 +44,8 @@ def prepare_config(args: argparse.Namespace) -> Config:
     if args.amp:
         if get_device() == 'cpu':
             raise InputError(
-                '--amp needs a GPU, and none was found; train without it, or on a CPU with AMX or AVX512-BF16 '
-                'with --cfg-options optim_wrapper.type=BFloat16OptimWrapper'
+                '--amp needs a GPU, and none was found; train without it, or on a CPU with AMX or '
+                'AVX512-BF16 with --cfg-options optim_wrapper.type=BFloat16OptimWrapper'
             )
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')

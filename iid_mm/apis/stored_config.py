@@ -7,7 +7,7 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from mmcv.transforms import BaseTransform
 from mmengine.config import Config
@@ -50,7 +50,8 @@ def stored_config(meta: Mapping[str, Any] | None, name: str) -> Config:
         }
     except (ValueError, KeyError, TypeError, SyntaxError, RecursionError) as error:
         raise InputError(
-            f'the config in checkpoint {name} cannot be read ({error}); name the config that it was trained with'
+            f'the config in checkpoint {name} cannot be read ({error}); name the config that it was '
+            'trained with'
         ) from error
     init_default_scope(kept['default_scope'])
     _check_types(kept['model'], MODELS, nn.Module, name)
@@ -101,10 +102,15 @@ def _value(node: ast.expr) -> Any:
         return {_value(item) for item in node.elts}
     if isinstance(node, ast.Dict) and None not in node.keys:
         return {_value(k): _value(v) for k, v in zip(node.keys, node.values, strict=True) if k is not None}
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
-        if not node.args and all(word.arg for word in node.keywords):
-            return {str(word.arg): _value(word.value) for word in node.keywords}
+    if _is_plain_dict_call(node):
+        return {str(word.arg): _value(word.value) for word in node.keywords}
     raise ValueError(f'line {node.lineno}: {ast.unparse(node)[:60]!r} is no plain value')
+
+
+def _is_plain_dict_call(node: ast.expr) -> TypeGuard[ast.Call]:
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict'):
+        return False
+    return not node.args and all(word.arg for word in node.keywords)
 
 
 def _pipeline_of(values: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -125,8 +131,8 @@ def _check_types(node: Any, registry: Any, base: type, name: str) -> None:
             known = '.' not in kind and found is None
         if not known:
             raise InputError(
-                f'the config in checkpoint {name} wants to build {kind!r}, which is unknown here or no part of '
-                'a model; name the config that it was trained with'
+                f'the config in checkpoint {name} wants to build {kind!r}, which is unknown here or no '
+                'part of a model; name the config that it was trained with'
             )
         outermost = False
 

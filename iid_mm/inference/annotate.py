@@ -35,6 +35,8 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, rate: float) -> None:
+        if not path.parent.is_dir():
+            raise InputError(f'{path} cannot be written: there is no such folder')
         self.path = path
         self._temporary = path.with_name(f'.{path.stem}.{os.getpid()}.tmp.mp4')
         try:

@@ -61,7 +61,7 @@ class OutputWriter:
             probe.unlink()
         except OSError as error:
             raise InputError(
-                f'output folder {self.folder} cannot be written ({error.strerror or error}); choose another one'
+                f'output folder {self.folder} cannot be written ({error.strerror or error}); choose another'
             ) from error
 
     def begin(self, media: Media) -> MediaSink:

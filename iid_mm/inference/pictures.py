@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import cv2
@@ -196,4 +197,4 @@ def _unbroken(times: np.ndarray) -> list[slice]:
     steps = np.diff(times)
     breaks = np.flatnonzero(steps > 3 * np.median(steps) + 1e-9) + 1
     edges = [0, *breaks.tolist(), times.size]
-    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(a, b) for a, b in itertools.pairwise(edges)]

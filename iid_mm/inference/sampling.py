@@ -114,6 +114,7 @@ class ImageStream(FrameStream):
 
     @property
     def problem(self) -> str:
+        """See :attr:`FrameStream.problem`."""
         return self._problem
 
 
@@ -139,6 +140,7 @@ class VideoStream(FrameStream):
 
     @property
     def problem(self) -> str:
+        """See :attr:`FrameStream.problem`."""
         return self.reader.problem
 
 
@@ -177,6 +179,7 @@ class CameraStream(FrameStream):
 
     @property
     def problem(self) -> str:
+        """See :attr:`FrameStream.problem`."""
         if not self.is_open:
             return f'camera {self.camera} cannot be opened; is it connected, and may this user read it?'
         return '' if self.total else f'camera {self.camera} gives no pictures'

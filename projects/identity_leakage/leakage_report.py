@@ -215,7 +215,14 @@ def draw(summary: dict[str, Any], path: Path) -> None:
             )
             errors = [np.maximum(mean - low, 0), np.maximum(high - mean, 0)]
             axis.errorbar(
-                x, mean, errors, color=PALETTE[number % len(PALETTE)], label=TITLES[arm], marker='o', markersize=4, capsize=2
+                x,
+                mean,
+                errors,
+                color=PALETTE[number % len(PALETTE)],
+                label=TITLES[arm],
+                marker='o',
+                markersize=4,
+                capsize=2,
             )
         polish(axis)
         axis.set_title(AUCS[name], fontsize=10)

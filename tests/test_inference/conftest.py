@@ -49,7 +49,7 @@ class SquareAnalyser(FaceAnalyser):
         mask = (image[..., 1].astype(int) - image[..., 0] > low).astype(np.uint8)
         count, _, stats, _ = cv2.connectedComponentsWithStats(mask)
         faces = []
-        for x, y, w, h, area in stats[1:count]:
+        for x, y, w, _, area in stats[1:count]:
             if area < 100:
                 continue
             points = face_landmarks(x, y, float(w))
@@ -57,7 +57,9 @@ class SquareAnalyser(FaceAnalyser):
         return sorted(faces, key=lambda face: -float(face.box[2] - face.box[0]))
 
 
-def draw_frame(faces: Sequence[tuple[int, int, int]], size: tuple[int, int] = (320, 240), dim: bool = False) -> Any:
+def draw_frame(
+    faces: Sequence[tuple[int, int, int]], size: tuple[int, int] = (320, 240), dim: bool = False
+) -> Any:
     """A dark picture with green squares (left, top, side)."""
     image = np.full((size[1], size[0], 3), 30, np.uint8)
     for left, top, side in faces:
@@ -92,6 +94,6 @@ def checkpoint(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         model = MODELS.build(cfg.model)
         model.init_weights()
     # Spread the scores: a fresh linear layer says 50 % of everything.
-    torch.nn.init.normal_(model.forgery_head.fc.weight, std=3.0)
+    torch.nn.init.normal_(model.forgery_head.fc.weight, std=0.002)
     torch.save({'state_dict': model.state_dict(), 'meta': {'cfg': cfg.pretty_text}}, path)
     return path

@@ -31,10 +31,14 @@ def test_chosen_frames_of_4_seconds(made: Sampling, expected: list[int]) -> None
 
 
 def test_no_frames() -> None:
-    assert Sampling(fps=5).choose(0, 25) == Sampling(frames=None).choose(0, 25) == Sampling().choose(0, 25) == []
+    assert (
+        Sampling(fps=5).choose(0, 25) == Sampling(frames=None).choose(0, 25) == Sampling().choose(0, 25) == []
+    )
 
 
-@pytest.mark.parametrize('wrong', [{'frames': 0}, {'fps': 0.0}, {'fps': float('nan')}, {'camera_seconds': -1.0}])
+@pytest.mark.parametrize(
+    'wrong', [{'frames': 0}, {'fps': 0.0}, {'fps': float('nan')}, {'camera_seconds': -1.0}]
+)
 def test_bad_sampling(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):
         Sampling(**wrong)
@@ -66,7 +70,7 @@ class Camera:
     def __init__(self, frames: int, opens: bool = True) -> None:
         self.left, self.opens, self.released = frames, opens, False
 
-    def isOpened(self) -> bool:  # noqa: N802
+    def isOpened(self) -> bool:
         return self.opens
 
     def get(self, _: int) -> float:

@@ -34,8 +34,8 @@ class LoadForgeryPair(BaseTransform):
         with_source: Read the genuine image of fakes; pipelines without
             :class:`~iid_mm.datasets.transforms.MultiScaleFacialSwap` save the time.
         backend_args: Storage to read from, see :func:`mmengine.fileio.get`; None reads files.
-        cache_mib: Keep decoded images in memory, up to so many MiB in each worker of the data loader. Worth it
-            where a worker can keep its share of the set, and only with ``persistent_workers=True``.
+        cache_mib: Keep decoded images in memory, up to so many MiB in each worker of the data loader. Worth
+            it where a worker can keep its share of the set, and only with ``persistent_workers=True``.
     """
 
     def __init__(

@@ -24,8 +24,8 @@ class IIDDetector(BaseDetector):
     """Backbone, neck, artifact head and global head, wired together (arXiv 2210.14457, section 4).
 
     The backbone's outputs feed the neck; the neck's levels feed the artifact head; the backbone's last
-    output and one of the neck's levels, as published the last, feed the global head. Losses carry the role of their head as
-    prefix: ``artifact.loss_cls``, ``artifact.loss_bbox``, ``forgery.loss_cls``.
+    output and one of the neck's levels, as published the last, feed the global head. Losses carry the role
+    of their head as prefix: ``artifact.loss_cls``, ``artifact.loss_bbox``, ``forgery.loss_cls``.
 
     Args:
         backbone: Any backbone that returns a tuple of (N, C, H, W) maps.

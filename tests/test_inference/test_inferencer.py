@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from iid_mm.apis import IIDInferencer, init_model
+from iid_mm.apis.inferencer import find_config
+from iid_mm.datasets import ForgeryDataset
+from iid_mm.errors import InputError
+from iid_mm.inference.outputs import OutputOptions
+from iid_mm.inference.sampling import Sampling
+from iid_mm.preparation.driver import RunOptions, prepare
+from iid_mm.preparation.settings import Settings
+from iid_mm.preparation.video import evenly_spaced
+
+from .conftest import FACE_SIDE, SquareAnalyser, draw_frame
+
+
+@pytest.fixture
+def inferencer(checkpoint: Path, analyser: SquareAnalyser) -> IIDInferencer:
+    return IIDInferencer(weights=checkpoint, analyser=analyser, device='cpu', show_progress=False)
+
+
+@pytest.fixture
+def clip(make_video: Callable[..., Path]) -> Path:
+    return make_video('clip.mp4', [[(60 + 3 * i, 70, FACE_SIDE)] for i in range(12)])
+
+
+def test_a_video(inferencer: IIDInferencer, clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / 'answers'
+    answer = inferencer(clip, out_dir=out, sampling=Sampling(frames=5))
+    (prediction,) = answer['predictions']
+    assert prediction['status'] == 'scored'
+    assert prediction['frames']['analysed'] == 5
+    (track,) = prediction['tracks']
+    assert [face['frame'] for face in track['faces']] == evenly_spaced(12, 5)
+    for face in track['faces']:
+        x0, y0, x1, y1 = face['box']
+        # The face's box reaches above the brows, where the square ends.
+        assert (x0, x1, y1) == pytest.approx((60 + 3 * face['frame'], 150 + 3 * face['frame'], 160), abs=2)
+        assert y0 < 70
+    probabilities = [face['probability'] for face in track['faces']]
+    assert prediction['verdict']['probability'] == pytest.approx(np.mean(probabilities))
+    assert json.loads((out / 'clip.json').read_text()) == prediction
+    assert answer['visualization'] == [prediction['outputs']]
+    for name in prediction['outputs'].values():
+        assert (out / name).stat().st_size > 0
+    assert {path.name for path in out.iterdir()} == set(prediction['outputs'].values())
+
+
+def test_scores_are_those_of_the_prepared_frames(inferencer: IIDInferencer, clip: Path) -> None:
+    """Each crop, cut, aligned and scored by hand, as preparation and test do it."""
+    from iid_mm.inference.faces import FaceFollower
+    from iid_mm.inference.media import find_media
+    from iid_mm.inference.sampling import open_stream
+
+    (prediction,) = inferencer(clip, sampling=Sampling(frames=4), batch_size=3)['predictions']
+    scores = []
+    follower = FaceFollower(SquareAnalyser(), Settings.margin, Settings.max_side)
+    for frame in open_stream(find_media(clip)[0], Sampling(frames=4)):
+        (found,) = follower.find(frame)
+        packed = inferencer.pipeline({'img': found.crop, 'landmarks': found.landmarks})
+        image = packed['inputs'][None].float()
+        logits, _ = inferencer.model(image, mode='tensor')
+        scores.append(float(logits.softmax(1)[0, 1]))
+    found_scores = [face['probability'] for face in prediction['tracks'][0]['faces']]
+    assert found_scores == pytest.approx(scores, abs=1e-5)
+    assert len(set(np.round(found_scores, 4))) > 1
+
+
+def test_images_and_faceless_ones(inferencer: IIDInferencer, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / 'a.png'), draw_frame([(30, 60, 80), (200, 70, 70)]))
+    cv2.imwrite(str(tmp_path / 'b.png'), draw_frame([]))
+    (tmp_path / 'c.png').write_bytes(b'broken')
+    out = tmp_path / 'out'
+    found = inferencer(tmp_path, out_dir=out)['predictions']
+    assert [item['status'] for item in found] == ['scored', 'no_face', 'unreadable']
+    assert len(found[0]['tracks']) == 2
+    assert found[1]['verdict'] is None
+    assert 'cannot be read' in found[2]['problems'][0]
+    assert {path.name for path in out.iterdir()} == {
+        *('a.json', 'b.json', 'c.json', 'a_annotated.jpg', 'b_annotated.jpg')
+    }
+
+
+def test_a_changing_size_and_no_outputs(inferencer: IIDInferencer, clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / 'out'
+    options = OutputOptions(annotate=False, timeline=False)
+    inferencer(clip, out_dir=out, outputs=options)
+    assert [path.name for path in out.iterdir()] == ['clip.json']
+
+
+def test_artifact_boxes_lie_on_the_face(inferencer: IIDInferencer, clip: Path) -> None:
+    (result,) = inferencer(clip, return_datasamples=True, sampling=Sampling(frames=2))['predictions']
+    boxes = [artifact.box for face in result.tracks[0].faces for artifact in face.artifacts]
+    for x0, y0, x1, y1 in boxes:
+        assert -100 < x0 < x1 < 420
+        assert -100 < y0 < y1 < 340
+    view = result.tracks[0].views[0]
+    assert view.image.shape == (112, 112, 3)
+    assert view.heat is not None
+    assert view.heat.shape == (112, 112)
+
+
+def test_the_same_with_the_config_given(
+    inferencer: IIDInferencer, checkpoint: Path, tiny_config: Path, clip: Path
+) -> None:
+    other = IIDInferencer(tiny_config, checkpoint, 'cpu', analyser=SquareAnalyser(), show_progress=False)
+    results = [one(clip)['predictions'][0] for one in (inferencer, other)]
+    assert results[0]['tracks'] == results[1]['tracks']
+    assert results[0]['model']['config'] == 'stored in the checkpoint'
+
+
+def test_calibration_in_the_checkpoint(checkpoint: Path, clip: Path, tmp_path: Path) -> None:
+    from iid_mm.inference.calibration import Calibration, Fit
+
+    fit = Fit(2.0, 4, 2, 0.5, 0.4, 0.2, 0.1)
+    content = torch.load(checkpoint, weights_only=True)
+    content['meta']['calibration'] = Calibration(fit, fit, 'data').as_dict()
+    torch.save(content, tmp_path / 'calibrated.pth')
+    made = IIDInferencer(
+        weights=tmp_path / 'calibrated.pth', analyser=SquareAnalyser(), device='cpu', show_progress=False
+    )
+    verdict = made(clip)['predictions'][0]['verdict']
+    odds = verdict['probability'] / (1 - verdict['probability'])
+    assert verdict['calibrated_probability'] == pytest.approx(odds**0.5 / (1 + odds**0.5), abs=1e-6)
+
+
+def test_bad_input(checkpoint: Path, inferencer: IIDInferencer, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match='weights: name a checkpoint'):
+        IIDInferencer('iid_effb4_ffpp')
+    with pytest.raises(FileNotFoundError, match=r'gone\.pth does not exist'):
+        IIDInferencer(weights='gone.pth')
+    with pytest.raises(
+        FileNotFoundError, match=r'config nothing does not exist; known names: .*iid_effb4_ffpp'
+    ):
+        IIDInferencer('nothing', checkpoint)
+    with pytest.raises(InputError, match='threshold=1'):
+        IIDInferencer(weights=checkpoint, threshold=1)
+    with pytest.raises(InputError, match="backend='tensorrt'"):
+        IIDInferencer(weights=checkpoint, backend='tensorrt')
+    with pytest.raises(InputError, match='precomputed'):
+        IIDInferencer(weights=checkpoint, analyser='precomputed')
+    with pytest.raises(FileNotFoundError, match='does not exist'):
+        inferencer(tmp_path / 'gone.mp4', out_dir=tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+    (tmp_path / 'file').touch()
+    cv2.imwrite(str(tmp_path / 'a.png'), draw_frame([]))
+    with pytest.raises(InputError, match=r'output folder .* cannot be written'):
+        inferencer(tmp_path / 'a.png', out_dir=tmp_path / 'file')
+    with pytest.raises(InputError, match="aggregation='sum'"):
+        inferencer(tmp_path / 'a.png', aggregation='sum')
+
+
+def test_configs_by_name() -> None:
+    path = find_config('iid_effb4_ffpp')
+    assert Path(path).name == 'iid_effb4_ffpp.py'  # type: ignore[arg-type]
+
+
+def test_prepared_video_gives_the_scores_of_test(
+    checkpoint: Path, tiny_config: Path, tmp_path: Path, make_video: Callable[..., Path], monkeypatch: Any
+) -> None:
+    """A video prepared with real code, tested frame by frame, and given to the inferencer."""
+    from iid_mm.preparation import driver, worker
+
+    source = make_video('set/fake/clip.mp4', [[(60 + 3 * i, 70, FACE_SIDE)] for i in range(12)])
+    make_video('set/real/other.mp4', [[(80 + 2 * i, 60, FACE_SIDE)] for i in range(12)])
+    assert source.is_file()
+    monkeypatch.setattr(worker, 'build_analyser', lambda options, root: SquareAnalyser())
+    monkeypatch.setattr(driver, 'check_analyser', lambda options: '1')
+    out = tmp_path / 'prepared'
+    settings = Settings('folder', 'native', None, 'mediapipe', '1', frames=6)
+    prepare(tmp_path / 'set', out, settings, RunOptions(progress=False))
+    dataset = ForgeryDataset(
+        out / 'index.parquet', split='test', pipeline=_test_pipeline(tiny_config), test_mode=True
+    )
+    model = init_model(tiny_config, checkpoint)
+    expected: dict[str, list[float]] = {}
+    for sample in (dataset[i] for i in range(len(dataset))):
+        (scored,) = model.test_step({'inputs': [sample['inputs']], 'data_samples': [sample['data_samples']]})
+        expected.setdefault(Path(scored.video_key).name, []).append(float(scored.pred_score[1]))
+    made = IIDInferencer(weights=checkpoint, analyser=SquareAnalyser(), device='cpu', show_progress=False)
+    for name, path in (('clip', source), ('other', tmp_path / 'set/real/other.mp4')):
+        (prediction,) = made(path, sampling=Sampling(frames=6))['predictions']
+        scores = [face['probability'] for face in prediction['tracks'][0]['faces']]
+        assert scores == pytest.approx(expected[name], abs=1e-4)
+        assert len(scores) == 6
+
+
+def _test_pipeline(config: Path) -> Any:
+    from iid_mm.utils.config import load_config
+
+    return load_config(config).test_dataloader.dataset.pipeline

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from iid_mm.inference.calibration import Calibration, Fit
+from iid_mm.inference.results import Artifact, FaceScore, MediaResult, PersonTrack
+
+
+def face(frame: int, probability: float, **options: object) -> FaceScore:
+    return FaceScore(frame, frame / 25, (10, 20, 50, 70), 0.9, probability, **options)  # type: ignore[arg-type]
+
+
+def make_result(*tracks: list[float], **options: object) -> MediaResult:
+    people = [PersonTrack(n, [face(i, p) for i, p in enumerate(values)]) for n, values in enumerate(tracks)]
+    times = {i: i / 25 for i in range(max(len(t) for t in tracks))}
+    return MediaResult('a.mp4', 'a', 'video', 'scored', (64, 48), 9, 25.0, times, people, **options)  # type: ignore[arg-type]
+
+
+def test_the_mean_of_the_frames() -> None:
+    result = make_result([0.2, 0.4, 0.9])
+    assert result.probability == pytest.approx(0.5)
+    assert result.is_fake
+
+
+@pytest.mark.parametrize(('how', 'expected'), [('median', 0.4), ('max', 0.9), ('topk', 0.65)])
+def test_other_aggregations(how: str, expected: float) -> None:
+    track = PersonTrack(0, [face(i, p) for i, p in enumerate([0.2, 0.4, 0.9])], how=how, top_k=2)
+    assert track.probability == pytest.approx(expected)
+
+
+def test_who_counts() -> None:
+    result = make_result([0.1] * 8, [0.3] * 2, [0.99])
+    assert [track.number for track in result.main_tracks] == [0, 1]
+    assert result.decisive is result.tracks[1]
+
+
+def test_calibrated_by_kind() -> None:
+    fits = [Fit(t, 2, 1, 0.0, 0.0, 0.0, 0.0) for t in (1.0, 2.0)]
+    result = make_result([0.9], calibration=Calibration(fits[0], fits[1], 'data'))
+    assert result.calibrated(0.9) == pytest.approx(0.75)
+    result.kind = 'image'
+    assert result.calibrated(0.9) == pytest.approx(0.9)
+    assert make_result([0.9]).calibrated(0.9) == 0.9
+
+
+def test_plain_data() -> None:
+    artifact = Artifact(((11.0, 22.0), (31.0, 21.0), (32.0, 41.0), (12.0, 42.0)), 0.77777)
+    result = make_result([0.25])
+    result.tracks[0].faces[0] = face(0, 0.25, artifacts=(artifact,))
+    result.times[3] = 0.12
+    content = json.loads(json.dumps(result.as_dict(), allow_nan=False))
+    assert content['verdict'] == {
+        'label': 'genuine',
+        'probability': 0.25,
+        'calibrated_probability': None,
+        'threshold': 0.5,
+        'track': 0,
+    }
+    assert content['frames'] == {
+        'width': 64,
+        'height': 48,
+        'total': 9,
+        'rate': 25.0,
+        'analysed': 2,
+        'without_face': [3],
+    }
+    (found,) = content['tracks'][0]['faces'][0]['artifacts']
+    assert found == {
+        'box': [11.0, 21.0, 32.0, 42.0],
+        'polygon': [[11.0, 22.0], [31.0, 21.0], [32.0, 41.0], [12.0, 42.0]],
+        'score': 0.7778,
+    }
