@@ -42,6 +42,12 @@ step 'Draw predictions with artifact boxes' \
   python tools/analysis_tools/show_predictions.py $CONFIG "$BEST" --out "$OUT/predictions.png"
 step 'Draw where the detector looks, beside the masks of the manipulations' \
   python tools/analysis_tools/show_localisation.py $CONFIG "$BEST" --out "$OUT/localisation.png"
+step 'Fit temperatures on the validation split, so that probabilities mean what they say' \
+  python tools/calibrate.py $CONFIG "$BEST" --out "$OUT/calibrated.pth"
+step 'Ask the detector about two videos, as one would about any others; a page tells the answer' \
+  python tools/infer.py "$OUT"/toy/manipulated_sequences/FaceSwap/c23/videos/111_101.mp4 \
+  "$OUT"/toy/original_sequences/youtube/c23/videos/031.mp4 \
+  --checkpoint "$OUT/calibrated.pth" --out "$OUT/answers" --report
 
 printf '\nDone in %d:%02d. Report and pictures:\n' $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60))
-ls "$OUT"/report/report.md "$OUT"/*.png "$OUT"/report/pictures/*.png
+ls "$OUT"/report/report.md "$OUT"/*.png "$OUT"/report/pictures/*.png "$OUT"/answers/*.html

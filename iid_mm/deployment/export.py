@@ -7,11 +7,12 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from iid_mm.apis import init_model, load_weights
@@ -35,6 +36,10 @@ FILE_LIMIT = 2**31 - 2**20
 """Bytes of weights that fit into one ONNX file (2 GiB) beside the graph."""
 
 
+BOX_TOLERANCE = 1.0
+"""Largest difference of a box corner, in pixels, in single precision; rounding gives a hundredth at most."""
+
+
 @dataclass(frozen=True)
 class ExportOptions:
     """How to export.
@@ -42,7 +47,8 @@ class ExportOptions:
     Attributes:
         opset: Version of the ONNX operators.
         precision: ``fp32``, ``fp16``, ``int8-dynamic`` or ``int8-static``.
-        tolerance: Largest difference of a probability, in single precision, that is accepted.
+        tolerance: Largest difference of a probability (of fake, or of an anchor's artifact) that is accepted
+            in single precision.
         index: Index of real faces for the check and for the calibration of ``int8-static``.
         split: Split on whose faces the export is checked.
         calibration_split: Split whose faces calibrate ``int8-static``.
@@ -140,7 +146,8 @@ def export_onnx(
 
     Raises:
         InputError: If an argument or option is bad, or the model cannot be exported.
-        ParityError: If the probabilities in single precision differ by more than the tolerance.
+        ParityError: If probabilities, in single precision, differ by more than the tolerance, or boxes by
+            more than a pixel.
         MissingExtraError: If onnx or onnxruntime is not installed.
     """
     options = options or ExportOptions()
@@ -163,13 +170,7 @@ def export_onnx(
         metadata.precision = 'fp32'
         write_onnx(document, metadata, file)
         checks = _measure(graph, file, faces, report, title='')
-        worst = max(comparison.probability for comparison in checks.values())
-        # A difference that is no number must not pass.
-        if not worst <= options.tolerance:
-            raise ParityError(
-                f'{out} was not written: the exported model differs from PyTorch by {worst:.3g} in the '
-                f'probability, more than --tolerance {options.tolerance:g}; try another --opset'
-            )
+        _check_parity(list(checks.values()), options.tolerance, out)
         if options.precision != 'fp32':
             document = _convert(document, model, options, faces)
             metadata.precision = options.precision
@@ -184,6 +185,22 @@ def export_onnx(
         write_onnx(document, metadata, file)
         os.replace(file, out)
     return metadata
+
+
+def _check_parity(comparisons: Sequence[Comparison], tolerance: float, out: Path) -> None:
+    """Refuse differences above the tolerance, and what is no number.
+
+    Raises:
+        ParityError: Naming the difference.
+    """
+    for what, limit in (('probability', tolerance), ('score', tolerance), ('box', BOX_TOLERANCE)):
+        found = [getattr(comparison, what) for comparison in comparisons]
+        worst = float(np.max([value for value in found if value is not None] or [0.0]))
+        if not worst <= limit:
+            raise ParityError(
+                f'{out} was not written: the exported model differs from PyTorch by {worst:.3g} in a {what}, '
+                f'more than {limit:g} (--tolerance for probabilities and scores); try another --opset'
+            )
 
 
 def trace_graph(graph: ExportGraph, opset: int, path: Path) -> None:

@@ -108,7 +108,7 @@ def _compare(
     graph: ExportGraph, detector: OnnxDetector, batches: Sequence[torch.Tensor]
 ) -> tuple[Comparison, np.ndarray, np.ndarray]:
     """The differences and both models' probabilities of fake, (N,)."""
-    largest: dict[str, float] = {}
+    differences: dict[str, list[float]] = {}
     before, after = [], []
     for batch in batches:
         expected, wanted = _run_pytorch(graph, batch)
@@ -117,15 +117,15 @@ def _compare(
         before.append(expected)
         after.append(found)
         for name, values in wanted.items():
-            difference = float(np.abs(values - outputs[name]).max())
-            largest[name] = max(largest.get(name, 0.0), difference)
+            differences.setdefault(name, []).append(float(np.abs(values - outputs[name]).max()))
     joined = np.concatenate(before), np.concatenate(after)
-    scores = [largest[name] for name in ('scores', 'score_factors') if name in largest]
+    scores = differences.get('scores', []) + differences.get('score_factors', [])
     comparison = Comparison(
         images=len(joined[0]),
         probability=float(np.abs(joined[0] - joined[1]).max()),
-        box=largest.get('boxes'),
-        score=max(scores) if scores else None,
+        # numpy's maximum, unlike Python's, keeps what is no number.
+        box=float(np.max(differences['boxes'])) if scores else None,
+        score=float(np.max(scores)) if scores else None,
     )
     return comparison, *joined
 

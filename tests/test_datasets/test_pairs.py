@@ -18,7 +18,7 @@ from iid_mm.datasets import (
 )
 from iid_mm.datasets.transforms.degrade import PROBS
 
-ALL = {name: 1.0 for name in PROBS}
+ALL = dict.fromkeys(PROBS, 1.0)
 
 
 def test_a_fake_and_its_genuine_frame(aligned: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from iid_mm.apis import init_model
 from iid_mm.deployment import ExportOptions, OnnxDetector, ParityError, export_checkpoint, export_onnx
 from iid_mm.deployment import export as export_module
+from iid_mm.deployment.export import _check_parity
 from iid_mm.deployment.export_graph import ExportGraph
 from iid_mm.deployment.fixed_padding import fixed_padding
 from iid_mm.deployment.parity import Comparison
@@ -209,17 +211,28 @@ def test_lower_precision_is_measured(
     )
 
 
-@pytest.mark.parametrize('worst', [0.01, float('nan')])
-def test_another_result_is_refused(
-    worst: float, make_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(export_module, 'compare', lambda *_: Comparison(4, worst, None, None))
+@pytest.mark.parametrize(
+    ('what', 'value'), [('probability', 0.01), ('probability', float('nan')), ('score', 0.01), ('box', 2.0)]
+)
+def test_differences_that_are_refused(what: str, value: float) -> None:
+    good = Comparison(images=4, probability=0.0, box=0.0, score=0.0)
+    bad = replace(good, **{what: value})
     with pytest.raises(
-        ParityError, match=r'bad\.onnx was not written: .* differs from PyTorch by (0\.01|nan)'
+        ParityError, match=rf'a\.onnx was not written: .* from PyTorch by {value:.3g} in a {what}'
     ):
+        _check_parity([good, bad], 1e-4, Path('a.onnx'))
+    _check_parity([good, replace(good, box=None, score=None)], 1e-4, Path('a.onnx'))
+
+
+def test_nothing_is_left_of_a_refused_export(
+    make_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_module, 'compare', lambda *_: Comparison(4, 0.01, None, None))
+    with pytest.raises(ParityError, match='differs from PyTorch'):
         export_onnx(make_model(), tmp_path / 'bad.onnx')
     assert list(tmp_path.iterdir()) == []
-    export_onnx(make_model(), tmp_path / 'bad.onnx', ExportOptions(tolerance=0.02)) if worst == 0.01 else None
+    export_onnx(make_model(), tmp_path / 'good.onnx', ExportOptions(tolerance=0.02))
+    assert [path.name for path in tmp_path.iterdir()] == ['good.onnx']
 
 
 def test_models_that_cannot_be_exported(make_model: Any, tmp_path: Path) -> None:

@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One self-contained HTML page that tells a result to a reader who is no engineer."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from iid_mm.errors import InputError
+from iid_mm.inference.media import CAMERA, IMAGE
+from iid_mm.inference.pictures import draw_faces, draw_view, plot_timeline
+from iid_mm.inference.results import NO_FACE, SCORED, FaceView, MediaResult, PersonTrack
+from iid_mm.inference.sampling import FrameStream, ImageStream, Sampling, VideoStream
+from iid_mm.utils.files import sha256, write_text
+from iid_mm.utils.typing import ImageArray
+from iid_mm.visualization.drawing import fit_image
+
+MAX_PEOPLE = 8
+"""People who are shown with pictures; the table names all who count."""
+OVERVIEW_SIZE = (1200, 900)
+"""Largest width and height of the whole frame."""
+VIEW_SIZE = 224
+JPEG_QUALITY = 85
+VERY, RATHER = 0.9, 0.7
+"""Calibrated probabilities from which an answer is called very likely, and probable."""
+
+AGGREGATIONS = {
+    'mean': 'mean of the scores of all frames',
+    'median': 'median of the scores of all frames',
+    'max': 'highest score of any frame',
+    'topk': 'mean of the highest scores',
+    'logit_mean': 'mean of the log-odds of all frames',
+}
+"""Ways from frames to a person, in words; others are called by their name."""
+
+
+def write_html_report(result: MediaResult, path: Path, original: Path | None = None) -> None:
+    """Write the page; it is there whole or not at all.
+
+    Args:
+        result: What was found.
+        path: The file.
+        original: The file that was analysed, out of which a whole frame is shown; None takes
+            ``result.source``. The page does without where it cannot be read.
+
+    Raises:
+        InputError: The page cannot be written.
+    """
+    text = render_html_report(result, original)
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise InputError(
+            f'report {path} cannot be written ({error.strerror or error}); choose another folder'
+        ) from error
+
+
+def render_html_report(result: MediaResult, original: Path | None = None) -> str:
+    """Make the page; arguments as of :func:`write_html_report`.
+
+    Returns:
+        HTML without references to anything outside of it.
+    """
+    file = _original(result, original)
+    people = sorted(result.main_tracks, key=lambda track: -track.probability)
+    timeline = result.status == SCORED and result.kind != IMAGE and len(result.times) > 1
+    return _template().render(
+        result=result,
+        name=_name(result),
+        verdict=verdict_of(result),
+        overview=_overview(result, file),
+        timeline=_timeline(result) if timeline else None,
+        people=[_person(result, track) for track in people],
+        shown=MAX_PEOPLE,
+        passed_over=len(result.tracks) - len(people),
+        looked_at=_looked_at(result),
+        gaps=result.kind != IMAGE and len(result.times) < result.total_frames,
+        miscalibrated=_miscalibrated(result),
+        facts=_facts(result, file),
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader('iid_mm.inference'),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters['percent'] = _percent
+    environment.filters['of_hundred'] = _of_hundred
+    environment.filters['clock'] = _clock
+    return environment.get_template('report.html.j2')
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer in words.
+
+    Attributes:
+        tone: ``fake``, ``genuine``, ``unclear`` or ``none``: how the answer looks.
+        headline: The answer.
+        value: Calibrated probability, or the score where nothing is calibrated; None without a face.
+        mark: ``threshold`` on the scale of ``value``.
+    """
+
+    tone: str
+    headline: str
+    value: float | None = None
+    mark: float = 0.5
+
+
+def verdict_of(result: MediaResult) -> Verdict:
+    """Put the answer into words that claim no more than the model can.
+
+    How likely something is, is only said where the model's probabilities are calibrated.
+    """
+    if result.status == NO_FACE:
+        return Verdict('none', 'No face found')
+    if result.status != SCORED or result.probability is None:
+        return Verdict('none', 'The input could not be read')
+    value, mark = result.calibrated(result.probability), result.calibrated(result.threshold)
+    fake = bool(result.is_fake)
+    if result.calibration is None:
+        headline = 'The model calls it manipulated' if fake else 'The model finds no manipulation'
+        return Verdict('fake' if fake else 'genuine', headline, value, mark)
+    sure = value if fake else 1 - value
+    if sure < RATHER:
+        way = 'manipulated' if fake else 'genuine'
+        return Verdict('unclear', f'Unclear, leaning towards {way}', value, mark)
+    if fake:
+        headline = 'Very likely manipulated' if sure >= VERY else 'Probably manipulated'
+    else:
+        headline = 'No sign of manipulation found' if sure >= VERY else 'Probably not manipulated'
+    return Verdict('fake' if fake else 'genuine', headline, value, mark)
+
+
+def _miscalibrated(result: MediaResult) -> str:
+    """What is wrong with the use of the calibration; empty if nothing."""
+    if result.calibration is None or result.kind == IMAGE or not result.tracks:
+        return ''
+    how, fitted = result.tracks[0].how, result.calibration.aggregation
+    if how == fitted:
+        return ''
+    return (
+        f'But it was calibrated for another way of putting frames together ({_in_words(fitted)}) than was '
+        f'used here ({_in_words(how)}), so take the percentage with care.'
+    )
+
+
+def _in_words(how: str, top_k: int | None = None) -> str:
+    if how == 'topk' and top_k is not None:
+        return f'mean of the {top_k} highest scores'
+    return AGGREGATIONS.get(how, how)
+
+
+def _name(result: MediaResult) -> str:
+    """What is shown of the source: pages are passed on, and paths tell more than they should."""
+    return result.source if result.kind == CAMERA else Path(result.source).name
+
+
+def _original(result: MediaResult, original: Path | None) -> Path | None:
+    path = original if original is not None or result.kind == CAMERA else Path(result.source)
+    return path if path is not None and path.is_file() else None
+
+
+def _person(result: MediaResult, track: PersonTrack) -> dict[str, Any]:
+    decisive = result.decisive
+    return {
+        'number': track.number + 1,
+        'score': track.probability,
+        'calibrated': None if result.calibration is None else result.calibrated(track.probability),
+        'fake': track.probability >= result.threshold,
+        'decides': decisive is not None and decisive.number == track.number,
+        'frames': len(track.faces),
+        'first': track.faces[0].time,
+        'last': track.faces[-1].time,
+        'views': [_view(view) for view in track.views[: 1 if result.kind == IMAGE else None]],
+    }
+
+
+def _view(view: FaceView) -> dict[str, Any]:
+    return {
+        'score': view.score.probability,
+        'time': view.score.time,
+        'frame': view.score.frame,
+        'boxes': _jpeg(draw_view(view, VIEW_SIZE)),
+        'heat': None if view.heat is None else _jpeg(draw_view(view, VIEW_SIZE, heat=True)),
+    }
+
+
+def _overview(result: MediaResult, file: Path | None) -> dict[str, Any] | None:
+    """The whole picture; of a video the frame in which the decisive person is most suspicious."""
+    if file is None:
+        return None
+    decisive = result.decisive
+    stream: FrameStream
+    if result.kind == IMAGE:
+        stream = ImageStream(file)
+    elif decisive is not None and decisive.views:
+        stream = VideoStream(file, Sampling(), [decisive.views[0].score.frame])
+    else:
+        return None
+    for frame in stream:
+        faces = [
+            (track.number, face)
+            for track in result.main_tracks
+            for face in track.faces
+            if face.frame == frame.number
+        ]
+        drawn = draw_faces(frame.image, faces, result.threshold, name_people=len(result.main_tracks) > 1)
+        fitting = min(OVERVIEW_SIZE[0] / drawn.shape[1], OVERVIEW_SIZE[1] / drawn.shape[0]) < 1
+        picture = fit_image(drawn, OVERVIEW_SIZE)[0] if fitting else drawn
+        return {'picture': _jpeg(picture), 'time': frame.time, 'frame': frame.number}
+    return None
+
+
+def _timeline(result: MediaResult) -> str:
+    buffer = io.BytesIO()
+    plot_timeline(result).savefig(buffer, format='png')
+    return _data_uri(buffer.getvalue(), 'png')
+
+
+def _jpeg(image: ImageArray) -> str:
+    _, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return _data_uri(data.tobytes(), 'jpeg')
+
+
+def _data_uri(data: bytes, kind: str) -> str:
+    return f'data:image/{kind};base64,{base64.b64encode(data).decode("ascii")}'
+
+
+def _looked_at(result: MediaResult) -> str:
+    count = len(result.times)
+    if result.kind == IMAGE:
+        return 'the whole picture' if count else 'nothing'
+    frames = f'{count} of {result.total_frames} frames'
+    return f'{frames}, {_clock(result.total_frames / result.rate)} long' if result.rate else frames
+
+
+def _facts(result: MediaResult, file: Path | None) -> dict[str, list[tuple[str, str]]]:
+    """Names and values of the card that tells how the page was made, by heading."""
+    model, tracks = result.model, result.tracks
+    input_facts = [('file', _name(result)), ('kind', result.kind)]
+    if result.size[0]:
+        input_facts.append(('size', f'{result.size[0]} x {result.size[1]} pixels'))
+    input_facts.append(('looked at', _looked_at(result)))
+    if tracks and result.kind != IMAGE:
+        seen = {face.frame for track in tracks for face in track.faces}
+        input_facts.append(('of these without a face', str(len(set(result.times) - seen))))
+    if file is not None:
+        input_facts.append(('SHA-256 of the file', sha256(file)))
+    names = {
+        'checkpoint': 'checkpoint',
+        'sha256': 'SHA-256 of the checkpoint',
+        'backend': 'computed by',
+        'analyser': 'faces found by',
+        'version': 'iid_mm',
+    }
+    model_facts = [(word, str(model[key])) for key, word in names.items() if model.get(key)]
+    if model.get('config'):
+        model_facts.insert(0, ('config', Path(str(model['config'])).name))
+    how = [('threshold', f'{_percent(result.threshold)} (score from which the answer is "manipulated")')]
+    if tracks and result.kind != IMAGE:
+        how.insert(0, ('score of a person', _in_words(tracks[0].how, tracks[0].top_k)))
+        how.insert(1, ('score of the video', 'that of its most suspicious person'))
+    now = datetime.now().astimezone()
+    how.append(('made on', now.strftime('%Y-%m-%d %H:%M %Z')))
+    return {
+        'Input': input_facts,
+        'Model': model_facts,
+        'Calibration': _calibration_facts(result),
+        'Answer': how,
+    }
+
+
+def _calibration_facts(result: MediaResult) -> list[tuple[str, str]]:
+    if result.calibration is None:
+        return [('state', 'not calibrated: scores rank inputs, but are no probabilities')]
+    fit = result.calibration.frame if result.kind == IMAGE else result.calibration.video
+    unit = 'pictures' if result.kind == IMAGE else 'videos'
+    return [
+        ('state', 'calibrated by temperature scaling'),
+        ('fitted on', result.calibration.data),
+        (unit, f'{fit.samples}, {fit.fakes} of them manipulated; both kinds weigh equally'),
+        ('temperature', f'{fit.temperature:.3f}'),
+        (
+            'calibration error on these',
+            f'{_percent(fit.error_before)} before, {_percent(fit.error_after)} after',
+        ),
+    ]
+
+
+def _percent(value: float) -> str:
+    """A share in percent; neither 0 nor 100 of what is only near."""
+    percent = 100 * value
+    if 0 < value < 0.01:
+        return 'below 1 %'
+    if 0.99 < value < 1:
+        return 'above 99 %'
+    return f'{percent:.0f} %'
+
+
+def _of_hundred(value: float) -> str:
+    if value < 0.01:
+        return 'at most 1'
+    return 'at least 99' if value > 0.99 else f'about {100 * value:.0f}'
+
+
+def _clock(seconds: float) -> str:
+    """A time, ``5.2 s``, ``3:05`` or ``1:02:05``."""
+    if seconds < 59.95:
+        return f'{seconds:.1f} s'
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    tail = f'{minutes:02d}:{whole % 60:02d}'
+    return f'{hours}:{tail}' if hours else f'{minutes}:{whole % 60:02d}'
