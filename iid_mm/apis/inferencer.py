@@ -146,7 +146,7 @@ class IIDInferencer(BaseInferencer):
         cfg = stored_config(meta, str(weights)) if model is None else load_config(find_config(model))
         return detector, cfg, meta
 
-    def __call__(  # type: ignore[override]
+    def __call__(
         self,
         inputs: MediaInput | Iterable[MediaInput],
         return_datasamples: bool = False,

@@ -242,8 +242,10 @@ def _data_uri(data: bytes, kind: str) -> str:
 
 def _looked_at(result: MediaResult) -> str:
     count = len(result.times)
+    if not count:
+        return 'nothing'
     if result.kind == IMAGE:
-        return 'the whole picture' if count else 'nothing'
+        return 'the whole picture'
     frames = f'{count} of {result.total_frames} frames'
     return f'{frames}, {_clock(result.total_frames / result.rate)} long' if result.rate else frames
 
@@ -270,18 +272,24 @@ def _facts(result: MediaResult, file: Path | None) -> dict[str, list[tuple[str, 
     model_facts = [(word, str(model[key])) for key, word in names.items() if model.get(key)]
     if model.get('config'):
         model_facts.insert(0, ('config', Path(str(model['config'])).name))
-    how = [('threshold', f'{_percent(result.threshold)} (score from which the answer is "manipulated")')]
-    if tracks and result.kind != IMAGE:
-        how.insert(0, ('score of a person', _in_words(tracks[0].how, tracks[0].top_k)))
-        how.insert(1, ('score of the video', 'that of its most suspicious person'))
-    now = datetime.now().astimezone()
-    how.append(('made on', now.strftime('%Y-%m-%d %H:%M %Z')))
     return {
         'Input': input_facts,
         'Model': model_facts,
-        'Calibration': _calibration_facts(result),
-        'Answer': how,
+        'Calibration': _calibration_facts(result) if tracks else [],
+        'Answer': _answer_facts(result),
     }
+
+
+def _answer_facts(result: MediaResult) -> list[tuple[str, str]]:
+    rows = []
+    if result.tracks:
+        if result.kind != IMAGE:
+            track = result.tracks[0]
+            rows.append(('score of a person', _in_words(track.how, track.top_k)))
+            rows.append(('score of the whole', 'that of its most suspicious person'))
+        rows.append(('threshold', f'manipulated from a score of {_percent(result.threshold)} on'))
+    rows.append(('made on', datetime.now().astimezone().strftime('%Y-%m-%d %H:%M %Z')))
+    return rows
 
 
 def _calibration_facts(result: MediaResult) -> list[tuple[str, str]]:
@@ -303,12 +311,11 @@ def _calibration_facts(result: MediaResult) -> list[tuple[str, str]]:
 
 def _percent(value: float) -> str:
     """A share in percent; neither 0 nor 100 of what is only near."""
-    percent = 100 * value
-    if 0 < value < 0.01:
+    if 0 < value < 0.005:
         return 'below 1 %'
-    if 0.99 < value < 1:
+    if 0.995 <= value < 1:
         return 'above 99 %'
-    return f'{percent:.0f} %'
+    return f'{100 * value:.0f} %'
 
 
 def _of_hundred(value: float) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-from iid_mm.inference.results import FaceScore, FaceView, MediaResult
+from iid_mm.inference.results import Artifact, FaceScore, FaceView, MediaResult
 from iid_mm.utils.typing import ImageArray
 from iid_mm.visualization.drawing import (
     BLUE,
@@ -71,10 +71,12 @@ def draw_faces(
     return drawn
 
 
-def _drawn_artifacts(face: FaceScore) -> list:  # type: ignore[type-arg]
+def _drawn_artifacts(face: FaceScore) -> list[Artifact]:
     x0, y0, x1, y1 = face.box
     area = max((x1 - x0) * (y1 - y0), 1.0)
-    partial = [a for a in face.artifacts if cv2.contourArea(np.float32(a.polygon)) < WHOLE_FACE * area]
+    partial = [
+        a for a in face.artifacts if cv2.contourArea(np.array(a.polygon, np.float32)) < WHOLE_FACE * area
+    ]
     return partial[:MAX_DRAWN_ARTIFACTS]
 
 

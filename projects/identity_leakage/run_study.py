@@ -31,7 +31,7 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 ARMS = ('baseline', 'mfs', 'adm', 'iid')
 MORE_ARMS = ('iid_local', 'baseline_paired', 'iid_paired')
-"""Not in the paper: the finest level joins the global head; every fake brings its genuine frame into its batch."""
+"""Not in the paper: the finest level joins the global head; every fake brings its genuine frame along."""
 
 
 @dataclass(frozen=True)
