@@ -226,15 +226,22 @@ class IIDInferencer(BaseInferencer):
     ) -> Iterator[MediaResult]:
         for item in media:
             with self._progress(item, progress) as (looked, written):
-                sink = None if writer is None else writer.begin(item)
-                result = analyser.analyse(
-                    item,
-                    open_stream(item, sampling),
-                    how=how[0],
-                    top_k=how[1],
-                    on_frame=None if sink is None else sink.take,
-                    progress=looked,
-                )
+                stream = open_stream(item, sampling)
+                rate = stream.expected / sampling.camera_seconds
+                sink = None if writer is None else writer.begin(item, self.threshold, rate)
+                try:
+                    result = analyser.analyse(
+                        item,
+                        stream,
+                        how=how[0],
+                        top_k=how[1],
+                        on_frame=None if sink is None else sink.take,
+                        progress=looked,
+                    )
+                except BaseException:
+                    if sink is not None:
+                        sink.abort()
+                    raise
                 result.threshold = self.threshold
                 result.calibration = self.calibration
                 result.model = self.facts

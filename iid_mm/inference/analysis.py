@@ -33,10 +33,6 @@ ScoredFrame = Callable[[TimedFrame, list[tuple[int, FaceScore]]], None]
 """Is given each frame, in order, with its faces: number of the person and score."""
 
 
-class StoppedAnalysisError(Exception):
-    """The analysis was stopped from outside."""
-
-
 @dataclass
 class _Pending:
     """A frame whose faces are not all scored yet."""

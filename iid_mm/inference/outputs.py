@@ -13,7 +13,7 @@ from iid_mm.inference.annotate import VideoWriter, annotate_video
 from iid_mm.inference.media import CAMERA, IMAGE, VIDEO, Media
 from iid_mm.inference.pictures import draw_faces, plot_timeline
 from iid_mm.inference.results import SCORED, FaceScore, MediaResult
-from iid_mm.inference.sampling import FALLBACK_RATE, TimedFrame
+from iid_mm.inference.sampling import TimedFrame
 from iid_mm.utils.files import write_json
 from iid_mm.visualization.drawing import write_picture
 from iid_mm.visualization.plots import save_figure
@@ -64,19 +64,28 @@ class OutputWriter:
                 f'output folder {self.folder} cannot be written ({error.strerror or error}); choose another'
             ) from error
 
-    def begin(self, media: Media) -> MediaSink:
-        """Begin with an input."""
-        return MediaSink(media, self.folder, self.options)
+    def begin(self, media: Media, threshold: float, rate: float) -> MediaSink:
+        """Begin with an input.
+
+        Args:
+            media: The input.
+            threshold: Probability from which a face is called fake.
+            rate: Frames a second of what a camera gives.
+        """
+        return MediaSink(media, self.folder, self.options, threshold, rate)
 
 
 class MediaSink:
     """Takes the frames of one input while they are scored, and writes its files at the end."""
 
-    def __init__(self, media: Media, folder: Path, options: OutputOptions) -> None:
+    def __init__(
+        self, media: Media, folder: Path, options: OutputOptions, threshold: float, rate: float
+    ) -> None:
         self.media = media
         self.folder = folder
         self.options = options
-        self.threshold = 0.5
+        self.threshold = threshold
+        self.rate = rate
         self._picture: tuple[TimedFrame, list[tuple[int, FaceScore]]] | None = None
         self._live: VideoWriter | None = None
 
@@ -88,8 +97,13 @@ class MediaSink:
             self._picture = (frame, faces)
         elif self.media.kind == CAMERA:
             if self._live is None:
-                self._live = VideoWriter(self._path('_annotated.mp4'), FALLBACK_RATE)
+                self._live = VideoWriter(self._path('_annotated.mp4'), self.rate)
             self._live.write(draw_faces(frame.image, faces, self.threshold, name_people=True))
+
+    def abort(self) -> None:
+        """Leave nothing half done."""
+        if self._live is not None:
+            self._live.close(keep=False)
 
     def finish(self, result: MediaResult, progress: Progress | None = None) -> None:
         """Write the files; their names come into ``result.outputs``."""

@@ -20,6 +20,7 @@ from iid_mm.visualization.drawing import (
     VERMILION,
     WHITE,
     Color,
+    draw_boxes,
     put_text,
     text_size,
 )
@@ -116,9 +117,7 @@ def draw_view(view: FaceView, size: int = 224, *, heat: bool = False) -> ImageAr
     for box in view.boxes[: MAX_DRAWN_ARTIFACTS + 1]:
         if (box[2] - box[0]) * (box[3] - box[1]) >= WHOLE_FACE * area:
             continue
-        x0, y0, x1, y1 = (round(float(value) * factor) for value in box)
-        cv2.rectangle(face, (x0, y0), (x1, y1), INK, 4)
-        cv2.rectangle(face, (x0, y0), (x1, y1), ORANGE, 2)
+        face = draw_boxes(face, np.asarray(box)[None] * factor, color=ORANGE)
     return face
 
 

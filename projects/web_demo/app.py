@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Serve a web page that says of images and videos whether their faces are fake.
+
+Example:
+  python projects/web_demo/app.py --checkpoint best.pth          and open http://127.0.0.1:7860
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+from pathlib import Path
+
+from iid_mm.errors import InputError, MissingExtraError
+from iid_mm.utils.cli import run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--checkpoint', required=True, help='checkpoint (.pth), or an exported model (.onnx)')
+    parser.add_argument(
+        '--config', help='config file or its name; default: the config stored in the checkpoint'
+    )
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: a GPU where there is one')
+    parser.add_argument('--threshold', type=float, default=0.5, help='probability from which is fake (0.5)')
+    parser.add_argument('--frames', type=int, default=32, help='frames of a video, evenly spaced (32)')
+    parser.add_argument('--analyser', default='mediapipe', choices=['mediapipe', 'insightface'])
+    parser.add_argument('--model-dir', type=Path, help='folder of the models of insightface')
+    parser.add_argument('--no-examples', action='store_true', help='make no examples')
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='run code that the checkpoint may hold; only for files whose origin you trust',
+    )
+    server = parser.add_argument_group('server')
+    server.add_argument('--host', default='127.0.0.1', help='address to bind to; others than this machine '
+                        'get in with 0.0.0.0, and no password is asked for (127.0.0.1)')  # fmt: skip
+    server.add_argument('--port', type=int, default=7860, help='0 takes a free one (7860)')
+    server.add_argument('--max-mib', type=float, default=200, help='largest upload, MiB (200)')
+    server.add_argument('--max-seconds', type=float, default=600, help='longest video (600)')
+    return parser.parse_args()
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """Bind to an address.
+
+    Raises:
+        InputError: It cannot be had.
+    """
+    if not 0 <= port < 2**16:
+        raise InputError(f'--port {port}: give a number from 0 to 65535')
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        raise InputError(
+            f'--host {host} --port {port}: cannot be bound to ({error.strerror or error}); choose others'
+        ) from error
+    return bound
+
+
+def main() -> int:
+    args = parse_args()
+    try:
+        import fastapi  # noqa: F401
+        import uvicorn
+    except ImportError as error:
+        raise MissingExtraError.of('fastapi or uvicorn', 'web') from error
+    from web_demo.uploads import Limits
+
+    limits = Limits(args.max_mib, args.max_seconds)
+    # Before the model is loaded, which takes seconds.
+    bound = open_socket(args.host, args.port)
+
+    from web_demo.examples import TOY
+    from web_demo.server import create_app, is_local
+
+    from iid_mm.apis import IIDInferencer
+    from iid_mm.inference.sampling import Sampling
+    from iid_mm.preparation.analysers import AnalyserOptions
+
+    sampling = Sampling(args.frames)
+    inferencer = IIDInferencer(
+        args.config,
+        args.checkpoint,
+        args.device,
+        analyser=AnalyserOptions(args.analyser, args.model_dir),
+        threshold=args.threshold,
+        trust=args.trust_checkpoint,
+        show_progress=False,
+    )
+    app = create_app(
+        inferencer,
+        host=args.host,
+        limits=limits,
+        sampling=sampling,
+        toy=None if args.no_examples else TOY,
+    )
+    host, port = bound.getsockname()[:2]
+    shown = f'[{host}]' if ':' in host else host
+    print(f'open http://{shown}:{port} in a browser; Ctrl+C ends', flush=True)
+    if not is_local(args.host):
+        print('everybody who can reach this address can use the page: no password is asked for', flush=True)
+    server = uvicorn.Server(uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=3))
+    try:
+        server.run(sockets=[bound])
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Analyses that wait for their turn, run, and are kept for a while."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import MMLogger
+
+from iid_mm.apis import IIDInferencer
+from iid_mm.errors import InputError
+from iid_mm.inference.analysis import Progress, StoppedAnalysisError
+from iid_mm.inference.html_report import render_html_report, verdict_of
+from iid_mm.inference.sampling import Sampling
+
+WAITING, RUNNING, DONE, FAILED, STOPPED = 'waiting', 'running', 'done', 'failed', 'stopped'
+MAX_WAITING = 8
+"""Uploads that are under way or wait; more are sent away."""
+KEPT_SECONDS = 1800.0
+"""How long an answer can be looked at."""
+MAX_KEPT = 32
+"""Answers that are kept at most; the oldest go first."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is kept of an analysis, in memory.
+
+    Attributes:
+        headline: The answer in words.
+        report: The HTML page.
+        content: What the JSON file holds.
+    """
+
+    headline: str
+    report: str
+    content: dict[str, Any]
+
+
+@dataclass(eq=False)
+class Analysis:
+    """One analysis.
+
+    Attributes:
+        name: Name of the file, to be shown.
+        path: The file.
+        folder: Is deleted as soon as the analysis has ended; None for what is not ours to delete.
+        note: What is odd about the file.
+        key: By whom it is found; cannot be guessed.
+        state: ``waiting``, ``running``, ``done``, ``failed`` or ``stopped``.
+        done: Frames looked at.
+        total: Frames to look at; 0 before that is known.
+        message: Why it failed.
+        answer: The answer.
+        ended: When it ended, on the monotonic clock.
+    """
+
+    name: str
+    path: Path
+    folder: Path | None = None
+    note: str = ''
+    key: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    state: str = WAITING
+    done: int = 0
+    total: int = 0
+    message: str = ''
+    answer: Answer | None = None
+    ended: float = 0.0
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def clean(self) -> None:
+        """Delete the file."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def analyse_file(
+    inferencer: IIDInferencer, sampling: Sampling, analysis: Analysis, progress: Progress
+) -> Answer:
+    """Analyse a file and write the page, all in memory."""
+    (result,) = inferencer.analyse(analysis.path, sampling=sampling, progress=progress)
+    # The page shows the name that the user knows.
+    result.source = result.name = analysis.name
+    if analysis.note:
+        result.problems.insert(0, analysis.note)
+    return Answer(verdict_of(result).headline, render_html_report(result, analysis.path), result.as_dict())
+
+
+class AnalysisQueue:
+    """Runs analyses one after the other in a thread of its own; may be called from any thread.
+
+    One at a time, since neither models nor face analysers are made to be used by several threads, and two
+    at once would take as long as one after the other.
+
+    Args:
+        analyse: Makes the answer; is given the analysis and what to tell of its progress.
+        max_waiting: See :data:`MAX_WAITING`.
+        kept_seconds: See :data:`KEPT_SECONDS`.
+        max_kept: See :data:`MAX_KEPT`.
+    """
+
+    def __init__(
+        self,
+        analyse: Callable[[Analysis, Progress], Answer],
+        *,
+        max_waiting: int = MAX_WAITING,
+        kept_seconds: float = KEPT_SECONDS,
+        max_kept: int = MAX_KEPT,
+    ) -> None:
+        self._analyse = analyse
+        self._max_waiting = max_waiting
+        self._kept_seconds = kept_seconds
+        self._max_kept = max_kept
+        self._change = threading.Condition()
+        self._all: dict[str, Analysis] = {}
+        self._waiting: deque[Analysis] = deque()
+        self._reserved = 0
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name='analyses', daemon=True)
+        self._thread.start()
+
+    def reserve(self) -> bool:
+        """Take a place for an upload; False if there is none. Give it back with :meth:`release`."""
+        with self._change:
+            if self._closed or self._reserved + len(self._waiting) >= self._max_waiting:
+                return False
+            self._reserved += 1
+            return True
+
+    def release(self) -> None:
+        """Give back the place of an upload."""
+        with self._change:
+            self._reserved -= 1
+
+    def add(self, analysis: Analysis) -> None:
+        """Let an analysis wait for its turn."""
+        with self._change:
+            self._forget_old()
+            self._all[analysis.key] = analysis
+            self._waiting.append(analysis)
+            self._change.notify()
+
+    def get(self, key: str) -> Analysis | None:
+        """Find an analysis; None if there is none, or none any more."""
+        with self._change:
+            self._forget_old()
+            return self._all.get(key)
+
+    def ahead(self, analysis: Analysis) -> int:
+        """How many come before it."""
+        with self._change:
+            place = self._waiting.index(analysis) if analysis in self._waiting else -1
+            running = any(other.state == RUNNING for other in self._all.values())
+            return 0 if place < 0 else place + running
+
+    def remove(self, key: str) -> bool:
+        """Stop an analysis and forget it; False if there is none."""
+        with self._change:
+            analysis = self._all.get(key)
+            if analysis is None:
+                return False
+            analysis.stop.set()
+            if analysis.state == RUNNING:
+                # The thread still works with the file; it forgets the analysis when it has stopped.
+                return True
+            if analysis in self._waiting:
+                self._waiting.remove(analysis)
+            del self._all[key]
+        analysis.clean()
+        return True
+
+    def close(self) -> None:
+        """Stop everything and delete all files."""
+        with self._change:
+            self._closed = True
+            left = list(self._all.values())
+            for analysis in left:
+                analysis.stop.set()
+            self._waiting.clear()
+            self._change.notify()
+        self._thread.join()
+        for analysis in left:
+            analysis.clean()
+        self._all.clear()
+
+    def _work(self) -> None:
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._waiting or self._closed)
+                if self._closed:
+                    return
+                analysis = self._waiting.popleft()
+                analysis.state = RUNNING
+            self._run(analysis)
+
+    def _run(self, analysis: Analysis) -> None:
+        def progress(done: int, total: int) -> None:
+            if analysis.stop.is_set():
+                raise StoppedAnalysisError
+            analysis.done, analysis.total = done, total
+
+        state = FAILED
+        try:
+            analysis.answer = self._analyse(analysis, progress)
+            state = DONE
+        except StoppedAnalysisError:
+            state = STOPPED
+        except InputError as error:
+            analysis.message = str(error)
+        except Exception:
+            # A defect must not end the service for everybody else.
+            MMLogger.get_current_instance().exception('analysis of a %s file failed', analysis.path.suffix)
+            analysis.message = 'The analysis failed because of an error in the program; its log tells more.'
+        analysis.clean()
+        with self._change:
+            analysis.ended = time.monotonic()
+            analysis.state = state
+            if analysis.stop.is_set():
+                self._all.pop(analysis.key, None)
+
+    def _forget_old(self) -> None:
+        ended = [analysis for analysis in self._all.values() if analysis.ended]
+        ended.sort(key=lambda analysis: analysis.ended)
+        limit = time.monotonic() - self._kept_seconds
+        surplus = len(ended) - self._max_kept
+        for number, analysis in enumerate(ended):
+            if number < surplus or analysis.ended < limit:
+                del self._all[analysis.key]

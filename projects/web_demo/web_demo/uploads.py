@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may be uploaded, and what is said about the rest.
+
+The kind of a file is told by its first bytes, never by its name: names lie, and FFmpeg also reads playlists,
+which would make it open other files and addresses. What is not in the list below never reaches it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import av
+from av.error import FFmpegError
+
+from iid_mm.errors import InputError
+from iid_mm.inference.media import IMAGE, VIDEO
+from iid_mm.preparation.video import VideoReader
+
+HEAD = 512
+"""Bytes that tell what a file is."""
+MAX_NAME = 100
+STALLED = 60.0
+"""Seconds without a byte after which an upload is given up."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is taken.
+
+    Attributes:
+        max_mib: Size of a file, MiB.
+        max_seconds: Length of a video.
+    """
+
+    max_mib: float = 200
+    max_seconds: float = 600
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_mib < float('inf'):
+            raise InputError(f'max_mib={self.max_mib}: give a number above 0')
+        if not 0 < self.max_seconds < float('inf'):
+            raise InputError(f'max_seconds={self.max_seconds}: give a number above 0')
+
+    @property
+    def max_bytes(self) -> int:
+        """Size of a file in bytes."""
+        return int(self.max_mib * 2**20)
+
+
+class RefusedUpload(Exception):
+    """An upload that is not taken.
+
+    Args:
+        status: HTTP status.
+        message: Why, and what to do, for the reader of the page.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+@dataclass(frozen=True)
+class FileType:
+    """A kind of file that is taken.
+
+    Attributes:
+        words: What it is called.
+        kind: ``image`` or ``video``.
+        suffixes: Endings of its names; the first is that of the stored file.
+    """
+
+    words: str
+    kind: str
+    suffixes: tuple[str, ...]
+
+
+_MP4 = FileType('an MP4 or QuickTime video', VIDEO, ('.mp4', '.mov', '.m4v', '.3gp', '.qt'))
+_TRANSPORT = FileType('an MPEG transport stream', VIDEO, ('.ts', '.mts', '.m2ts'))
+_TYPES: tuple[tuple[re.Pattern[bytes], FileType], ...] = tuple(
+    (re.compile(pattern, re.DOTALL), kind)
+    for pattern, kind in (
+        (rb'\xff\xd8\xff', FileType('a JPEG picture', IMAGE, ('.jpg', '.jpeg', '.jpe', '.jfif'))),
+        (rb'\x89PNG\r\n\x1a\n', FileType('a PNG picture', IMAGE, ('.png',))),
+        (rb'RIFF....WEBP', FileType('a WebP picture', IMAGE, ('.webp',))),
+        (rb'BM....\0\0\0\0', FileType('a BMP picture', IMAGE, ('.bmp',))),
+        (rb'....ftyp(?!hei|hev|mif1|msf1|avi|crx|M4A|M4B)', _MP4),
+        (rb'....(?:moov|mdat|wide|free|skip|pnot)', _MP4),
+        (rb'\x1aE\xdf\xa3', FileType('a Matroska or WebM video', VIDEO, ('.mkv', '.webm'))),
+        (rb'RIFF....AVI ', FileType('an AVI video', VIDEO, ('.avi',))),
+        (rb'GIF8[79]a', FileType('a GIF animation', VIDEO, ('.gif',))),
+        (rb'FLV\x01', FileType('a Flash video', VIDEO, ('.flv',))),
+        (rb'0&\xb2u\x8ef\xcf\x11', FileType('a Windows Media video', VIDEO, ('.wmv', '.asf'))),
+        (rb'\0\0\x01[\xba\xb3]', FileType('an MPEG video', VIDEO, ('.mpg', '.mpeg', '.vob'))),
+        (rb'G.{187}G.{187}G', _TRANSPORT),
+        (rb'.{4}G.{191}G.{191}G', _TRANSPORT),
+    )
+)
+_REFUSED: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
+    (re.compile(pattern, re.DOTALL), words)
+    for pattern, words in (
+        (rb'....ftyp(?:hei|hev|mif1|msf1)', 'a HEIC photo, which is not read here; save it as JPEG'),
+        (rb'....ftypavi', 'an AVIF picture, which is not read here; save it as PNG or JPEG'),
+        (rb'II\*\0|MM\0\*', 'a TIFF or camera raw picture, which is not read here; save it as PNG or JPEG'),
+        (rb'....ftyp(?:M4A|M4B)|ID3|OggS|fLaC|RIFF....WAVE', 'a sound recording; this page judges faces'),
+        (rb'%PDF', 'a PDF document'),
+        (rb'PK\x03\x04|7z\xbc\xaf|Rar!|\x1f\x8b', 'an archive or an office document'),
+        (rb'#EXTM3U|ffconcat|\[playlist\]', 'a playlist; upload the video itself'),
+        (rb'\s*<(?:!doctype|html|\?xml|svg)', 'a web page or drawing'),
+        (rb'MZ|\x7fELF|#!', 'a program'),
+    )
+)
+TAKEN = (
+    'Taken are JPEG, PNG, WebP and BMP pictures and MP4, MOV, MKV, WebM, AVI, MPEG, WMV, FLV and GIF videos.'
+)
+
+
+def tell_type(head: bytes, name: str) -> FileType:
+    """Tell what a file is by its first bytes.
+
+    Args:
+        head: The first :data:`HEAD` bytes, or all of a smaller file.
+        name: What messages call it.
+
+    Raises:
+        RefusedUpload: It is nothing that is taken.
+    """
+    for pattern, found in _TYPES:
+        if pattern.match(head):
+            return found
+    for pattern, words in _REFUSED:
+        if pattern.match(head.lower() if b'<' in head[:4] else head):
+            raise RefusedUpload(415, f'"{name}" is {words}. {TAKEN}')
+    raise RefusedUpload(415, f'"{name}" is no picture and no video that is known here. {TAKEN}')
+
+
+def suffix_note(found: FileType, name: str) -> str:
+    """Say that a name does not fit the file; empty if it does."""
+    suffix = PurePosixPath(name).suffix.lower()
+    # Whatever follows a dot in names such as "Mr. Smith" is no ending.
+    if not re.fullmatch(r'\.\w{2,5}', suffix) or suffix in found.suffixes:
+        return ''
+    return f'the name ends in {suffix}, but the file is {found.words}; it was treated as such'
+
+
+def shown_name(name: str) -> str:
+    """The name of an upload as it is shown; it is never part of a path."""
+    last = re.split(r'[\\/]', name)[-1]
+    clean = ''.join(c for c in last if c.isprintable()).strip()
+    if len(clean) > MAX_NAME:
+        clean = f'{clean[: MAX_NAME - 20]}…{clean[-19:]}'
+    return clean or 'upload'
+
+
+def check_length(size: int | None, name: str, limits: Limits) -> None:
+    """Refuse a file by the size that its sender tells, before it is sent.
+
+    Raises:
+        RefusedUpload: It is empty or too large.
+    """
+    if size == 0:
+        raise RefusedUpload(400, f'"{name}" is empty (0 bytes). Was it copied or downloaded completely?')
+    if size is not None and size > limits.max_bytes:
+        raise RefusedUpload(
+            413,
+            f'"{name}" is too large: {size / 2**20:.0f} MiB, and {limits.max_mib:g} MiB are taken. '
+            'Cut out the part in question, or use tools/infer.py, which has no limit.',
+        )
+
+
+async def receive(chunks: AsyncIterator[bytes], path: Path, name: str, limits: Limits) -> bytes:
+    """Store an upload.
+
+    Args:
+        chunks: Its bytes as they come.
+        path: Where to.
+        name: What messages call it.
+        limits: How large it may be; what comes after that is not stored.
+
+    Returns:
+        Its first bytes.
+
+    Raises:
+        RefusedUpload: It is empty, too large, or nothing comes any more.
+    """
+    size, head = 0, b''
+    with path.open('wb') as file:
+        while True:
+            try:
+                chunk = await asyncio.wait_for(anext(chunks, None), STALLED)
+            except asyncio.TimeoutError as error:
+                raise RefusedUpload(408, f'Nothing came of "{name}" for {STALLED:.0f} s.') from error
+            if chunk is None:
+                break
+            size += len(chunk)
+            if size > limits.max_bytes:
+                check_length(size, name, limits)
+            if len(head) < HEAD:
+                head += chunk[: HEAD - len(head)]
+            file.write(chunk)
+    check_length(size, name, limits)
+    return head
+
+
+def check_duration(path: Path, name: str, limits: Limits) -> None:
+    """Refuse a video that is too long; what cannot be opened is left to the analysis to report.
+
+    Raises:
+        RefusedUpload: It is too long.
+    """
+    seconds = _duration(path)
+    if seconds > limits.max_seconds:
+        raise RefusedUpload(
+            413,
+            f'"{name}" is too long: {_clock(seconds)}, and {_clock(limits.max_seconds)} are taken. A fixed '
+            'number of frames is looked at, which is too few for a long video. Cut out the part in question, '
+            'for example with: ffmpeg -ss 0:30 -t 60 -i long.mp4 -c copy part.mp4',
+        )
+
+
+def _duration(path: Path) -> float:
+    try:
+        with av.open(str(path), metadata_errors='replace') as container:
+            if container.duration:
+                return float(container.duration / av.time_base)
+    except (FFmpegError, ValueError):
+        return 0.0
+    # Streams that were never finished do not tell.
+    reader = VideoReader(path)
+    return reader.count / reader.rate if reader.rate else 0.0
+
+
+def _clock(seconds: float) -> str:
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f'{hours}:{minutes:02d}:{whole % 60:02d} h' if hours else f'{minutes}:{whole % 60:02d} min'
