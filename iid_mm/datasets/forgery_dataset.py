@@ -56,6 +56,7 @@ class ForgeryDataset(BaseDataset):
         require_pair: Drop fakes without a genuine frame.
         paired_only: Drop genuine samples, too: each fake brings its genuine frame along, see
             :class:`~iid_mm.datasets.transforms.PackForgeryPair`. Implies ``require_pair``.
+        genuine_only: Drop all fakes, for pipelines that make their own.
         seed: Seed of the draws of the pipeline. With a seed a sample depends on the seed, the epoch
             (:meth:`set_epoch`) and its number alone, not on workers, order or where a run was
             resumed. None leaves the global generators alone.
@@ -80,6 +81,7 @@ class ForgeryDataset(BaseDataset):
         frames_per_video: int | None = None,
         require_pair: bool = False,
         paired_only: bool = False,
+        genuine_only: bool = False,
         seed: int | None = None,
         pipeline: Sequence[Any] = (),
         test_mode: bool = False,
@@ -89,6 +91,8 @@ class ForgeryDataset(BaseDataset):
             raise InputError(f'split={split!r}: must be one of {", ".join(SPLITS)}')
         if frames_per_video is not None and frames_per_video < 1:
             raise InputError(f'frames_per_video={frames_per_video!r}: must be at least 1, or None')
+        if paired_only and genuine_only:
+            raise InputError('paired_only=True and genuine_only=True leave nothing; choose one')
         if isinstance(methods, str):
             raise InputError(f'methods={methods!r}: give a list, e.g. [{methods!r}]')
         if methods is not None and not methods:
@@ -100,6 +104,7 @@ class ForgeryDataset(BaseDataset):
         self.frames_per_video = frames_per_video
         self.require_pair = require_pair or paired_only
         self.paired_only = paired_only
+        self.genuine_only = genuine_only
         self.seed = seed
         # Shared memory: workers that outlive an epoch must see the new one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -172,8 +177,8 @@ class ForgeryDataset(BaseDataset):
                     level=30,
                 )
             table = kept
-        if self.paired_only:
-            table = table.filter(fake)
+        if self.paired_only or self.genuine_only:
+            table = table.filter(fake if self.paired_only else ~fake)
         if self.frames_per_video is not None and table.num_rows:
             table = table.take(_evenly_spaced(table['video_key'], self.frames_per_video))
         return table

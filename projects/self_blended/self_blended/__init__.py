@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Self-blended images: training fakes made of one genuine image."""
+
+from self_blended.transform import SelfBlendedImage
+
+__all__ = ['SelfBlendedImage']
