@@ -45,7 +45,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """Bind to an address.
+    """Bind to an address and listen.
 
     Raises:
         InputError: It cannot be had.
@@ -57,6 +57,7 @@ def open_socket(host: str, port: int) -> socket.socket:
         bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
+        bound.listen(128)
     except OSError as error:
         raise InputError(
             f'--host {host} --port {port}: cannot be bound to ({error.strerror or error}); choose others'

@@ -17,7 +17,7 @@ from mmengine.logging import MMLogger
 
 from iid_mm.apis import IIDInferencer
 from iid_mm.errors import InputError
-from iid_mm.inference.analysis import Progress, StoppedAnalysisError
+from iid_mm.inference.analysis import Progress
 from iid_mm.inference.html_report import render_html_report, verdict_of
 from iid_mm.inference.sampling import Sampling
 
@@ -28,6 +28,10 @@ KEPT_SECONDS = 1800.0
 """How long an answer can be looked at."""
 MAX_KEPT = 32
 """Answers that are kept at most; the oldest go first."""
+
+
+class StoppedAnalysis(Exception):
+    """Somebody has stopped the analysis."""
 
 
 @dataclass(frozen=True)
@@ -204,14 +208,14 @@ class AnalysisQueue:
     def _run(self, analysis: Analysis) -> None:
         def progress(done: int, total: int) -> None:
             if analysis.stop.is_set():
-                raise StoppedAnalysisError
+                raise StoppedAnalysis
             analysis.done, analysis.total = done, total
 
         state = FAILED
         try:
             analysis.answer = self._analyse(analysis, progress)
             state = DONE
-        except StoppedAnalysisError:
+        except StoppedAnalysis:
             state = STOPPED
         except InputError as error:
             analysis.message = str(error)

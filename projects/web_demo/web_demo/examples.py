@@ -20,7 +20,7 @@ TOY = ToyConfig(
     size=288,
     methods=('FaceSwap',),
     split_fractions=(1.0, 0.0, 0.0),
-    strength=2.5,
+    strength=1.5,
 )
 _GENUINE = 'original_sequences/youtube/c23/videos/000.mp4'
 _FAKE = 'manipulated_sequences/FaceSwap/c23/videos/000_001.mp4'

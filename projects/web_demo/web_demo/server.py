@@ -29,13 +29,14 @@ from iid_mm.apis import IIDInferencer
 from iid_mm.inference.media import VIDEO
 from iid_mm.inference.sampling import Sampling
 from iid_mm.toy import ToyConfig
-from web_demo.analyses import DONE, WAITING, Analysis, AnalysisQueue, Answer, analyse_file
+from web_demo.analyses import DONE, KEPT_SECONDS, WAITING, Analysis, AnalysisQueue, Answer, analyse_file
 from web_demo.examples import TOY, Examples
 from web_demo.uploads import (
     Limits,
     RefusedUpload,
     check_duration,
     check_length,
+    clock,
     receive,
     shown_name,
     suffix_note,
@@ -143,7 +144,12 @@ def create_app(
     app.mount('/page', StaticFiles(directory=PAGE / 'static'), name='static')
     environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template('index.html.j2').render(
-        limits=limits, sampling=sampling, facts=inferencer.facts, has_examples=toy is not None
+        limits=limits,
+        longest=clock(limits.max_seconds),
+        sampling=sampling,
+        kept_minutes=round(KEPT_SECONDS / 60),
+        facts=inferencer.facts,
+        has_examples=toy is not None,
     )
     app.add_api_route('/', lambda: HTMLResponse(page), methods=['GET'], response_model=None)
     _add_analyses(app)

@@ -217,7 +217,7 @@ def check_duration(path: Path, name: str, limits: Limits) -> None:
     if seconds > limits.max_seconds:
         raise RefusedUpload(
             413,
-            f'"{name}" is too long: {_clock(seconds)}, and {_clock(limits.max_seconds)} are taken. A fixed '
+            f'"{name}" is too long: {clock(seconds)}, and {clock(limits.max_seconds)} are taken. A fixed '
             'number of frames is looked at, which is too few for a long video. Cut out the part in question, '
             'for example with: ffmpeg -ss 0:30 -t 60 -i long.mp4 -c copy part.mp4',
         )
@@ -235,7 +235,8 @@ def _duration(path: Path) -> float:
     return reader.count / reader.rate if reader.rate else 0.0
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A length of time, ``0:30 min`` or ``2:00:00 h``."""
     whole = round(seconds)
     hours, minutes = whole // 3600, whole // 60 % 60
     return f'{hours}:{minutes:02d}:{whole % 60:02d} h' if hours else f'{minutes}:{whole % 60:02d} min'

@@ -17,7 +17,7 @@ function fail(message) {
   history.replaceState(null, '', location.pathname);
   byId('problem-text').textContent = message;
   show('problem', 'start');
-  byId('problem').scrollIntoView({ block: 'nearest' });
+  window.scrollTo(0, 0);
 }
 
 function tell(text, share) {
@@ -109,15 +109,20 @@ async function follow(id) {
   }
 }
 
+function showReport(address) {
+  // Not by `src`: the browser's "back" would step through the answers.
+  byId('report').contentWindow.location.replace(address);
+}
+
 function finish(status) {
   const base = `/api/analyses/${status.id}`;
   byId('download-report').href = `${base}/report?download=true`;
   byId('download-json').href = `${base}/json`;
   byId('open-report').href = `${base}/report`;
-  byId('report').src = `${base}/report`;
+  showReport(`${base}/report`);
   document.title = `${status.headline}: ${status.name}`;
   show('answer');
-  byId('answer').scrollIntoView({ block: 'nearest' });
+  window.scrollTo(0, 0);
 }
 
 function fit() {
@@ -132,7 +137,7 @@ function reset() {
   current = null;
   history.replaceState(null, '', location.pathname);
   document.title = 'Is this face genuine?';
-  byId('report').src = 'about:blank';
+  showReport('about:blank');
   show('start');
 }
 
