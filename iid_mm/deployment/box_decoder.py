@@ -17,7 +17,7 @@ from iid_mm.utils.typing import Size
 _ROUTINE = ('predict', 'predict_by_feat', '_predict_by_feat_single', '_bbox_post_process')
 _REMEDY = (
     'ArtifactHead and mmdet heads that decode with the common routine can be exported (e.g. RetinaHead, '
-    'SSDHead, ATSSHead, FCOSHead)'
+    'ATSSHead, FCOSHead)'
 )
 
 
@@ -42,10 +42,12 @@ def check_exportable(head: Any) -> None:
             f'artifact_head {name} has the box coder {type(coder).__name__} and cannot be exported; use '
             'DeltaXYWHBBoxCoder, SSDBBoxCoder or DistancePointBBoxCoder'
         )
-    if getattr(head.loss_cls, 'custom_cls_channels', False):
+    # The routine asks the loss for the activation; SSDHead has none, and cannot predict with it at all.
+    loss = getattr(head, 'loss_cls', None)
+    if loss is None or getattr(loss, 'custom_cls_channels', False):
         raise InputError(
-            f'artifact_head {name} has the loss {type(head.loss_cls).__name__} with an activation of its '
-            'own and cannot be exported; use CrossEntropyLoss or FocalLoss'
+            f'artifact_head {name} has loss_cls={type(loss).__name__} and cannot be exported; use '
+            'CrossEntropyLoss or FocalLoss'
         )
     if head.num_classes != 1:
         raise InputError(

@@ -244,6 +244,14 @@ def test_models_that_cannot_be_exported(make_model: Any, tmp_path: Path) -> None
     with pytest.raises(InputError, match='num_classes=2'):
         export_onnx(make_model(model__artifact_head__num_classes=2), out)
     model = make_model()
+    del model.artifact_head.loss_cls
+    with pytest.raises(InputError, match='loss_cls=NoneType'):
+        export_onnx(model, out)
+    model = make_model()
+    model.artifact_head.bbox_coder = None
+    with pytest.raises(InputError, match='box coder NoneType'):
+        export_onnx(model, out)
+    model = make_model()
     model.cfg.test_dataloader.dataset.pipeline = []
     with pytest.raises(InputError, match='no AlignFace'):
         export_onnx(model, out)
