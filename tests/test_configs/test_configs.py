@@ -74,7 +74,7 @@ def test_data_parts_build(config: Config) -> None:
     for pipeline in pipelines(config):
         for transform in pipeline:
             assert repr(TRANSFORMS.build(transform))
-        assert pipeline[-1].type == 'PackForgeryInputs'
+        assert pipeline[-1].type in ('PackForgeryInputs', 'PackForgeryPair')
     for name in LOADERS:
         dataset = dict(config[name].dataset)
         assert DATA_SAMPLERS.get(config[name].sampler.type) is not None
@@ -82,6 +82,17 @@ def test_data_parts_build(config: Config) -> None:
         assert DATASETS.build(dataset | dict(lazy_init=True)).split == name.split('_')[0]
     for evaluator in (config.val_evaluator, config.test_evaluator):
         assert METRICS.build(evaluator).default_prefix == 'forgery'
+
+
+def test_pairs_are_collated_and_degraded_alike(config: Config) -> None:
+    loader = config.train_dataloader
+    packs = loader.dataset.pipeline[-1].type == 'PackForgeryPair'
+    assert (loader.get('collate_fn', {}).get('type') == 'collate_pairs') == packs
+    for transform in loader.dataset.pipeline:
+        if transform.type == 'ForgeryDegradation':
+            assert transform.get('with_source', False) == packs
+    for name in LOADERS[1:]:
+        assert config[name].dataset.pipeline[-1].type == 'PackForgeryInputs'
 
 
 def test_run_parts_are_registered(config: Config) -> None:

@@ -1,0 +1,20 @@
+# Beyond the paper: every fake shares its batch with the genuine frame it was made from, aligned, mirrored and degraded
+# alike, and the finest level of the ADM joins the global head, because the last one sees the whole face and so can tell
+# people apart. See projects/identity_leakage for what the two do on small sets.
+_base_ = './iid_effb4_slim_ffpp.py'
+
+train_pipeline = [
+    dict(type='LoadForgeryPair'),
+    dict(type='AlignFace', size=(224, 224), jitter=dict()),
+    # Genuine faces in fake frames undo forgeries that lie inside the face, beside a genuine image that looks the same.
+    dict(type='MultiScaleFacialSwap', partial_prob=0.5, genuine_into_fake_prob=0, keep_fake_prob=0.6, min_kept_share=0.3),
+    dict(type='ForgeryDegradation', with_source=True),
+    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='PackForgeryPair'),
+]
+model = dict(fused_level=0)
+# 64 fakes and their 64 genuine frames.
+train_dataloader = dict(
+    batch_size=64,
+    collate_fn=dict(type='collate_pairs'),
+    dataset=dict(paired_only=True, pipeline=train_pipeline))
