@@ -14,9 +14,6 @@ from mmengine.registry import DefaultScope
 from iid_mm.apis import init_model
 from iid_mm.structures import ForgeryDataSample
 
-for package in ('onnx', 'onnxruntime'):
-    pytest.importorskip(package, reason=f"{package} is not installed: pip install 'iid-mm[onnx]'")
-
 
 @pytest.fixture(autouse=True, scope='package')
 def _scope() -> Iterator[None]:

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from onnx import TensorProto, external_data_helper, helper
 
 from iid_mm.deployment import OnnxDetector
 from iid_mm.errors import InputError, MissingExtraError
+
+MISSING = "the extra onnx is not installed: pip install 'iid-mm[onnx]'"
+pytest.importorskip('onnxruntime', reason=MISSING)
+onnx = pytest.importorskip('onnx', reason=MISSING)
+helper, TensorProto = onnx.helper, onnx.TensorProto
 
 
 def edit_metadata(path: Path, **values: Any) -> None:
@@ -30,7 +33,7 @@ def move_weights(path: Path, location: str) -> None:
     """Let the largest tensor name another file."""
     model = onnx.load(path)
     tensor = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
-    external_data_helper.set_external_data(tensor, location)
+    onnx.external_data_helper.set_external_data(tensor, location)
     tensor.ClearField('raw_data')
     tensor.data_location = TensorProto.EXTERNAL
     path.write_bytes(model.SerializeToString())
@@ -162,7 +165,7 @@ def test_weights_in_the_folder(tiny_onnx: Path, make_batch: Any) -> None:
 
 def test_weights_of_a_nested_graph(tiny_onnx: Path) -> None:
     tensor = helper.make_tensor('t', TensorProto.FLOAT, [1], bytes(4), raw=True)
-    external_data_helper.set_external_data(tensor, '../secret.bin')
+    onnx.external_data_helper.set_external_data(tensor, '../secret.bin')
     inner = helper.make_graph([helper.make_node('Constant', [], ['c'], value=tensor)], 'inner', [], [])
     model = onnx.load(tiny_onnx)
     model.graph.node.append(helper.make_node('If', ['x'], ['y'], then_branch=inner, else_branch=inner))
