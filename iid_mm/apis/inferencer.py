@@ -140,8 +140,12 @@ class IIDInferencer(BaseInferencer):
     ) -> tuple[Any, Config, dict[str, Any] | None]:
         from iid_mm.deployment import OnnxDetector
 
-        providers = ['CUDAExecutionProvider'] if (device or 'cpu').startswith('cuda') else None
-        detector = OnnxDetector(weights, providers=providers)
+        # None takes what there is, a GPU first.
+        providers = None
+        if device is not None:
+            providers = ['CUDAExecutionProvider' if device.startswith('cuda') else 'CPUExecutionProvider']
+        kind = DEFAULT_HEAT_MAP if heat_map else None
+        detector = OnnxDetector(weights, providers=providers, heat_map=kind)
         meta = {'cfg': detector.metadata.get('config'), 'calibration': detector.metadata.get('calibration')}
         cfg = stored_config(meta, str(weights)) if model is None else load_config(find_config(model))
         return detector, cfg, meta

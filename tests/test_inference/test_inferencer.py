@@ -160,6 +160,31 @@ def test_bad_input(checkpoint: Path, inferencer: IIDInferencer, tmp_path: Path) 
         inferencer(tmp_path / 'a.png', aggregation='sum')
 
 
+def test_an_exported_model_gives_the_same_answer(
+    inferencer: IIDInferencer, checkpoint: Path, tiny_config: Path, clip: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip('onnx', reason="needs the extra 'onnx'")
+    pytest.importorskip('onnxruntime', reason="needs the extra 'onnx'")
+    import runpy
+    import sys
+
+    from iid_mm.utils.cli import run_tool
+
+    out = tmp_path / 'tiny.onnx'
+    tool = runpy.run_path(str(Path(__file__).parents[2] / 'tools/deployment/export_onnx.py'), run_name='tool')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, 'argv', ['tool', str(tiny_config), str(checkpoint), str(out)])
+        assert run_tool(tool['main']) == 0
+    other = IIDInferencer(weights=out, device='cpu', analyser=SquareAnalyser(), show_progress=False)
+    found, expected = (one(clip, return_datasamples=True)['predictions'][0] for one in (other, inferencer))
+    assert found.probability == pytest.approx(expected.probability, abs=1e-4)
+    for mine, theirs in zip(found.tracks[0].faces, expected.tracks[0].faces, strict=True):
+        assert mine.probability == pytest.approx(theirs.probability, abs=1e-4)
+        assert len(mine.artifacts) == len(theirs.artifacts)
+    assert found.model['backend'] == 'onnxruntime'
+    assert found.tracks[0].views[0].heat is not None
+
+
 def test_configs_by_name() -> None:
     path = find_config('iid_effb4_ffpp')
     assert Path(path).name == 'iid_effb4_ffpp.py'  # type: ignore[arg-type]

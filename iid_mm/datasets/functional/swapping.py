@@ -109,34 +109,3 @@ def change_scores(
         x1, y1 = min(width, window[2] + reach), min(height, window[3] + reach)
         first, second = first[y0:y1, x0:x1], second[y0:y1, x0:x1]
     return dssim_map(first, second)
-
-
-def changed_box(
-    result: ImageArray, genuine: ImageArray, dssim_thresh: float = 0.05, energy: float = 0.95
-) -> Window | None:
-    """Box around the place where two frames differ.
-
-    Args:
-        result: (H, W, 3).
-        genuine: (H, W, 3).
-        dssim_thresh: Lower dissimilarities, which compression alone causes, do not count.
-        energy: Along each axis the box leaves half of the remaining share of the dissimilarity out on
-            either side, so that specks do not widen it.
-
-    Returns:
-        x0, y0, x1, y1 inside the canvas, x1 and y1 exclusive; None where nothing differs.
-    """
-    score = dssim_map(result, genuine)
-    score = np.where(score > dssim_thresh, score, 0)
-    ends: list[int] = []
-    for axis in (0, 1):
-        total = np.cumsum(score.sum(axis=axis, dtype=np.float64))
-        if total[-1] <= 0:
-            return None
-        tail = (1 - energy) / 2 * total[-1]
-        # First place beyond the lower tail, last place before the upper one.
-        ends += [
-            int(np.searchsorted(total, tail, side='right')),
-            int(np.searchsorted(total, total[-1] - tail, side='left')) + 1,
-        ]
-    return ends[0], ends[2], ends[1], ends[3]

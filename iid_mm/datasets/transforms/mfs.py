@@ -19,7 +19,6 @@ from iid_mm.registry import TRANSFORMS
 from iid_mm.utils.typing import FloatArray, ImageArray, PointsArray, Results, Size
 
 WINDOWS: tuple[Size, ...] = ((40, 80), (80, 120), (120, 160), (224, 224))
-GLOBAL_BOXES = ('canvas', 'changed')
 _BEND_CELLS = 7
 
 
@@ -53,15 +52,7 @@ class MultiScaleFacialSwap(BaseTransform):
     in fake frames restore the genuine frame where the forgery lies inside the hull, and what video
     compression leaves as difference passes the first rule easily. After ``max_redraws`` more draws the
     fake stays as it is. So does a fake without a genuine frame. ``swap_kind`` tells what was done:
-    ``genuine``, ``untouched``, ``genuine_into_fake``, ``fake_into_genuine``, ``partial`` or
-    ``genuine_pair``.
-
-    With ``global_boxes='changed'`` (not in the paper) the box of a fake that has a pair is not the canvas
-    but the place where it differs from its genuine frame, and a partial swap has its window alone:
-    artifact areas in place of a second real/fake label.
-
-    With ``genuine_pair_prob`` (not in the paper) a fake that has a pair is shown as its genuine frame,
-    labelled genuine: one person in one scene under both labels, so that knowing the person helps less.
+    ``genuine``, ``untouched``, ``genuine_into_fake``, ``fake_into_genuine``, or ``partial``.
 
     Required Keys:
 
@@ -73,7 +64,6 @@ class MultiScaleFacialSwap(BaseTransform):
     Modified Keys:
 
     - img
-    - gt_label (optional): with ``genuine_pair_prob``
 
     Added Keys:
 
@@ -101,8 +91,6 @@ class MultiScaleFacialSwap(BaseTransform):
             summed over the canvas or, of a partial swap, over its window. Compression noise is part of
             both, so a share of 0.3 is little. 0 switches the rule off.
         max_redraws: How often to draw again.
-        global_boxes: ``canvas`` (published) or ``changed``.
-        genuine_pair_prob: Share of fakes that are shown as their genuine frame. Published: 0.
     """
 
     def __init__(
@@ -120,13 +108,9 @@ class MultiScaleFacialSwap(BaseTransform):
         min_kept: int = 400,
         min_kept_share: float = 0.0,
         max_redraws: int = 4,
-        global_boxes: str = 'canvas',
-        genuine_pair_prob: float = 0.0,
     ) -> None:
         if not windows or any(len(w) != 2 or min(w) < 8 for w in windows):
             raise InputError(f'windows={windows!r}: expected (width, height) pairs of at least 8 px')
-        if global_boxes not in GLOBAL_BOXES:
-            raise InputError(f'global_boxes={global_boxes!r}: choose one of {", ".join(GLOBAL_BOXES)}')
         shares = {
             'partial_prob': partial_prob,
             'poisson_prob': poisson_prob,
@@ -134,7 +118,6 @@ class MultiScaleFacialSwap(BaseTransform):
             'genuine_into_fake_prob': genuine_into_fake_prob,
             'keep_fake_prob': keep_fake_prob,
             'min_kept_share': min_kept_share,
-            'genuine_pair_prob': genuine_pair_prob,
             'genuine_into_fake_prob + keep_fake_prob': genuine_into_fake_prob + keep_fake_prob,
         }
         for name, value in shares.items():
@@ -157,8 +140,6 @@ class MultiScaleFacialSwap(BaseTransform):
         self.min_kept = min_kept
         self.min_kept_share = min_kept_share
         self.max_redraws = max_redraws
-        self.global_boxes = global_boxes
-        self.genuine_pair_prob = genuine_pair_prob
 
     @cache_randomness
     def _draw_plans(self, size: Size) -> list[SwapPlan]:
@@ -187,11 +168,6 @@ class MultiScaleFacialSwap(BaseTransform):
             bend = np.random.normal(0, strength, (_BEND_CELLS, _BEND_CELLS, 2))
         return SwapPlan('genuine_into_fake' if into_fake else 'fake_into_genuine', poisson, window, bend)
 
-    @cache_randomness
-    def _draw_is_pair(self) -> bool:
-        """Draw whether a fake is shown as its genuine frame; no draw without such a share."""
-        return self.genuine_pair_prob > 0 and bool(np.random.rand() < self.genuine_pair_prob)
-
     def transform(self, results: Results) -> Results:
         """Swap and set the boxes.
 
@@ -214,18 +190,11 @@ class MultiScaleFacialSwap(BaseTransform):
                         f'img {image.shape} and source_img {genuine.shape} differ in shape: '
                         'align both to one canvas first (AlignFace)'
                     )
-                if self._draw_is_pair():
-                    results['img'], results['gt_label'] = genuine, 0
-                    kind, label = 'genuine_pair', 0
-                else:
-                    results['img'], kind, window = self._swap(image, genuine, results['landmarks'])
+                results['img'], kind, window = self._swap(image, genuine, results['landmarks'])
         height, width = image.shape[:2]
         boxes: list[Window] = [] if label == 0 else [(0, 0, width, height)]
         if window is not None:
             boxes.append(window)
-        if label == 1 and self.global_boxes == 'changed' and genuine is not None:
-            # Where nothing differs, the canvas stays.
-            boxes = [window or swapping.changed_box(results['img'], genuine) or boxes[0]]
         results['gt_bboxes'] = np.array(boxes, dtype=np.float32).reshape(-1, 4)
         results['gt_bboxes_labels'] = np.zeros(len(boxes), dtype=np.int64)
         results['swap_kind'] = kind
@@ -280,7 +249,5 @@ class MultiScaleFacialSwap(BaseTransform):
             'min_kept',
             'min_kept_share',
             'max_redraws',
-            'global_boxes',
-            'genuine_pair_prob',
         )
         return f'{type(self).__name__}({", ".join(f"{n}={getattr(self, n)!r}" for n in names)})'
