@@ -9,6 +9,7 @@ from iid_mm.inference.sampling import TimedFrame
 from iid_mm.preparation.analysers.base import Face, FaceAnalyser
 from iid_mm.preparation.cropping import Window, crop_image, crop_points, crop_window, face_box
 from iid_mm.preparation.tracking import TrackLinker, box_distance, nearest_face
+from iid_mm.preparation.writer import stored_points
 from iid_mm.utils.typing import ImageArray, PointsArray
 
 SAME_FACE = 0.5
@@ -89,5 +90,6 @@ class FaceFollower:
         if window is None:
             return None
         crop = crop_image(image, window, self.max_side)
-        points = crop_points(face.landmarks, window, self.max_side)
+        # Rounded like those of prepared sets: the same warp, the same pixels, the same score.
+        points = stored_points(crop_points(face.landmarks, window, self.max_side))
         return FoundFace(track, face, window, crop, points)

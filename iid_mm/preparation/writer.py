@@ -106,6 +106,14 @@ class CropWriter:
         return crop_points(crop.face.landmarks, crop.window, self.settings.max_side)
 
 
+def stored_points(points: PointsArray) -> PointsArray:
+    """Landmarks as the index keeps them.
+
+    A thousandth of a pixel is far below what detectors resolve and packs better.
+    """
+    return np.asarray(np.round(points, 3), points.dtype)
+
+
 def make_row(record: VideoRecord, sample: Sample) -> dict[str, Any]:
     """Row of the index.
 
@@ -116,8 +124,7 @@ def make_row(record: VideoRecord, sample: Sample) -> dict[str, Any]:
     return {
         'image': sample.image,
         'source_image': sample.source_image,
-        # A thousandth of a pixel is far below what detectors resolve and packs better.
-        'landmarks': np.round(sample.landmarks, 3).reshape(-1),
+        'landmarks': stored_points(sample.landmarks).reshape(-1),
         'label': record.label,
         'dataset': record.dataset,
         'method': record.method,
