@@ -189,10 +189,11 @@ def _add_analyses(app: FastAPI) -> None:
         return _status(request, _find(request, key))
 
     @app.delete('/api/analyses/{key}', status_code=204)
-    def remove(request: Request, key: str) -> None:
+    def remove(request: Request, key: str) -> Response:
         """Stop an analysis, or forget its answer."""
         if not _service(request).queue.remove(key):
             raise _unknown()
+        return Response(status_code=204)
 
     @app.get('/api/analyses/{key}/report', response_class=HTMLResponse)
     def report(request: Request, key: str, download: bool = False) -> HTMLResponse:
