@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import expected_calibration_error, video_scores
+from iid_mm.evaluation.functional import video_scores
 from iid_mm.evaluation.functional.checks import check_probabilities, check_scores
 from iid_mm.registry import DATASETS
 
@@ -39,7 +39,7 @@ class Fit:
         fakes: Fakes among them.
         loss_before: Mean negative log-likelihood of the given probabilities.
         loss_after: That of the calibrated ones.
-        error_before: Expected calibration error, 15 bins, of the given probabilities.
+        error_before: Expected calibration error, :func:`balanced_error`, of the given probabilities.
         error_after: That of the calibrated ones.
     """
 
@@ -168,9 +168,27 @@ def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, name
         fakes,
         loss(scale_probabilities(scores, 1.0)),
         loss(scaled),
-        expected_calibration_error(scores, classes),
-        expected_calibration_error(scaled, classes),
+        balanced_error(scores, classes),
+        balanced_error(scaled, classes),
     )
+
+
+def balanced_error(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 15) -> float:
+    """Expected calibration error where both classes weigh equally.
+
+    As :func:`~iid_mm.evaluation.functional.expected_calibration_error`, bins of equal width, of a set in which
+    the rarer class is repeated until there are as many genuine samples as fakes.
+
+    Args:
+        probabilities: (N,) probabilities of fake.
+        labels: (N,) 0 = genuine, 1 = fake; both are there.
+        bins: Number of bins.
+    """
+    values, classes = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    share = np.where(classes == 1, 0.5 / classes.sum(), 0.5 / (1 - classes).sum())
+    member = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], values, side='left')
+    gap = np.bincount(member, weights=share * (classes - values), minlength=bins)
+    return float(np.abs(gap).sum())
 
 
 def calibrate(

@@ -163,7 +163,7 @@ def plot_timeline(result: MediaResult, thumbnails: int = 5) -> Figure:
         fontsize=8,
         color='0.35',
     )
-    axes.set(xlabel='time (s)', ylabel='probability of fake (%)', ylim=(-3, 103))
+    axes.set(xlabel='time (s)', ylabel='score for fake (%)', ylim=(-3, 103))
     polish(axes)
     axes.legend(loc='upper center', bbox_to_anchor=(0.5, -0.16), ncols=4, fontsize=8, frameon=False)
     strip.axis('off')

@@ -9,8 +9,10 @@ from scipy.special import expit
 from sklearn.metrics import log_loss
 
 from iid_mm.errors import InputError
+from iid_mm.evaluation.functional import expected_calibration_error
 from iid_mm.inference.calibration import (
     Calibration,
+    balanced_error,
     calibration_of,
     fit_temperature,
     scale_probabilities,
@@ -60,6 +62,16 @@ def test_the_temperature_is_the_best_one() -> None:
     losses = [log_loss(labels, scale_probabilities(scores, t), sample_weight=weights) for t in grid]
     assert fit.loss_after <= min(losses) + 1e-9
     assert fit.temperature == pytest.approx(grid[int(np.argmin(losses))], rel=0.02)
+
+
+def test_balanced_error_is_that_of_repeated_samples() -> None:
+    rng = np.random.default_rng(2)
+    scores = rng.random(40)
+    labels = np.array([1] * 30 + [0] * 10)
+    repeated = np.concatenate([scores, scores[30:], scores[30:]])
+    expected = expected_calibration_error(repeated, [1] * 30 + [0] * 30)
+    assert balanced_error(scores, labels) == pytest.approx(expected)
+    assert balanced_error([0.0, 1.0], [0, 1]) == 0
 
 
 def test_round_trip() -> None:
