@@ -176,7 +176,7 @@ def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, name
 def balanced_error(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 15) -> float:
     """Expected calibration error where both classes weigh equally.
 
-    As :func:`~iid_mm.evaluation.functional.expected_calibration_error`, bins of equal width, of a set in which
+    As :func:`~iid_mm.evaluation.functional.expected_calibration_error`, bins of equal width, of a set where
     the rarer class is repeated until there are as many genuine samples as fakes.
 
     Args:
