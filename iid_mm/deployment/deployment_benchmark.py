@@ -21,7 +21,6 @@ from torch._dynamo.exc import TorchDynamoException
 from iid_mm.apis import init_model
 from iid_mm.deployment.export import export_onnx
 from iid_mm.deployment.export_graph import ExportGraph
-from iid_mm.deployment.faces import input_size
 from iid_mm.deployment.libraries import import_onnx
 from iid_mm.deployment.onnx_detector import OnnxDetector
 from iid_mm.deployment.onnx_file import read_onnx, write_onnx
@@ -29,6 +28,7 @@ from iid_mm.deployment.parity import random_batches
 from iid_mm.deployment.precision import to_int8_static
 from iid_mm.errors import InputError
 from iid_mm.models import IIDDetector
+from iid_mm.utils.config import pipeline_input_size
 
 VARIANTS = ('pytorch', 'channels_last', 'compile', 'onnx_fp32', 'onnx_int8')
 """What can be measured; the first is what the others are compared with."""
@@ -74,7 +74,7 @@ def measure_deployment(
     unknown = set(variants) - set(VARIANTS)
     if unknown:
         raise InputError(f'variants: {", ".join(sorted(unknown))} unknown; choose from {", ".join(VARIANTS)}')
-    size = input_size(config)
+    size = pipeline_input_size(config)
     model = _random_model(config)
     batch = torch.cat(random_batches(size))
     batch = batch.repeat(-(-batch_size // len(batch)), 1, 1, 1)[:batch_size].float()
@@ -107,7 +107,7 @@ class _Builder:
         self.model = model
         self.folder = folder
         self.threads = threads
-        self.graph = ExportGraph(model, input_size(config)).eval()
+        self.graph = ExportGraph(model, pipeline_input_size(config)).eval()
 
     def build(self, name: str) -> Step:
         """Build a variant.

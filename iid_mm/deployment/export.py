@@ -17,7 +17,7 @@ import torch
 
 from iid_mm.apis import init_model, load_weights
 from iid_mm.deployment.export_graph import INPUT_NAME, ExportGraph
-from iid_mm.deployment.faces import Faces, input_size, load_faces
+from iid_mm.deployment.faces import Faces, load_faces
 from iid_mm.deployment.fixed_padding import fixed_padding
 from iid_mm.deployment.libraries import import_onnx
 from iid_mm.deployment.onnx_detector import OnnxDetector
@@ -27,6 +27,7 @@ from iid_mm.deployment.parity import Comparison, compare, compare_on_faces, rand
 from iid_mm.deployment.precision import PRECISIONS, to_half, to_int8_dynamic, to_int8_static
 from iid_mm.errors import InputError
 from iid_mm.models import IIDDetector
+from iid_mm.utils.config import pipeline_input_size
 from iid_mm.utils.files import sha256
 from iid_mm.version import __version__
 
@@ -156,7 +157,7 @@ def export_onnx(
     if out.suffix != '.onnx' or out.is_dir():
         raise InputError(f'output {out}: name a file that ends in .onnx')
     _check_size(model)
-    size = input_size(model.cfg)
+    size = pipeline_input_size(model.cfg)
     graph = ExportGraph(model, size).eval()
     faces = None
     if options.index is not None:

@@ -17,7 +17,6 @@ from mmengine.registry import init_default_scope
 
 from iid_mm.errors import InputError
 from iid_mm.registry import DATASETS, SCOPE
-from iid_mm.utils.typing import Size
 from iid_mm.visualization.dataset_grid import evenly_chosen
 
 
@@ -34,19 +33,6 @@ class Faces:
     images: list[torch.Tensor]
     labels: np.ndarray
     paths: list[str]
-
-
-def input_size(cfg: Config) -> Size:
-    """(w, h) of what the test pipeline of a config makes.
-
-    Raises:
-        InputError: If the pipeline has no ``AlignFace``.
-    """
-    for step in _test_dataset(cfg).get('pipeline') or []:
-        if step['type'] in ('AlignFace', f'{SCOPE}.AlignFace'):
-            width, height = step.get('size', (224, 224))
-            return int(width), int(height)
-    raise InputError('the test pipeline of the config has no AlignFace, which sets the input size')
 
 
 def load_faces(

@@ -21,6 +21,7 @@ from iid_mm.identity.extraction import FaceTable, extract, face_datasets
 from iid_mm.identity.features import PIXELS, FeatureExtractor, chosen_features
 from iid_mm.identity.probe import ProbeResult, ProbeSettings, probe
 from iid_mm.identity.recogniser import RECOGNISER, embed, find_recogniser
+from iid_mm.utils.config import pipeline_input_size
 
 TRAINED, UNTRAINED, BACKGROUND, SHUFFLED = 'trained', 'untrained', 'background', 'shuffled'
 CONTROLS = (UNTRAINED, PIXELS, BACKGROUND, SHUFFLED, RECOGNISER)
@@ -133,16 +134,7 @@ def _drop_pretrained(node: Any) -> None:
 
 def list_features(model: Any, cfg: Config) -> dict[str, int]:
     """Length of every feature by name, for the input size of the test pipeline."""
-    return FeatureExtractor(model).shapes(input_side(cfg))
-
-
-def input_side(cfg: Config) -> tuple[int, int]:
-    """(h, w) of what the test pipeline makes."""
-    for step in cfg.test_dataloader.dataset.pipeline:
-        if step['type'] == 'AlignFace':
-            width, height = step.get('size', (224, 224))
-            return height, width
-    raise InputError('the test pipeline of the config has no AlignFace, which sets the input size')
+    return FeatureExtractor(model).shapes(pipeline_input_size(cfg)[::-1])
 
 
 def run_probes(

@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from iid_mm.errors import InputError
+from iid_mm.utils.typing import Size
 
 # What mistakes in a config raise; JSON errors are ValueErrors.
 MISTAKES = (SyntaxError, NameError, TypeError, ValueError, LookupError, AttributeError)
@@ -51,6 +52,22 @@ def load_config(config: str | os.PathLike[str] | Config, cfg_options: dict[str, 
         except MISTAKES as error:
             raise InputError(f'cfg_options={cfg_options!r} does not fit the config: {error}') from error
     return config
+
+
+def pipeline_input_size(cfg: Config) -> Size:
+    """(w, h) in pixels of what the test pipeline of a config makes.
+
+    Raises:
+        InputError: If the config has no test data set, or its pipeline no ``AlignFace``.
+    """
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
+    if dataset is None:
+        raise InputError('the config has no test_dataloader, whose data set gives the pipeline')
+    for step in dataset.get('pipeline') or []:
+        if step['type'] in ('AlignFace', 'iid_mm.AlignFace'):
+            width, height = step.get('size', (224, 224))
+            return int(width), int(height)
+    raise InputError('the test pipeline of the config has no AlignFace, which sets the input size')
 
 
 def _replace_data_root(node: Any, old: str | None, new: str) -> None:

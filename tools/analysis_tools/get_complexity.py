@@ -20,7 +20,7 @@ from iid_mm.errors import InputError
 from iid_mm.models.complexity import Complexity, model_complexity
 from iid_mm.registry import MODELS, SCOPE
 from iid_mm.utils.cli import add_config_options, run_tool
-from iid_mm.utils.config import load_config
+from iid_mm.utils.config import load_config, pipeline_input_size
 from iid_mm.utils.files import write_json
 
 
@@ -43,11 +43,7 @@ def input_size(cfg: Any, given: list[int] | None) -> tuple[int, int]:
         if min(given) < 1:
             raise InputError(f'--size {given[0]} {given[1]}: must be positive')
         return given[0], given[1]
-    for step in cfg.test_dataloader.dataset.pipeline:
-        if step['type'].endswith('AlignFace'):
-            width, height = step.get('size', (224, 224))
-            return int(width), int(height)
-    raise InputError('the test pipeline has no AlignFace; give --size')
+    return pipeline_input_size(cfg)
 
 
 def main() -> None:
