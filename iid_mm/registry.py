@@ -24,7 +24,12 @@ def _nest(parent: Registry, *locations: str) -> Registry:
 DATASETS = _nest(
     _mmdet.DATASETS, 'iid_mm.datasets.forgery_dataset', 'iid_mm.datasets.confounded_forgery_dataset'
 )
-DATA_SAMPLERS = _nest(_mmdet.DATA_SAMPLERS, 'iid_mm.datasets.samplers', 'iid_mm.datasets.whole_batch_sampler')
+DATA_SAMPLERS = _nest(
+    _mmdet.DATA_SAMPLERS,
+    'iid_mm.datasets.samplers',
+    'iid_mm.datasets.balanced_forgery_sampler',
+    'iid_mm.datasets.whole_batch_sampler',
+)
 TRANSFORMS = _nest(_mmdet.TRANSFORMS, 'iid_mm.datasets.transforms')
 
 # Models

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from iid_mm.datasets.balanced_forgery_sampler import BalancedForgerySampler
     from iid_mm.datasets.confounded_forgery_dataset import ConfoundedForgeryDataset
     from iid_mm.datasets.forgery_dataset import ForgeryDataset
     from iid_mm.datasets.samplers import ForgerySampler
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     'AlignFace',
+    'BalancedForgerySampler',
     'ConfoundedForgeryDataset',
     'ForgeryDataset',
     'ForgeryDegradation',
@@ -42,6 +44,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    'BalancedForgerySampler': 'balanced_forgery_sampler',
     'ConfoundedForgeryDataset': 'confounded_forgery_dataset',
     'ForgeryDataset': 'forgery_dataset',
     'ForgerySampler': 'samplers',

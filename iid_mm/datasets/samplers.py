@@ -31,6 +31,10 @@ class ForgerySampler(DefaultSampler):
 
     def __iter__(self) -> Iterator[int]:
         """Yield the remaining indices of the pass; the pass after it is whole again."""
-        indices = list(super().__iter__())[self._num_skipped :]
+        indices = self._indices()[self._num_skipped :]
         self._num_skipped = 0
         return iter(indices)
+
+    def _indices(self) -> list[int]:
+        """Indices of a whole pass in this process."""
+        return list(super().__iter__())

@@ -7,7 +7,7 @@ from iid_mm.engine.hooks import (
     IterationCheckpointHook,
     ReproducibleSamplingHook,
 )
-from iid_mm.engine.optim import BFloat16OptimWrapper
+from iid_mm.engine.optim import BFloat16OptimWrapper, SAMOptimWrapper
 from iid_mm.engine.runner import ForgeryRunner, ResumableEpochTrainLoop
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     'IterationCheckpointHook',
     'ReproducibleSamplingHook',
     'ResumableEpochTrainLoop',
+    'SAMOptimWrapper',
 ]

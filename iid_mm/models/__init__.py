@@ -6,10 +6,11 @@
 from iid_mm.models import ops_fallback  # isort: skip
 import mmdet.models  # noqa: F401  # isort: skip
 
+from iid_mm.models.backbones import LoRABackbone
 from iid_mm.models.dense_heads import ArtifactHead
 from iid_mm.models.detectors import IIDDetector
 from iid_mm.models.heads import ForgeryHead
-from iid_mm.models.necks import ArtifactNeck
+from iid_mm.models.necks import ArtifactNeck, PatchArtifactNeck
 from iid_mm.models.task_modules import ExplicitAnchorGenerator, SSDBBoxCoder
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     'ExplicitAnchorGenerator',
     'ForgeryHead',
     'IIDDetector',
+    'LoRABackbone',
+    'PatchArtifactNeck',
     'SSDBBoxCoder',
     'ops_fallback',
 ]

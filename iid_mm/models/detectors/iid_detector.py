@@ -212,6 +212,30 @@ class IIDDetector(BaseDetector):
             )
         return levels[self.fused_level]
 
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter, for learning rates that fall towards the input.
+
+        mmpretrain's ``LearningRateDecayOptimWrapperConstructor`` asks for it.
+
+        Args:
+            param_name: Name of the parameter.
+            prefix: What its name starts with, before the name within the detector.
+
+        Returns:
+            The depth and the number of depths; neck and heads have the last one.
+
+        Raises:
+            InputError: If the backbone does not tell the depth of its layers.
+        """
+        if not hasattr(self.backbone, 'get_layer_depth'):
+            raise InputError(
+                f'the backbone {type(self.backbone).__name__} has no get_layer_depth, by which '
+                'layer_decay_rate decays learning rates; take '
+                "optim_wrapper.constructor='DefaultOptimWrapperConstructor'"
+            )
+        depth, number = self.backbone.get_layer_depth(param_name, f'{prefix}backbone.')
+        return int(depth), int(number)
+
     @staticmethod
     def _with_prefix(role: str, losses: dict[str, Any]) -> dict[str, Any]:
         return {f'{role}.{name}': value for name, value in losses.items()}

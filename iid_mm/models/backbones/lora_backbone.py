@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Low-rank adapters in a frozen backbone."""
+
+from __future__ import annotations
+
+import copy
+import re
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmpretrain.models.peft import LoRAModel
+from torch import nn
+
+from iid_mm.errors import InputError
+from iid_mm.models.pretrained import drop_unreachable_weights
+from iid_mm.registry import MODELS
+from iid_mm.utils.typing import ConfigType
+
+CHECKSUM = 'base_checksum'
+
+
+@MODELS.register_module()
+class LoRABackbone(LoRAModel):
+    """mmpretrain's LoRA wrapper, made safe to train with and to load.
+
+    Linear layers get low-rank adapters (Hu et al., arXiv 2106.09685); everything else of the backbone is
+    frozen. Differences from :class:`mmpretrain.models.peft.LoRAModel`:
+
+    * Every target must name a linear layer, not just one of them.
+    * Pretrained weights are read by ``init_weights``, as in other backbones, so that a checkpoint that holds
+      all weights loads without them, and are left out with a warning where they cannot be reached.
+    * Checkpoints that hold the adapters only name the frozen weights that they belong to by a checksum.
+      Adapters on other weights would silently give nonsense; here loading them is an error.
+
+    Args:
+        module: Config of the backbone.
+        targets: Which layers get adapters, as dictionaries with ``type``, a regular expression for the whole
+            name or an end of it (``qkv``), and optionally ``rank``, ``alpha`` and ``drop_rate``.
+        rank: Rank of the adapters.
+        alpha: Their scale times the rank.
+        drop_rate: Dropout on the adapters' input.
+        store_base: Whether checkpoints hold the frozen weights, too. Without them they are small, and the
+            pretrained file is needed wherever they are loaded.
+
+    Raises:
+        InputError: If a target is missing, names no linear layer, or a rank is below 1, or if the frozen
+            weights are neither pretrained nor stored.
+    """
+
+    def __init__(
+        self,
+        module: ConfigType,
+        targets: Sequence[ConfigType],
+        rank: int = 8,
+        alpha: int = 16,
+        drop_rate: float = 0.0,
+        store_base: bool = True,
+    ) -> None:
+        # Not the parent's constructor: it draws or downloads the frozen weights at once.
+        super(LoRAModel, self).__init__()
+        _check_ranks(targets, rank)
+        self.module_cfg = copy.deepcopy(module)
+        self.module = MODELS.build(module)
+        if not store_base and not self.module.init_cfg:
+            raise InputError(
+                'store_base=False needs module.init_cfg with pretrained weights: nothing else would bring '
+                'the frozen weights back; give it, or set store_base=True'
+            )
+        self.module.init_cfg = None
+        _check_targets(self.module, targets)
+        self.targets = list(targets)
+        self.rank, self.alpha, self.drop_rate = rank, alpha, drop_rate
+        self.store_base = store_base
+        self.apply_lora()
+        self._set_lora_trainable()
+        self.register_buffer(CHECKSUM, torch.zeros((), dtype=torch.int64))
+        self._register_state_dict_hooks()
+
+    def init_weights(self) -> None:
+        """Draw or read the frozen weights.
+
+        Raises:
+            InputError: If pretrained weights cannot be reached and checkpoints would not hold others.
+        """
+        plain = MODELS.build(copy.deepcopy(self.module_cfg))
+        if (lost := drop_unreachable_weights(plain)) and not self.store_base:
+            raise InputError(
+                f'store_base=False needs the pretrained weights of {lost[0]}, which cannot be reached; '
+                'download the file and pass its path as module.init_cfg.checkpoint, or set store_base=True'
+            )
+        plain.init_weights()
+        weights = plain.state_dict()
+        own = self.module.state_dict()
+        self.module.load_state_dict(
+            {key: weights.get(key.replace('.original_layer.', '.'), value) for key, value in own.items()}
+        )
+        getattr(self, CHECKSUM).fill_(self._checksum())
+        self._is_init = True
+
+    def _checksum(self) -> int:
+        """CRC-32 of all frozen weights."""
+        checksum = 0
+        for name, weight in sorted(self.module.state_dict().items()):
+            if '.lora_' not in name:
+                checksum = zlib.crc32(weight.detach().cpu().contiguous().numpy().tobytes(), checksum)
+        return checksum
+
+    def _register_state_dict_hooks(self) -> None:
+        """Take the place of the parent's hooks, which also drop weights of other modules."""
+        if self.store_base:
+            return
+        self._register_state_dict_hook(_drop_frozen)
+        self.register_load_state_dict_pre_hook(_check_frozen)
+        self.register_load_state_dict_post_hook(_forgive_frozen)
+
+
+def _check_ranks(targets: Sequence[ConfigType], rank: int) -> None:
+    if not targets:
+        raise InputError("targets=[]: name the layers that get adapters, e.g. [dict(type='qkv')]")
+    for number, target in enumerate(targets):
+        if 'type' not in target:
+            raise InputError(f"targets[{number}]={dict(target)!r} has no 'type', the name of the layers")
+        if (value := target.get('rank', rank)) < 1:
+            raise InputError(f'rank={value!r} of target {target["type"]!r}: must be at least 1')
+
+
+def _check_targets(backbone: nn.Module, targets: Sequence[ConfigType]) -> None:
+    linear = [name for name, module in backbone.named_modules() if isinstance(module, nn.Linear)]
+    for target in targets:
+        wanted = target['type']
+        if not any(re.fullmatch(wanted, name) or name.endswith(wanted) for name in linear):
+            there = f'it has none, {type(backbone).__name__} is not made of linear layers'
+            if linear:
+                ends = ', '.join(sorted({name.rpartition('.')[2] for name in linear}))
+                there = f'their names end in {ends}, for instance {linear[0]!r}'
+            raise InputError(f'targets: {wanted!r} names no linear layer of the backbone; {there}')
+
+
+def _drop_frozen(module: LoRABackbone, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    for key in list(state_dict):
+        if key.startswith(f'{prefix}module.') and '.lora_' not in key:
+            del state_dict[key]
+
+
+def _check_frozen(module: LoRABackbone, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Refuse adapters of other frozen weights."""
+    if not module.is_init:
+        module.init_weights()
+    stored, own = state_dict.get(prefix + CHECKSUM), getattr(module, CHECKSUM)
+    if stored is not None and int(stored) != int(own):
+        raise InputError(
+            f'the checkpoint holds adapters for other frozen weights (checksum {int(stored):08x}) than this '
+            f'model has ({int(own):08x}); point module.init_cfg.checkpoint of the LoRABackbone to the '
+            'pretrained file that it was trained with'
+        )
+
+
+def _forgive_frozen(module: LoRABackbone, incompatible_keys: Any) -> None:
+    keys = incompatible_keys.missing_keys
+    keys[:] = [key for key in keys if '.module.' not in f'.{key}' or '.lora_' in key]
