@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.fileio import load
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 
 from iid_mm.apis import init_model, load_config
@@ -59,6 +60,27 @@ def fast_init(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def count(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
+
+
+def listed_models() -> dict[str, Any]:
+    """Entries of the model index by the name of their config."""
+    (file,) = load(CONFIG_DIR.parent / 'model-index.yml')['Import']
+    return {Path(entry['Config']).stem: entry for entry in load(CONFIG_DIR.parent / file)['Models']}
+
+
+def test_model_index_and_zoo_list_every_config() -> None:
+    models = listed_models()
+    assert sorted(f'{name}.py' for name in models) == NAMES
+    zoo = (CONFIG_DIR.parent / 'docs' / 'model_zoo.md').read_text()
+    for name, entry in models.items():
+        assert entry['Name'] == name
+        row = next(line for line in zoo.splitlines() if f'[`{name}`]' in line)
+        facts = entry['Metadata']
+        for value in (facts['Parameters'] / 1e6, facts['FLOPs'] / 1e9):
+            assert f'| {value:.2f} ' in row, (name, value)
+        for result in entry['Results'] or ():
+            (figure,) = result['Metrics'].values()
+            assert f'{figure:.2f}' in row, (name, figure)
 
 
 def test_the_configs_of_the_issue_are_there() -> None:
@@ -155,6 +177,8 @@ def test_small_configs_predict_at_their_size(name: str) -> None:
 def test_trains_two_iterations_and_predicts(config: Config, make_samples: Any) -> None:
     """Every config and its parts, without compiled operators."""
     model = init_model(config)
+    facts = listed_models()[Path(config.filename).stem]['Metadata']
+    assert (count(model), [*pipeline_input_size(config)]) == (facts['Parameters'], facts['Input Size'])
     side = pipeline_input_size(config)[0]
     check_wiring(model, (side, side))
     assert build_optim_wrapper(model, config.optim_wrapper).optimizer.param_groups
