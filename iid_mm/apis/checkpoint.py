@@ -154,6 +154,23 @@ def check_state_dict(model: nn.Module, state: dict[str, Any], name: str) -> None
         )
 
 
+def check_resumable(checkpoint: dict[str, Any], name: str) -> None:
+    """Check that a checkpoint says where training stood.
+
+    Args:
+        checkpoint: Its content.
+        name: What to call it in messages.
+
+    Raises:
+        InputError: If it holds weights only.
+    """
+    if not ('optimizer' in checkpoint and 'epoch' in checkpoint.get('meta', {})):
+        raise InputError(
+            f'checkpoint {name} holds weights only and not where training stood; resume from an '
+            'epoch_*.pth or interrupted.pth, or start anew from its weights with load_from=...'
+        )
+
+
 def _shorten(keys: list[Any]) -> str:
     more = f', ... ({len(keys) - MAX_NAMED_KEYS} more)' if len(keys) > MAX_NAMED_KEYS else ''
     return ', '.join(map(str, keys[:MAX_NAMED_KEYS])) + more

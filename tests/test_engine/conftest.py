@@ -2,11 +2,18 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
+import os
+import socket
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
@@ -44,20 +51,92 @@ def new_runner(tiny_config: Path) -> Callable[..., ForgeryRunner]:
     """Make a runner of the tiny config; keyword arguments replace values, with __ for dots."""
 
     def make(
-        work_dir: Path, resume: bool | Path = False, save_every: int = 500, **options: Any
-    ) -> ForgeryRunner:
+        work_dir: Path,
+        resume: bool | Path = False,
+        save_every: int = 500,
+        launcher: str = 'none',
+        **options: Any,
+    ) -> Any:
         cfg = Config.fromfile(str(tiny_config))
         cfg.merge_from_dict({name.replace('__', '.'): value for name, value in options.items()})
         next(h for h in cfg.custom_hooks if h.type == 'IterationCheckpointHook').interval = save_every
         cfg.work_dir = str(work_dir)
         # MMEngine's shared state goes by this name, which otherwise is the time in seconds.
         cfg.experiment_name = f'test_{next(_numbers)}'
-        cfg.launcher = 'none'
+        cfg.launcher = launcher
         cfg.resume = resume is not False
         cfg.load_from = str(resume) if isinstance(resume, Path) else None
         return ForgeryRunner.from_cfg(cfg)
 
     return make
+
+
+@dataclass
+class Run:
+    """What a run of several processes gave: the losses of every iteration, averaged over the processes."""
+
+    losses: dict[int, dict[str, float]]
+    paths: dict[int, set[str]]
+
+    def difference(self, other: Run, first: int = 1) -> float:
+        """Largest difference of a loss from iteration ``first`` on."""
+        ours, theirs = ({i: row for i, row in run.losses.items() if i >= first} for run in (self, other))
+        assert ours.keys() == theirs.keys()
+        assert all(self.paths[i] == other.paths[i] for i in ours)
+        return max(abs(row[k] - theirs[i][k]) for i, row in ours.items() for k in row)
+
+
+def _train(connection: Any, rank: int, processes: int, port: int, make: Any, hook: Recorder) -> None:
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes))
+    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), CUDA_VISIBLE_DEVICES='')
+    torch.set_num_threads(1)
+    try:
+        runner = make(launcher='pytorch' if processes > 1 else 'none')
+        runner.register_hook(hook)
+        with suppress(Killed):
+            runner.train()
+        connection.send((hook.losses, hook.paths))
+        if processes > 1:
+            torch.distributed.destroy_process_group()
+    except BaseException as error:
+        connection.send(error)
+        raise
+
+
+@pytest.fixture(scope='session')
+def train_processes(new_runner: Callable[..., Any]) -> Callable[..., Run]:
+    """Train with several processes; arguments are those of ``new_runner``."""
+
+    def run(processes: int, work_dir: Path, kill_after: int | None = None, **options: Any) -> Run:
+        with socket.socket() as probe:
+            probe.bind(('127.0.0.1', 0))
+            port = probe.getsockname()[1]
+        # Forked processes have everything imported.
+        context = multiprocessing.get_context('fork')
+        make = partial(new_runner, work_dir, **options)
+        children, results = [], []
+        for rank in range(processes):
+            ours, theirs = context.Pipe(duplex=False)
+            hook = Recorder(kill_after)
+            child = context.Process(target=_train, args=(theirs, rank, processes, port, make, hook))
+            child.start()
+            theirs.close()
+            children.append((child, ours))
+        for child, connection in children:
+            results.append(connection.recv())
+            child.join()
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        rows = zip(*[losses.items() for losses, _ in results], strict=True)
+        losses = {
+            row[0][0]: {key: sum(values[key] for _, values in row) / processes for key in row[0][1]}
+            for row in rows
+        }
+        paths = {i: {path for _, seen in results for path in seen[i]} for i in losses}
+        return Run(losses, paths)
+
+    return run
 
 
 @pytest.fixture

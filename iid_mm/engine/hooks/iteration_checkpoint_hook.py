@@ -23,7 +23,8 @@ class IterationCheckpointHook(Hook):
 
     Complements MMEngine's checkpoint hook, which saves by epoch: long epochs on preemptible machines
     lose at most ``interval`` iterations. The file is written under another name and moved into place, so
-    that a kill while writing leaves the one before.
+    that a kill while writing leaves the one before. Where gradients are accumulated, which are not stored,
+    it waits for the step of the optimizer that uses them.
 
     Args:
         interval: Iterations between checkpoints.
@@ -34,6 +35,7 @@ class IterationCheckpointHook(Hook):
 
     def __init__(self, interval: int = 500) -> None:
         self.interval = interval
+        self._due = False
 
     def after_train_iter(
         self,
@@ -42,9 +44,11 @@ class IterationCheckpointHook(Hook):
         data_batch: Sequence[dict[str, Any]] | None = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
-        """Save every ``interval`` iterations."""
-        if not self.every_n_train_iters(runner, self.interval):
+        """Save every ``interval`` iterations, or at the next step of the optimizer."""
+        self._due |= self.every_n_train_iters(runner, self.interval)
+        if not (self._due and runner.optim_wrapper.should_update()):
             return
+        self._due = False
         temporary = f'{FILE_NAME}.tmp'
         runner.save_checkpoint(runner.work_dir, temporary, by_epoch=False)
         if is_main_process():

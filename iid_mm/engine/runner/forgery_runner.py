@@ -11,9 +11,14 @@ from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from iid_mm.apis.checkpoint import check_state_dict, load_checkpoint_file
+from iid_mm.apis.checkpoint import check_resumable, check_state_dict, load_checkpoint_file
+from iid_mm.engine.runner.cpu_processes import join_cpu_processes
+from iid_mm.engine.runner.sync_bn import check_sync_bn
 from iid_mm.errors import InputError
+from iid_mm.models import IIDDetector
+from iid_mm.models.wiring import check_wiring
 from iid_mm.registry import RUNNERS
+from iid_mm.utils.config import pipeline_input_size
 
 
 @RUNNERS.register_module()
@@ -23,7 +28,8 @@ class ForgeryRunner(Runner):
     Checkpoints: a file whose keys or shapes are not the model's is an error. Unpickling of anything but
     weights and training history is refused, unless the config says ``trust_checkpoint = True``.
 
-    Distributed training: on machines without a GPU the processes talk through gloo.
+    Distributed training: on machines without a GPU the processes talk through gloo. ``sync_bn = 'torch'``
+    in a config computes the statistics of batch norm layers over all processes; it needs GPUs.
     """
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
@@ -32,10 +38,31 @@ class ForgeryRunner(Runner):
         Args:
             env_cfg: The config's ``env_cfg``.
         """
-        if self._launcher == 'pytorch' and not torch.cuda.is_available():
-            # MMEngine selects a CUDA device whatever the backend is, and leaves a group that exists.
-            torch.distributed.init_process_group(backend='gloo')
+        join_cpu_processes(self._launcher, env_cfg.get('dist_cfg'))
         super().setup_env(env_cfg)
+
+    def build_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
+        """Build the model.
+
+        Args:
+            model: The model or its config.
+
+        Returns:
+            The model.
+
+        Raises:
+            InputError: If its parts do not fit each other, see
+                :func:`~iid_mm.models.wiring.check_wiring`. A test pipeline that does not tell the size of the
+                input leaves this unchecked.
+        """
+        built = super().build_model(model)
+        if isinstance(built, IIDDetector):
+            try:
+                size = pipeline_input_size(self.cfg)
+            except InputError:
+                return built
+            check_wiring(built, size)
+        return built
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Wrap the model for distributed training.
@@ -46,7 +73,12 @@ class ForgeryRunner(Runner):
 
         Returns:
             The wrapped model, or the model itself in a single process.
+
+        Raises:
+            InputError: If the config's ``sync_bn`` cannot be had here.
         """
+        if self.distributed:
+            check_sync_bn(self.cfg.get('sync_bn'))
         if self.distributed and not torch.cuda.is_available() and model_wrapper_cfg is None:
             return MMDistributedDataParallel(
                 module=model,
@@ -84,11 +116,8 @@ class ForgeryRunner(Runner):
         model = self.model.module if is_model_wrapper(self.model) else self.model
         state = checkpoint.get('state_dict', checkpoint)
         check_state_dict(model, state, filename)
-        if self._resume and not ('optimizer' in checkpoint and 'epoch' in checkpoint.get('meta', {})):
-            raise InputError(
-                f'checkpoint {filename} holds weights only and not where training stood; resume from an '
-                'epoch_*.pth or interrupted.pth, or start anew from its weights with load_from=...'
-            )
+        if self._resume:
+            check_resumable(checkpoint, filename)
         model.load_state_dict(state)
         self._has_loaded = True
         self.logger.info(f'loaded checkpoint {filename}')

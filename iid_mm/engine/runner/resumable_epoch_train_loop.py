@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
+from iid_mm.engine.optim import SAMOptimWrapper
 from iid_mm.errors import InputError
 from iid_mm.registry import LOOPS
 
@@ -20,6 +23,10 @@ class ResumableEpochTrainLoop(EpochBasedTrainLoop):
     The parent would start the epoch again. Needs a sampler with ``skip``, such as
     :class:`~iid_mm.datasets.ForgerySampler`, so that nothing is loaded only to be thrown away. All
     arguments are those of :class:`mmengine.runner.EpochBasedTrainLoop`.
+
+    Gradients that are accumulated over several iterations (``optim_wrapper.accumulative_counts``) are not
+    part of checkpoints. Unlike the parent's, the last step of an epoch therefore uses what there is, be it
+    fewer iterations, and a checkpoint from before a step is not resumed from.
     """
 
     def run(self) -> nn.Module:
@@ -53,16 +60,44 @@ class ResumableEpochTrainLoop(EpochBasedTrainLoop):
         """Run the rest of the epoch.
 
         Raises:
-            InputError: If the epoch has begun and the sampler cannot skip.
+            InputError: If the epoch has begun and the sampler cannot skip, or gradients were being
+                accumulated.
         """
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         done = self._iter - self._epoch * len(self.dataloader)
         self._skip(done)
+        self._count_accumulation(done)
         for idx, data_batch in enumerate(self.dataloader, start=done):
             self.run_iter(idx, data_batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Run one iteration, by the optimizer wrapper where that wants to run the passes itself.
+
+        Args:
+            idx: Number of the batch within the epoch.
+            data_batch: The batch.
+        """
+        wrapper = self.runner.optim_wrapper
+        if not isinstance(wrapper, SAMOptimWrapper):
+            super().run_iter(idx, data_batch)
+            return
+        self.runner.call_hook('before_train_iter', batch_idx=idx, data_batch=data_batch)
+        outputs = wrapper.train_step(self.runner.model, data_batch)
+        self.runner.call_hook('after_train_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs)
+        self._iter += 1
+
+    def _count_accumulation(self, done: int) -> None:
+        wrapper = self.runner.optim_wrapper
+        wrapper.initialize_count_status(self.runner.model, done, len(self.dataloader))
+        if not wrapper.should_update():
+            raise InputError(
+                f'the checkpoint stands at iteration {done} of an epoch, between two steps of the optimizer, '
+                'and the gradients accumulated so far are not stored; resume from interrupted.pth or an '
+                'epoch_*.pth, with the optim_wrapper.accumulative_counts that the run was started with'
+            )
 
     def _skip(self, done: int) -> None:
         if done == 0:

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes of a distributed run on machines without a GPU."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import distributed as dist
+
+from iid_mm.errors import InputError
+
+LAUNCHER_VARIABLES = {
+    'slurm': {'RANK': 'SLURM_PROCID', 'WORLD_SIZE': 'SLURM_NTASKS', 'LOCAL_RANK': 'SLURM_LOCALID'},
+    'mpi': {
+        'RANK': 'OMPI_COMM_WORLD_RANK',
+        'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE',
+        'LOCAL_RANK': 'OMPI_COMM_WORLD_LOCAL_RANK',
+    },
+}
+"""Where launchers say what torchrun says in RANK, WORLD_SIZE and LOCAL_RANK."""
+
+DEFAULT_PORT = '29500'
+
+
+def join_cpu_processes(launcher: str, dist_cfg: dict[str, Any] | None = None) -> bool:
+    """Join the other processes of a run through gloo where there is no GPU.
+
+    MMEngine selects a CUDA device whatever the backend is, and leaves a process group that exists.
+
+    Args:
+        launcher: What started the processes: 'none', 'pytorch' (torchrun), 'slurm' or 'mpi'.
+        dist_cfg: The config's ``env_cfg.dist_cfg``; its ``timeout`` (seconds) and, with Slurm, ``port``
+            count here.
+
+    Returns:
+        Whether the processes were joined; False on machines with a GPU and for launcher 'none'.
+
+    Raises:
+        InputError: If the launcher did not start this process.
+    """
+    if launcher == 'none' or torch.cuda.is_available() or dist.is_initialized():
+        return False
+    dist_cfg = dist_cfg or {}
+    os.environ.update(_variables(launcher, dist_cfg))
+    timeout = dist_cfg.get('timeout')
+    dist.init_process_group('gloo', timeout=None if timeout is None else timedelta(seconds=timeout))
+    return True
+
+
+def _variables(launcher: str, dist_cfg: dict[str, Any]) -> dict[str, str]:
+    """What torchrun would have set."""
+    names = LAUNCHER_VARIABLES.get(launcher, {'RANK': 'RANK', 'WORLD_SIZE': 'WORLD_SIZE'})
+    if missing := sorted(set(names.values()) - set(os.environ)):
+        raise InputError(
+            f'--launcher {launcher}: {", ".join(missing)} is not set, so that {launcher} did not start this '
+            'process; use tools/dist_train.sh or tools/slurm_train.sh, or --launcher none'
+        )
+    found = {name: os.environ[theirs] for name, theirs in names.items()}
+    if launcher != 'pytorch':
+        found['MASTER_PORT'] = str(dist_cfg.get('port') or os.environ.get('MASTER_PORT', DEFAULT_PORT))
+    if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
+        command = ['scontrol', 'show', 'hostnames', os.environ.get('SLURM_NODELIST', '')]
+        found['MASTER_ADDR'] = subprocess.run(
+            command, capture_output=True, text=True, check=True
+        ).stdout.split()[0]
+    return found
