@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import copy
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +294,8 @@ def test_pack(aligned: dict[str, Any]) -> None:
 
 
 def test_cached_images_are_those_of_the_file(tmp_path: Path, sample: dict[str, Any]) -> None:
+    # Its own copy: other tests read the set, too.
+    sample['img_path'] = shutil.copy(sample['img_path'], tmp_path)
     image = cv2.imread(sample['img_path'])
     load = LoadForgeryPair(cache_mib=1)
     first = load(dict(sample))['img']
