@@ -41,7 +41,7 @@ lint: $(READY)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check iid_mm tools tests projects && $(BIN)/mypy
 
 lock:
-	uv pip compile pyproject.toml --extra mediapipe --extra insightface --extra onnx --extra attention --extra web --extra dev --universal --python-version 3.10 \
+	uv pip compile pyproject.toml --extra mediapipe --extra insightface --extra onnx --extra attention --extra lmdb --extra web --extra dev --universal --python-version 3.10 \
 		-c requirements/pins.txt --custom-compile-command 'make lock' -o requirements/lock.txt
 
 clean:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,8 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from iid_mm.datasets.index import SPLITS, read_index
+from iid_mm.datasets.storage.image_storage import ImageStorage, make_storages, shared_backend_args
+from iid_mm.datasets.transforms.reading import check_storage
 from iid_mm.errors import InputError
 from iid_mm.registry import DATASETS
 
@@ -42,13 +44,15 @@ class ForgeryDataset(BaseDataset):
 
     Every sample is a dictionary with ``img_path``, ``source_img_path`` (genuine frame of a fake, or
     None), ``landmarks`` ((K, 2) float32, pixels of the crop), ``gt_label`` (0 genuine, 1 fake),
-    ``video_key``, ``frame``, ``dataset``, ``method``, ``target_id``, ``source_id`` and ``mask_path``.
-    Samples are ordered as in the index: by video, then by frame.
+    ``video_key``, ``frame``, ``dataset``, ``method``, ``target_id``, ``source_id`` and ``mask_path``, and
+    with ``backend_args`` also ``storage``, through which its images are read. Samples are ordered as in the
+    index: by video, then by frame.
 
     A broken or missing image is an error that names the file: samples are never replaced by others.
 
     Args:
-        ann_file: Index, or several of them; images lie relative to the folder of their index.
+        ann_file: Index, or several of them; images lie relative to the folder of their index. An index is a
+            local file, wherever its images are.
         data_root: Folder to which a relative ``ann_file`` refers.
         split: ``train``, ``val`` or ``test``.
         methods: Keep only fakes of these manipulations; genuine samples stay. None keeps all.
@@ -60,6 +64,10 @@ class ForgeryDataset(BaseDataset):
         seed: Seed of the draws of the pipeline. With a seed a sample depends on the seed, the epoch
             (:meth:`set_epoch`) and its number alone, not on workers, order or where a run was
             resumed. None leaves the global generators alone.
+        backend_args: Where images and masks are read from, for all loaders of the pipeline, see
+            :class:`~iid_mm.datasets.storage.image_storage.ImageStorage`; a list with one for each index where
+            they differ. One image of each index is read at once, so that mistakes show before long work.
+            None reads files.
         pipeline: Transforms.
         test_mode: As in :class:`mmengine.dataset.BaseDataset`.
         **kwargs: Further arguments of :class:`mmengine.dataset.BaseDataset`, e.g. ``indices``,
@@ -67,7 +75,8 @@ class ForgeryDataset(BaseDataset):
 
     Raises:
         FileNotFoundError: If an index is missing.
-        InputError: If an index is invalid, or nothing is left.
+        InputError: If an index is invalid, nothing is left, or the storage cannot be read.
+        MissingExtraError: If the library of the storage is not installed.
     """
 
     METAINFO = {'classes': ('artifact',)}
@@ -83,6 +92,7 @@ class ForgeryDataset(BaseDataset):
         paired_only: bool = False,
         genuine_only: bool = False,
         seed: int | None = None,
+        backend_args: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None = None,
         pipeline: Sequence[Any] = (),
         test_mode: bool = False,
         **kwargs: Any,
@@ -106,6 +116,8 @@ class ForgeryDataset(BaseDataset):
         self.paired_only = paired_only
         self.genuine_only = genuine_only
         self.seed = seed
+        self.backend_args = backend_args
+        self.storages: list[ImageStorage | None] = []
         # Shared memory: workers that outlive an epoch must see the new one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         single = isinstance(ann_file, (str, os.PathLike))
@@ -113,6 +125,11 @@ class ForgeryDataset(BaseDataset):
         if not files:
             raise InputError('ann_file=[]: give at least one index')
         self.ann_files = [os.path.join(data_root, os.fspath(file)) for file in files]  # type: ignore[arg-type]
+        if remote := [file for file in self.ann_files if '://' in file]:
+            raise InputError(
+                f'ann_file {remote[0]!r}: an index must be a local file; copy it, and name the place of its '
+                "images in backend_args, e.g. dict(prefix='https://host/folder-of-the-index')"
+            )
         super().__init__(
             ann_file=self.ann_files[0],
             pipeline=list(pipeline),
@@ -135,9 +152,16 @@ class ForgeryDataset(BaseDataset):
         """Read the indices and select the samples."""
         tables = [read_index(file, columns=_COLUMNS) for file in self.ann_files]
         self._check_present(tables)
+        args = shared_backend_args(self.backend_args, self.pipeline.transforms)
+        self.storages = make_storages(args, self.ann_files)
         samples: list[dict[str, Any]] = []
-        for file, table in zip(self.ann_files, tables, strict=True):
-            samples += _samples(self._select(table, file), os.path.dirname(file))
+        for number, (file, table) in enumerate(zip(self.ann_files, tables, strict=True)):
+            rows = list(_samples(self._select(table, file), os.path.dirname(file)))
+            if rows and (storage := self.storages[number]) is not None:
+                check_storage(storage, file, rows[0]['img_path'])
+                for row in rows:
+                    row['storage'] = number
+            samples += rows
         if not samples:
             raise InputError(
                 f'no sample of split {self.split!r} is left in {", ".join(self.ann_files)} with '
@@ -183,6 +207,13 @@ class ForgeryDataset(BaseDataset):
             table = table.take(_evenly_spaced(table['video_key'], self.frames_per_video))
         return table
 
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        """Get a sample, before the pipeline."""
+        info: dict[str, Any] = super().get_data_info(idx)
+        if 'storage' in info:
+            info['storage'] = self.storages[info['storage']]
+        return info
+
     def get_cat_ids(self, idx: int) -> list[int]:
         """Label of a sample, for wrappers that balance classes."""
         return [int(self.get_data_info(idx)['gt_label'])]
@@ -198,7 +229,9 @@ class ForgeryDataset(BaseDataset):
         if self.seed is None:
             data = self.pipeline(info)
         else:
-            with _seeded(self.seed, self.epoch, info['sample_idx']):
+            # Samplers that deal out a sample again within an epoch say so in the index.
+            repeat = getattr(idx, 'repeat', 0)
+            with _seeded(self.seed, self.epoch, info['sample_idx'], *([repeat] if repeat else [])):
                 data = self.pipeline(info)
         if data is None:
             raise RuntimeError(f'a transform of the pipeline returned None for {path!r}')

@@ -8,11 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from iid_mm.datasets.functional import alignment
+from iid_mm.datasets.transforms.reading import read_crop
 from iid_mm.errors import InputError
 
 RECOGNISER = 'recogniser'
@@ -69,7 +69,8 @@ def embed(
         (n, D), of length 1 each.
 
     Raises:
-        InputError: The model cannot be read or is none of a recogniser.
+        FileNotFoundError: An image is missing.
+        InputError: The model cannot be read or is none of a recogniser, or an image cannot be read.
     """
     import onnxruntime
 
@@ -108,10 +109,7 @@ def _inputs(
 
 def _load(dataset: Any, number: int) -> tuple[Any, Any]:
     info = dataset.get_data_info(int(number))
-    image = cv2.imread(info['img_path'], cv2.IMREAD_COLOR)
-    if image is None:
-        raise InputError(f'image {info["img_path"]} is missing or damaged; prepare the set again')
-    return image, info['landmarks']
+    return read_crop(info['img_path'], storage=info.get('storage')), info['landmarks']
 
 
 def aligned(image: Any, landmarks: Any) -> npt.NDArray[np.uint8]:

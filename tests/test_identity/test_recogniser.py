@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from iid_mm.datasets.index import read_index, write_index
+from iid_mm.datasets.storage.image_storage import ImageStorage
 from iid_mm.errors import InputError
 from iid_mm.identity.laboratory import ProbeRequest, run_probes, untrained_model
 from iid_mm.identity.probe import ProbeSettings
@@ -23,7 +24,8 @@ class Faces:
     """One picture, as often as wanted."""
 
     def __init__(self, path: Path, landmarks: np.ndarray, count: int) -> None:
-        self.info, self.count = {'img_path': str(path), 'landmarks': landmarks}, count
+        self.info: dict[str, Any] = {'img_path': str(path), 'landmarks': landmarks}
+        self.count = count
 
     def __len__(self) -> int:
         return self.count
@@ -76,7 +78,13 @@ def test_embeddings_are_of_rgb_and_have_length_one(tmp_path: Path) -> None:
     faces = [(0, Faces(tmp_path / 'blue.png', landmarks_at(TEMPLATE), 2))] * 2
     found = embed(model, faces, np.array([0, 2, 3]), batch_size=2)
     np.testing.assert_allclose(found, np.broadcast_to(np.array([-1, -1, 1]) / np.sqrt(3), (3, 3)), atol=1e-6)
+    stored = Faces(Path('/set/blue.png'), landmarks_at(TEMPLATE), 1)
+    stored.info['storage'] = ImageStorage({'prefix': str(tmp_path)}, '/set')
+    np.testing.assert_array_equal(embed(model, [(0, stored)], np.array([0])), found[:1])
     missing = [(0, Faces(tmp_path / 'no.png', landmarks_at(TEMPLATE), 1))]
+    with pytest.raises(FileNotFoundError, match=r'no\.png'):
+        embed(model, missing, np.array([0]))
+    (tmp_path / 'no.png').write_bytes(b'no picture')
     with pytest.raises(InputError, match=r'no\.png'):
         embed(model, missing, np.array([0]))
 

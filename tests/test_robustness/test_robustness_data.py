@@ -104,6 +104,15 @@ class TestTransform:
         for image, expected in zip(found, np.roll(h264.recompress_crops(clean, 30), 1, axis=0), strict=True):
             np.testing.assert_array_equal(image, expected)
 
+    def test_crops_that_are_not_beside_the_index(
+        self, videos: VideoForgeryDataset, tiny_prepared: Path, tmp_path: Path
+    ) -> None:
+        shutil.copy(tiny_prepared / 'index.parquet', tmp_path)
+        args = dict(data_root=str(tmp_path), ann_file='index.parquet', split='test', test_mode=True)
+        apart = VideoForgeryDataset(**args, backend_args=dict(prefix=str(tiny_prepared)))
+        found, expected = (ForgeryDistortion(VIDEO, 2).transform(load(set_, 4)) for set_ in (apart, videos))
+        np.testing.assert_array_equal(found['img'], expected['img'])
+
     def test_bad(self, videos: VideoForgeryDataset) -> None:
         with pytest.raises(InputError, match="'fog' is unknown"):
             ForgeryDistortion('fog', 0)

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmcv.transforms import BaseTransform
 
+from iid_mm.datasets.storage.image_storage import ImageStorage
 from iid_mm.datasets.transforms.reading import read_crop
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
@@ -22,6 +23,7 @@ class LoadForgeryPair(BaseTransform):
     - img_path
     - source_img_path (optional; None: no pair)
     - gt_label (optional; absent for images without annotation)
+    - storage (optional; what images are read from, absent: files)
 
     Added Keys:
 
@@ -33,7 +35,9 @@ class LoadForgeryPair(BaseTransform):
     Args:
         with_source: Read the genuine image of fakes; pipelines without
             :class:`~iid_mm.datasets.transforms.MultiScaleFacialSwap` save the time.
-        backend_args: Storage to read from, see :func:`mmengine.fileio.get`; None reads files.
+        backend_args: Where to read from if samples do not say it, see
+            :class:`~iid_mm.datasets.storage.image_storage.ImageStorage`; the data set's holds for all of its
+            loaders, so give it there. None reads files.
         cache_mib: Keep decoded images in memory, up to so many MiB in each worker of the data loader. Worth
             it where a worker can keep its share of the set, and only with ``persistent_workers=True``.
     """
@@ -48,6 +52,7 @@ class LoadForgeryPair(BaseTransform):
             raise InputError(f'cache_mib={cache_mib}: must not be negative')
         self.with_source = with_source
         self.backend_args = backend_args
+        self._storage = None if backend_args is None else ImageStorage(backend_args)
         self.cache_mib = cache_mib
         self._cache: dict[str, ImageArray] = {}
         self._room = cache_mib * 2**20
@@ -57,12 +62,13 @@ class LoadForgeryPair(BaseTransform):
 
         Raises:
             FileNotFoundError: If an image is missing.
-            InputError: If an image cannot be decoded, or the two images differ in size.
+            InputError: If an image cannot be read or decoded, or the two images differ in size.
         """
         path, source_path = results['img_path'], results.get('source_img_path')
-        results['img'] = self._read(path)
+        storage = results.get('storage') or self._storage
+        results['img'] = self._read(path, storage)
         if self.with_source and results.get('gt_label') == 1 and source_path is not None:
-            source = results['source_img'] = self._read(source_path)
+            source = results['source_img'] = self._read(source_path, storage)
             if source.shape != results['img'].shape:
                 raise InputError(
                     f'image {path!r} is {results["img"].shape[:2]} (h, w) and its genuine pair '
@@ -72,9 +78,9 @@ class LoadForgeryPair(BaseTransform):
         results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
         return results
 
-    def _read(self, path: str) -> ImageArray:
+    def _read(self, path: str, storage: ImageStorage | None) -> ImageArray:
         if (image := self._cache.get(path)) is None:
-            image = read_crop(path, backend_args=self.backend_args)
+            image = read_crop(path, storage=storage)
             if image.nbytes <= self._room:
                 self._room -= image.nbytes
                 self._cache[path] = image

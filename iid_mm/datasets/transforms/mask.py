@@ -10,6 +10,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 
 from iid_mm.datasets.functional import alignment
+from iid_mm.datasets.storage.image_storage import ImageStorage
 from iid_mm.datasets.transforms.reading import read_crop
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
@@ -33,6 +34,7 @@ class LoadForgeryMask(BaseTransform):
     - img
     - ori_shape
     - warp_matrix (optional; absent: the crop is the canvas)
+    - storage (optional; what masks are read from, absent: files)
 
     Added Keys:
 
@@ -40,7 +42,9 @@ class LoadForgeryMask(BaseTransform):
 
     Args:
         threshold: Gray values from this on are manipulated, 1 to 255.
-        backend_args: Storage to read from, see :func:`mmengine.fileio.get`; None reads files.
+        backend_args: Where to read from if samples do not say it, see
+            :class:`~iid_mm.datasets.storage.image_storage.ImageStorage`; the data set's holds for all of its
+            loaders, so give it there. None reads files.
     """
 
     def __init__(self, threshold: int = 128, backend_args: dict[str, Any] | None = None) -> None:
@@ -48,19 +52,20 @@ class LoadForgeryMask(BaseTransform):
             raise InputError(f'threshold={threshold!r}: give a gray value from 1 to 255')
         self.threshold = threshold
         self.backend_args = backend_args
+        self._storage = None if backend_args is None else ImageStorage(backend_args)
 
     def transform(self, results: Results) -> Results:
         """Add the mask.
 
         Raises:
             FileNotFoundError: If the file of the mask is missing.
-            InputError: If it cannot be decoded or has another size than the stored crop.
+            InputError: If it cannot be read or decoded or has another size than the stored crop.
         """
         height, width = results['img'].shape[:2]
         if int(results['gt_label']) == 0:
             results['artifact_mask'] = np.zeros((height, width), dtype=np.uint8)
         elif results.get('mask_path') is not None:
-            mask = self._read(results['mask_path'])
+            mask = self._read(results['mask_path'], results.get('storage') or self._storage)
             if mask.shape != tuple(results['ori_shape'][:2]):
                 raise InputError(
                     f'mask {results["mask_path"]!r} is {mask.shape} and its image '
@@ -72,13 +77,13 @@ class LoadForgeryMask(BaseTransform):
             results['artifact_mask'] = (mask >= self.threshold).astype(np.uint8)
         return results
 
-    def _read(self, path: str) -> ImageArray:
+    def _read(self, path: str, storage: ImageStorage | None) -> ImageArray:
         return read_crop(
             path,
             kind='mask',
             flags=cv2.IMREAD_GRAYSCALE,
             remedy='prepare the set again with --masks',
-            backend_args=self.backend_args,
+            storage=storage,
         )
 
     def __repr__(self) -> str:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
 
 import cv2
 import numpy as np
 from mmengine.fileio import get
+from mmengine.logging import print_log
 
+from iid_mm.datasets.storage.image_storage import PACKING_TOOL, ImageStorage
 from iid_mm.errors import InputError
 from iid_mm.utils.typing import ImageArray
 
@@ -22,7 +24,7 @@ def read_crop(
     kind: str = 'image',
     flags: int = cv2.IMREAD_COLOR,
     remedy: str = 'prepare the set again',
-    backend_args: dict[str, Any] | None = None,
+    storage: ImageStorage | None = None,
 ) -> ImageArray:
     """Read a stored crop.
 
@@ -31,17 +33,18 @@ def read_crop(
         kind: What messages call it.
         flags: How OpenCV decodes it.
         remedy: What messages advise.
-        backend_args: Storage to read from, see :func:`mmengine.fileio.get`; None reads files.
+        storage: What to read it from; None reads files.
 
     Returns:
         (H, W, 3) uint8 BGR, or (H, W) with ``flags=cv2.IMREAD_GRAYSCALE``.
 
     Raises:
-        FileNotFoundError: If it is missing.
-        InputError: If it cannot be decoded as a whole.
+        FileNotFoundError: If the file is missing.
+        InputError: If it cannot be decoded as a whole, or the storage does not give it.
+        MissingExtraError: If the library of the storage is not installed.
     """
     try:
-        data = get(path, backend_args=backend_args)
+        data = read_bytes(path, storage)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f'{kind} {path!r}, which the index lists, does not exist; {remedy}'
@@ -50,11 +53,41 @@ def read_crop(
     if _is_whole(data):
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     if image is None:
+        place = repr(path) if storage is None else f'{storage.key(path)!r} of backend_args={storage}'
         raise InputError(
-            f'{kind} {path!r} cannot be decoded ({len(data)} bytes): it is truncated or not an image; '
+            f'{kind} {place} cannot be decoded ({len(data)} bytes): it is truncated or not an image; '
             f'{remedy} or copy it anew'
         )
     return np.asarray(image, np.uint8)
+
+
+def read_bytes(path: str, storage: ImageStorage | None = None) -> bytes:
+    """Read the file of a crop, from a storage or (None) from the disk."""
+    data: bytes = get(path) if storage is None else storage.read(path)
+    return data
+
+
+def check_storage(storage: ImageStorage, index: str, path: str) -> None:
+    """Read one image of an index, so that mistakes show before long work.
+
+    Args:
+        storage: What the images of the index are read from.
+        index: The index; a warning tells if an LMDB database was packed from another one.
+        path: The image.
+
+    Raises:
+        InputError: If it cannot be read or decoded.
+        MissingExtraError: If the library of the storage is not installed.
+    """
+    read_crop(path, storage=storage)
+    if storage.is_packed_from(index) is False:
+        print_log(
+            f'backend_args={storage}: the images were not packed from {index} as it is now; if the set was '
+            f'prepared again, pack it again: {PACKING_TOOL} --overwrite',
+            logger='current',
+            level=logging.WARNING,
+        )
+    storage.close()
 
 
 def _is_whole(data: bytes) -> bool:

@@ -7,7 +7,7 @@ import os
 
 from mmcv.transforms import BaseTransform
 
-from iid_mm.datasets.transforms import LoadForgeryPair
+from iid_mm.datasets.transforms.reading import read_crop
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
 from iid_mm.robustness.distortions import CLEAN, find_distortion, strength
@@ -43,6 +43,7 @@ class ForgeryDistortion(BaseTransform):
     - video_images, video_position (``video_compression`` only; see
       :class:`~iid_mm.robustness.datasets.VideoForgeryDataset`)
     - video_source, video_frames, video_windows (optional; compress the original video instead of its crops)
+    - storage (optional; what the other crops of a video are read from, absent: files)
 
     Modified Keys:
 
@@ -92,10 +93,10 @@ class ForgeryDistortion(BaseTransform):
         return crop.copy()
 
     def _compress_crops(self, results: Results, crf: float) -> list[ImageArray]:
-        return recompress_crops([self._load(path) for path in results['video_images']], crf)
+        return recompress_crops(self._load_all(results), crf)
 
     def _compress_original(self, results: Results, crf: float) -> list[ImageArray]:
-        stored = [self._load(path) for path in results['video_images']]
+        stored = self._load_all(results)
         places = [
             CropPlace(frame, window, (crop.shape[1], crop.shape[0]))
             for frame, window, crop in zip(
@@ -108,9 +109,8 @@ class ForgeryDistortion(BaseTransform):
         return [compressed for _, compressed in pairs]
 
     @staticmethod
-    def _load(path: str) -> ImageArray:
-        loaded: ImageArray = LoadForgeryPair(with_source=False).transform(dict(img_path=path))['img']
-        return loaded
+    def _load_all(results: Results) -> list[ImageArray]:
+        return [read_crop(path, storage=results.get('storage')) for path in results['video_images']]
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(kind={self.kind!r}, level={self.level})'
