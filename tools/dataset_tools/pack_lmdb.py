@@ -1,0 +1,61 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: Apache-2.0
+"""Pack the images of a prepared set into one LMDB database, for file systems that are slow with many files.
+
+Examples:
+    python tools/dataset_tools/pack_lmdb.py data/ffpp                  # makes data/ffpp/images.lmdb
+    python tools/dataset_tools/pack_lmdb.py data/ffpp --compare        # checks every byte against the files
+    python tools/dataset_tools/pack_lmdb.py data/ffpp --time 2000      # and measures reading from both
+
+Started again after a kill, it goes on where it was stopped. To read from it, write into the config
+    backend_args = dict(backend='lmdb', db_path='{root}/images.lmdb')
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from iid_mm.errors import InputError
+from iid_mm.preparation.lmdb_packing import pack_index
+from iid_mm.utils.cli import run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('index', type=Path, help='index.parquet of a prepared set, or its folder')
+    parser.add_argument('--out', type=Path, help='folder to make (default: images.lmdb beside the index)')
+    parser.add_argument('--compare', action='store_true', help='compare every byte with the files at the end')
+    parser.add_argument('--overwrite', action='store_true', help='replace the database of another set')
+    parser.add_argument('--num-threads', type=int, default=8, help='files read at a time (default: 8)')
+    parser.add_argument('--time', type=int, metavar='N', help='read N images from files and from LMDB')
+    parser.add_argument('--no-progress', action='store_true', help='show no progress bar')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    if args.time is not None and args.time < 1:
+        raise InputError(f'--time {args.time}: read at least one image')
+    result = pack_index(
+        args.index,
+        args.out,
+        compare=args.compare,
+        overwrite=args.overwrite,
+        num_threads=args.num_threads,
+        progress=not args.no_progress,
+    )
+    packed = f'{result.packed} packed now' if result.packed else 'packed before'
+    print(f'{result.path}: {result.images} images, {result.size / 2**20:.1f} MiB, {packed}, checked')
+    if args.time is not None:
+        # OpenCV and MMEngine are needed for this only.
+        from iid_mm.preparation.lmdb_benchmark import measure_reading, reading_table
+
+        print(reading_table(measure_reading(args.index, result.path, args.time)))
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))
