@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from mmengine.config import Config
 
 from iid_mm.datasets.index import read_index
+from iid_mm.datasets.storage.image_storage import backend_args_for
 from iid_mm.datasets.whole_batch_sampler import WholeBatchSampler
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import OneClassError
@@ -25,7 +26,7 @@ VALIDATION = 'validation'
 
 _NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._+-]*')
 # What an entry of the config may say; the rest of the data set is that of test_dataloader.
-_ENTRY_KEYS = ('data_root', 'ann_file', 'split', 'methods', 'frames_per_video')
+_ENTRY_KEYS = ('data_root', 'ann_file', 'backend_args', 'split', 'methods', 'frames_per_video')
 _COLUMNS = ('label', 'dataset', 'method', 'compression', 'video_key', 'split', 'source_image')
 
 
@@ -77,8 +78,8 @@ def find_test_sets(cfg: Config, names: Sequence[str] | None = None) -> list[Test
 
     Args:
         cfg: Config with ``test_dataloader`` and, optional, ``test_sets``: a dictionary name ->
-            ``dict(data_root=..., ann_file=..., split=..., methods=..., frames_per_video=...)``, or a list
-            of what ``names`` takes.
+            ``dict(data_root=..., ann_file=..., backend_args=..., split=..., methods=...,
+            frames_per_video=...)``, or a list of what ``names`` takes.
         names: For each set the name of an entry of the config's ``test_sets``, the name of a prepared
             folder beside the config's ``data_root``, the path of a prepared folder, or ``name=path``.
             None: the config's own set. Empty: all of the config's ``test_sets``.
@@ -247,6 +248,8 @@ def _from_entry(name: str, entry: Any, base: dict[str, Any]) -> TestSet:
     loader['dataset'].pop('methods', None)
     loader['dataset'].update(dict(ann_file='index.parquet', split='test'), **entry)
     found = TestSet(name, loader)
+    if 'backend_args' not in entry:
+        loader['dataset']['backend_args'] = backend_args_for(base['dataset'], found.indices)
     for index in found.indices:
         if not index.is_file():
             raise FileNotFoundError(

@@ -18,8 +18,9 @@ TEST_KEYS = frozenset({'test_dataloader', 'test_evaluator', 'test_cfg', 'test_pi
 # Where data and results lie, how fast they are read and what is shown. The indices are compared by content.
 IGNORED_KEYS = frozenset(
     {
-        *('work_dir', 'data_root', 'ann_file', 'launcher', 'num_workers', 'persistent_workers'),
-        *('prefetch_factor', 'pin_memory', 'max_keep_ckpts', 'visualizer', 'vis_backends', 'log_level'),
+        *('work_dir', 'data_root', 'ann_file', 'backend_args', 'launcher', 'num_workers'),
+        *('persistent_workers', 'prefetch_factor', 'pin_memory', 'max_keep_ckpts', 'visualizer'),
+        *('vis_backends', 'log_level'),
         *('log_processor', 'logger', 'resume'),
     }
 )

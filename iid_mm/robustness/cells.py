@@ -21,7 +21,7 @@ from iid_mm.robustness.transforms.forgery_distortion import VIDEO
 from iid_mm.utils.files import sha256
 
 # They say where data lie and how they are loaded, not what comes out.
-_PLACES = ('data_root', 'ann_file', 'originals', 'test_mode', 'lazy_init', 'serialize_data')
+_PLACES = ('data_root', 'ann_file', 'backend_args', 'originals', 'test_mode', 'lazy_init', 'serialize_data')
 _VERSIONS = ('iid-mm', 'torch', 'numpy', 'opencv-python', 'av')
 
 

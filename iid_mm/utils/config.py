@@ -18,7 +18,7 @@ MISTAKES = (SyntaxError, NameError, TypeError, ValueError, LookupError, Attribut
 
 
 def load_config(config: str | os.PathLike[str] | Config, cfg_options: dict[str, Any] | None = None) -> Config:
-    """Read a config.
+    """Read a config; its ``backend_args`` hold for all of its data sets that have none of their own.
 
     Args:
         config: Path of a config file, or a config.
@@ -42,15 +42,18 @@ def load_config(config: str | os.PathLike[str] | Config, cfg_options: dict[str, 
             config = Config.fromfile(str(path))
         except MISTAKES as error:
             raise InputError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
+        _hand_down_backend_args(config, config, None)
     if cfg_options:
         # The caller may use the same config again.
         config = copy.deepcopy(config)
+        before = copy.deepcopy(config.get('backend_args'))
         if 'data_root' in cfg_options:
             _replace_data_root(config, config.get('data_root'), cfg_options['data_root'])
         try:
             config.merge_from_dict(cfg_options)
         except MISTAKES as error:
             raise InputError(f'cfg_options={cfg_options!r} does not fit the config: {error}') from error
+        _hand_down_backend_args(config, config, before)
     return config
 
 
@@ -81,3 +84,20 @@ def _replace_data_root(node: Any, old: str | None, new: str) -> None:
                 node[key] = new
             else:
                 _replace_data_root(value, old, new)
+
+
+def _hand_down_backend_args(node: Any, config: Config, before: Any) -> None:
+    """Give the config's ``backend_args`` to the data sets below a node that had ``before`` or none."""
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            _hand_down_backend_args(item, config, before)
+    elif isinstance(node, (dict, Config)):
+        kind = node.get('type')
+        name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+        is_dataset = 'ann_file' in node and name.endswith('ForgeryDataset')
+        if is_dataset and node.get('backend_args') in (None, before):
+            if config.get('backend_args') != node.get('backend_args'):
+                node['backend_args'] = copy.deepcopy(config.backend_args)
+            return
+        for value in node.values():
+            _hand_down_backend_args(value, config, before)

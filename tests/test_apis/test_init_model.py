@@ -99,3 +99,38 @@ def test_data_root_reaches_all_data_sets(tmp_path: Path) -> None:
     assert cfg.data_root == 'new'
     assert cfg.train.dataset.data_root == 'new'
     assert [inner.data_root for inner in cfg.train.dataset.inner] == ['new', 'other']
+
+
+BACKEND_ARGS_CONFIG = """
+backend_args = dict(backend='lmdb', db_path='{root}/images.lmdb')
+one = dict(type='ForgeryDataset', ann_file='index.parquet')
+inner = dict(type='iid_mm.ConfoundedForgeryDataset', ann_file='index.parquet')
+own = dict(type='ForgeryDataset', ann_file='index.parquet', backend_args=dict(prefix='/own'))
+foreign = dict(type='ImageNet', ann_file='index.parquet')
+loaders = [dict(dataset=one), dict(dataset=dict(type='RepeatDataset', dataset=inner)), dict(dataset=own)]
+others = dict(dataset=foreign)
+"""
+
+
+def test_backend_args_reach_all_data_sets(tmp_path: Path) -> None:
+    path = tmp_path / 'config.py'
+    path.write_text(BACKEND_ARGS_CONFIG)
+    rule, own = dict(backend='lmdb', db_path='{root}/images.lmdb'), dict(prefix='/own')
+
+    def found(cfg: Config) -> list[Any]:
+        sets = [cfg.loaders[0].dataset, cfg.loaders[1].dataset.dataset, cfg.loaders[2].dataset]
+        return [dataset.get('backend_args') for dataset in [*sets, cfg.others.dataset]]
+
+    cfg = load_config(path)
+    assert found(cfg) == [rule, rule, own, None]
+    # On the command line; the config itself stays.
+    moved = load_config(cfg, {'backend_args.db_path': '/scratch/{name}.lmdb'})
+    elsewhere = dict(rule, db_path='/scratch/{name}.lmdb')
+    assert found(moved) == [elsewhere, elsewhere, own, None]
+    assert found(load_config(path, {'backend_args': None})) == [None, None, own, None]
+    single = {'loaders.0.dataset.backend_args.db_path': '/one.lmdb'}
+    assert found(load_config(cfg, single)) == [dict(rule, db_path='/one.lmdb'), rule, own, None]
+    assert found(cfg) == [rule, rule, own, None]
+    # A config that a run has written down reads the same.
+    cfg.dump(tmp_path / 'dumped.py')
+    assert found(load_config(tmp_path / 'dumped.py')) == found(cfg)

@@ -78,6 +78,21 @@ def test_names_paths_and_entries(data: Path) -> None:
     assert [s.name for s in find_test_sets(listed, [])] == ['celebdf_v2', 'other']
 
 
+def test_where_images_are_read_from(data: Path) -> None:
+    """A place is that of the config's own set; a rule holds for all; an entry has its own."""
+    place = dict(backend='lmdb', db_path=str(data / 'ffpp/images.lmdb'))
+    rule = dict(backend='lmdb', db_path='{root}/images.lmdb')
+    entry = dict(data_root=str(data / 'celebdf_v2'), backend_args=dict(prefix='https://host/celebdf'))
+    for given, expected in ((place, None), (rule, rule)):
+        cfg = config(data, test_sets=dict(remote=entry))
+        cfg.test_dataloader.dataset.backend_args = given
+        found = find_test_sets(cfg, ['celebdf_v2', 'ffpp', 'remote'])
+        args = [test_set.dataset['backend_args'] for test_set in found]
+        assert args == [expected, given, entry['backend_args']]
+        (own,) = find_test_sets(cfg)
+        assert own.dataset['backend_args'] == given
+
+
 @pytest.mark.parametrize(
     ('names', 'message'),
     [

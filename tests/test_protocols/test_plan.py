@@ -79,6 +79,15 @@ def test_config_options_become_part_of_the_configs(write_config: Callable[..., P
     assert (child.train_cfg.max_epochs, child.optim_wrapper.optimizer.lr) == (3, 0.5)
 
 
+def test_backend_args_become_part_of_the_configs(write_config: Callable[..., Path], tmp_path: Path) -> None:
+    options = {'backend_args.backend': 'lmdb', 'backend_args.db_path': '{root}/images.lmdb'}
+    plan = plan_of(write_config(), tmp_path, cfg_options=options)
+    plan.write()
+    child = load_config(plan.runs[0].config)
+    expected = {'backend': 'lmdb', 'db_path': '{root}/images.lmdb'}
+    assert [child[loader].dataset.backend_args for loader in LOADERS] == [expected] * 3
+
+
 def test_config_options_within_lists(write_config: Callable[..., Path], tmp_path: Path) -> None:
     config = write_config()
     options = {'param_scheduler.1.T_max': 7, 'param_scheduler.1.end': 8, 'train_cfg.max_epochs': 8}

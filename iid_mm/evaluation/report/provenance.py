@@ -93,7 +93,7 @@ def config_text(cfg: Config) -> str:
 
 def _cleaned(node: Any, data_root: Any) -> Any:
     if isinstance(node, dict):
-        return {key: _cleaned(value, data_root) for key, value in node.items()}
+        return {key: _cleaned(value, data_root) for key, value in node.items() if key != 'backend_args'}
     if isinstance(node, (list, tuple)):
         return type(node)(_cleaned(value, data_root) for value in node)
     if isinstance(node, str):

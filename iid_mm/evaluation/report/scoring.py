@@ -27,6 +27,7 @@ SCORES_FOLDER = 'frame_scores'
 LOCALISATION_FOLDER = 'localisation'
 # They change how fast a set is read, not what is computed.
 _LOADER_KEYS = ('num_workers', 'persistent_workers', 'prefetch_factor', 'pin_memory', 'sampler', 'dataset')
+_PLACES = ('data_root', 'ann_file', 'backend_args')
 _METRIC = ('ForgeryAUC', 'iid_mm.ForgeryAUC')
 _LOCALISATION = ('ArtifactLocalisation', 'iid_mm.ArtifactLocalisation')
 
@@ -106,7 +107,7 @@ class ScoringJob:
 
     def _settings(self, test_set: TestSet) -> str:
         """Hash of all that decides a score but weights and data."""
-        dataset = {k: v for k, v in test_set.dataset.items() if k not in ('data_root', 'ann_file')}
+        dataset = {k: v for k, v in test_set.dataset.items() if k not in _PLACES}
         loader = {k: v for k, v in test_set.dataloader.items() if k not in _LOADER_KEYS}
         others = self._other_metrics(test_set)
         plain = {'dataset': dataset, 'loader': loader, 'model': self.cfg.model, 'metrics': others}
