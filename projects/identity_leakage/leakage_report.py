@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from iid_mm.datasets.functional.confounding import confound_weights
 from iid_mm.errors import InputError
 from iid_mm.identity.shift import concordance, intraclass_correlation
-from iid_mm.visualization.plots import PALETTE, new_figure, polish, save_figure
+from iid_mm.visualization.plots import INK, PALETTE, new_figure, polish, save_figure
 
 Array = npt.NDArray[np.float64]
 Sample = tuple[Array, Array]
@@ -200,7 +200,7 @@ def table(summary: dict[str, Any], names: dict[str, str], signed: bool = False) 
 def draw(summary: dict[str, Any], path: Path) -> None:
     """AUC against the confound: in distribution, broken, reversed, and how well the score tells F from G."""
     names = ('in_distribution', 'broken', 'reversed', 'group')
-    figure = new_figure(12, 3.4)
+    figure = new_figure(12, 3.8)
     axes = figure.subplots(1, len(names))
     for axis, name in zip(axes, names, strict=True):
         for number, arm in enumerate(ORDER):
@@ -218,19 +218,20 @@ def draw(summary: dict[str, Any], path: Path) -> None:
                 x,
                 mean,
                 errors,
-                color=PALETTE[number % len(PALETTE)],
+                color=(*PALETTE, INK)[number],
                 label=TITLES[arm],
-                marker='o',
-                markersize=4,
+                marker='osD^vPX'[number],
+                markersize=5,
                 capsize=2,
             )
         polish(axis)
         axis.set_title(AUCS[name], fontsize=10)
         axis.set_xlabel('confound of identity and label')
+        axis.set_xticks(sorted({row['confound'] for row in summary['rows']}))
         if name == 'group':
             axis.axhline(50, color='0.6', linewidth=0.8, zorder=0)
     axes[0].set_ylabel('video AUC, %')
-    axes[0].legend(frameon=False, fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=7, frameon=False)
     save_figure(figure, path)
 
 
