@@ -182,7 +182,8 @@ def _put(environment: Any, part: Path, items: Sequence[tuple[bytes, bytes]], sta
         f'the disk of {str(part)!r} is full; {state}. Free some space and start again, which goes on from '
         'there, or pack elsewhere with --out'
     )
-    if shutil.disk_usage(part).free < sum(len(value) for _, value in items) + _SPARE_BYTES:
+    needed = sum(len(value) for _, value in items) + _SPARE_BYTES
+    if shutil.disk_usage(part).free < needed:
         raise InputError(full)
     while True:
         try:
@@ -193,7 +194,9 @@ def _put(environment: Any, part: Path, items: Sequence[tuple[bytes, bytes]], sta
         except lmdb.MapFullError:
             environment.set_mapsize(2 * environment.info()['map_size'])
         except lmdb.Error as error:
-            if any(os.strerror(number) in str(error) for number in _FULL):
+            # A write that stops half way is an input/output error to LMDB.
+            is_full = any(os.strerror(number) in str(error) for number in _FULL)
+            if is_full or shutil.disk_usage(part).free < needed:
                 raise InputError(full) from error
             raise InputError(f'{str(part)!r} cannot be written: {error}; {state}') from error
 

@@ -240,12 +240,20 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ('number', 'message'), [(errno.EDQUOT, 'is full; 0 of 50'), (errno.EIO, 'cannot be written: put: ')]
+    ('number', 'free', 'message'),
+    [
+        (errno.EDQUOT, 2**30, 'is full; 0 of 50'),
+        # LMDB says so when a write stops half way.
+        (errno.EIO, 0, 'is full; 0 of 50'),
+        (errno.EIO, 2**30, 'cannot be written: put: .*; 0 of 50'),
+    ],
 )
 def test_errors_of_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, message: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, free: int, message: str
 ) -> None:
     write_set(tmp_path)
+    room = iter([2**30, 2**30, free])
+    monkeypatch.setattr(lmdb_packing.shutil, 'disk_usage', lambda path: Usage(next(room)))
 
     class Failing:
         """A database whose disk fails after the note."""
