@@ -13,7 +13,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from iid_mm.engine import ForgeryRunner
+from iid_mm.engine import build_runner
 from iid_mm.errors import InputError
 from iid_mm.utils.cli import add_run_options, load_run_config, run_tool
 
@@ -47,6 +47,10 @@ def prepare_config(args: argparse.Namespace) -> Config:
                 '--amp needs a GPU, and none was found; train without it, or on a CPU with AMX or '
                 'AVX512-BF16 with --cfg-options optim_wrapper.type=BFloat16OptimWrapper'
             )
+        if cfg.optim_wrapper.type == 'SAMOptimWrapper':
+            raise InputError(
+                "--amp would replace SAMOptimWrapper; give that optim_wrapper.dtype='bfloat16' instead"
+            )
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:
@@ -63,7 +67,7 @@ def prepare_config(args: argparse.Namespace) -> Config:
 
 
 def main() -> None:
-    ForgeryRunner.from_cfg(prepare_config(parse_args())).train()
+    build_runner(prepare_config(parse_args())).train()
 
 
 if __name__ == '__main__':

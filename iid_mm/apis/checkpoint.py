@@ -113,11 +113,11 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], trust: bool = F
     return content
 
 
-def check_state_dict(model: nn.Module, state: dict[str, Any], name: str) -> None:
+def check_state_dict(model: nn.Module | dict[str, torch.Tensor], state: dict[str, Any], name: str) -> None:
     """Check that weights fit a model.
 
     Args:
-        model: The model.
+        model: The model, or tensors by name with the shapes of its weights.
         state: Weights by name.
         name: What to call the weights in messages.
 
@@ -129,7 +129,7 @@ def check_state_dict(model: nn.Module, state: dict[str, Any], name: str) -> None
         raise InputError(
             f"checkpoint {name}: 'state_dict' is a {type(state).__name__}, expected a dictionary"
         )
-    expected = model.state_dict()
+    expected = model.state_dict() if isinstance(model, nn.Module) else model
     missing = [k for k in expected if k not in state]
     unexpected = [k for k in state if k not in expected]
     reshaped = [

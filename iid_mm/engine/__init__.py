@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training: runner, loops, hooks and optimizer wrappers."""
+"""Training: runners, loops, hooks, optimizer wrappers and strategies."""
 
 from iid_mm.engine.hooks import (
     ForgeryVisualizationHook,
@@ -8,10 +8,13 @@ from iid_mm.engine.hooks import (
     ReproducibleSamplingHook,
 )
 from iid_mm.engine.optim import BFloat16OptimWrapper, SAMOptimWrapper
-from iid_mm.engine.runner import ForgeryRunner, ResumableEpochTrainLoop
+from iid_mm.engine.runner import FlexibleForgeryRunner, ForgeryRunner, ResumableEpochTrainLoop, build_runner
+from iid_mm.engine.strategies import ForgeryFSDPStrategy
 
 __all__ = [
     'BFloat16OptimWrapper',
+    'FlexibleForgeryRunner',
+    'ForgeryFSDPStrategy',
     'ForgeryRunner',
     'ForgeryVisualizationHook',
     'HostMemoryHook',
@@ -19,4 +22,5 @@ __all__ = [
     'ReproducibleSamplingHook',
     'ResumableEpochTrainLoop',
     'SAMOptimWrapper',
+    'build_runner',
 ]

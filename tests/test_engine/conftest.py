@@ -17,7 +17,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
-from iid_mm.engine import ForgeryRunner
+from iid_mm.engine import ForgeryRunner, build_runner
 
 _numbers = itertools.count()
 
@@ -59,14 +59,16 @@ def new_runner(tiny_config: Path) -> Callable[..., ForgeryRunner]:
     ) -> Any:
         cfg = Config.fromfile(str(tiny_config))
         cfg.merge_from_dict({name.replace('__', '.'): value for name, value in options.items()})
-        next(h for h in cfg.custom_hooks if h.type == 'IterationCheckpointHook').interval = save_every
+        for hook in cfg.custom_hooks:
+            if hook.type == 'IterationCheckpointHook':
+                hook.interval = save_every
         cfg.work_dir = str(work_dir)
         # MMEngine's shared state goes by this name, which otherwise is the time in seconds.
         cfg.experiment_name = f'test_{next(_numbers)}'
         cfg.launcher = launcher
         cfg.resume = resume is not False
         cfg.load_from = str(resume) if isinstance(resume, Path) else None
-        return ForgeryRunner.from_cfg(cfg)
+        return build_runner(cfg)
 
     return make
 

@@ -13,12 +13,9 @@ from torch import nn
 
 from iid_mm.apis.checkpoint import check_resumable, check_state_dict, load_checkpoint_file
 from iid_mm.engine.runner.cpu_processes import join_cpu_processes
+from iid_mm.engine.runner.parts import check_parts
 from iid_mm.engine.runner.sync_bn import check_sync_bn
-from iid_mm.errors import InputError
-from iid_mm.models import IIDDetector
-from iid_mm.models.wiring import check_wiring
 from iid_mm.registry import RUNNERS
-from iid_mm.utils.config import pipeline_input_size
 
 
 @RUNNERS.register_module()
@@ -51,17 +48,10 @@ class ForgeryRunner(Runner):
             The model.
 
         Raises:
-            InputError: If its parts do not fit each other, see
-                :func:`~iid_mm.models.wiring.check_wiring`. A test pipeline that does not tell the size of the
-                input leaves this unchecked.
+            InputError: If its parts do not fit each other.
         """
-        built = super().build_model(model)
-        if isinstance(built, IIDDetector):
-            try:
-                size = pipeline_input_size(self.cfg)
-            except InputError:
-                return built
-            check_wiring(built, size)
+        built: nn.Module = super().build_model(model)
+        check_parts(built, self.cfg)
         return built
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:

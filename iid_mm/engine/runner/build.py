@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a config to a runner."""
+
+from __future__ import annotations
+
+from mmengine.config import Config
+
+from iid_mm.engine.runner.flexible_forgery_runner import FlexibleForgeryRunner
+from iid_mm.engine.runner.forgery_runner import ForgeryRunner
+from iid_mm.errors import InputError
+from iid_mm.registry import RUNNERS
+
+
+def build_runner(cfg: Config) -> ForgeryRunner | FlexibleForgeryRunner:
+    """Build the runner that a config asks for with ``runner_type``.
+
+    Args:
+        cfg: The config.
+
+    Returns:
+        The runner; a :class:`ForgeryRunner` without ``runner_type``.
+
+    Raises:
+        InputError: If there is no such runner.
+    """
+    name = cfg.get('runner_type', ForgeryRunner.__name__)
+    # MMEngine's registry would look it up in the scope that is current, which the runner sets.
+    runner_class = RUNNERS.get(name)
+    if runner_class is None:
+        raise InputError(f"runner_type={name!r}: must be 'ForgeryRunner' or 'FlexibleForgeryRunner'")
+    runner: ForgeryRunner | FlexibleForgeryRunner = runner_class.from_cfg(cfg)
+    return runner
