@@ -33,6 +33,8 @@ if [ ! -e "$OUT/work_dir/finished" ]; then
     python tools/train.py $CONFIG --work-dir "$OUT/work_dir" --resume
   touch "$OUT/work_dir/finished"
 fi
+# The newest; our names hold nothing that ls would mangle.
+# shellcheck disable=SC2012
 BEST=$(ls -t "$OUT"/work_dir/best_*.pth | head -n 1)
 step 'Test on people that the model has never seen, with a report; Face2Face was not in training either' \
   python tools/test.py $CONFIG "$BEST" --work-dir "$OUT/work_dir" --out-dir "$OUT/report" --localisation

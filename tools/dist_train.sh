@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Train with several processes on one or more machines.
 # Usage: tools/dist_train.sh CONFIG NUM_PROCESSES [arguments of tools/train.py]
-# Several machines: set NNODES, NODE_RANK, MASTER_ADDR and PORT alike on each. Without a GPU gloo is used.
+# NUM_PROCESSES is that of one machine. Several machines: set NNODES, MASTER_ADDR and PORT alike on each, and NODE_RANK
+# from 0 to NNODES - 1. Without a GPU gloo is used.
 set -euo pipefail
 if [ $# -lt 2 ]; then
-  sed -n '2,4p' "$0" | sed 's/^# //' >&2
+  sed -n '2,5p' "$0" | sed 's/^# //' >&2
   exit 1
 fi
 CONFIG=$1
 NUM_PROCESSES=$2
-exec python -m torch.distributed.run \
+exec python -m iid_mm.utils.launch \
   --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" --master_addr="${MASTER_ADDR:-127.0.0.1}" \
   --master_port="${PORT:-29500}" --nproc_per_node="$NUM_PROCESSES" \
   "$(dirname "$0")/train.py" "$CONFIG" --launcher pytorch "${@:3}"

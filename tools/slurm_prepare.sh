@@ -14,7 +14,8 @@ CPUS_PER_TASK=${CPUS_PER_TASK:-8}
 TOOL=$(printf '%q' "$(cd "$(dirname "$0")" && pwd)/prepare_data.py")
 prepare="python -u $TOOL $(printf '%q ' "${@:2}") --num-workers $CPUS_PER_TASK"
 prepare+=" --num-shards $SHARDS --shard \$SLURM_ARRAY_TASK_ID"
-# shellcheck disable=SC2086  SBATCH_ARGS holds several words on purpose.
+# SBATCH_ARGS holds several words on purpose.
+# shellcheck disable=SC2086
 job=$(sbatch --parsable --partition="$PARTITION" --job-name=prepare --array="0-$((SHARDS - 1))" \
   --cpus-per-task="$CPUS_PER_TASK" ${SBATCH_ARGS:-} --wrap "$prepare")
 echo "shards: job $job"

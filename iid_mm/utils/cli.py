@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 USER_ERRORS = (InputError, FileNotFoundError, MissingExtraError)
 
+PATIENCE = 5.0
+"""Seconds that a process leaves to the first one of its machine to tell an error that both met."""
+
 
 def run_tool(main: Callable[[], int | None]) -> int:
     """Run a tool and turn the errors a user can mend into one message.
@@ -28,8 +32,8 @@ def run_tool(main: Callable[[], int | None]) -> int:
 
     Returns:
         The exit status: 1 after an :class:`~iid_mm.errors.InputError`, a missing file, a missing extra
-        or an unknown name in a config, whose message goes to stderr. Set the environment variable
-        ``IID_DEBUG=1`` to see the traceback instead.
+        or an unknown name in a config, whose message goes to stderr, in distributed runs once a machine. Set
+        the environment variable ``IID_DEBUG=1`` to see the traceback instead.
     """
     try:
         status = main() or 0
@@ -39,6 +43,9 @@ def run_tool(main: Callable[[], int | None]) -> int:
         if os.environ.get('IID_DEBUG') == '1' or not (is_unknown_name or isinstance(error, USER_ERRORS)):
             raise
         text = str(error.args[0]) if is_unknown_name else _without_worker_trace(str(error))
+        if os.environ.get('LOCAL_RANK', '0') != '0':
+            # Most errors are met by all processes. The first one then ends, and its launcher this one.
+            time.sleep(PATIENCE)
         print(f'error: {text}', file=sys.stderr)
         status = 1
     # Not after defects: the other processes may be in the midst of something.
@@ -92,7 +99,8 @@ def load_run_config(args: argparse.Namespace) -> Config:
     """
     from iid_mm.utils.config import load_config
 
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    local_rank = os.environ.get('SLURM_LOCALID', '0') if args.launcher == 'slurm' else str(args.local_rank)
+    os.environ.setdefault('LOCAL_RANK', local_rank)
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     default = Path('work_dirs') / Path(args.config).stem

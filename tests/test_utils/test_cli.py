@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,20 @@ def test_debugging_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('IID_DEBUG', '1')
     with pytest.raises(InputError):
         run_tool(raising(InputError('x')))
+
+
+def test_other_processes_let_the_first_one_speak(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(time, 'sleep', waited.append)
+    for rank, expected in (('0', []), ('1', [5.0])):
+        monkeypatch.setenv('LOCAL_RANK', rank)
+        waited.clear()
+        assert run_tool(raising(InputError('x'))) == 1
+        assert waited == expected
+        # Where the first process did not end the run, the other one speaks for itself.
+        assert capsys.readouterr().err == 'error: x\n'
 
 
 class Broken(Dataset[torch.Tensor]):

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Test on a Slurm cluster, one task a GPU.
+# Usage: GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=8 tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [arguments of tools/test.py]
+# SRUN_ARGS holds further arguments of srun. On nodes without GPUs set GRES= (empty): tasks talk through gloo.
+set -euo pipefail
+if [ $# -lt 4 ]; then
+  sed -n '2,4p' "$0" | sed 's/^# //' >&2
+  exit 1
+fi
+PARTITION=$1
+JOB_NAME=$2
+CONFIG=$3
+CHECKPOINT=$4
+GPUS=${GPUS:-8}
+GPUS_PER_NODE=${GPUS_PER_NODE:-$((GPUS < 8 ? GPUS : 8))}
+GRES=${GRES-gpu:$GPUS_PER_NODE}
+# Jobs that share a node must not share a port.
+export MASTER_PORT=${MASTER_PORT:-$((20000 + RANDOM % 20000))}
+# SRUN_ARGS holds several words on purpose.
+# shellcheck disable=SC2086
+exec srun --partition="$PARTITION" --job-name="$JOB_NAME" ${GRES:+"--gres=$GRES"} --ntasks="$GPUS" \
+  --ntasks-per-node="$GPUS_PER_NODE" --cpus-per-task="${CPUS_PER_TASK:-8}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+  python -u "$(dirname "$0")/test.py" "$CONFIG" "$CHECKPOINT" --launcher slurm "${@:5}"
