@@ -19,6 +19,7 @@ import torch
 from mmengine.registry import init_default_scope
 
 from iid_mm.apis import load_config
+from iid_mm.benchmarking.commands import add_commands
 from iid_mm.datasets import ForgeryDataset
 from iid_mm.datasets.pipeline_benchmark import measure_pipeline, write_generated_set
 from iid_mm.deployment.deployment_benchmark import VARIANTS, measure_deployment
@@ -76,6 +77,7 @@ def parse_args() -> argparse.Namespace:
     evaluation.add_argument('--out', type=Path, help='JSON file for the figures')
     evaluation.set_defaults(run=run_evaluation)
     add_deployment(commands)
+    add_commands(commands)
     return parser.parse_args()
 
 
@@ -106,6 +108,8 @@ def machine_card() -> dict[str, Any]:
     return {
         'processor': processor,
         'cores': os.cpu_count(),
+        'bfloat16': _bfloat16_units(),
+        'gpu': torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         'load_average': round(os.getloadavg()[0], 2) if hasattr(os, 'getloadavg') else None,
         'system': f'{platform.system()} {platform.machine()}',
         'python': platform.python_version(),
@@ -113,6 +117,13 @@ def machine_card() -> dict[str, Any]:
         'opencv': cv2.__version__,
         'numpy': version('numpy'),
     }
+
+
+def _bfloat16_units() -> str | None:
+    """What the processor multiplies bfloat16 with; None: nothing, or it does not tell."""
+    cpuinfo = Path('/proc/cpuinfo')
+    flags = cpuinfo.read_text().split() if cpuinfo.exists() else []
+    return next((name for name in ('amx_bf16', 'avx512_bf16') if name in flags), None)
 
 
 def run_pipeline(args: argparse.Namespace) -> dict[str, Any]:
@@ -143,6 +154,11 @@ def run_pipeline(args: argparse.Namespace) -> dict[str, Any]:
         f'1 genuine : {args.fakes_per_genuine:g} fake: {figures["mix_mean_ms"]:.2f} ms a sample '
         f'({figures["mix_cpu_mean_ms"]:.2f} ms of processor time)'
     )
+    loading, weight = next(iter(transforms)).type, args.fakes_per_genuine / (1 + args.fakes_per_genuine)
+    parts = [figures[kind][loading]['mean_ms'] for kind in ('genuine', 'fake')]
+    figures['baseline'] = f'{loading} alone'
+    figures['ratio'] = figures['mix_mean_ms'] / ((1 - weight) * parts[0] + weight * parts[1])
+    print(f'{figures["ratio"]:.2f} times the cost of the baseline, {figures["baseline"]}')
     return figures
 
 

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How fast videos become crops."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from iid_mm.errors import InputError
+from iid_mm.preparation.driver import RunOptions, make_settings, prepare
+
+
+def check_numbers(workers: Sequence[int], frames: int) -> None:
+    """Check the arguments of :func:`measure_preparation`, before a set is made for it."""
+    if min(workers, default=-1) < 0 or frames < 1:
+        raise InputError(
+            f'workers={list(workers)}, frames={frames}: workers must be 0 or more, and frames at least 1'
+        )
+
+
+def measure_preparation(
+    root: Path,
+    layout: str,
+    *,
+    analyser: str | None = None,
+    frames: int = 16,
+    workers: Sequence[int] = (0, 2),
+    **choices: Any,
+) -> dict[str, Any]:
+    """Time the preparation of a data set, again and again from nothing.
+
+    Args:
+        root: The data set as downloaded.
+        layout: Its layout.
+        analyser: What finds faces; None takes the layout's own.
+        frames: Frames of each video.
+        workers: Numbers of worker processes; the first is the baseline. 0 works in this process.
+        **choices: Further attributes of :class:`~iid_mm.preparation.settings.Settings`.
+
+    Returns:
+        ``runs``: for each number of workers ``seconds``, ``frames_per_second``, ``ratio`` to the baseline,
+        ``cpu_ms`` a frame and ``stages_ms`` a frame (time within the workers).
+
+    Raises:
+        InputError: If a number is not possible, or an argument is bad (see
+            :func:`~iid_mm.preparation.driver.prepare`).
+    """
+    check_numbers(workers, frames)
+    run = RunOptions(progress=False)
+    settings = make_settings(layout, run, analyser=analyser, frames=frames, **choices)
+    runs: dict[str, Any] = {}
+    for count in dict.fromkeys(workers):
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.perf_counter()
+            report = prepare(root, Path(folder), settings, RunOptions(num_workers=count, progress=False))
+            seconds = time.perf_counter() - started
+        analysed = report['frames_analysed']
+        runs[str(count)] = {
+            'seconds': seconds,
+            'frames_per_second': analysed / seconds,
+            'cpu_ms': 1e3 * report['cpu_seconds'] / analysed,
+            'stages_ms': {stage: 1e3 * value / analysed for stage, value in report['seconds'].items()},
+        }
+    baseline = next(iter(runs))
+    for figures in runs.values():
+        figures['ratio'] = figures['frames_per_second'] / runs[baseline]['frames_per_second']
+    return {
+        'analyser': settings.analyser,
+        'frames': report['frames_analysed'],
+        'baseline': f'{baseline} workers',
+        'runs': runs,
+    }
