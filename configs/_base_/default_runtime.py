@@ -29,6 +29,8 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'))
 randomness = dict(seed=0)
+# 'torch': batch norm over the samples of all GPUs of a distributed run, see docs/scaling.md.
+sync_bn = None
 
 vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
 visualizer = dict(type='ForgeryVisualizer', vis_backends=vis_backends)

@@ -50,8 +50,8 @@ class ResumableEpochTrainLoop(EpochBasedTrainLoop):
         if self._iter > 0 and before not in (None, length):
             raise InputError(
                 f'the run was started with {before} iterations an epoch and there are {length} now; resume '
-                'with the data and the total batch size that it was started with, or start anew from its '
-                'weights with load_from=...'
+                'with the data and the total batch size that it was started with (if they are the same, with '
+                'as many processes), or start anew from its weights with load_from=...'
             )
         self.runner.message_hub.update_info(LENGTH_KEY, length)
         return super().run()
