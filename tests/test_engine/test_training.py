@@ -203,3 +203,8 @@ def test_test_reports_the_figures_of_the_checkpoint(whole_run: Any, make_runner:
     assert metrics['forgery/num_videos'] == 9
     assert 0 <= metrics['forgery/video_auc'] <= 1
     assert (tmp_path / 's.parquet').is_file()
+
+
+def test_parts_of_the_model_are_checked_before_training(make_runner: Any) -> None:
+    with pytest.raises(InputError, match=r'model\.forgery_head: ForgeryHead expects 64 channels and got 32'):
+        make_runner(model__forgery_head__in_channels=64)
