@@ -7,18 +7,18 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from torch._dynamo.exc import TorchDynamoException
 
 from iid_mm.apis import init_model
+from iid_mm.benchmarking.turns import SkippedError, Step, take_turns, torch_threads
 from iid_mm.deployment.export import export_onnx
 from iid_mm.deployment.export_graph import ExportGraph
 from iid_mm.deployment.libraries import import_onnx
@@ -32,11 +32,7 @@ from iid_mm.utils.config import pipeline_input_size
 
 VARIANTS = ('pytorch', 'channels_last', 'compile', 'onnx_fp32', 'onnx_int8')
 """What can be measured; the first is what the others are compared with."""
-Step = Callable[[torch.Tensor], Any]
-
-
-class SkippedError(Exception):
-    """A variant cannot be measured here; the message says why."""
+Run = Callable[[torch.Tensor], Any]
 
 
 def measure_deployment(
@@ -79,7 +75,7 @@ def measure_deployment(
     batch = torch.cat(random_batches(size))
     batch = batch.repeat(-(-batch_size // len(batch)), 1, 1, 1)[:batch_size].float()
     chosen = [name for name in VARIANTS if name in variants or name == VARIANTS[0]]
-    with tempfile.TemporaryDirectory() as folder, _torch_threads(threads), torch.inference_mode():
+    with tempfile.TemporaryDirectory() as folder, torch_threads(threads), torch.inference_mode():
         figures: dict[str, dict[str, Any]] = {}
         steps: dict[str, Step] = {}
         builder = _Builder(config, model, Path(folder), threads)
@@ -91,10 +87,10 @@ def measure_deployment(
             except SkippedError as reason:
                 figures[name] = {'skipped': str(reason)}
                 continue
-            steps[name] = step
+            steps[name] = partial(step, batch)
             figures[name] = {'prepare_seconds': time.perf_counter() - started}
-        for name, values in _time(steps, batch, rounds).items():
-            figures[name] |= values
+        for name, values in take_turns(steps, batch_size, rounds).items():
+            figures[name] |= {'images_per_second': values.pop('per_second'), **values}
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     return {'input_size': list(size), 'parameters': parameters, 'variants': figures}
 
@@ -109,13 +105,13 @@ class _Builder:
         self.threads = threads
         self.graph = ExportGraph(model, pipeline_input_size(config)).eval()
 
-    def build(self, name: str) -> Step:
+    def build(self, name: str) -> Run:
         """Build a variant.
 
         Raises:
             SkippedError: If it cannot run here.
         """
-        builders: dict[str, Callable[[], Step]] = {
+        builders: dict[str, Callable[[], Run]] = {
             'pytorch': lambda: self.graph,
             'channels_last': self._channels_last,
             'compile': self._compile,
@@ -124,12 +120,12 @@ class _Builder:
         }
         return builders[name]()
 
-    def _channels_last(self) -> Step:
+    def _channels_last(self) -> Run:
         model = _random_model(self.config, channels_last=True)
         model.load_state_dict(self.model.state_dict())
         return ExportGraph(model, self.graph.size).eval()
 
-    def _compile(self) -> Step:
+    def _compile(self) -> Run:
         compilers = [os.environ.get('CXX', ''), 'g++', 'clang++', 'c++']
         if not any(shutil.which(compiler) for compiler in compilers if compiler):
             raise SkippedError('torch.compile needs a C++ compiler, and none is installed')
@@ -144,10 +140,10 @@ class _Builder:
 
         return step
 
-    def _onnx_fp32(self) -> Step:
+    def _onnx_fp32(self) -> Run:
         return self._session(self._exported())
 
-    def _onnx_int8(self) -> Step:
+    def _onnx_int8(self) -> Run:
         document, metadata = read_onnx(self._exported())
         images = list(torch.cat(random_batches(self.graph.size)))
         path = self.folder / 'int8.onnx'
@@ -162,45 +158,12 @@ class _Builder:
             export_onnx(self.model, path)
         return path
 
-    def _session(self, path: Path) -> Step:
+    def _session(self, path: Path) -> Run:
         detector = OnnxDetector(path, providers=['CPUExecutionProvider'], num_threads=self.threads)
         return lambda batch: detector.run(batch.numpy())
-
-
-def _time(steps: dict[str, Step], batch: torch.Tensor, rounds: int) -> dict[str, dict[str, float]]:
-    """Figures of each variant, from rounds in which all take turns."""
-    wall = {name: np.zeros(rounds) for name in steps}
-    processor = {name: np.zeros(rounds) for name in steps}
-    for number in range(-1, rounds):
-        for name, step in steps.items():
-            started = time.perf_counter(), time.process_time()
-            step(batch)
-            if number >= 0:
-                wall[name][number] = time.perf_counter() - started[0]
-                processor[name][number] = time.process_time() - started[1]
-    plain = VARIANTS[0]
-    return {
-        name: {
-            'images_per_second': float(len(batch) / np.median(wall[name])),
-            'ratio': float(np.median(wall[plain] / wall[name])),
-            'cpu_ms': float(1e3 * np.median(processor[name]) / len(batch)),
-            'cpu_ratio': float(np.median(processor[plain] / processor[name])),
-        }
-        for name in steps
-    }
 
 
 def _random_model(config: Config, channels_last: bool | None = None) -> IIDDetector:
     """The model of a config with random weights; ``channels_last=None`` takes what the config says."""
     options = None if channels_last is None else {'model.channels_last': channels_last}
     return init_model(config, cfg_options=options)
-
-
-@contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    previous = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(previous)
