@@ -17,6 +17,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from iid_mm.datasets.index import SPLITS, read_index
+from iid_mm.datasets.sample_table import SampleTable
 from iid_mm.datasets.storage.image_storage import ImageStorage, make_storages, shared_backend_args
 from iid_mm.datasets.transforms.reading import check_storage
 from iid_mm.errors import InputError
@@ -148,26 +149,37 @@ class ForgeryDataset(BaseDataset):
         """Set the epoch, also for data loader workers that are running."""
         self._epoch.fill_(epoch)
 
-    def load_data_list(self) -> list[dict[str, Any]]:
+    def load_data_list(self) -> Sequence[dict[str, Any]]:
         """Read the indices and select the samples."""
         tables = [read_index(file, columns=_COLUMNS) for file in self.ann_files]
         self._check_present(tables)
         args = shared_backend_args(self.backend_args, self.pipeline.transforms)
         self.storages = make_storages(args, self.ann_files)
-        samples: list[dict[str, Any]] = []
-        for number, (file, table) in enumerate(zip(self.ann_files, tables, strict=True)):
-            rows = list(_samples(self._select(table, file), os.path.dirname(file)))
-            if rows and (storage := self.storages[number]) is not None:
-                check_storage(storage, file, rows[0]['img_path'])
-                for row in rows:
-                    row['storage'] = number
-            samples += rows
-        if not samples:
+        samples = SampleTable()
+        for number, file in enumerate(self.ann_files):
+            # Let go of each table as soon as its rows are chosen.
+            chosen = self._select(tables.pop(0), file)
+            if not chosen.num_rows:
+                continue
+            storage = self.storages[number]
+            samples.add(chosen, os.path.dirname(file), None if storage is None else number)
+            if storage is not None:
+                check_storage(storage, file, samples[len(samples) - chosen.num_rows]['img_path'])
+        # Reading needs several times the memory of what is kept.
+        del tables
+        pa.default_memory_pool().release_unused()
+        if not len(samples):
             raise InputError(
                 f'no sample of split {self.split!r} is left in {", ".join(self.ann_files)} with '
                 f'methods={self.methods} and require_pair={self.require_pair}'
             )
         return samples
+
+    def filter_data(self) -> Sequence[dict[str, Any]]:
+        """Keep all samples; a table of them needs no serialisation to be small."""
+        if isinstance(self.data_list, SampleTable):
+            self.serialize_data = False
+        return self.data_list
 
     def _check_present(self, tables: Sequence[pa.Table]) -> None:
         """Check that the split and the methods exist."""
@@ -241,33 +253,6 @@ class ForgeryDataset(BaseDataset):
         other: ForgeryDataset = super()._copy_without_annotation(memo)
         other._epoch = self._epoch.clone().share_memory_()
         return other
-
-
-def _samples(table: pa.Table, root: str) -> Iterator[dict[str, Any]]:
-    """Yield the samples of a table; ``root`` is the folder of its index."""
-    # The paths were checked to stay inside the root when the index was read.
-    flat = table['landmarks'].combine_chunks()
-    flat = pa.concat_arrays(flat.chunks) if isinstance(flat, pa.ChunkedArray) else flat
-    ends = np.cumsum(pc.list_value_length(flat).to_numpy(zero_copy_only=False))
-    values = flat.flatten().to_numpy(zero_copy_only=False)
-    columns = {name: table[name].to_pylist() for name in _COLUMNS if name != 'landmarks'}
-
-    def join(path: str | None) -> str | None:
-        return None if path is None else os.path.join(root, path)
-
-    for row in range(table.num_rows):
-        start = ends[row - 1] if row else 0
-        yield {
-            'img_path': join(columns['image'][row]),
-            'source_img_path': join(columns['source_image'][row]),
-            'landmarks': values[start : ends[row]].reshape(-1, 2),
-            'gt_label': columns['label'][row],
-            **{
-                name: columns[name][row]
-                for name in ('video_key', 'frame', 'dataset', 'method', 'target_id', 'source_id')
-            },
-            'mask_path': join(columns['mask'][row]),
-        }
 
 
 def _evenly_spaced(video_keys: pa.ChunkedArray, count: int) -> np.ndarray:
