@@ -11,7 +11,7 @@ model = dict(
         rank=8,
         alpha=16,
         # The attention's projections of every block.
-        targets=[dict(type='attn.qkv'), dict(type='attn.proj')],
+        targets=['attn.qkv', 'attn.proj'],
         module=dict(
             type='mmpretrain.VisionTransformer',
             arch='large',

@@ -20,7 +20,7 @@ VIT: dict[str, Any] = dict(
     out_type='featmap',
     out_indices=(0, 2),
 )
-LORA: dict[str, Any] = dict(type='LoRABackbone', rank=4, targets=[dict(type='attn.qkv')], module=VIT)
+LORA: dict[str, Any] = dict(type='LoRABackbone', rank=4, targets=['attn.qkv'], module=VIT)
 
 
 def options(backbone: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ VIT: dict[str, Any] = dict(
     out_type='featmap',
     out_indices=(0, 1),
 )
-TARGETS = [dict(type='attn.qkv'), dict(type=r'.*attn\.proj', rank=3)]
+TARGETS: list[Any] = ['attn.qkv', dict(layer=r'.*attn\.proj', rank=3)]
 
 
 @pytest.fixture
@@ -132,13 +132,14 @@ def test_unreachable_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ('options', 'text'),
     [
-        (dict(targets=[]), r'targets=\[\]: name the layers'),
+        (dict(targets=[]), r'targets=\[\]: list the layers'),
+        (dict(targets='qkv'), "targets='qkv': list the layers"),
         (
-            dict(targets=[dict(type='qkv'), dict(type='attn.query')]),
+            dict(targets=['qkv', 'attn.query']),
             "'attn.query' names no linear layer of the backbone; their names end in .*proj, qkv, for "
             "instance 'layers.0.attn.qkv'",
         ),
-        (dict(targets=[dict(rank=2)]), r"targets\[0\]=.* has no 'type'"),
+        (dict(targets=[dict(rank=2)]), r"targets\[0\]=.* has no 'layer'"),
         (dict(rank=0), "rank=0 of target 'attn.qkv': must be at least 1"),
         (dict(store_base=False), 'store_base=False needs module.init_cfg'),
         (

@@ -10,7 +10,7 @@ import pytest
 
 LORA = """
 model = dict(backbone=dict(
-    _delete_=True, type='LoRABackbone', targets=[dict(type='query')],
+    _delete_=True, type='LoRABackbone', targets=['query'],
     module=dict(type='mmpretrain.VisionTransformer', img_size=112, out_type='featmap', out_indices=(1, ),
                 arch=dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32))))
 """

@@ -36,8 +36,9 @@ class LoRABackbone(LoRAModel):
 
     Args:
         module: Config of the backbone.
-        targets: Which layers get adapters, as dictionaries with ``type``, a regular expression for the whole
-            name or an end of it (``qkv``), and optionally ``rank``, ``alpha`` and ``drop_rate``.
+        targets: Which layers get adapters: the ends of their names (``attn.qkv``) or regular expressions for
+            the whole names, or dictionaries with such a text as ``layer`` and optionally ``rank``, ``alpha``
+            and ``drop_rate``. (Upstream's key ``type`` would be taken for something that a config builds.)
         rank: Rank of the adapters.
         alpha: Their scale times the rank.
         drop_rate: Dropout on the adapters' input.
@@ -52,7 +53,7 @@ class LoRABackbone(LoRAModel):
     def __init__(
         self,
         module: ConfigType,
-        targets: Sequence[ConfigType],
+        targets: Sequence[str | ConfigType],
         rank: int = 8,
         alpha: int = 16,
         drop_rate: float = 0.0,
@@ -60,7 +61,7 @@ class LoRABackbone(LoRAModel):
     ) -> None:
         # Not the parent's constructor: it draws or downloads the frozen weights at once.
         super(LoRAModel, self).__init__()
-        _check_ranks(targets, rank)
+        self.targets = _targets(targets, rank)
         self.module_cfg = copy.deepcopy(module)
         self.module = MODELS.build(module)
         if not store_base and not self.module.init_cfg:
@@ -69,8 +70,7 @@ class LoRABackbone(LoRAModel):
                 'the frozen weights back; give it, or set store_base=True'
             )
         self.module.init_cfg = None
-        _check_targets(self.module, targets)
-        self.targets = list(targets)
+        _check_targets(self.module, self.targets)
         self.rank, self.alpha, self.drop_rate = rank, alpha, drop_rate
         self.store_base = store_base
         self.apply_lora()
@@ -116,17 +116,22 @@ class LoRABackbone(LoRAModel):
         self.register_load_state_dict_post_hook(_forgive_frozen)
 
 
-def _check_ranks(targets: Sequence[ConfigType], rank: int) -> None:
-    if not targets:
-        raise InputError("targets=[]: name the layers that get adapters, e.g. [dict(type='qkv')]")
-    for number, target in enumerate(targets):
-        if 'type' not in target:
-            raise InputError(f"targets[{number}]={dict(target)!r} has no 'type', the name of the layers")
-        if (value := target.get('rank', rank)) < 1:
-            raise InputError(f'rank={value!r} of target {target["type"]!r}: must be at least 1')
+def _targets(given: Sequence[str | ConfigType], rank: int) -> list[dict[str, Any]]:
+    """Bring targets into upstream's form, in which ``type`` names the layers."""
+    if isinstance(given, str) or not given:
+        raise InputError(f"targets={given!r}: list the layers that get adapters, e.g. ['attn.qkv']")
+    targets = []
+    for number, target in enumerate(given):
+        settings: dict[str, Any] = {'layer': target} if isinstance(target, str) else dict(target)
+        if not isinstance(settings.get('layer'), str):
+            raise InputError(f"targets[{number}]={target!r} has no 'layer', the name of the layers")
+        if (value := settings.get('rank', rank)) < 1:
+            raise InputError(f'rank={value!r} of target {settings["layer"]!r}: must be at least 1')
+        targets.append({'type': settings.pop('layer'), **settings})
+    return targets
 
 
-def _check_targets(backbone: nn.Module, targets: Sequence[ConfigType]) -> None:
+def _check_targets(backbone: nn.Module, targets: Sequence[dict[str, Any]]) -> None:
     linear = [name for name, module in backbone.named_modules() if isinstance(module, nn.Linear)]
     for target in targets:
         wanted = target['type']
