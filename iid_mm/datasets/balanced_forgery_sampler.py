@@ -62,6 +62,7 @@ class BalancedForgerySampler(ForgerySampler):
         size: Samples of an epoch, all processes together; None takes as many as the data set has.
         seed: Seed of the order; the same in all processes.
         round_up: Whether to add samples so that all processes get equally many.
+        drop_last: Whether to leave samples out for that, as in :class:`ForgerySampler`.
 
     Raises:
         InputError: If a level is unknown or named twice, ``size`` is below 1, the set is empty, or ``label``
@@ -75,6 +76,7 @@ class BalancedForgerySampler(ForgerySampler):
         size: int | None = None,
         seed: int | None = None,
         round_up: bool = True,
+        drop_last: bool = False,
     ) -> None:
         by = (by,) if isinstance(by, str) else tuple(by)
         if not by or len(set(by)) < len(by) or not set(by) <= set(KEYS):
@@ -85,7 +87,7 @@ class BalancedForgerySampler(ForgerySampler):
             raise InputError('the training set is empty: there is nothing to balance')
         self.by = by
         self.size = len(dataset) if size is None else size
-        super().__init__(range(self.size), shuffle=True, seed=seed, round_up=round_up)
+        super().__init__(range(self.size), shuffle=True, seed=seed, round_up=round_up, drop_last=drop_last)
         infos = [dataset.get_data_info(number) for number in range(len(dataset))]
         if 'label' in by:
             _check_classes(infos)
@@ -100,7 +102,7 @@ class BalancedForgerySampler(ForgerySampler):
             order.append(RepeatedIndex(index, times[index]) if times[index] else index)
             times[index] += 1
         # As in the parent: repeat from the start until all processes get equally many, then take turns.
-        order += order[: self.total_size - len(order)]
+        order += order[: max(self.total_size - len(order), 0)]
         return order[self.rank : self.total_size : self.world_size]
 
 

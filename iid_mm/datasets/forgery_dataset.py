@@ -16,6 +16,7 @@ import torch
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
+from iid_mm.datasets.balanced_forgery_sampler import RepeatedIndex
 from iid_mm.datasets.index import SPLITS, read_index
 from iid_mm.datasets.sample_table import SampleTable
 from iid_mm.datasets.storage.image_storage import ImageStorage, make_storages, shared_backend_args
@@ -242,7 +243,7 @@ class ForgeryDataset(BaseDataset):
             data = self.pipeline(info)
         else:
             # Samplers that deal out a sample again within an epoch say so in the index.
-            repeat = getattr(idx, 'repeat', 0)
+            repeat = idx.repeat if isinstance(idx, RepeatedIndex) else 0
             with _seeded(self.seed, self.epoch, info['sample_idx'], *([repeat] if repeat else [])):
                 data = self.pipeline(info)
         if data is None:

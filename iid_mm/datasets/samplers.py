@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 
 from mmengine.dataset import DefaultSampler
 
@@ -15,11 +15,32 @@ class ForgerySampler(DefaultSampler):
     """MMEngine's default sampler that can enter an epoch in the middle.
 
     Its order depends on the seed and the epoch only. :meth:`skip` makes the next pass start later, so
-    that a run killed in the middle of an epoch goes on with the sample that was next. All arguments are
-    those of :class:`mmengine.dataset.DefaultSampler`.
+    that a run killed in the middle of an epoch goes on with the sample that was next.
+
+    Args:
+        dataset: Data set to draw from.
+        shuffle: Whether every epoch has an order of its own.
+        seed: Seed of the order; the same in all processes.
+        round_up: Whether processes that would get one sample less get one that another has, too.
+        drop_last: Leave out the samples that do not make one for every process, in place of repeating
+            some. With a data loader that drops incomplete batches, the number of batches then depends on
+            the total batch size only, not on the number of processes.
     """
 
     _num_skipped = 0
+
+    def __init__(
+        self,
+        dataset: Sized,
+        shuffle: bool = True,
+        seed: int | None = None,
+        round_up: bool = True,
+        drop_last: bool = False,
+    ) -> None:
+        super().__init__(dataset, shuffle=shuffle, seed=seed, round_up=round_up and not drop_last)
+        if drop_last:
+            self.num_samples = len(dataset) // self.world_size
+            self.total_size = self.num_samples * self.world_size
 
     def skip(self, num_samples: int) -> None:
         """Leave out samples of the next pass.

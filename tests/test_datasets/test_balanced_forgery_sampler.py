@@ -82,14 +82,18 @@ def test_order_depends_on_seed_and_epoch_and_skips() -> None:
     assert list(first) != whole
 
 
-def test_processes_share_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(('drop_last', 'share'), [(False, 4), (True, 3)])
+def test_processes_share_an_epoch(monkeypatch: pytest.MonkeyPatch, drop_last: bool, share: int) -> None:
     whole = list(BalancedForgerySampler(Listed(ROWS), size=7, seed=5))
     parts = []
     for rank in range(2):
         monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda rank=rank: (rank, 2))
-        parts.append(list(BalancedForgerySampler(Listed(ROWS), size=7, seed=5)))
-    assert [len(part) for part in parts] == [4, 4]
-    assert [index for pair in zip(*parts, strict=True) for index in pair] == [*whole, whole[0]]
+        sampler = BalancedForgerySampler(Listed(ROWS), size=7, seed=5, drop_last=drop_last)
+        parts.append(list(sampler))
+        assert len(sampler) == share
+    assert [len(part) for part in parts] == [share, share]
+    dealt = [index for pair in zip(*parts, strict=True) for index in pair]
+    assert dealt == (whole[:6] if drop_last else [*whole, whole[0]])
 
 
 def test_repeats_are_counted_and_travel_to_workers() -> None:
@@ -110,6 +114,8 @@ def test_a_repeated_sample_is_augmented_anew(tiny_prepared: Path, iid_scope: Non
     dataset = ForgeryDataset(tiny_prepared / 'index.parquet', seed=0, pipeline=pipeline)
     first, same, again = (dataset[index]['inputs'] for index in (3, RepeatedIndex(3, 0), RepeatedIndex(3, 1)))
     assert np.array_equal(first, same)
+    # NumPy's integers have a method of that name.
+    assert np.array_equal(first, dataset[np.int64(3)]['inputs'])
     assert not np.array_equal(first, again)
     assert np.array_equal(again, dataset[RepeatedIndex(3, 1)]['inputs'])
 

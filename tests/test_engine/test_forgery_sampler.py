@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import pytest
+from torch.utils.data import DataLoader
 
 from iid_mm.datasets.samplers import ForgerySampler
 
@@ -32,3 +33,21 @@ def test_skipping_everything() -> None:
     sampler = ForgerySampler(list(range(4)), shuffle=False)
     sampler.skip(4)
     assert list(sampler) == []
+
+
+@pytest.mark.parametrize(('world_size', 'batch_size'), [(1, 4), (2, 2), (4, 1)])
+def test_batches_depend_on_the_total_batch_size_only(
+    monkeypatch: pytest.MonkeyPatch, world_size: int, batch_size: int
+) -> None:
+    whole = list(ForgerySampler(list(range(27)), seed=3))
+    parts = []
+    for rank in range(world_size):
+        monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda rank=rank: (rank, world_size))
+        sampler = ForgerySampler(list(range(27)), seed=3, drop_last=True)
+        loader = DataLoader(list(range(27)), batch_size=batch_size, sampler=sampler, drop_last=True)
+        parts.append([batch.tolist() for batch in loader])
+    # 27 samples make six batches of four; rounded up, two processes would make seven.
+    assert [len(part) for part in parts] == [6] * world_size
+    assert [sorted(sum(step, [])) for step in zip(*parts, strict=True)] == [
+        sorted(whole[start : start + 4]) for start in range(0, 24, 4)
+    ]
