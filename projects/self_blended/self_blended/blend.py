@@ -18,6 +18,7 @@ import numpy.typing as npt
 from iid_mm.datasets.functional import degradation
 from iid_mm.datasets.functional.blending import alpha_blend
 from iid_mm.datasets.functional.masks import bounding_window, elastic_deform, hull_mask
+from iid_mm.toy.warp import transfer_colour
 from iid_mm.utils.typing import FloatArray, ImageArray, MaskArray, PointsArray
 
 HULLS = ('face', 'brows_to_chin', 'inner', 'mouth')
@@ -25,6 +26,8 @@ HULLS = ('face', 'brows_to_chin', 'inner', 'mouth')
 _INNER = slice(17, 68)
 _MOUTH = [*range(48, 68), 31, 33, 35]
 _FOREHEAD = 0.3
+_MISMATCH_LEVELS = 12.0
+"""Largest difference of the mean colours of a donor and the face it is blended into, grey levels."""
 _WHOLE = 0.999
 """Rounding takes a little off the 1 inside of a softened mask."""
 VISIBLE = 0.1
@@ -69,6 +72,7 @@ class BlendPlan:
         bend: Displacements of the mask, (gh, gw, 2) pixels.
         sigmas: Standard deviations of the two Gaussians that soften the mask, pixels.
         ratio: Highest value of the mask.
+        mismatch: Share of the difference of a donor's colours that remains.
     """
 
     change: ColourChange
@@ -79,6 +83,7 @@ class BlendPlan:
     bend: FloatArray
     sigmas: tuple[float, float]
     ratio: float
+    mismatch: float = 0.0
 
 
 def change_colour(image: ImageArray, change: ColourChange) -> ImageArray:
@@ -165,22 +170,33 @@ def move(image: ImageArray, scale: Sequence[float], shift: Sequence[float]) -> I
 
 
 def self_blend(
-    image: ImageArray, landmarks: PointsArray, plan: BlendPlan
+    image: ImageArray, landmarks: PointsArray, plan: BlendPlan, donor: ImageArray | None = None
 ) -> tuple[ImageArray, ImageArray, MaskArray]:
-    """Make a self-blended image.
+    """Make a self-blended image, or one of two people.
 
     Args:
         image: (H, W, 3).
         landmarks: (K, 2) pixels.
         plan: The draws.
+        donor: (H, W, 3) another person's face that lies over the one of the image, to be the source in its
+            place (Li et al., "Face X-ray", CVPR 2020, section 3.2); None blends the image with itself.
 
     Returns:
         The fake; the genuine image it belongs to, which has the target's colours; the mask.
     """
-    source = change_colour(image, plan.change) if plan.of_source else image
-    target = image if plan.of_source else change_colour(image, plan.change)
-    source = move(source, plan.scale, plan.shift)
     mask = blending_mask(landmarks, (image.shape[1], image.shape[0]), plan)
+    source = image
+    if donor is not None:
+        area = mask if mask.max() <= 0 else mask / mask.max()
+        source = transfer_colour(donor, image, area, plan.mismatch, _MISMATCH_LEVELS)
+    target = image
+    if plan.of_source:
+        source = change_colour(source, plan.change)
+    else:
+        target = change_colour(target, plan.change)
+    if donor is None:
+        # A copy must be moved to differ; a donor lies differently anyhow.
+        source = move(source, plan.scale, plan.shift)
     return alpha_blend(source, target, mask), target, mask
 
 

@@ -35,6 +35,7 @@ class SelfBlendedImage(BaseTransform):
     - img: aligned canvas
     - landmarks (of genuine samples)
     - gt_label
+    - donor_img (optional, of :class:`LoadDonor`): blended in, in place of a copy of the image
 
     Modified Keys:
 
@@ -60,6 +61,7 @@ class SelfBlendedImage(BaseTransform):
         hulls: Regions, drawn evenly; see :data:`~self_blended.blend.HULLS`.
         min_change: An image whose fake differs by less than this, in grey levels on the mean of the box,
             stays genuine.
+        mismatch: Largest share of the difference of a donor's colours that remains after they were matched.
     """
 
     def __init__(
@@ -73,8 +75,9 @@ class SelfBlendedImage(BaseTransform):
         ratios: Sequence[float] = RATIOS,
         hulls: Sequence[str] = HULLS,
         min_change: float = 0.5,
+        mismatch: float = 0.3,
     ) -> None:
-        for name, value in (('prob', prob), ('colour', colour)):
+        for name, value in (('prob', prob), ('colour', colour), ('mismatch', mismatch)):
             if not 0 <= value <= 1:
                 raise InputError(f'{name}={value!r}: must be between 0 and 1')
         if unknown := sorted(set(hulls) - set(HULLS)):
@@ -92,9 +95,10 @@ class SelfBlendedImage(BaseTransform):
         self.ratios = tuple(ratios)
         self.hulls = tuple(hulls)
         self.min_change = min_change
+        self.mismatch = mismatch
 
     @cache_randomness
-    def _draw(self, size: tuple[int, int]) -> BlendPlan | None:
+    def _draw(self, size: tuple[int, int], with_donor: bool) -> BlendPlan | None:
         """Draw a plan; None leaves the sample genuine."""
         if np.random.rand() >= self.prob:
             return None
@@ -114,6 +118,7 @@ class SelfBlendedImage(BaseTransform):
             np.random.normal(0, self.bend * canvas, (_BEND_CELLS, _BEND_CELLS, 2)),
             (float(sigmas[0]), float(sigmas[1])),
             float(self.ratios[np.random.randint(len(self.ratios))]),
+            float(uniform(0, self.mismatch)) if with_donor else 0.0,
         )
 
     def _draw_change(self) -> ColourChange:
@@ -150,10 +155,11 @@ class SelfBlendedImage(BaseTransform):
         if label == 1:
             return results
         check_landmarks(results['landmarks'])
-        plan = self._draw((width, height))
+        donor = results.pop('donor_img', None)
+        plan = self._draw((width, height), donor is not None)
         if plan is None:
             return results
-        fake, genuine, mask = self_blend(image, results['landmarks'], plan)
+        fake, genuine, mask = self_blend(image, results['landmarks'], plan, donor)
         box = blended_box(mask)
         if box is None or self._is_faint(fake, genuine, box):
             return results
@@ -172,5 +178,8 @@ class SelfBlendedImage(BaseTransform):
         return bool(changed.mean() < self.min_change)
 
     def __repr__(self) -> str:
-        names = ('prob', 'scale', 'shift', 'colour', 'bend', 'sigma', 'ratios', 'hulls', 'min_change')
+        names = (
+            *('prob', 'scale', 'shift', 'colour', 'bend', 'sigma', 'ratios', 'hulls', 'min_change'),
+            'mismatch',
+        )
         return f'{type(self).__name__}({", ".join(f"{name}={getattr(self, name)!r}" for name in names)})'
