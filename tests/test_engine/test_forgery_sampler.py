@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from itertools import chain
+
 import pytest
 from torch.utils.data import DataLoader
 
@@ -48,6 +50,6 @@ def test_batches_depend_on_the_total_batch_size_only(
         parts.append([batch.tolist() for batch in loader])
     # 27 samples make six batches of four; rounded up, two processes would make seven.
     assert [len(part) for part in parts] == [6] * world_size
-    assert [sorted(sum(step, [])) for step in zip(*parts, strict=True)] == [
+    assert [sorted(chain.from_iterable(step)) for step in zip(*parts, strict=True)] == [
         sorted(whole[start : start + 4]) for start in range(0, 24, 4)
     ]
