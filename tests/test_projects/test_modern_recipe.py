@@ -12,10 +12,11 @@ import torch
 
 from iid_mm.apis import load_checkpoint_file, load_config
 from iid_mm.engine import ForgeryRunner
+from iid_mm.registry import DATA_SAMPLERS, DATASETS
 
 PROJECTS = Path(__file__).parents[2] / 'projects'
 CONFIGS = PROJECTS / 'modern_recipe' / 'configs'
-ARMS = sorted(path.stem for path in CONFIGS.glob('*.py'))
+ARMS = sorted(path.stem for path in CONFIGS.glob('mini_*.py'))
 sys.path.insert(0, str(PROJECTS / 'self_blended'))
 
 
@@ -80,3 +81,21 @@ def test_trains_an_epoch(name: str, tiny_prepared: Path, tmp_path: Path) -> None
     state = load_checkpoint_file(tmp_path / 'epoch_1.pth')
     assert all(torch.isfinite(value).all() for value in state['state_dict'].values())
     assert ('ema_state_dict' in state) == name.endswith('ema')
+
+
+def test_the_full_size_recipe_shows_pairs_of_fakes_and_blends(tiny_prepared: Path) -> None:
+    cfg = arm('recipe_effb4_ffpp', data_root=str(tiny_prepared))
+    loader = cfg.train_dataloader
+    # As many images an epoch as FF++ has at 32 frames of 720 videos of five kinds.
+    assert loader.sampler.size * 2 == 5 * 720 * 32
+    assert loader.batch_size * 2 == 128
+    dataset = DATASETS.build(loader.dataset)
+    sampler = DATA_SAMPLERS.build({**loader.sampler, 'size': 24}, default_args=dict(dataset=dataset, seed=0))
+    pairs = [dataset[index] for index in sampler]
+    assert all([int(item['data_samples'].gt_label) for item in pair] == [1, 0] for pair in pairs)
+    kinds = [pair[0]['data_samples'].swap_kind == 'self_blended' for pair in pairs]
+    assert sum(kinds) == 12
+    # Boxes: the canvas and what was blended.
+    assert {
+        len(pair[0]['data_samples'].gt_instances) for pair, blend in zip(pairs, kinds, strict=True) if blend
+    } == {2}
