@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.runner import find_latest_checkpoint
 
 from iid_mm.engine import build_runner
 from iid_mm.errors import InputError
@@ -47,23 +48,39 @@ def prepare_config(args: argparse.Namespace) -> Config:
                 '--amp needs a GPU, and none was found; train without it, or on a CPU with AMX or '
                 'AVX512-BF16 with --cfg-options optim_wrapper.type=BFloat16OptimWrapper'
             )
-        if cfg.optim_wrapper.type == 'SAMOptimWrapper':
-            raise InputError(
-                "--amp would replace SAMOptimWrapper; give that optim_wrapper.dtype='bfloat16' instead"
-            )
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        use_mixed_precision(cfg)
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise InputError(f'--auto-scale-lr needs auto_scale_lr.base_batch_size in {args.config}')
         cfg.auto_scale_lr.enable = True
     if args.resume == 'auto':
-        cfg.resume, cfg.load_from = True, None
+        if find_latest_checkpoint(cfg.work_dir) is None:
+            # A first start: what the config loads must not be lost.
+            print(f'--resume: no checkpoint in {cfg.work_dir} yet, so training begins')
+        else:
+            cfg.resume, cfg.load_from = True, None
     elif args.resume is not None:
         if not Path(args.resume).is_file():
             raise FileNotFoundError(f'--resume {args.resume}: no such checkpoint')
         cfg.resume, cfg.load_from = True, args.resume
     return cfg
+
+
+def use_mixed_precision(cfg: Config) -> None:
+    """Put MMEngine's mixed-precision wrapper in the place of the plain one."""
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    name = (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
+    if name in ('AmpOptimWrapper', 'BFloat16OptimWrapper'):
+        return
+    if name != 'OptimWrapper':
+        remedy = (
+            "give that optim_wrapper.dtype='bfloat16' instead"
+            if name == 'SAMOptimWrapper'
+            else 'leave it out'
+        )
+        raise InputError(f'--amp would replace optim_wrapper.type={name}; {remedy}')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def main() -> None:

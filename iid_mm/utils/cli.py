@@ -99,8 +99,9 @@ def load_run_config(args: argparse.Namespace) -> Config:
     """
     from iid_mm.utils.config import load_config
 
-    local_rank = os.environ.get('SLURM_LOCALID', '0') if args.launcher == 'slurm' else str(args.local_rank)
-    os.environ.setdefault('LOCAL_RANK', local_rank)
+    # MMEngine wraps the model for the GPU of this number, and sets it for torchrun only.
+    variable = {'slurm': 'SLURM_LOCALID', 'mpi': 'OMPI_COMM_WORLD_LOCAL_RANK'}.get(args.launcher, '')
+    os.environ.setdefault('LOCAL_RANK', os.environ.get(variable, str(args.local_rank)))
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     default = Path('work_dirs') / Path(args.config).stem

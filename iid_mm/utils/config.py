@@ -18,10 +18,12 @@ MISTAKES = (SyntaxError, NameError, TypeError, ValueError, LookupError, Attribut
 
 
 def load_config(config: str | os.PathLike[str] | Config, cfg_options: dict[str, Any] | None = None) -> Config:
-    """Read a config; its ``backend_args`` hold for all of its data sets that have none of their own.
+    """Read a config; its ``backend_args`` hold for all of its data sets that do not name their own.
+
+    A data set with ``backend_args=None`` reads files.
 
     Args:
-        config: Path of a config file, or a config.
+        config: Path of a config file, or a config, whose ``backend_args`` were handed down when it was read.
         cfg_options: Values that replace those of the config, keys with dots, e.g. ``model.neck.channels``.
             ``data_root`` also replaces the folder of all data sets that had the config's.
 
@@ -87,7 +89,7 @@ def _replace_data_root(node: Any, old: str | None, new: str) -> None:
 
 
 def _hand_down_backend_args(node: Any, config: Config, before: Any) -> None:
-    """Give the config's ``backend_args`` to the data sets below a node that had ``before`` or none."""
+    """Give the config's ``backend_args`` to the data sets below a node that had ``before`` or name none."""
     if isinstance(node, (list, tuple)):
         for item in node:
             _hand_down_backend_args(item, config, before)
@@ -95,9 +97,11 @@ def _hand_down_backend_args(node: Any, config: Config, before: Any) -> None:
         kind = node.get('type')
         name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
         is_dataset = 'ann_file' in node and name.endswith('ForgeryDataset')
-        if is_dataset and node.get('backend_args') in (None, before):
-            if config.get('backend_args') != node.get('backend_args'):
-                node['backend_args'] = copy.deepcopy(config.backend_args)
+        if is_dataset:
+            if 'backend_args' not in node or (before is not None and node['backend_args'] == before):
+                node.pop('backend_args', None)
+                if config.get('backend_args') is not None:
+                    node['backend_args'] = copy.deepcopy(config.backend_args)
             return
         for value in node.values():
             _hand_down_backend_args(value, config, before)

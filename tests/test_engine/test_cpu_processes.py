@@ -28,8 +28,8 @@ def joined(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_torchrun(joined: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv('RANK', '1')
-    monkeypatch.setenv('WORLD_SIZE', '2')
+    for name, value in dict(RANK='1', WORLD_SIZE='2', MASTER_ADDR='node1', MASTER_PORT='1').items():
+        monkeypatch.setenv(name, value)
     assert join_cpu_processes('pytorch', dict(backend='nccl', timeout=60))
     assert [args for args, _ in joined] == [('gloo',)]
     assert joined[0][1]['timeout'].total_seconds() == 60
@@ -59,4 +59,34 @@ def test_one_process_and_machines_with_a_gpu(joined: list[Any], monkeypatch: pyt
 )
 def test_not_started_by_the_launcher(launcher: str, missing: str) -> None:
     with pytest.raises(InputError, match=rf'--launcher {launcher}: {missing} is not set'):
+        join_cpu_processes(launcher)
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'given', 'message'),
+    [
+        ('pytorch', dict(RANK='0', WORLD_SIZE='1'), r'--launcher pytorch: MASTER_ADDR is not set'),
+        (
+            'pytorch',
+            dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='node1'),
+            r'--launcher pytorch: MASTER_PORT is not set',
+        ),
+        (
+            'mpi',
+            dict(OMPI_COMM_WORLD_RANK='0', OMPI_COMM_WORLD_SIZE='1', OMPI_COMM_WORLD_LOCAL_RANK='0'),
+            r'--launcher mpi: MASTER_ADDR is not set',
+        ),
+        (
+            'slurm',
+            dict(SLURM_PROCID='0', SLURM_NTASKS='1', SLURM_LOCALID='0', PATH=''),
+            r"--launcher slurm: 'scontrol show hostnames .*' failed .*; set MASTER_ADDR",
+        ),
+    ],
+)
+def test_the_first_machine_is_not_told(
+    launcher: str, given: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=message):
         join_cpu_processes(launcher)

@@ -110,6 +110,9 @@ def test_gradients_are_accumulated_in_shards(train_processes: Any, tmp_path: Pat
 
 
 STRATEGY = SHARDED['strategy']
+LORA_WITHOUT_BASE = dict(
+    LORA, store_base=False, module=dict(VIT, init_cfg=dict(type='Pretrained', checkpoint='/absent.pth'))
+)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +130,11 @@ STRATEGY = SHARDED['strategy']
         (dict(optim_wrapper__type='SAMOptimWrapper'), r'SAM needs the norm of the whole gradient'),
         (dict(custom_hooks=[dict(type='EMAHook')]), r'EMAHook keeps a second copy of whole weights'),
         (dict(model__forgery_head__in_channels=64), r'model\.forgery_head'),
+        (dict(model__backbone=dict(LORA_WITHOUT_BASE, _delete_=True)), r'store_base=False: FSDP gathers'),
+        (dict(strategy=dict(STRATEGY, skip_init_weights=True)), r'strategy\.skip_init_weights'),
         (dict(runner_type='Other'), r"runner_type='Other'"),
+        # MMEngine's own, which would run code of checkpoints.
+        (dict(runner_type='FlexibleRunner'), r"runner_type='FlexibleRunner'"),
     ],
 )
 def test_what_does_not_go_together(

@@ -140,6 +140,8 @@ def test_unreachable_weights(monkeypatch: pytest.MonkeyPatch) -> None:
             "instance 'layers.0.attn.qkv'",
         ),
         (dict(targets=[dict(rank=2)]), r"targets\[0\]=.* has no 'layer'"),
+        (dict(targets=[dict(layer='qkv', rnk=2)]), r'targets\[0\] has unknown settings rnk'),
+        (dict(targets=['*qkv']), r"targets\[0\]='\*qkv' is no regular expression"),
         (dict(rank=0), "rank=0 of target 'attn.qkv': must be at least 1"),
         (dict(store_base=False), 'store_base=False needs module.init_cfg'),
         (
@@ -151,6 +153,31 @@ def test_unreachable_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bad_input(options: dict[str, Any], text: str) -> None:
     with pytest.raises(InputError, match=text):
         build(options.pop('module', VIT), **options)
+
+
+def test_frozen_batch_norms_keep_their_statistics() -> None:
+    # A backbone with linear layers and batch norms.
+    model = build(dict(type='mmpretrain.EfficientFormer', arch='l1', out_indices=(3,)), targets=['qkv'])
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    before = model._checksum()
+    model.train()
+    assert model.training
+    assert norms
+    assert not any(norm.training for norm in norms)
+    model(torch.rand(1, 3, 224, 224))
+    assert model._checksum() == before
+
+
+def test_depths_are_those_of_the_backbone() -> None:
+    model, plain = build(VIT), MODELS.build(copy.deepcopy(VIT))
+    depths = [
+        model.get_layer_depth(f'backbone.module.layers.{n}.attn.qkv.lora_up.weight', 'backbone.')
+        for n in (0, 1)
+    ]
+    assert depths == [
+        plain.get_layer_depth(f'backbone.layers.{n}.attn.qkv.weight', 'backbone.') for n in (0, 1)
+    ]
+    assert depths[0] != depths[1]
 
 
 def test_another_rank_is_another_model(weights_file: Path) -> None:

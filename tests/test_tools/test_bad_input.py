@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from mmengine.config import Config
 
 from iid_mm.apis import init_model
+from iid_mm.engine.optim import SAMOptimWrapper
+from iid_mm.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BASELINE = {
@@ -160,6 +164,9 @@ def test_missing_files(fails: Any, tiny_config: Path, tiny_checkpoint: Path) -> 
     assert '--resume /nowhere.pth: no such checkpoint' in fails(
         'train.py', tiny_config, '--resume', '/nowhere.pth'
     )
+    # Nothing to resume yet: what the config starts from still counts.
+    first = ('--resume', '--cfg-options', 'load_from=/nowhere.pth')
+    assert '/nowhere.pth' in fails('train.py', tiny_config, *first)
 
 
 def test_unknown_component(fails: Any, tiny_config: Path) -> None:
@@ -172,6 +179,26 @@ def test_unknown_component(fails: Any, tiny_config: Path) -> None:
 def test_amp_without_gpu(fails: Any, tiny_config: Path) -> None:
     message = fails('train.py', tiny_config, '--amp')
     assert '--amp needs a GPU' in message
+
+
+def test_amp_replaces_the_plain_wrapper_only() -> None:
+    use_mixed_precision = runpy.run_path(str(REPOSITORY / 'tools' / 'train.py'))['use_mixed_precision']
+    for given, expected in (
+        ({}, 'AmpOptimWrapper'),
+        (dict(type='mmengine.OptimWrapper'), 'AmpOptimWrapper'),
+        (dict(type='AmpOptimWrapper', loss_scale=8.0), 'AmpOptimWrapper'),
+        (dict(type='BFloat16OptimWrapper'), 'BFloat16OptimWrapper'),
+    ):
+        cfg = Config(dict(optim_wrapper=given))
+        use_mixed_precision(cfg)
+        assert cfg.optim_wrapper.type == expected
+        scale = 'dynamic' if expected == 'AmpOptimWrapper' else None
+        assert cfg.optim_wrapper.get('loss_scale') == given.get('loss_scale', scale)
+    for kind in ('SAMOptimWrapper', 'iid_mm.SAMOptimWrapper', SAMOptimWrapper):
+        with pytest.raises(
+            InputError, match=r"type=SAMOptimWrapper; give that optim_wrapper.dtype='bfloat16'"
+        ):
+            use_mixed_precision(Config(dict(optim_wrapper=dict(type=kind, rho=0.05))))
 
 
 def test_auto_scale_lr_without_base(fails: Any, tiny_config: Path) -> None:

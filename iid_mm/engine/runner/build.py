@@ -21,12 +21,16 @@ def build_runner(cfg: Config) -> ForgeryRunner | FlexibleForgeryRunner:
         The runner; a :class:`ForgeryRunner` without ``runner_type``.
 
     Raises:
-        InputError: If there is no such runner.
+        InputError: If there is no such runner, or it is neither of the two nor made from one: MMEngine's own
+            run code that checkpoints hold.
     """
     name = cfg.get('runner_type', ForgeryRunner.__name__)
     # MMEngine's registry would look it up in the scope that is current, which the runner sets.
     runner_class = RUNNERS.get(name)
-    if runner_class is None:
-        raise InputError(f"runner_type={name!r}: must be 'ForgeryRunner' or 'FlexibleForgeryRunner'")
+    if runner_class is None or not issubclass(runner_class, (ForgeryRunner, FlexibleForgeryRunner)):
+        raise InputError(
+            f"runner_type={name!r}: must be 'ForgeryRunner' or 'FlexibleForgeryRunner', or a class made from "
+            'one of them'
+        )
     runner: ForgeryRunner | FlexibleForgeryRunner = runner_class.from_cfg(cfg)
     return runner

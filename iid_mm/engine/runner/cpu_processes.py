@@ -40,7 +40,7 @@ def join_cpu_processes(launcher: str, dist_cfg: dict[str, Any] | None = None) ->
         Whether the processes were joined; False on machines with a GPU and for launcher 'none'.
 
     Raises:
-        InputError: If the launcher did not start this process.
+        InputError: If the launcher did not start this process, or does not tell where the first one runs.
     """
     if launcher == 'none' or torch.cuda.is_available() or dist.is_initialized():
         return False
@@ -62,9 +62,26 @@ def _variables(launcher: str, dist_cfg: dict[str, Any]) -> dict[str, str]:
     found = {name: os.environ[theirs] for name, theirs in names.items()}
     if launcher != 'pytorch':
         found['MASTER_PORT'] = str(dist_cfg.get('port') or os.environ.get('MASTER_PORT', DEFAULT_PORT))
-    if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
-        command = ['scontrol', 'show', 'hostnames', os.environ.get('SLURM_NODELIST', '')]
-        found['MASTER_ADDR'] = subprocess.run(
-            command, capture_output=True, text=True, check=True
-        ).stdout.split()[0]
+    if 'MASTER_ADDR' not in os.environ:
+        if launcher != 'slurm':
+            raise InputError(
+                f'--launcher {launcher}: MASTER_ADDR is not set; set it to the name of the machine of the '
+                'first process, e.g. 127.0.0.1 on a single one'
+            )
+        found['MASTER_ADDR'] = _first_slurm_host()
+    if 'MASTER_PORT' not in {**os.environ, **found}:
+        raise InputError(f'--launcher {launcher}: MASTER_PORT is not set; set it to a free port, e.g. 29500')
     return found
+
+
+def _first_slurm_host() -> str:
+    command = ['scontrol', 'show', 'hostnames', os.environ.get('SLURM_NODELIST', '')]
+    try:
+        hosts = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise InputError(
+            f'--launcher slurm: {" ".join(command)!r} failed ({error}); set MASTER_ADDR'
+        ) from error
+    if not hosts:
+        raise InputError(f'--launcher slurm: {" ".join(command)!r} names no machine; set MASTER_ADDR')
+    return hosts[0]

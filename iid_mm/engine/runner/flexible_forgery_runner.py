@@ -12,6 +12,7 @@ from torch import nn
 from iid_mm.engine.runner.parts import check_parts
 from iid_mm.engine.strategies import ForgeryFSDPStrategy
 from iid_mm.errors import InputError
+from iid_mm.models.backbones import LoRABackbone
 from iid_mm.registry import MODELS, RUNNERS
 
 
@@ -73,10 +74,15 @@ class FlexibleForgeryRunner(FlexibleRunner):
             The wrapped model.
 
         Raises:
-            InputError: If the parts of the model do not fit each other.
+            InputError: If the parts of the model do not fit each other, or checkpoints would lack weights.
         """
         if not isinstance(self.model, nn.Module):
             self.model = MODELS.build(self.model)
+        if any(isinstance(part, LoRABackbone) and not part.store_base for part in self.model.modules()):
+            raise InputError(
+                'model.backbone.store_base=False: FSDP gathers all weights for a checkpoint; leave '
+                'store_base out, or runner_type and strategy'
+            )
         check_parts(self.model, self.cfg)
         model: nn.Module = super().train()
         return model

@@ -15,6 +15,7 @@ from iid_mm.apis.checkpoint import check_resumable, check_state_dict, load_check
 from iid_mm.engine.runner.cpu_processes import join_cpu_processes
 from iid_mm.engine.runner.parts import check_parts
 from iid_mm.engine.runner.sync_bn import check_sync_bn
+from iid_mm.models.backbones import LoRABackbone
 from iid_mm.registry import RUNNERS
 
 
@@ -53,6 +54,20 @@ class ForgeryRunner(Runner):
         built: nn.Module = super().build_model(model)
         check_parts(built, self.cfg)
         return built
+
+    def train(self) -> nn.Module:
+        """Train.
+
+        Returns:
+            The model.
+        """
+        for module in self.model.modules():
+            # Hooks copy the model (EMAHook) before its weights are initialised, and a copy of frozen weights
+            # that checkpoints do not hold would never be brought up to date.
+            if isinstance(module, LoRABackbone) and not module.store_base:
+                module.init_weights()
+        model: nn.Module = super().train()
+        return model
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Wrap the model for distributed training.

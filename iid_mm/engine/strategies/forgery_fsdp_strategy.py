@@ -41,11 +41,12 @@ class ForgeryFSDPStrategy(FSDPStrategy):
     Args:
         trust_checkpoint: See :func:`iid_mm.apis.checkpoint.load_checkpoint_file`.
         **kwargs: Of the parent, but for ``state_dict_cfg``: ``model_wrapper`` (names the layers that are
-            gathered one by one, see :func:`~iid_mm.engine.strategies.wrap_layers`), ``sync_bn``,
-            ``activation_checkpointing`` and ``skip_init_weights``.
+            gathered one by one, see :func:`~iid_mm.engine.strategies.wrap_layers`), ``sync_bn`` and
+            ``activation_checkpointing``.
 
     Raises:
-        InputError: If the process was not started together with others, or ``state_dict_cfg`` is given.
+        InputError: If the process was not started together with others, or ``state_dict_cfg`` or
+            ``skip_init_weights`` is given.
     """
 
     model_wrapper: Any
@@ -53,6 +54,8 @@ class ForgeryFSDPStrategy(FSDPStrategy):
     def __init__(self, *, trust_checkpoint: bool = False, **kwargs: Any) -> None:
         if 'state_dict_cfg' in kwargs:
             raise InputError('strategy.state_dict_cfg: checkpoints are always whole; leave it out')
+        if 'skip_init_weights' in kwargs:
+            raise InputError('strategy.skip_init_weights: weights are always initialised; leave it out')
         if (kwargs.get('env_kwargs') or {}).get('launcher') in (None, 'none'):
             raise InputError(
                 'strategy ForgeryFSDPStrategy spreads a model over processes; start them with '

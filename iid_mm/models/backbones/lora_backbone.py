@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from mmpretrain.models.peft import LoRAModel
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from iid_mm.errors import InputError
 from iid_mm.models.pretrained import drop_unreachable_weights
@@ -26,7 +27,8 @@ class LoRABackbone(LoRAModel):
     """mmpretrain's LoRA wrapper, made safe to train with and to load.
 
     Linear layers get low-rank adapters (Hu et al., arXiv 2106.09685); everything else of the backbone is
-    frozen. Differences from :class:`mmpretrain.models.peft.LoRAModel`:
+    frozen, the running statistics of batch norms included. Differences from
+    :class:`mmpretrain.models.peft.LoRAModel`:
 
     * Every target must name a linear layer, not just one of them.
     * Pretrained weights are read by ``init_weights``, as in other backbones, so that a checkpoint that holds
@@ -46,8 +48,8 @@ class LoRABackbone(LoRAModel):
             pretrained file is needed wherever they are loaded.
 
     Raises:
-        InputError: If a target is missing, names no linear layer, or a rank is below 1, or if the frozen
-            weights are neither pretrained nor stored.
+        InputError: If a target is missing, is no regular expression, names no linear layer or has unknown
+            settings, or a rank is below 1, or if the frozen weights are neither pretrained nor stored.
     """
 
     def __init__(
@@ -78,12 +80,35 @@ class LoRABackbone(LoRAModel):
         self.register_buffer(CHECKSUM, torch.zeros((), dtype=torch.int64))
         self._register_state_dict_hooks()
 
+    def train(self, mode: bool = True) -> LoRABackbone:
+        """Switch between training and evaluation; frozen batch norms keep their statistics."""
+        super().train(mode)
+        for module in self.module.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        return self
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter, as the wrapped backbone counts it.
+
+        Args:
+            param_name: Name of the parameter.
+            prefix: What its name starts with, before the name within this module.
+
+        Returns:
+            The depth and the number of depths.
+        """
+        depth, number = self.module.get_layer_depth(param_name, f'{prefix}module.')
+        return int(depth), int(number)
+
     def init_weights(self) -> None:
-        """Draw or read the frozen weights.
+        """Draw or read the frozen weights, once.
 
         Raises:
             InputError: If pretrained weights cannot be reached and checkpoints would not hold others.
         """
+        if self.is_init:
+            return
         plain = MODELS.build(copy.deepcopy(self.module_cfg))
         if (lost := drop_unreachable_weights(plain)) and not self.store_base:
             raise InputError(
@@ -125,6 +150,18 @@ def _targets(given: Sequence[str | ConfigType], rank: int) -> list[dict[str, Any
         settings: dict[str, Any] = {'layer': target} if isinstance(target, str) else dict(target)
         if not isinstance(settings.get('layer'), str):
             raise InputError(f"targets[{number}]={target!r} has no 'layer', the name of the layers")
+        if unknown := sorted(set(settings) - {'layer', 'rank', 'alpha', 'drop_rate'}):
+            raise InputError(
+                f'targets[{number}] has unknown settings {", ".join(unknown)}; besides layer there are rank, '
+                'alpha and drop_rate'
+            )
+        try:
+            re.compile(settings['layer'])
+        except re.error as error:
+            raise InputError(
+                f'targets[{number}]={settings["layer"]!r} is no regular expression: {error}; give the end of '
+                "the layers' names, e.g. 'attn.qkv', or one such as r'.*qkv'"
+            ) from error
         if (value := settings.get('rank', rank)) < 1:
             raise InputError(f'rank={value!r} of target {settings["layer"]!r}: must be at least 1')
         targets.append({'type': settings.pop('layer'), **settings})

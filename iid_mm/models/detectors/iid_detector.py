@@ -12,6 +12,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
 from iid_mm.errors import InputError
+from iid_mm.models.backbones import LoRABackbone
 from iid_mm.models.heat_maps import head_heat_maps
 from iid_mm.models.pretrained import drop_unreachable_weights
 from iid_mm.registry import MODELS
@@ -227,9 +228,10 @@ class IIDDetector(BaseDetector):
         Raises:
             InputError: If the backbone does not tell the depth of its layers.
         """
-        if not hasattr(self.backbone, 'get_layer_depth'):
+        inner = self.backbone.module if isinstance(self.backbone, LoRABackbone) else self.backbone
+        if not hasattr(inner, 'get_layer_depth'):
             raise InputError(
-                f'the backbone {type(self.backbone).__name__} has no get_layer_depth, by which '
+                f'the backbone {type(inner).__name__} has no get_layer_depth, by which '
                 'layer_decay_rate decays learning rates; take '
                 "optim_wrapper.constructor='DefaultOptimWrapperConstructor'"
             )
