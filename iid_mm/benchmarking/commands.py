@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 
 from iid_mm.benchmarking.inference import measure_inference
@@ -19,6 +20,7 @@ from iid_mm.benchmarking.models import (
 )
 from iid_mm.benchmarking.preparation import check_numbers, measure_preparation
 from iid_mm.datasets.pipeline_benchmark import write_generated_set
+from iid_mm.datasets.storage.image_storage import without_backend_args
 from iid_mm.errors import InputError
 from iid_mm.preparation.analysers import AnalyserOptions, build_analyser, check_analyser
 from iid_mm.toy import ToyConfig, generate_toy_set
@@ -106,6 +108,7 @@ def _add_prepare(commands: Commands) -> None:
     parser.add_argument('--analyser', help="what finds faces (default: the layout's own)")
     parser.add_argument('--frames', type=int, default=32, help='frames of a video (default: 32)')
     parser.add_argument('--workers', type=int, nargs='+', default=[0, 2], help='default: 0 2')
+    parser.add_argument('--rounds', type=int, default=3, help='rounds that count (default: 3)')
     parser.add_argument('--out', '--json', type=Path, help='JSON file for the figures')
     parser.set_defaults(run=run_prepare)
 
@@ -115,6 +118,16 @@ def _configs(args: argparse.Namespace) -> dict[str, Config]:
     if len(set(names)) < len(names):
         raise InputError(f'configs: {", ".join(names)}: name each once')
     return {path.stem: load_config(path, args.cfg_options) for path in args.configs}
+
+
+def _use_device(device: str) -> None:
+    """Make a GPU the current one, which is also the one that the machine card names."""
+    if torch.device(device).type != 'cuda':
+        return
+    count = torch.cuda.device_count()
+    if (torch.device(device).index or 0) >= count:
+        raise InputError(f'--device {device}: {count} GPU(s) found here; choose another, or cpu')
+    torch.cuda.set_device(device)
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -141,6 +154,7 @@ def _rates(values: dict[str, float]) -> str:
 
 def run_model(args: argparse.Namespace) -> dict[str, Any]:
     """Measure predictions."""
+    _use_device(args.device)
     figures = measure_models(_configs(args), variants=args.variants, **_settings(args))
     _print_models(figures)
     return {**_settings(args), **figures}
@@ -148,6 +162,7 @@ def run_model(args: argparse.Namespace) -> dict[str, Any]:
 
 def run_train(args: argparse.Namespace) -> dict[str, Any]:
     """Measure training steps, and with ``--data`` the wait for data."""
+    _use_device(args.device)
     configs = _configs(args)
     figures = measure_models(configs, train=True, variants=args.variants, **_settings(args))
     _print_models(figures)
@@ -159,7 +174,8 @@ def run_train(args: argparse.Namespace) -> dict[str, Any]:
             loader.batch_size = args.batch_size
             loader.dataset.ann_file, loader.dataset.data_root = str(index.resolve()), ''
             if args.index is None:
-                loader.dataset.methods = None
+                loader.dataset.methods = loader.dataset.backend_args = None
+                loader.dataset.pipeline = without_backend_args(loader.dataset.pipeline)
             options = {'iterations': args.iterations, 'workers': args.data, 'threads': args.threads}
             share = measure_data_share(config, device=args.device, **options)
         print(
@@ -172,6 +188,7 @@ def run_train(args: argparse.Namespace) -> dict[str, Any]:
 
 def run_infer(args: argparse.Namespace) -> dict[str, Any]:
     """Measure the analysis of a video."""
+    _use_device(args.device)
     config = load_config(args.config, args.cfg_options)
     if args.media is not None and not args.media.is_file():
         raise FileNotFoundError(f'--media {args.media} does not exist')
@@ -214,7 +231,12 @@ def run_prepare(args: argparse.Namespace) -> dict[str, Any]:
             generate_toy_set(root, ToyConfig(num_identities=6, frames=args.frames, size=256))
         elif not root.is_dir():
             raise FileNotFoundError(f'--root {root} does not exist')
-        options = {'analyser': analyser, 'frames': args.frames, 'workers': args.workers}
+        options = {
+            'analyser': analyser,
+            'frames': args.frames,
+            'workers': args.workers,
+            'rounds': args.rounds,
+        }
         figures = measure_preparation(root, args.layout, **options)
     print(f'{figures["frames"]} frames, {figures["analyser"]}; baseline: {figures["baseline"]}')
     print(f'{"workers":10s}{"frames/s":>10s}{"ratio":>8s}{"CPU ms":>10s}  ms a frame in each stage')

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -90,16 +92,23 @@ def measure_models(
                 except SkippedError as reason:
                     figures[name] = {'skipped': str(reason)}
         for key, values in take_turns(
-            steps, batch_size, rounds, torch.cuda.synchronize if on_gpu else None
+            steps, batch_size, rounds, partial(torch.cuda.synchronize, device) if on_gpu else None
         ).items():
             title, _, name = key.rpartition(' ')
             models[title]['variants'][name] = values
         if on_gpu:
-            for key, step in steps.items():
+            measured = list(steps)
+            # Alone: until here all models and the states of their optimizers stay on the GPU.
+            steps.clear()
+            for key in measured:
                 title, _, name = key.rpartition(' ')
-                torch.cuda.reset_peak_memory_stats()
-                step()
-                models[title]['variants'][name]['peak_mib'] = torch.cuda.max_memory_allocated() / 2**20
+                gc.collect()
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats(device)
+                config = configs[title]
+                _prepared(make, config, name, pipeline_input_size(config), batch_size, device)()
+                peak = torch.cuda.max_memory_allocated(device)
+                models[title]['variants'][name]['peak_mib'] = peak / 2**20
     return {'baseline': f'{next(iter(configs))}, plain', 'models': models}
 
 
@@ -236,6 +245,14 @@ def measure_data_share(
     loader = Runner.build_dataloader(settings, seed=0)
     if not len(loader):
         raise InputError(f'the data do not fill a batch of {settings.batch_size}; lower --batch-size')
+    # In one pass: a new one begins with empty queues, which on a set of usual size is rare.
+    batches_needed = iterations + 3 + 2 * max(workers, 1)
+    settings.dataset = dict(
+        type='RepeatDataset', dataset=settings.dataset, times=-(-batches_needed // len(loader)) + 1
+    )
+    if settings.sampler.get('size'):
+        settings.sampler.size = batches_needed * settings.batch_size
+    loader = Runner.build_dataloader(settings, seed=0)
     model = _model(config, 'plain', device)
     model.train()
     wrapper = training_wrapper(model, config)
@@ -251,7 +268,7 @@ def measure_data_share(
             waited = time.perf_counter() - started
             model.train_step(batch, wrapper)
             if torch.device(device).type == 'cuda':
-                torch.cuda.synchronize()
+                torch.cuda.synchronize(device)
             if number >= 0:
                 waits.append(waited)
                 wholes.append(time.perf_counter() - started)

@@ -6,11 +6,13 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from iid_mm.errors import InputError
 from iid_mm.preparation.driver import RunOptions, make_settings, prepare
+from iid_mm.preparation.settings import Settings
 
 
 def check_numbers(workers: Sequence[int], frames: int) -> None:
@@ -28,6 +30,7 @@ def measure_preparation(
     analyser: str | None = None,
     frames: int = 16,
     workers: Sequence[int] = (0, 2),
+    rounds: int = 3,
     **choices: Any,
 ) -> dict[str, Any]:
     """Time the preparation of a data set, again and again from nothing.
@@ -38,6 +41,7 @@ def measure_preparation(
         analyser: What finds faces; None takes the layout's own.
         frames: Frames of each video.
         workers: Numbers of worker processes; the first is the baseline. 0 works in this process.
+        rounds: Rounds, in which the numbers of workers take turns; the median of each counts.
         **choices: Further attributes of :class:`~iid_mm.preparation.settings.Settings`.
 
     Returns:
@@ -49,14 +53,19 @@ def measure_preparation(
             :func:`~iid_mm.preparation.driver.prepare`).
     """
     check_numbers(workers, frames)
-    run = RunOptions(progress=False)
-    settings = make_settings(layout, run, analyser=analyser, frames=frames, **choices)
+    if rounds < 1:
+        raise InputError(f'rounds={rounds}: must be at least 1')
+    settings = make_settings(layout, RunOptions(progress=False), analyser=analyser, frames=frames, **choices)
+    counts = list(dict.fromkeys(workers))
+    # Not counted: models are loaded, files come into the cache.
+    report = _prepare_once(root, settings, counts[0])[1]
+    measured: dict[int, list[tuple[float, dict[str, Any]]]] = {count: [] for count in counts}
+    for _ in range(rounds):
+        for count in counts:
+            measured[count].append(_prepare_once(root, settings, count))
     runs: dict[str, Any] = {}
-    for count in dict.fromkeys(workers):
-        with tempfile.TemporaryDirectory() as folder:
-            started = time.perf_counter()
-            report = prepare(root, Path(folder), settings, RunOptions(num_workers=count, progress=False))
-            seconds = time.perf_counter() - started
+    for count, results in measured.items():
+        seconds, report = sorted(results, key=itemgetter(0))[rounds // 2]
         analysed = report['frames_analysed']
         runs[str(count)] = {
             'seconds': seconds,
@@ -73,3 +82,11 @@ def measure_preparation(
         'baseline': f'{baseline} workers',
         'runs': runs,
     }
+
+
+def _prepare_once(root: Path, settings: Settings, workers: int) -> tuple[float, dict[str, Any]]:
+    """Prepare from nothing; seconds and report."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        report = prepare(root, Path(folder), settings, RunOptions(num_workers=workers, progress=False))
+        return time.perf_counter() - started, report

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import sys
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -39,6 +40,15 @@ class RepeatedIndex(int):
         made = super().__new__(cls, index)
         made.repeat = repeat
         return made
+
+    # Data sets that wrap others count on: RepeatDataset takes remainders, ConcatDataset differences.
+    def __mod__(self, other: int) -> RepeatedIndex:
+        """Keep ``repeat``."""
+        return RepeatedIndex(int(self) % other, self.repeat)
+
+    def __sub__(self, other: int) -> RepeatedIndex:
+        """Keep ``repeat``."""
+        return RepeatedIndex(int(self) - other, self.repeat)
 
     def __reduce__(self) -> tuple[type[RepeatedIndex], tuple[int, int]]:
         """Take ``repeat`` along to data workers."""
@@ -88,10 +98,11 @@ class BalancedForgerySampler(ForgerySampler):
         self.by = by
         self.size = len(dataset) if size is None else size
         super().__init__(range(self.size), shuffle=True, seed=seed, round_up=round_up, drop_last=drop_last)
-        infos = [dataset.get_data_info(number) for number in range(len(dataset))]
+        # Of millions of samples only what they are grouped by, and each text once.
+        infos = [_keys(dataset.get_data_info(number), by) for number in range(len(dataset))]
         if 'label' in by:
-            _check_classes(infos)
-        self.groups = _tree(infos, np.arange(len(infos)), by)
+            _check_classes(infos, by.index('label'))
+        self.groups = _tree(infos, np.arange(len(infos)), len(by))
 
     def _indices(self) -> list[int]:
         generator = np.random.default_rng([self.seed, self.epoch])
@@ -102,30 +113,39 @@ class BalancedForgerySampler(ForgerySampler):
             order.append(RepeatedIndex(index, times[index]) if times[index] else index)
             times[index] += 1
         # As in the parent: repeat from the start until all processes get equally many, then take turns.
-        order += order[: max(self.total_size - len(order), 0)]
+        if self.total_size > len(order):
+            order = (order * -(-self.total_size // len(order)))[: self.total_size]
         return order[self.rank : self.total_size : self.world_size]
 
 
-def _check_classes(infos: Sequence[dict[str, Any]]) -> None:
-    labels = {int(info['gt_label']) for info in infos}
-    for label, name in enumerate(('genuine', 'fake')):
-        if label not in labels:
-            raise InputError(
-                f"by: 'label' asks for equal parts of both classes, and the training set has no {name} "
-                f'sample among its {len(infos)}; check split, methods, paired_only and genuine_only of the '
-                "data set, or leave 'label' out"
-            )
+def _keys(info: dict[str, Any], by: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sys.intern(str(info[KEYS[level]])) for level in by)
 
 
-def _tree(infos: Sequence[dict[str, Any]], members: Indices, by: Sequence[str]) -> Any:
+def _check_classes(infos: Sequence[tuple[str, ...]], level: int) -> None:
+    """Check that every group above the level of the labels has both."""
+    counts = Counter((info[:level], info[level]) for info in infos)
+    for group in sorted({above for above, _ in counts}):
+        for label, name in (('0', 'genuine'), ('1', 'fake')):
+            if (group, label) not in counts:
+                of = f' of {", ".join(group)}' if group else ''
+                total = sum(count for (above, _), count in counts.items() if above == group)
+                raise InputError(
+                    f"by: 'label' asks for equal parts of both classes, and the training set{of} has no "
+                    f'{name} sample among its {total}; check split, methods, paired_only and genuine_only of the '
+                    "data set, or leave 'label' out"
+                )
+
+
+def _tree(infos: Sequence[tuple[str, ...]], members: Indices, depth: int, level: int = 0) -> Any:
     """Nest samples by level: a list of groups, each a list or, innermost, the numbers of its samples."""
-    if not by:
+    if level == depth:
         return members
-    groups: dict[Any, list[int]] = defaultdict(list)
+    groups: dict[str, list[int]] = defaultdict(list)
     for number in members.tolist():
-        groups[infos[number][KEYS[by[0]]]].append(number)
+        groups[infos[number][level]].append(number)
     # Sorted, so that the order does not depend on that of the index.
-    return [_tree(infos, np.array(groups[key]), by[1:]) for key in sorted(groups, key=str)]
+    return [_tree(infos, np.array(groups[key]), depth, level + 1) for key in sorted(groups)]
 
 
 def _draw(group: Any, count: int, generator: np.random.Generator) -> Iterator[Indices]:

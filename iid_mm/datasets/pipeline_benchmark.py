@@ -127,6 +127,8 @@ def write_generated_set(folder: Path, crop: int = 320, people: int = 20, seed: i
                     'video_key': make_video_key('generated', method, 'native', video),
                     'frame': 0,
                     'split': 'train',
+                    'target_id': f'{number:03d}',
+                    'source_id': f'{number + 1:03d}' if method == 'Deepfakes' else None,
                     'crop_window': [0, 0, crop, crop],
                     'detector_score': 1.0,
                 }

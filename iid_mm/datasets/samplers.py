@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sized
 
 from mmengine.dataset import DefaultSampler
 
+from iid_mm.errors import InputError
 from iid_mm.registry import DATA_SAMPLERS
 
 
@@ -25,6 +26,9 @@ class ForgerySampler(DefaultSampler):
         drop_last: Leave out the samples that do not make one for every process, in place of repeating
             some. With a data loader that drops incomplete batches, the number of batches then depends on
             the total batch size only, not on the number of processes.
+
+    Raises:
+        InputError: With ``drop_last``, if there are fewer samples than processes.
     """
 
     _num_skipped = 0
@@ -41,6 +45,11 @@ class ForgerySampler(DefaultSampler):
         if drop_last:
             self.num_samples = len(dataset) // self.world_size
             self.total_size = self.num_samples * self.world_size
+            if not self.num_samples:
+                raise InputError(
+                    f'drop_last=True: {len(dataset)} sample(s) are too few for {self.world_size} processes; '
+                    'take fewer processes, or more data'
+                )
 
     def skip(self, num_samples: int) -> None:
         """Leave out samples of the next pass.

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from mmengine.config import Config
 
 from iid_mm.datasets.index import read_index
-from iid_mm.datasets.storage.image_storage import backend_args_for
+from iid_mm.datasets.storage.image_storage import backend_args_for, without_backend_args
 from iid_mm.datasets.whole_batch_sampler import WholeBatchSampler
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import OneClassError
@@ -250,6 +250,8 @@ def _from_entry(name: str, entry: Any, base: dict[str, Any]) -> TestSet:
     found = TestSet(name, loader)
     if 'backend_args' not in entry:
         loader['dataset']['backend_args'] = backend_args_for(base['dataset'], found.indices)
+    # Loaders follow their data set, not the one that the config names.
+    loader['dataset']['pipeline'] = without_backend_args(loader['dataset'].get('pipeline') or ())
     for index in found.indices:
         if not index.is_file():
             raise FileNotFoundError(

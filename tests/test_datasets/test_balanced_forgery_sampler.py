@@ -155,3 +155,21 @@ def test_shares_differ_by_one_at_most(frames: list[int], size: int, seed: int) -
 def test_bad_input(options: dict[str, Any], rows: list[tuple[int, str, str]], text: str) -> None:
     with pytest.raises(InputError, match=text):
         BalancedForgerySampler(Listed(rows), **options)
+
+
+def test_more_processes_than_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = []
+    for rank in range(8):
+        monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda rank=rank: (rank, 8))
+        parts.append(list(BalancedForgerySampler(Listed(ROWS), size=3, seed=5)))
+    assert [len(part) for part in parts] == [1] * 8
+    monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda: (0, 8))
+    with pytest.raises(InputError, match=r'drop_last=True: 3 sample\(s\) are too few for 8 processes'):
+        BalancedForgerySampler(Listed(ROWS), size=3, seed=5, drop_last=True)
+
+
+def test_wrapped_data_sets_keep_the_repeat() -> None:
+    index = RepeatedIndex(13, 2)
+    for found, number in ((index % 10, 3), (index - 5, 8)):
+        assert isinstance(found, RepeatedIndex)
+        assert (int(found), found.repeat) == (number, 2)

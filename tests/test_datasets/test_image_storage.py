@@ -20,7 +20,10 @@ from iid_mm.datasets.storage.image_storage import (
     is_rule,
     make_storages,
     shared_backend_args,
+    shown_backend_args,
+    without_backend_args,
 )
+from iid_mm.datasets.transforms import LoadForgeryPair
 from iid_mm.errors import InputError
 
 
@@ -229,6 +232,25 @@ def test_backend_args_of_another_index() -> None:
     assert backend_args_for({**own, 'backend_args': rule}, ['/data/celebdf/index.parquet']) == rule
     assert backend_args_for({**own, 'backend_args': place}, ['/data/celebdf/index.parquet']) is None
     assert backend_args_for({**own, 'backend_args': place}, [Path('/data/x/../ffpp/index.parquet')]) == place
+    # The loaders may say it, as elsewhere in OpenMMLab; they must not take one set's place to another.
+    loaders = {**own, 'pipeline': [dict(type='LoadForgeryPair', backend_args=place), dict(type='AlignFace')]}
+    assert backend_args_for(loaders, ['/data/celebdf/index.parquet']) is None
+    assert backend_args_for(loaders, ['/data/ffpp/index.parquet']) == place
+    assert without_backend_args(loaders['pipeline']) == [dict(type='LoadForgeryPair'), dict(type='AlignFace')]
+    assert loaders['pipeline'][0]['backend_args'] == place
     several = dict(data_root='', ann_file=['/a/i.parquet', '/b/i.parquet'], backend_args=[place, None])
     assert backend_args_for(several, ['/b/i.parquet', '/a/i.parquet']) == [None, place]
     assert backend_args_for(several, ['/b/i.parquet', '/c/i.parquet']) is None
+
+
+def test_users_and_queries_of_urls_are_not_shown() -> None:
+    shown = shown_backend_args(dict(prefix='https://me:hush@host/a/b?token=hush', key='hush'))
+    assert shown == "{'prefix': 'https://host/a/b?...', 'key': '...'}"
+    storage = ImageStorage(dict(prefix='https://me:hush@host/a'), root='/data')
+    assert storage.key('/data/x.png') == 'https://me:hush@host/a/x.png'
+    assert storage.shown_key('/data/x.png') == 'https://host/a/x.png'
+    assert 'hush' not in repr(LoadForgeryPair(backend_args=dict(prefix='https://me:hush@host/a')))
+
+
+def test_local_files_of_an_index_in_the_working_directory() -> None:
+    assert ImageStorage(dict(backend='local'), root='').key('frames/a.png') == './frames/a.png'

@@ -53,6 +53,9 @@ class LmdbReader(BaseStorageBackend):
             raise InputError(f'db_path {str(path)!r} does not exist')
         if path.is_dir() and not (path / 'data.mdb').is_file():
             raise InputError(f'db_path {str(path)!r} is a folder without a data.mdb, so no LMDB database')
+        if path.name == 'data.mdb':
+            # The same database must not be opened under two names.
+            path = path.parent
         self.db_path = os.path.realpath(path)
         self._options = dict(subdir=path.is_dir(), readahead=readahead, **kwargs)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -53,8 +54,8 @@ class ImageStorage:
         prefix = filled.pop('prefix', None)
         self.prefix = None if prefix is None else str(prefix).rstrip('/')
         self._class = self._find_class(filled.pop('backend', None))
-        if self.prefix is None and issubclass(self._class, LocalBackend):
-            self.prefix = root
+        if self.prefix is None and root is not None and issubclass(self._class, LocalBackend):
+            self.prefix = root or '.'
         self._arguments = filled
         self._backend: Any = None
         self._process = -1
@@ -107,6 +108,10 @@ class ImageStorage:
             return path
         return f'{self.prefix}/{quote(path) if issubclass(self._class, TimedHTTPBackend) else path}'
 
+    def shown_key(self, path: str) -> str:
+        """Key of an image for messages, without users and queries of URLs."""
+        return _public(self.key(path))
+
     def read(self, path: str) -> bytes:
         """Read a file of the set.
 
@@ -123,10 +128,11 @@ class ImageStorage:
         except Exception as error:
             # Clients of object storage raise errors of their own.
             raise InputError(
-                f'backend_args={self}: {key!r} cannot be read: {_text(error)}{self._remedy()}'
+                f'backend_args={self}: {self.shown_key(path)!r} cannot be read: {_text(error)}'
+                f'{self._remedy()}'
             ) from error
         if data is None:
-            raise InputError(f'backend_args={self}: there is no {key!r}{self._remedy()}')
+            raise InputError(f'backend_args={self}: there is no {self.shown_key(path)!r}{self._remedy()}')
         return data if isinstance(data, bytes) else bytes(data)
 
     def is_packed_from(self, index: str | os.PathLike[str]) -> bool | None:
@@ -146,7 +152,7 @@ class ImageStorage:
         return '; check the values of backend_args: an image is looked for at <prefix>/<path in the index>'
 
     def __str__(self) -> str:
-        return _shown(self.backend_args)
+        return shown_backend_args(self.backend_args)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, '_backend': None}
@@ -176,9 +182,10 @@ def make_storages(
     if isinstance(backend_args, Mapping):
         if not is_rule(backend_args) and len({os.path.realpath(root) for root in roots}) > 1:
             raise InputError(
-                f'backend_args={_shown(backend_args)} name one place for several sets; write {{root}} for '
-                "the folder of an index (db_path='{root}/images.lmdb') or {name} for the name of that folder "
-                "(prefix='https://host/{name}'), or give a list with one dictionary for each ann_file"
+                f'backend_args={shown_backend_args(backend_args)} name one place for several sets; '
+                "write {root} for the folder of an index (db_path='{root}/images.lmdb') or {name} for the "
+                "name of that folder (prefix='https://host/{name}'), or give a list with one dictionary for "
+                'each ann_file'
             )
         return [ImageStorage(backend_args, root) for root in roots]
     if isinstance(backend_args, str) or len(backend_args) != len(indices):
@@ -197,12 +204,12 @@ def shared_backend_args(own: Any, transforms: Sequence[Any]) -> Any:
 
     Args:
         own: Those of the data set, or None.
-        transforms: Its pipeline.
+        transforms: Its pipeline, built or as configs.
 
     Raises:
         InputError: They differ.
     """
-    given = [own, *(getattr(step, 'backend_args', None) for step in transforms)]
+    given = [own, *(_of_step(step) for step in transforms)]
     given = [args for args in given if args is not None]
     if any(args != given[0] for args in given):
         raise InputError(
@@ -210,6 +217,10 @@ def shared_backend_args(own: Any, transforms: Sequence[Any]) -> Any:
             'set only, whose loaders follow it'
         )
     return given[0] if given else None
+
+
+def _of_step(step: Any) -> Any:
+    return step.get('backend_args') if isinstance(step, Mapping) else getattr(step, 'backend_args', None)
 
 
 def is_rule(backend_args: Any) -> bool:
@@ -230,7 +241,7 @@ def backend_args_for(dataset: Mapping[str, Any], indices: Sequence[str | os.Path
     Returns:
         Those of the config if they hold for any set or the indices are the config's own, else None: files.
     """
-    given = dataset.get('backend_args')
+    given = shared_backend_args(dataset.get('backend_args'), dataset.get('pipeline') or ())
     if given is None or is_rule(given):
         return given
     files = dataset['ann_file']
@@ -242,8 +253,38 @@ def backend_args_for(dataset: Mapping[str, Any], indices: Sequence[str | os.Path
     return given if isinstance(given, Mapping) else [given[own.index(index)] for index in wanted]
 
 
-def _shown(backend_args: Mapping[str, Any]) -> str:
-    return str({key: value if key in _SHOWN else '...' for key, value in backend_args.items()})
+def without_backend_args(pipeline: Sequence[Any]) -> list[Any]:
+    """Configs of a pipeline whose loaders follow their data set.
+
+    Args:
+        pipeline: The configs; they stay as they are.
+
+    Returns:
+        Copies without ``backend_args``.
+    """
+    steps = [copy.deepcopy(step) for step in pipeline]
+    for step in steps:
+        if isinstance(step, dict):
+            step.pop('backend_args', None)
+    return steps
+
+
+def shown_backend_args(backend_args: Mapping[str, Any]) -> str:
+    """Write ``backend_args`` without what may be secret: unknown values, and users and queries of URLs."""
+    shown = {key: value if key in _SHOWN else '...' for key, value in backend_args.items()}
+    if isinstance(prefix := shown.get('prefix'), str):
+        shown['prefix'] = _public(prefix)
+    return str(shown)
+
+
+def _public(place: str) -> str:
+    """A URL without user, password and query; other texts stay."""
+    if '://' not in place:
+        return place
+    head, query, _ = place.partition('?')
+    scheme, _, rest = head.partition('://')
+    host, slash, path = rest.partition('/')
+    return f'{scheme}://{host.rpartition("@")[2]}{slash}{path}{"?..." if query else ""}'
 
 
 def _fill(value: Any, root: str | None) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmcv.transforms import BaseTransform
 
-from iid_mm.datasets.storage.image_storage import ImageStorage
+from iid_mm.datasets.storage.image_storage import ImageStorage, shown_backend_args
 from iid_mm.datasets.transforms.reading import read_crop
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
@@ -92,7 +92,8 @@ class LoadForgeryPair(BaseTransform):
         return {**self.__dict__, '_cache': {}, '_room': self.cache_mib * 2**20}
 
     def __repr__(self) -> str:
+        shown = None if self.backend_args is None else shown_backend_args(self.backend_args)
         return (
-            f'{type(self).__name__}(with_source={self.with_source}, backend_args={self.backend_args}, '
+            f'{type(self).__name__}(with_source={self.with_source}, backend_args={shown}, '
             f'cache_mib={self.cache_mib})'
         )

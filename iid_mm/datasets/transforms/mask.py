@@ -10,7 +10,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 
 from iid_mm.datasets.functional import alignment
-from iid_mm.datasets.storage.image_storage import ImageStorage
+from iid_mm.datasets.storage.image_storage import ImageStorage, shown_backend_args
 from iid_mm.datasets.transforms.reading import read_crop
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
@@ -87,4 +87,5 @@ class LoadForgeryMask(BaseTransform):
         )
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(threshold={self.threshold}, backend_args={self.backend_args})'
+        shown = None if self.backend_args is None else shown_backend_args(self.backend_args)
+        return f'{type(self).__name__}(threshold={self.threshold}, backend_args={shown})'

@@ -53,7 +53,7 @@ def read_crop(
     if _is_whole(data):
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     if image is None:
-        place = repr(path) if storage is None else f'{storage.key(path)!r} of backend_args={storage}'
+        place = repr(path) if storage is None else f'{storage.shown_key(path)!r} of backend_args={storage}'
         raise InputError(
             f'{kind} {place} cannot be decoded ({len(data)} bytes): it is truncated or not an image; '
             f'{remedy} or copy it anew'

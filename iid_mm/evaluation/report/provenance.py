@@ -62,7 +62,7 @@ def _last_part(path: str) -> str:
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """Write a command as it was typed, without absolute paths.
+    """Write a command as it was typed, without absolute paths and ``backend_args``, which may be secret.
 
     Args:
         arguments: ``sys.argv``.
@@ -72,6 +72,7 @@ def command_line(arguments: Sequence[str]) -> str:
     # `tools/test.py`, wherever the tools are.
     typed = '/'.join(parts[parts.index('tools') :] if 'tools' in parts else parts[-1:])
     words = [typed, *(without_paths(argument) for argument in others)]
+    words = [re.sub(r'^([^=]*backend_args[^=]*=).*', r'\1...', word, flags=re.DOTALL) for word in words]
     return ' '.join(f"'{word}'" if re.search(r'[\s"]', word) or not word else word for word in words)
 
 

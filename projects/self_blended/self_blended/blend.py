@@ -9,7 +9,7 @@ draws are made by the transform. Images are (H, W, 3) uint8 BGR, sizes in pixels
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -185,15 +185,17 @@ def self_blend(
         The fake; the genuine image it belongs to, which has the target's colours; the mask.
     """
     mask = blending_mask(landmarks, (image.shape[1], image.shape[0]), plan)
-    source = image
+    source, target, change = image, image, plan.change
     if donor is not None:
+        # Both get the colours: a donor's are matched to the face's.
+        target = change_colour(image, replace(change, sharpen=0.0, reduce=1.0))
         area = mask if mask.max() <= 0 else mask / mask.max()
-        source = transfer_colour(donor, image, area, plan.mismatch, _MISMATCH_LEVELS)
-    target = image
+        source = transfer_colour(donor, target, area, plan.mismatch, _MISMATCH_LEVELS)
+        change = ColourChange(sharpen=change.sharpen, reduce=change.reduce)
     if plan.of_source:
-        source = change_colour(source, plan.change)
+        source = change_colour(source, change)
     else:
-        target = change_colour(target, plan.change)
+        target = change_colour(target, change)
     if donor is None:
         # A copy must be moved to differ; a donor lies differently anyhow.
         source = move(source, plan.scale, plan.shift)

@@ -7,17 +7,17 @@ made of genuine images only, of a face and another person's whose landmarks lie 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 
 from iid_mm.datasets.forgery_dataset import ForgeryDataset
-from iid_mm.datasets.functional.alignment import check_landmarks
+from iid_mm.datasets.functional.alignment import check_landmarks, warp_image
+from iid_mm.datasets.storage.image_storage import ImageStorage
 from iid_mm.datasets.transforms import LoadForgeryPair
 from iid_mm.errors import InputError
 from iid_mm.registry import DATASETS, TRANSFORMS
@@ -30,17 +30,17 @@ class Donors:
     """The genuine faces of a data set that can be blended into others.
 
     Args:
-        samples: All samples of the set, as ``get_data_info`` gives them.
-        get_sample: Gives one of them by its number.
+        samples: All samples of the set.
+        storages: What ``storage`` of a sample, a number, stands for.
 
     Raises:
         InputError: If the genuine ones are of one person only, or one does not say whose it is.
     """
 
     def __init__(
-        self, samples: Iterable[dict[str, Any]], get_sample: Callable[[int], dict[str, Any]]
+        self, samples: Sequence[dict[str, Any]], storages: Sequence[ImageStorage | None] = ()
     ) -> None:
-        self._get_sample = get_sample
+        self._samples, self._storages = samples, storages
         rows, shapes, people = [], [], []
         for row, sample in enumerate(samples):
             if sample['gt_label'] != 0:
@@ -80,7 +80,10 @@ class Donors:
         others = np.flatnonzero(self._person != person)
         chosen = others[numbers % len(others)]
         distance = ((self._shapes[chosen] - _shape(landmarks)) ** 2).sum((1, 2))
-        return self._get_sample(int(self._rows[chosen[int(distance.argmin())]]))
+        sample = dict(self._samples[int(self._rows[chosen[int(distance.argmin())]])])
+        if 'storage' in sample:
+            sample['storage'] = self._storages[sample['storage']]
+        return sample
 
 
 def _shape(landmarks: PointsArray) -> npt.NDArray[np.float32]:
@@ -113,14 +116,11 @@ class DonorForgeryDataset(ForgeryDataset):
         """Load the samples, and gather the donors."""
         if not self._fully_initialized:
             super().full_init()
-            self.donors = Donors(map(self._plain_info, range(len(self))), self._plain_info)
-
-    def _plain_info(self, row: int) -> dict[str, Any]:
-        return super().get_data_info(row)
+            self.donors = Donors(self.data_list, self.storages)
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """Get a sample, before the pipeline."""
-        return {**self._plain_info(idx), 'donors': self.donors}
+        return {**super().get_data_info(idx), 'donors': self.donors}
 
 
 @TRANSFORMS.register_module()
@@ -188,12 +188,8 @@ class LoadDonor(BaseTransform):
     def _lay_over(image: ImageArray, landmarks: PointsArray, results: Results) -> ImageArray:
         height, width = results['img'].shape[:2]
         matrix = fit_affine(landmarks[:_POINTS], results['landmarks'][:_POINTS])
-        return np.asarray(
-            cv2.warpAffine(
-                image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-            ),
-            np.uint8,
-        )
+        # As AlignFace does: another way to resample would tell a donor from a face without any seam.
+        return warp_image(image, matrix, (width, height))
 
     def __repr__(self) -> str:
         return (
