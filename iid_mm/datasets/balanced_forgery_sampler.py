@@ -132,8 +132,8 @@ def _check_classes(infos: Sequence[tuple[str, ...]], level: int) -> None:
                 total = sum(count for (above, _), count in counts.items() if above == group)
                 raise InputError(
                     f"by: 'label' asks for equal parts of both classes, and the training set{of} has no "
-                    f'{name} sample among its {total}; check split, methods, paired_only and genuine_only of the '
-                    "data set, or leave 'label' out"
+                    f'{name} sample among its {total}; check split, methods, paired_only and genuine_only of '
+                    "the data set, or leave 'label' out"
                 )
 
 
