@@ -42,6 +42,11 @@ def load_config(config: str | os.PathLike[str] | Config, cfg_options: dict[str, 
             raise InputError(f'config {path} must end in .py, .json, .yaml or .yml')
         try:
             config = Config.fromfile(str(path))
+        except ImportError as error:
+            raise InputError(
+                f'config {path} imports modules that are not there: {str(error).splitlines()[0]}; for a '
+                'project, name its folder, e.g. PYTHONPATH=projects/self_blended'
+            ) from error
         except MISTAKES as error:
             raise InputError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
         _hand_down_backend_args(config, config, None)

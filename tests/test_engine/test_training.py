@@ -184,7 +184,9 @@ def test_resuming_within_an_epoch_needs_a_sampler_that_skips(
 
 
 def test_data_that_do_not_fill_a_batch_are_an_error(make_runner: Any) -> None:
-    with pytest.raises(InputError, match=r'has 24 samples, which do not fill a batch of 25.*batch_size'):
+    with pytest.raises(
+        InputError, match=r'has 24 of 24 training samples .* do not fill a batch of 25.*batch_size'
+    ):
         make_runner('small', train_dataloader__batch_size=25).train()
 
 

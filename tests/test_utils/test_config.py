@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from iid_mm.errors import InputError
 from iid_mm.utils.config import load_config
 
 LMDB = dict(backend='lmdb', db_path='a.lmdb')
@@ -49,3 +50,12 @@ def test_backend_args_reach_the_data_sets_without_their_own(
     given: dict[str, Any], expected: list[Any], tmp_path: Path
 ) -> None:
     assert read(tmp_path, **given) == expected
+
+
+def test_modules_that_are_not_there(tmp_path: Path) -> None:
+    path = tmp_path / 'config.py'
+    path.write_text("custom_imports = dict(imports=['no_such_module'], allow_failed_imports=False)\n")
+    with pytest.raises(
+        InputError, match=r'imports modules .*no_such_module.*PYTHONPATH=projects/self_blended$'
+    ):
+        load_config(path)

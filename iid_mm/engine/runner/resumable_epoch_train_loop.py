@@ -27,7 +27,22 @@ class ResumableEpochTrainLoop(EpochBasedTrainLoop):
     Gradients that are accumulated over several iterations (``optim_wrapper.accumulative_counts``) are not
     part of checkpoints. Unlike the parent's, the last step of an epoch therefore uses what there is, be it
     fewer iterations, and a checkpoint from before a step is not resumed from.
+
+    Raises:
+        InputError: If the data do not fill a batch.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Here, because schedules are made of the length of an epoch before the run begins.
+        loader = self.dataloader
+        if len(loader) == 0:
+            raise InputError(
+                f'an epoch has {len(loader.sampler)} of {len(loader.dataset)} training samples in each '
+                f'process, which do not fill a batch of {loader.batch_size}, and drop_last=True leaves out what '
+                'is not full; lower train_dataloader.batch_size, raise the size of the sampler if it has one, '
+                'or prepare more data'
+            )
 
     def run(self) -> nn.Module:
         """Train.
@@ -36,16 +51,10 @@ class ResumableEpochTrainLoop(EpochBasedTrainLoop):
             The model.
 
         Raises:
-            InputError: If the data do not fill a batch, or training is resumed and the number of iterations
-                of an epoch has changed, by which the place within the data would be lost.
+            InputError: If training is resumed and the number of iterations of an epoch has changed, by which
+                the place within the data would be lost.
         """
         length = len(self.dataloader)
-        if length == 0:
-            raise InputError(
-                f'the training set has {len(self.dataloader.dataset)} samples, which do not fill a batch of '
-                f'{self.dataloader.batch_size} in each process, and drop_last=True leaves out what is not '
-                'full; lower train_dataloader.batch_size or prepare more data'
-            )
         before = self.runner.message_hub.get_info(LENGTH_KEY)
         if self._iter > 0 and before not in (None, length):
             raise InputError(
