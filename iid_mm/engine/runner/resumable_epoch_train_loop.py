@@ -40,8 +40,8 @@ class ResumableEpochTrainLoop(EpochBasedTrainLoop):
             raise InputError(
                 f'an epoch has {len(loader.sampler)} of {len(loader.dataset)} training samples in each '
                 f'process, which do not fill a batch of {loader.batch_size}, and drop_last=True leaves out '
-                'what is not full; lower train_dataloader.batch_size, raise the size of the sampler if it has '
-                'one, or prepare more data'
+                'what is not full; lower train_dataloader.batch_size, raise the size of the sampler if it '
+                'has one, or prepare more data'
             )
 
     def run(self) -> nn.Module:
