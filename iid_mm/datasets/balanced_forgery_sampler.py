@@ -71,7 +71,7 @@ class BalancedForgerySampler(ForgerySampler):
             person shown).
         size: Samples of an epoch, all processes together; None takes as many as the data set has.
         seed: Seed of the order; the same in all processes.
-        round_up: Whether to add samples so that all processes get equally many.
+        round_up: Without ``drop_last``: whether to add samples so that all processes get equally many.
         drop_last: Whether to leave samples out for that, as in :class:`ForgerySampler`.
 
     Raises:
@@ -86,7 +86,7 @@ class BalancedForgerySampler(ForgerySampler):
         size: int | None = None,
         seed: int | None = None,
         round_up: bool = True,
-        drop_last: bool = False,
+        drop_last: bool = True,
     ) -> None:
         by = (by,) if isinstance(by, str) else tuple(by)
         if not by or len(set(by)) < len(by) or not set(by) <= set(KEYS):

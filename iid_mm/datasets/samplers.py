@@ -22,10 +22,11 @@ class ForgerySampler(DefaultSampler):
         dataset: Data set to draw from.
         shuffle: Whether every epoch has an order of its own.
         seed: Seed of the order; the same in all processes.
-        round_up: Whether processes that would get one sample less get one that another has, too.
-        drop_last: Leave out the samples that do not make one for every process, in place of repeating
-            some. With a data loader that drops incomplete batches, the number of batches then depends on
-            the total batch size only, not on the number of processes.
+        round_up: Without ``drop_last``: whether processes that would get one sample less get one that another
+            has, too.
+        drop_last: Leave out the samples that do not make one for every process, in place of dealing out
+            some twice. With a data loader that drops incomplete batches, the number of batches then depends
+            on the total batch size only, not on the number of processes.
 
     Raises:
         InputError: With ``drop_last``, if there are fewer samples than processes.
@@ -39,7 +40,7 @@ class ForgerySampler(DefaultSampler):
         shuffle: bool = True,
         seed: int | None = None,
         round_up: bool = True,
-        drop_last: bool = False,
+        drop_last: bool = True,
     ) -> None:
         super().__init__(dataset, shuffle=shuffle, seed=seed, round_up=round_up and not drop_last)
         if drop_last:

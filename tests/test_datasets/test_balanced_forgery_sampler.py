@@ -161,11 +161,11 @@ def test_more_processes_than_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = []
     for rank in range(8):
         monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda rank=rank: (rank, 8))
-        parts.append(list(BalancedForgerySampler(Listed(ROWS), size=3, seed=5)))
+        parts.append(list(BalancedForgerySampler(Listed(ROWS), size=3, seed=5, drop_last=False)))
     assert [len(part) for part in parts] == [1] * 8
     monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda: (0, 8))
     with pytest.raises(InputError, match=r'drop_last=True: 3 sample\(s\) are too few for 8 processes'):
-        BalancedForgerySampler(Listed(ROWS), size=3, seed=5, drop_last=True)
+        BalancedForgerySampler(Listed(ROWS), size=3, seed=5)
 
 
 def test_wrapped_data_sets_keep_the_repeat() -> None:

@@ -45,7 +45,7 @@ def test_batches_depend_on_the_total_batch_size_only(
     parts = []
     for rank in range(world_size):
         monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda rank=rank: (rank, world_size))
-        sampler = ForgerySampler(list(range(27)), seed=3, drop_last=True)
+        sampler = ForgerySampler(list(range(27)), seed=3)
         loader = DataLoader(list(range(27)), batch_size=batch_size, sampler=sampler, drop_last=True)
         parts.append([batch.tolist() for batch in loader])
     # 27 samples make six batches of four; rounded up, two processes would make seven.

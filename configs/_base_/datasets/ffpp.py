@@ -24,7 +24,7 @@ train_dataloader = dict(
     num_workers=8,
     persistent_workers=True,
     drop_last=True,
-    sampler=dict(type='ForgerySampler', shuffle=True, drop_last=True),
+    sampler=dict(type='ForgerySampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

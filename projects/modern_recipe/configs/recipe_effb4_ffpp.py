@@ -16,7 +16,6 @@ train_pipeline = [
 ]
 train_dataloader = dict(
     # Half of FF++ at 32 frames in pairs: as many images an epoch as the other configs show.
-    sampler=dict(
-        _delete_=True, type='BalancedForgerySampler', by=['label', 'method', 'video'], size=57600, drop_last=True),
+    sampler=dict(_delete_=True, type='BalancedForgerySampler', by=['label', 'method', 'video'], size=57600),
     dataset=dict(
         type='DonorForgeryDataset', paired_only=False, require_pair=True, pipeline=train_pipeline))
