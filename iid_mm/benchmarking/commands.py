@@ -225,19 +225,20 @@ def run_prepare(args: argparse.Namespace) -> dict[str, Any]:
     """Measure a preparation."""
     check_numbers(args.workers, args.frames)
     with tempfile.TemporaryDirectory() as folder:
-        root, analyser = args.root, args.analyser
+        root = args.root
         if root is None:
             root = Path(folder)
             generate_toy_set(root, ToyConfig(num_identities=6, frames=args.frames, size=256))
         elif not root.is_dir():
             raise FileNotFoundError(f'--root {root} does not exist')
-        options = {
-            'analyser': analyser,
-            'frames': args.frames,
-            'workers': args.workers,
-            'rounds': args.rounds,
-        }
-        figures = measure_preparation(root, args.layout, **options)
+        figures = measure_preparation(
+            root,
+            args.layout,
+            analyser=args.analyser,
+            frames=args.frames,
+            workers=args.workers,
+            rounds=args.rounds,
+        )
     print(f'{figures["frames"]} frames, {figures["analyser"]}; baseline: {figures["baseline"]}')
     print(f'{"workers":10s}{"frames/s":>10s}{"ratio":>8s}{"CPU ms":>10s}  ms a frame in each stage')
     for count, values in figures['runs'].items():

@@ -261,10 +261,7 @@ def measure_data_share(
     with torch_threads(threads):
         for number in range(-3, iterations):
             started = time.perf_counter()
-            batch = next(batches, None)
-            if batch is None:
-                batches = iter(loader)
-                batch = next(batches)
+            batch = next(batches)
             waited = time.perf_counter() - started
             model.train_step(batch, wrapper)
             if torch.device(device).type == 'cuda':

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from mmengine.config import Config
 
 from iid_mm.datasets.index import read_index
-from iid_mm.datasets.storage.image_storage import backend_args_for, without_backend_args
+from iid_mm.datasets.storage.image_storage import storage_settings_for
 from iid_mm.datasets.whole_batch_sampler import WholeBatchSampler
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import OneClassError
@@ -248,10 +248,9 @@ def _from_entry(name: str, entry: Any, base: dict[str, Any]) -> TestSet:
     loader['dataset'].pop('methods', None)
     loader['dataset'].update(dict(ann_file='index.parquet', split='test'), **entry)
     found = TestSet(name, loader)
-    if 'backend_args' not in entry:
-        loader['dataset']['backend_args'] = backend_args_for(base['dataset'], found.indices)
-    # Loaders follow their data set, not the one that the config names.
-    loader['dataset']['pipeline'] = without_backend_args(loader['dataset'].get('pipeline') or ())
+    loader['dataset'].update(storage_settings_for(base['dataset'], found.indices))
+    if 'backend_args' in entry:
+        loader['dataset']['backend_args'] = entry['backend_args']
     for index in found.indices:
         if not index.is_file():
             raise FileNotFoundError(

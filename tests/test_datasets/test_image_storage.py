@@ -21,6 +21,7 @@ from iid_mm.datasets.storage.image_storage import (
     make_storages,
     shared_backend_args,
     shown_backend_args,
+    storage_settings_for,
     without_backend_args,
 )
 from iid_mm.datasets.transforms import LoadForgeryPair
@@ -236,7 +237,14 @@ def test_backend_args_of_another_index() -> None:
     loaders = {**own, 'pipeline': [dict(type='LoadForgeryPair', backend_args=place), dict(type='AlignFace')]}
     assert backend_args_for(loaders, ['/data/celebdf/index.parquet']) is None
     assert backend_args_for(loaders, ['/data/ffpp/index.parquet']) == place
-    assert without_backend_args(loaders['pipeline']) == [dict(type='LoadForgeryPair'), dict(type='AlignFace')]
+    plain = [dict(type='LoadForgeryPair'), dict(type='AlignFace')]
+    assert without_backend_args(loaders['pipeline']) == plain
+    assert storage_settings_for(loaders, ['/data/celebdf/index.parquet']) == dict(
+        backend_args=None, pipeline=plain
+    )
+    assert storage_settings_for(loaders, ['/data/ffpp/index.parquet']) == dict(
+        backend_args=place, pipeline=plain
+    )
     assert loaders['pipeline'][0]['backend_args'] == place
     several = dict(data_root='', ann_file=['/a/i.parquet', '/b/i.parquet'], backend_args=[place, None])
     assert backend_args_for(several, ['/b/i.parquet', '/a/i.parquet']) == [None, place]

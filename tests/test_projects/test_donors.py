@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import pickle
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from self_blended import DonorForgeryDataset, LoadDonor, SelfBlendedImage
+from self_blended.blend import BlendPlan, ColourChange, self_blend
+from self_blended.donors import Donors, fit_affine
 
 from iid_mm.datasets.functional.alignment import transform_points, warp_image
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
 
-PROJECT = Path(__file__).parents[2] / 'projects' / 'self_blended'
-sys.path.insert(0, str(PROJECT))
-
-from self_blended import DonorForgeryDataset, LoadDonor, SelfBlendedImage  # noqa: E402
-from self_blended.blend import BlendPlan, ColourChange, self_blend  # noqa: E402
-from self_blended.donors import Donors, fit_affine  # noqa: E402
+from .conftest import blend_plan
 
 SIDE = 64
 
@@ -36,12 +33,14 @@ def shape(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).uniform(8, 56, (68, 2)).astype(np.float32)
 
 
+def ring() -> np.ndarray:
+    """Landmarks on a circle about the centre."""
+    angles = np.linspace(0, 2 * np.pi, 68)
+    return (32 + 20 * np.stack([np.cos(angles), np.sin(angles)], axis=1)).astype(np.float32)
+
+
 def sample(person: str | None, label: int = 0, seed: int = 0) -> dict[str, Any]:
     return {'img_path': f'{person}.png', 'gt_label': label, 'target_id': person, 'landmarks': shape(seed)}
-
-
-def donors(samples: list[dict[str, Any]]) -> Donors:
-    return Donors(samples)
 
 
 def test_the_donor_is_another_person_with_the_most_similar_landmarks() -> None:
@@ -49,17 +48,17 @@ def test_the_donor_is_another_person_with_the_most_similar_landmarks() -> None:
     every = np.arange(9)
     # Place and size of a face do not count.
     alike = shape(3) * 2.5 + 40
-    assert donors(samples).choose(alike, 'a', every) == samples[3]
+    assert Donors(samples).choose(alike, 'a', every) == samples[3]
     # The face that is most alike is the person's own.
-    assert donors(samples).choose(shape(1), 'a', every)['target_id'] in ('b', 'c')
+    assert Donors(samples).choose(shape(1), 'a', every)['target_id'] in ('b', 'c')
     # Somebody without genuine samples may get anyone.
-    assert donors(samples).choose(shape(1), 'z', every) == samples[0]
-    assert donors(samples).choose(shape(1), None, every) == samples[0]
+    assert Donors(samples).choose(shape(1), 'z', every) == samples[0]
+    assert Donors(samples).choose(shape(1), None, every) == samples[0]
 
 
 def test_only_the_candidates_are_asked() -> None:
     samples = [sample('a', seed=1), sample('b', seed=2), sample('c', seed=3)]
-    found = donors(samples)
+    found = Donors(samples)
     for number in range(4):
         # The others of 'a' are b and c, in this order.
         assert found.choose(shape(3), 'a', np.array([number])) == samples[1 + number % 2]
@@ -75,7 +74,7 @@ def test_only_the_candidates_are_asked() -> None:
 )
 def test_sets_without_donors_are_refused(samples: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        donors(samples)
+        Donors(samples)
 
 
 @settings(max_examples=30, deadline=None)
@@ -155,26 +154,17 @@ def test_half_of_the_genuine_samples_get_a_donor_and_fakes_none() -> None:
     assert step({'gt_label': 1}) == {'gt_label': 1}
 
 
-def blend_plan(**options: Any) -> BlendPlan:
-    values: dict[str, Any] = dict(
-        change=ColourChange(),
-        of_source=True,
-        scale=(1.1, 1.1),
-        shift=(3.0, 0.0),
-        hull='brows_to_chin',
-        bend=np.zeros((5, 5, 2)),
-        sigmas=(1.0, 1.0),
-        ratio=1.0,
-    )
-    return BlendPlan(**{**values, **options})
+def face_plan(**options: Any) -> BlendPlan:
+    """The whole face from brows to chin, moved by three pixels, with narrow edges."""
+    usual = dict(scale=(1.1, 1.1), shift=(3.0, 0.0), hull='brows_to_chin', sigmas=(1.0, 1.0))
+    return blend_plan(**{**usual, **options})
 
 
 def test_the_donor_is_the_source_in_the_colours_of_the_face() -> None:
-    ring = np.linspace(0, 2 * np.pi, 68)
-    points = (32 + 20 * np.stack([np.cos(ring), np.sin(ring)], axis=1)).astype(np.float32)
+    points = ring()
     image, donor = np.full((SIDE, SIDE, 3), 100, np.uint8), np.full((SIDE, SIDE, 3), 60, np.uint8)
     donor[28:36, 28:36] = 70
-    fake, target, mask = self_blend(image, points, blend_plan(), donor)
+    fake, target, mask = self_blend(image, points, face_plan(), donor)
     assert np.array_equal(target, image)
     # Means match, details stay, and the donor is not moved; the spread may be matched by 0.6 at least.
     inside = mask > 0.999
@@ -183,19 +173,18 @@ def test_the_donor_is_the_source_in_the_colours_of_the_face() -> None:
     assert (fake[mask == 0] == 100).all()
     # A part of the difference of the means stays, twelve levels at most.
     for mismatch, level in ((0.1, 96), (1.0, 93)):
-        fake, *_ = self_blend(image, points, blend_plan(mismatch=mismatch), donor)
+        fake, *_ = self_blend(image, points, face_plan(mismatch=mismatch), donor)
         assert fake[inside].mean() == pytest.approx(level, abs=1)
 
 
 @pytest.mark.parametrize('of_source', [True, False])
 def test_both_people_get_the_colours_and_one_the_sharpness(of_source: bool) -> None:
-    ring = np.linspace(0, 2 * np.pi, 68)
-    points = (32 + 20 * np.stack([np.cos(ring), np.sin(ring)], axis=1)).astype(np.float32)
+    points = ring()
     image = np.full((SIDE, SIDE, 3), 100, np.uint8)
     image[:, ::8] = 120
     donor = np.roll(image, 4, axis=1) - 30
     change = ColourChange(brightness=40, reduce=4.0)
-    fake, target, mask = self_blend(image, points, blend_plan(change=change, of_source=of_source), donor)
+    fake, target, mask = self_blend(image, points, face_plan(change=change, of_source=of_source), donor)
     inside, outside = mask > 0.999, mask == 0
     # Brighter all over, so that no seam gives the blend away by its colour.
     assert fake[inside].mean() == pytest.approx(fake[outside].mean(), abs=2)
@@ -237,8 +226,7 @@ def test_subsets_keep_all_donors(tiny_prepared: Path) -> None:
 
 
 def test_the_transform_takes_the_donor_once() -> None:
-    ring = np.linspace(0, 2 * np.pi, 68)
-    points = (32 + 20 * np.stack([np.cos(ring), np.sin(ring)], axis=1)).astype(np.float32)
+    points = ring()
     image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     np.random.seed(0)
     results = {'img': image, 'landmarks': points, 'gt_label': 0, 'donor_img': 255 - image}

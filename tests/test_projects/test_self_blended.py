@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from iid_mm.datasets import ForgeryDataset, MultiScaleFacialSwap
-from iid_mm.errors import InputError
-from iid_mm.registry import TRANSFORMS
-
-PROJECT = Path(__file__).parents[2] / 'projects' / 'self_blended'
-sys.path.insert(0, str(PROJECT))
-
-from self_blended import SelfBlendedImage  # noqa: E402
-from self_blended.blend import (  # noqa: E402
+from self_blended import SelfBlendedImage
+from self_blended.blend import (
     HULLS,
-    BlendPlan,
     ColourChange,
     blended_box,
     blending_mask,
@@ -29,6 +19,12 @@ from self_blended.blend import (  # noqa: E402
     move,
     self_blend,
 )
+
+from iid_mm.datasets import ForgeryDataset, MultiScaleFacialSwap
+from iid_mm.errors import InputError
+from iid_mm.registry import TRANSFORMS
+
+from .conftest import SELF_BLENDED, blend_plan
 
 SIDE = 112
 
@@ -54,27 +50,13 @@ def picture(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
 
 
-def plan(**options: Any) -> BlendPlan:
-    values: dict[str, Any] = dict(
-        change=ColourChange(),
-        of_source=True,
-        scale=(1.0, 1.0),
-        shift=(0.0, 0.0),
-        hull='face',
-        bend=np.zeros((5, 5, 2)),
-        sigmas=(2.0, 2.0),
-        ratio=1.0,
-    )
-    return BlendPlan(**{**values, **options})
-
-
 def genuine() -> dict[str, Any]:
     return {'img': picture(), 'landmarks': face_points(), 'gt_label': 0, 'img_path': 'a.png'}
 
 
 def test_without_changes_the_image_stays() -> None:
     image = picture()
-    fake, target, mask = self_blend(image, face_points(), plan())
+    fake, target, mask = self_blend(image, face_points(), blend_plan())
     assert np.abs(fake.astype(int) - image).max() <= 1
     assert np.array_equal(target, image)
     assert mask.max() == pytest.approx(1)
@@ -84,7 +66,7 @@ def test_the_fake_is_the_source_inside_and_the_target_outside() -> None:
     image = np.full((SIDE, SIDE, 3), 100, np.uint8)
     change = ColourChange(brightness=40)
     for of_source, inside, outside in ((True, 140, 100), (False, 100, 140)):
-        fake, target, mask = self_blend(image, face_points(), plan(change=change, of_source=of_source))
+        fake, target, mask = self_blend(image, face_points(), blend_plan(change=change, of_source=of_source))
         assert (fake[mask > 0.9999] == inside).all()
         assert (fake[mask == 0] == outside).all()
         assert (target == outside).all()
@@ -93,14 +75,14 @@ def test_the_fake_is_the_source_inside_and_the_target_outside() -> None:
 
 
 def test_the_ratio_is_the_highest_value() -> None:
-    mask = blending_mask(face_points(), (SIDE, SIDE), plan(ratio=0.25))
+    mask = blending_mask(face_points(), (SIDE, SIDE), blend_plan(ratio=0.25))
     assert mask.max() == pytest.approx(0.25)
     assert mask.dtype == np.float32
 
 
 def test_which_gaussian_is_wider_decides_whether_the_region_grows() -> None:
     areas = [
-        (blending_mask(face_points(), (SIDE, SIDE), plan(sigmas=sigmas)) > 0.5).sum()
+        (blending_mask(face_points(), (SIDE, SIDE), blend_plan(sigmas=sigmas)) > 0.5).sum()
         for sigmas in ((6.0, 2.0), (2.0, 2.0), (2.0, 6.0))
     ]
     assert areas[0] < areas[1]
@@ -114,9 +96,9 @@ def test_hulls() -> None:
     # 30 % of the 58 px from chin to brows above the brows.
     assert hull_points(points, 'face')[:, 1].min() == pytest.approx(34 - 0.3 * 58, abs=0.1)
     assert hull_points(face_points(81), 'face')[:, 1].min() == 8
-    sizes = [(blending_mask(points, (SIDE, SIDE), plan(hull=hull)) > 0.5).sum() for hull in HULLS]
+    sizes = [(blending_mask(points, (SIDE, SIDE), blend_plan(hull=hull)) > 0.5).sum() for hull in HULLS]
     assert sizes == sorted(sizes, reverse=True)
-    mouth = blended_box(blending_mask(points, (SIDE, SIDE), plan(hull='mouth')))
+    mouth = blended_box(blending_mask(points, (SIDE, SIDE), blend_plan(hull='mouth')))
     assert mouth is not None
     assert 30 < mouth[0] < mouth[2] < 82
     assert 50 < mouth[1] < mouth[3] < 96
@@ -230,7 +212,7 @@ def test_configs(name: str, tiny_prepared: Path) -> None:
     from iid_mm.registry import DATASETS
     from iid_mm.utils.config import load_config
 
-    cfg = load_config(PROJECT / 'configs' / f'{name}.py', {'data_root': str(tiny_prepared)})
+    cfg = load_config(SELF_BLENDED / 'configs' / f'{name}.py', {'data_root': str(tiny_prepared)})
     loader = cfg.train_dataloader
     assert loader.collate_fn.type == 'collate_pairs'
     dataset = DATASETS.build(loader.dataset)

@@ -253,6 +253,24 @@ def backend_args_for(dataset: Mapping[str, Any], indices: Sequence[str | os.Path
     return given if isinstance(given, Mapping) else [given[own.index(index)] for index in wanted]
 
 
+def storage_settings_for(
+    dataset: Mapping[str, Any], indices: Sequence[str | os.PathLike[str]]
+) -> dict[str, Any]:
+    """Settings with which a data set of a config reads other indices than its own.
+
+    Args:
+        dataset: Config of the data set; it stays as it is.
+        indices: The indices.
+
+    Returns:
+        ``backend_args``, see :func:`backend_args_for`, and a ``pipeline`` whose loaders follow them.
+    """
+    return {
+        'backend_args': backend_args_for(dataset, indices),
+        'pipeline': without_backend_args(dataset.get('pipeline') or ()),
+    }
+
+
 def without_backend_args(pipeline: Sequence[Any]) -> list[Any]:
     """Configs of a pipeline whose loaders follow their data set.
 
