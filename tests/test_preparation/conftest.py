@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 SIZE = (64, 48)
+IMAGE = np.zeros((48, 64, 3), np.uint8)
 
 
 def write_video(path: Path, count: int, *, size=SIZE, codec='libx264', options=None) -> None:

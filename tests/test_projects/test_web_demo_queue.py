@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several visitors of projects/web_demo, answers that are kept, and analyses that are stopped or fail."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from iid_mm.errors import InputError
+
+from .web_client import Client, FixedAnalyser, picture, until
+
+pytest.importorskip('fastapi', reason="the extra 'web' is not installed")
+pytest.importorskip('uvicorn', reason="the extra 'web' is not installed")
+pytest.importorskip('httpx', reason="the test client of FastAPI needs httpx, of the extra 'dev'")
+
+
+def test_two_at_once_get_their_own_answers(client: Client, analyser: FixedAnalyser, clip: Path) -> None:
+    analyser.gate.clear()
+    first = client.begin(clip, 'first.mp4')
+    until(lambda: analyser.frames)
+    second, third = client.begin(picture(), 'second.jpg'), client.begin(picture(20), 'third.jpg')
+    found = [client.status(key) for key in (first, second, third)]
+    assert [(status['state'], status['ahead']) for status in found] == [
+        ('running', 0),
+        ('waiting', 1),
+        ('waiting', 2),
+    ]
+    analyser.gate.set()
+    for key, name in ((first, 'first.mp4'), (second, 'second.jpg'), (third, 'third.jpg')):
+        assert client.wait(key)['state'] == 'done'
+        report = client.report(key)
+        assert [other in report for other in ('first.mp4', 'second.jpg', 'third.jpg')].count(True) == 1
+        assert name in report
+    assert client.status(third)['headline'] == 'No face found'
+
+
+def test_uploads_at_the_same_time(client: Client, clip: Path) -> None:
+    """From threads of their own, as browsers do."""
+    keys: dict[int, str] = {}
+
+    def visit(number: int) -> None:
+        keys[number] = client.begin(clip if number % 2 else picture(), f'file {number}')
+
+    visitors = [threading.Thread(target=visit, args=(number,)) for number in range(4)]
+    for visitor in visitors:
+        visitor.start()
+    for visitor in visitors:
+        visitor.join()
+    for number, key in keys.items():
+        assert client.wait(key)['name'] == f'file {number}'
+        assert client.http.get(f'/api/analyses/{key}/json').json()['kind'] == ['image', 'video'][number % 2]
+    assert client.files() == []
+
+
+def test_too_many(client: Client, analyser: FixedAnalyser, clip: Path) -> None:
+    analyser.gate.clear()
+    first = client.begin(clip)
+    until(lambda: analyser.frames)
+    keys = [client.begin(picture()) for _ in range(8)]
+    answer = client.send(picture())
+    assert answer.status_code == 503
+    assert 'Too many others are waiting' in answer.json()['detail']
+    assert len(client.files()) == 9
+    analyser.gate.set()
+    assert {client.wait(key)['state'] for key in (first, *keys)} == {'done'}
+    assert client.wait(client.begin(picture()))['state'] == 'done'
+
+
+def test_stopping_and_forgetting(client: Client, analyser: FixedAnalyser, clip: Path) -> None:
+    analyser.gate.clear()
+    running, waiting = client.begin(clip), client.begin(picture())
+    until(lambda: analyser.frames)
+    assert client.http.delete(f'/api/analyses/{waiting}').status_code == 204
+    assert client.http.get(f'/api/analyses/{waiting}').status_code == 404
+    assert len(client.files()) == 1
+    assert client.http.delete(f'/api/analyses/{running}').status_code == 204
+    analyser.gate.set()
+    until(lambda: client.http.get(f'/api/analyses/{running}').status_code == 404)
+    assert analyser.frames == 1
+    assert client.files() == []
+    key = client.begin(picture())
+    client.wait(key)
+    assert client.http.delete(f'/api/analyses/{key}').status_code == 204
+    answer = client.http.get(f'/api/analyses/{key}/report')
+    assert answer.status_code == 404
+    assert 'no longer kept' in answer.json()['detail']
+    assert client.http.delete(f'/api/analyses/{key}').status_code == 404
+
+
+def test_answers_are_kept_for_a_while_and_not_too_many(client: Client) -> None:
+    queue = client.http.app.state.service.queue
+    queue._max_kept = 2
+    keys = [client.begin(picture()) for _ in range(3)]
+    until(lambda: client.http.get(f'/api/analyses/{keys[0]}').status_code == 404)
+    assert client.wait(keys[2])['state'] == 'done'
+    assert client.wait(keys[1])['state'] == 'done'
+    queue._kept_seconds = 0
+    assert client.http.get(f'/api/analyses/{keys[2]}').status_code == 404
+
+
+@pytest.mark.parametrize(
+    ('fault', 'message'),
+    [
+        (RuntimeError('secret detail'), 'an error in the program; its log tells more'),
+        (InputError('the landmarks are odd'), 'the landmarks are odd'),
+    ],
+)
+def test_a_defect_ends_one_analysis_only(
+    client: Client, analyser: FixedAnalyser, fault: Exception, message: str
+) -> None:
+    analyser.fault = fault
+    status = client.wait(client.begin(picture()))
+    assert status['state'] == 'failed'
+    assert message in status['message']
+    assert 'secret' not in status['message']
+    assert client.files() == []
+    analyser.fault = None
+    assert client.wait(client.begin(picture()))['state'] == 'done'
+
+
+def test_the_end_stops_everything(
+    make_client: Callable[..., Client], analyser: FixedAnalyser, clip: Path
+) -> None:
+    """The fixture looks for files that were left."""
+    client = make_client()
+    analyser.gate.clear()
+    client.begin(clip)
+    client.begin(clip)
+    until(lambda: analyser.frames)
+    threading.Timer(0.1, analyser.gate.set).start()
+    client.http.__exit__(None, None, None)
+    assert list(client.temporary.iterdir()) == []
+    assert analyser.frames <= 2
+    client.http.__enter__()
