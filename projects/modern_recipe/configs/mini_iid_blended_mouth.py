@@ -1,0 +1,23 @@
+# The chosen recipe, and a third of its blends are of the mouth with itself, which nothing but reenactment touches.
+# Run with PYTHONPATH=projects/self_blended.
+_base_ = './mini_iid_blended.py'
+
+train_pipeline = [
+    dict(type='LoadForgeryPair', cache_mib=1024),
+    dict(type='AlignFace', size={{_base_.size}}, jitter={{_base_.jitter}}),
+    {{_base_.swap}},
+    # Fakes pass unchanged, whatever is chosen.
+    dict(
+        type='RandomChoice',
+        prob=[2 / 3, 1 / 3],
+        transforms=[
+            [
+                dict(type='LoadDonor', prob=1.0, cache_mib=256),
+                dict(type='SelfBlendedImage', hulls=['face', 'brows_to_chin', 'inner']),
+            ],
+            [dict(type='SelfBlendedImage', hulls=['mouth'], ratios=[0.75, 1.0])],
+        ]),
+    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='PackForgeryPair'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
