@@ -14,7 +14,7 @@ from mmengine.device import get_device
 from mmengine.infer import BaseInferencer
 from tqdm import tqdm
 
-from iid_mm.apis.checkpoint import load_checkpoint_file
+from iid_mm.utils.checkpoint import load_checkpoint_file
 from iid_mm.apis.model import init_model
 from iid_mm.apis.stored_config import stored_config
 from iid_mm.errors import InputError

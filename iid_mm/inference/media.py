@@ -10,11 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.records import IMAGE_SUFFIXES as PREPARED_IMAGES
-from iid_mm.preparation.records import VIDEO_SUFFIXES as PREPARED_VIDEOS
-
-IMAGE_SUFFIXES = PREPARED_IMAGES
-VIDEO_SUFFIXES = (*PREPARED_VIDEOS, '.m4v', '.mpg', '.mpeg', '.flv', '.wmv', '.3gp', '.ts', '.mts', '.gif')
+from iid_mm.preparation.records import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 IMAGE, VIDEO, CAMERA = 'image', 'video', 'camera'
 

@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 GENUINE, FAKE = 0, 1
-VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm')
-IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp')
+# What every command reads; the one list of the package.
+VIDEO_SUFFIXES = (
+    *('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg'),
+    *('.flv', '.wmv', '.3gp', '.ts', '.mts', '.m2ts', '.gif'),
+)
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.bmp')
 ARCHIVE_SUFFIXES = ('.tar', '.tar.gz', '.tgz')
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from iid_mm.apis import init_model
-from iid_mm.apis.checkpoint import check_state_dict
+from iid_mm.utils.checkpoint import check_state_dict
 from iid_mm.errors import InputError
 from iid_mm.models.caddm import background_last, convert_caddm
 

@@ -15,7 +15,7 @@ from torch import nn
 from torch.distributed.fsdp import FullOptimStateDictConfig, FullStateDictConfig
 from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 
-from iid_mm.apis.checkpoint import check_resumable, check_state_dict, load_checkpoint_file
+from iid_mm.utils.checkpoint import check_resumable, check_state_dict, load_checkpoint_file
 from iid_mm.engine.optim import SAMOptimWrapper
 from iid_mm.engine.runner.cpu_processes import join_cpu_processes
 from iid_mm.engine.runner.sync_bn import check_sync_bn
@@ -39,7 +39,7 @@ class ForgeryFSDPStrategy(FSDPStrategy):
     * Runs on CPUs, too.
 
     Args:
-        trust_checkpoint: See :func:`iid_mm.apis.checkpoint.load_checkpoint_file`.
+        trust_checkpoint: See :func:`iid_mm.utils.checkpoint.load_checkpoint_file`.
         **kwargs: Of the parent, but for ``state_dict_cfg``: ``model_wrapper`` (names the layers that are
             gathered one by one, see :func:`~iid_mm.engine.strategies.wrap_layers`), ``sync_bn`` and
             ``activation_checkpointing``.

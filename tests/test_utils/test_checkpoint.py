@@ -15,7 +15,7 @@ from mmengine.logging import HistoryBuffer
 from torch import nn
 
 from iid_mm.apis import load_checkpoint_file, load_weights
-from iid_mm.apis.checkpoint import check_state_dict
+from iid_mm.utils.checkpoint import check_state_dict
 from iid_mm.errors import InputError
 
 
