@@ -14,9 +14,8 @@ from mmengine.device import get_device
 from mmengine.infer import BaseInferencer
 from tqdm import tqdm
 
-from iid_mm.utils.checkpoint import load_checkpoint_file
 from iid_mm.apis.model import init_model
-from iid_mm.apis.stored_config import stored_config
+from iid_mm.apis.stored_config import building_stored_model, stored_config
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import AGGREGATIONS
 from iid_mm.inference.analysis import MediaAnalyser, Progress
@@ -28,10 +27,12 @@ from iid_mm.inference.results import MediaResult
 from iid_mm.inference.sampling import Sampling, open_stream
 from iid_mm.inference.scorer import FaceScorer, face_pipeline
 from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP
+from iid_mm.models.wiring import check_wiring
 from iid_mm.preparation.analysers import AnalyserOptions, build_analyser, check_analyser
 from iid_mm.preparation.analysers.base import FaceAnalyser
 from iid_mm.preparation.settings import Settings
-from iid_mm.utils.config import load_config
+from iid_mm.utils.checkpoint import load_checkpoint_file
+from iid_mm.utils.config import load_config, pipeline_input_size
 from iid_mm.utils.files import sha256
 from iid_mm.version import __version__
 
@@ -128,11 +129,17 @@ class IIDInferencer(BaseInferencer):
     def _load_pytorch(
         self, model: Any, weights: Path, device: str | None, heat_map: bool, trust: bool
     ) -> tuple[Any, Config, dict[str, Any] | None]:
-        meta = load_checkpoint_file(weights, trust=trust).get('meta')
-        cfg = stored_config(meta, str(weights)) if model is None else load_config(find_config(model))
+        content = load_checkpoint_file(weights, trust=trust)
+        meta = content.get('meta')
+        stored = model is None
+        cfg = stored_config(meta, str(weights), trust) if stored else load_config(find_config(model))
         if heat_map and cfg.model.get('artifact_head') and 'test_cfg' in cfg.model:
             cfg.model.test_cfg.setdefault('heat_map', DEFAULT_HEAT_MAP)
-        detector = init_model(cfg, weights, device or get_device(), trust=trust)
+        state = content.get('state_dict', content)
+        with building_stored_model(str(weights), state) if stored else contextlib.nullcontext():
+            detector = init_model(cfg, content, device or get_device())
+            if stored:
+                check_wiring(detector, pipeline_input_size(cfg))
         return detector, cfg, meta
 
     def _load_onnx(
@@ -147,7 +154,7 @@ class IIDInferencer(BaseInferencer):
         kind = DEFAULT_HEAT_MAP if heat_map else None
         detector = OnnxDetector(weights, providers=providers, heat_map=kind)
         meta = {'cfg': detector.metadata.get('config'), 'calibration': detector.metadata.get('calibration')}
-        cfg = stored_config(meta, str(weights)) if model is None else load_config(find_config(model))
+        cfg = stored_config(meta, str(weights), trust) if model is None else load_config(find_config(model))
         return detector, cfg, meta
 
     def __call__(
