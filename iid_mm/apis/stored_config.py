@@ -269,7 +269,8 @@ def _check_value(owner: Any, key: Any, parts: Collection[str], largest: float) -
         if math.isfinite(value) and abs(value) > largest:
             raise ValueError(f'{key}={_shown(value)} is out of range')
     elif isinstance(value, dict):
-        for inner in list(value):
+        # What it wants to build is the better thing to tell.
+        for inner in sorted(value, key=lambda name: name != 'type'):
             _check_value(value, inner, parts, largest)
     elif isinstance(value, (list, tuple)):
         for number in range(len(value)):
