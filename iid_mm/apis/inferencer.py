@@ -154,8 +154,9 @@ class IIDInferencer(BaseInferencer):
         kind = DEFAULT_HEAT_MAP if heat_map else None
         detector = OnnxDetector(weights, providers=providers, heat_map=kind)
         meta = {'cfg': detector.metadata.get('config'), 'calibration': detector.metadata.get('calibration')}
-        cfg = stored_config(meta, str(weights), trust) if model is None else load_config(find_config(model))
-        return detector, cfg, meta
+        if model is None:
+            return detector, stored_config(meta, str(weights), trust, with_model=False), meta
+        return detector, load_config(find_config(model)), meta
 
     def __call__(
         self,

@@ -42,7 +42,9 @@ _REMEDY = (
 )
 
 
-def stored_config(meta: Mapping[str, Any] | None, name: str, trust: bool = False) -> Config:
+def stored_config(
+    meta: Mapping[str, Any] | None, name: str, trust: bool = False, with_model: bool = True
+) -> Config:
     """Read the model and the test pipeline of a checkpoint's own config.
 
     MMEngine stores the config as Python text and reads it by running it, which is no way to treat a file
@@ -55,6 +57,7 @@ def stored_config(meta: Mapping[str, Any] | None, name: str, trust: bool = False
         name: What error messages call the checkpoint.
         trust: Whether any registered part may be built, with any setting, after the modules that the config
             imports were imported.
+        with_model: Whether the model is to be built; an exported one holds what it needs.
 
     Returns:
         A config with ``default_scope``, ``model`` and ``test_dataloader.dataset.pipeline``, the transforms
@@ -82,7 +85,8 @@ def stored_config(meta: Mapping[str, Any] | None, name: str, trust: bool = False
         # Faces are in memory when a stored config is used.
         steps = [step for step in steps if str(step.get('type')).rpartition('.')[2] not in LOADERS]
         if not trust:
-            _check(model, DETECTORS, PARTS, MAX_NUMBER)
+            if with_model:
+                _check(model, DETECTORS, PARTS, MAX_NUMBER)
             for step in steps:
                 _check(step, STEPS, (), MAX_SIDE)
     except (
@@ -92,13 +96,8 @@ def stored_config(meta: Mapping[str, Any] | None, name: str, trust: bool = False
         reason = str(error) or type(error).__name__
         raise InputError(f'the config in checkpoint {name} cannot be used: {reason}; {_REMEDY}') from error
     init_default_scope(scope)
-    return Config(
-        {
-            'default_scope': scope,
-            'model': model,
-            'test_dataloader': {'dataset': {'pipeline': steps}},
-        }
-    )
+    kept = {'default_scope': scope, 'test_dataloader': {'dataset': {'pipeline': steps}}}
+    return Config({**kept, 'model': model} if with_model else kept)
 
 
 @contextlib.contextmanager

@@ -150,6 +150,14 @@ def test_the_outermost_part_is_a_detector_of_ours() -> None:
         stored_config({'cfg': text}, 'x.pth')
 
 
+def test_an_exported_model_needs_the_pipeline_only() -> None:
+    found = stored_config(stored("dict(type='my.Backbone')"), 'x.onnx', with_model=False)
+    assert 'model' not in found
+    assert found.test_dataloader.dataset.pipeline == [{'type': 'AlignFace'}]
+    with pytest.raises(InputError, match='in place of AlignFace'):
+        stored_config(stored(step="dict(type='my.Step')"), 'x.onnx', with_model=False)
+
+
 def test_another_scope_is_refused() -> None:
     with pytest.raises(InputError, match="default_scope is 'mmpretrain'"):
         stored_config(stored(head="default_scope = 'mmpretrain'\n"), 'x.pth')
