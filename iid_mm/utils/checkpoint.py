@@ -90,6 +90,9 @@ def load_checkpoint_file(path: str | os.PathLike[str], trust: bool | None = None
         raise InputError(f'{path} is damaged or no checkpoint: {_reason(error)}') from error
     if not isinstance(content, dict):
         raise InputError(f'checkpoint {path} holds a {type(content).__name__}, expected a dictionary')
+    if not isinstance(content.get('meta', {}), dict):
+        kind = type(content['meta']).__name__
+        raise InputError(f"checkpoint {path} is damaged: 'meta' is a {kind}, expected a dictionary")
     return content
 
 

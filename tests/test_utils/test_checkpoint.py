@@ -195,6 +195,12 @@ def test_state_dict_of_another_type(state: Any, tmp_path: Path) -> None:
         load_weights(nn.Linear(1, 1), tmp_path / 'a.pth')
 
 
+def test_meta_of_another_type(tmp_path: Path) -> None:
+    torch.save(dict(state_dict={}, meta='text'), tmp_path / 'a.pth')
+    with pytest.raises(InputError, match=r"a\.pth is damaged: 'meta' is a str"):
+        load_checkpoint_file(tmp_path / 'a.pth')
+
+
 # What MMEngine loads for itself.
 
 
