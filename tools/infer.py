@@ -9,9 +9,9 @@ Examples:
 Writes for each input NAME.json, an annotated image or video, the timeline of a video, and with --report one
 HTML page that shows everything. "No face found" is an answer, too.
 
-Exit status: 0 if every input was answered; 1 if an input could not be read or an output not written, the others
-are answered all the same, or if nothing could be begun (a line "error: ..." tells why); 2 for a command line that
-cannot be understood; 130 after Ctrl+C, which keeps what is done.
+Exit status: 0 if every input was answered; 1 if an input could not be read or an output not written (the
+others are answered all the same), or if nothing could be begun (a line "error: ..." tells why); 2 for a
+command line that cannot be understood; 130 after Ctrl+C, which keeps what is done.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from iid_mm.errors import InputError
@@ -33,6 +33,10 @@ from iid_mm.utils.files import printable, reason_of
 
 if TYPE_CHECKING:
     from iid_mm.inference.results import MediaResult
+
+
+LOG_WIDTH = 160
+"""Columns of the table where there is no terminal that has a width."""
 
 
 def parse_args() -> argparse.Namespace:
@@ -162,10 +166,15 @@ def show(rows: list[list[Text]], out: str) -> None:
     if not rows:
         return
     title = Text(f'written to {printable(out)}')
-    table = Table('input', 'answer', 'P(fake)', 'people', 'frames', 'notes', title=title)
+    # Long names are broken, never cut: two that begin alike must be told apart.
+    table = Table(
+        Column('input', overflow='fold'), 'answer', 'P(fake)', 'people', 'frames', 'notes', title=title
+    )
     for row in rows:
         table.add_row(*row)
     console = Console()
+    if not console.is_terminal:
+        console.width = LOG_WIDTH
     with console.capture() as capture:
         console.print(table)
     try:

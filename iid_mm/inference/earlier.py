@@ -108,13 +108,15 @@ def read_result(path: Path) -> EarlierResult | None:
     return EarlierResult(place, listed)
 
 
-def looks_written(name: str) -> bool:
-    """Whether a file has a name such as annotated images, videos and timelines get."""
-    return _MEDIA_OUTPUT.fullmatch(name) is not None
+def result_of(path: str) -> str | None:
+    """The result that lists an image or video if it is an output; None if its name is not that of one."""
+    folder, name = os.path.split(path)
+    match = _MEDIA_OUTPUT.fullmatch(name)
+    return None if match is None else os.path.join(folder, match[1] + JSON)
 
 
-def is_written(path: Path) -> bool:
+def is_written(path: str) -> bool:
     """Whether an image or video is an output of an earlier run, by the result beside it."""
-    match = _MEDIA_OUTPUT.fullmatch(path.name)
-    result = None if match is None else read_result(path.with_name(match[1] + JSON))
-    return result is not None and result.has_written(path)
+    place = result_of(path)
+    result = None if place is None else read_result(Path(place))
+    return result is not None and result.has_written(Path(path))

@@ -7,13 +7,13 @@ import glob
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from iid_mm.errors import InputError
-from iid_mm.inference.earlier import UniqueNames, is_written, looks_written
+from iid_mm.inference.earlier import JSON, UniqueNames, is_written, result_of
 from iid_mm.preparation.records import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_system_file
 from iid_mm.utils.files import printable, reason_of, safe_name
 
@@ -158,7 +158,7 @@ class _Search:
     """Collects files; asks the file system as little as possible, as folders may hold 100 000 of them."""
 
     def __init__(self) -> None:
-        self.found: dict[str, tuple[str, Path | int]] = {}
+        self.found: dict[str, tuple[str, str | int]] = {}
         self.problems: list[str] = []
         self._suffixes: Counter[str] = Counter()
         self._passed: set[str] = set()
@@ -228,7 +228,7 @@ class _Search:
         ):
             if names:
                 more = f' and {len(names) - MAX_LISTED} more' if len(names) > MAX_LISTED else ''
-                notes.append(text + ', '.join(names[:MAX_LISTED]) + more)
+                notes.append(text + ', '.join(sorted(names)[:MAX_LISTED]) + more)
         return notes
 
     def _nothing(self, named: str, what: str) -> InputError:
@@ -260,16 +260,24 @@ class _Search:
         added = False
         # A link gives way to the file itself, wherever their names stand in the alphabet.
         before = len(self.found)
-        for files in (plain, linked):
-            added |= self._add(files)
+        added |= self._add(plain, results={file.real for file in plain if file.path.endswith(JSON)})
+        added |= self._add(linked)
         keys = list(self.found)[before:]
         mine = {key: self.found.pop(key) for key in keys}
         for key in sorted(keys, key=lambda key: str(mine[key][1]).split(os.sep)):
             self.found[key] = mine[key]
         return added
 
-    def _add(self, files: Sequence[_File], kind: str | None = None) -> bool:
-        """Add files, each once; whether one of them is, or had been, added."""
+    def _add(
+        self, files: Sequence[_File], kind: str | None = None, results: Collection[str] | None = None
+    ) -> bool:
+        """Add files, each once; whether one of them is, or had been, added.
+
+        Args:
+            files: The files.
+            kind: Their kind; None: by their suffixes.
+            results: All files beside them that may be results; None: the file system has to be asked.
+        """
         good = False
         for file in files:
             own = kind or kind_of(file.path)
@@ -282,10 +290,11 @@ class _Search:
                 self._note_link(file, file.real)
                 good = True
                 continue
-            if looks_written(os.path.basename(file.real)) and is_written(Path(file.real)):
+            result = result_of(file.real)
+            if result and (results is None or result in results) and is_written(file.real):
                 self._outputs.append(printable(file.path))
                 continue
-            if looks_written(os.path.basename(file.path)):
+            if result_of(file.path):
                 self._alike.append(printable(file.path))
             good = True
             # Hard links; the number alone says little, as every disk counts for itself.
@@ -293,7 +302,7 @@ class _Search:
             if twin != file.real and _same_file(twin, file.real):
                 self._note_link(file, twin)
                 continue
-            self.found[file.real] = (own, Path(file.path))
+            self.found[file.real] = (own, file.path)
         return good
 
     def _note_link(self, file: _File, other: str) -> None:
@@ -359,7 +368,7 @@ def _count(number: int, word: str) -> str:
     return f'{number} {word}' + ('' if number == 1 else 's')
 
 
-def _with_names(found: Sequence[tuple[str, Path | int]]) -> list[Media]:
+def _with_names(found: Sequence[tuple[str, str | int]]) -> list[Media]:
     """Name the outputs after the files; of equal names all but the first get a number."""
     media = []
     names = UniqueNames()
@@ -367,5 +376,6 @@ def _with_names(found: Sequence[tuple[str, Path | int]]) -> list[Media]:
         if isinstance(place, int):
             media.append(Media(kind, names.give(f'camera_{place}'), f'camera {place}', camera=place))
         else:
-            media.append(Media(kind, names.give(safe_name(place.stem)), str(place), path=place))
+            path = Path(place)
+            media.append(Media(kind, names.give(safe_name(path.stem)), str(path), path=path))
     return media

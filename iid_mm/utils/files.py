@@ -59,7 +59,9 @@ def safe_name(name: str, limit: int = MAX_NAME_BYTES) -> str:
         The name with ``_`` in place of what is not printable and of what Windows does not allow. A name that
         is too long is cut and ends in a digest of all of it, so that different names stay different.
     """
-    clean = ''.join('_' if not sign.isprintable() or sign in _RESERVED_SIGNS else sign for sign in name)
+    clean = name
+    if not name.isprintable() or not _RESERVED_SIGNS.isdisjoint(name):
+        clean = ''.join('_' if not sign.isprintable() or sign in _RESERVED_SIGNS else sign for sign in name)
     if clean.split('.')[0].strip().upper() in _RESERVED_NAMES:
         clean = f'_{clean}'
     data = clean.encode(sys.getfilesystemencoding(), 'replace')
