@@ -25,7 +25,7 @@ from iid_mm.inference.faces import FaceFollower
 from iid_mm.inference.media import FoundMedia, Media, MediaInput, find_media
 from iid_mm.inference.outputs import MediaSink, OutputOptions, OutputWriter
 from iid_mm.inference.results import MediaResult
-from iid_mm.inference.sampling import Sampling, open_stream
+from iid_mm.inference.sampling import FrameStream, Sampling, TimedFrame, open_stream
 from iid_mm.inference.scorer import FaceScorer, face_pipeline
 from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP
 from iid_mm.preparation.analysers import AnalyserOptions, build_analyser, check_analyser
@@ -264,9 +264,10 @@ class IIDInferencer(BaseInferencer):
             stream = open_stream(item, sampling)
             if sink is not None:
                 sink.rate = stream.expected / sampling.camera_seconds
+            guarded: Any = _Guarded(stream)
             return analyser.analyse(
                 item,
-                stream,
+                guarded,
                 how=how[0],
                 top_k=how[1],
                 on_frame=None if sink is None else sink.take,
@@ -321,6 +322,29 @@ class IIDInferencer(BaseInferencer):
     ) -> Any:
         """Not used: results are made while frames come."""
         raise NotImplementedError('call the inferencer')
+
+
+class _Guarded:
+    """A stream that an error of its reader ends: what came before it counts."""
+
+    def __init__(self, stream: FrameStream) -> None:
+        self._stream = stream
+        self._stopped = ''
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def __iter__(self) -> Iterator[TimedFrame]:
+        try:
+            yield from self._stream
+        except Exception as error:
+            if os.environ.get('IID_DEBUG') == '1':
+                raise
+            self._stopped = f'reading stopped ({reason_of(error)})'
+
+    @property
+    def problem(self) -> str:
+        return '; '.join(text for text in (self._stream.problem, self._stopped) if text)
 
 
 class _Stop:

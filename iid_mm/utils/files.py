@@ -77,8 +77,9 @@ def reason_of(error: BaseException) -> str:
         error = error.__cause__
     if isinstance(error, MemoryError):
         return 'not enough memory'
-    if isinstance(error, OSError) and error.strerror:
-        return printable(error.strerror)
+    # Errors of FFmpeg have one, too, and are not always those of the operating system.
+    if cause := getattr(error, 'strerror', None):
+        return printable(cause)
     text = printable(' '.join(str(error).split()))[:300]
     # The type tells more than the message of an error that nobody foresaw.
     return text if isinstance(error, ValueError) and text else f'{type(error).__name__}: {text}'.rstrip(': ')

@@ -282,7 +282,10 @@ def test_names_that_are_no_text(locale: str, tmp_path: Path) -> None:
                 file.write(data)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(('LC_', 'PYTHON'))},
-        'LC_ALL': locale, 'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0', 'OMP_NUM_THREADS': '1',
+        'LC_ALL': locale,
+        'PYTHONUTF8': '0',
+        'PYTHONCOERCECLOCALE': '0',
+        'OMP_NUM_THREADS': '1',
         'TESTS': str(Path(__file__).parents[1]),
         'PYTHONPATH': str(Path(__file__).parents[2]),
     }
