@@ -20,6 +20,7 @@ import argparse
 import contextlib
 import os
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,25 +83,36 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
-    rows: list[list[Text]] = []
-    failures = [0, 0]
+    done = Done()
+    interrupted = False
     try:
-        total = analyse(args, rows, failures)
+        analyse(args, done)
     except KeyboardInterrupt:
-        show(rows, args.out)
-        print(f'interrupted; {len(rows)} inputs were answered, and what was written is kept', file=sys.stderr)
+        interrupted = True
+    show(done.rows, args.out)
+    if done.unread:
+        print(f'{done.unread} of {done.total} inputs could not be read', file=sys.stderr)
+    if done.unwritten:
+        print(f'{done.unwritten} outputs could not be written', file=sys.stderr)
+    if interrupted:
+        counts = f'{len(done.rows)} of {done.total}' if done.total else 'no'
+        print(f'interrupted; {counts} inputs were answered, and what was written is kept', file=sys.stderr)
         return 130
-    show(rows, args.out)
-    unread, unwritten = failures
-    if unread:
-        print(f'{unread} of {total} inputs could not be read', file=sys.stderr)
-    if unwritten:
-        print(f'{unwritten} outputs could not be written', file=sys.stderr)
-    return 1 if unread or unwritten else 0
+    return 1 if done.unread or done.unwritten else 0
 
 
-def analyse(args: argparse.Namespace, rows: list[list[Text]], failures: list[int]) -> int:
-    """Analyze all inputs: adds to the rows of the table, and counts what could not be read and written."""
+@dataclass
+class Done:
+    """What a run has done so far: rows of the table, and counts of inputs and of outputs."""
+
+    rows: list[list[Text]] = field(default_factory=list)
+    total: int = 0
+    unread: int = 0
+    unwritten: int = 0
+
+
+def analyse(args: argparse.Namespace, done: Done) -> None:
+    """Analyze all inputs and count."""
     # Before the models are loaded, which takes seconds.
     from iid_mm.inference.media import find_media
 
@@ -109,7 +121,8 @@ def analyse(args: argparse.Namespace, rows: list[list[Text]], failures: list[int
         print(note, file=sys.stderr)
     for problem in media.problems:
         print(f'not read: {problem}', file=sys.stderr)
-    failures[0] += len(media.problems)
+    done.total = len(media) + len(media.problems)
+    done.unread = len(media.problems)
 
     from iid_mm.apis import IIDInferencer
     from iid_mm.inference.outputs import OutputOptions
@@ -139,12 +152,11 @@ def analyse(args: argparse.Namespace, rows: list[list[Text]], failures: list[int
         aggregation=args.aggregation,
         outputs=options,
     ):
-        failures[0] += result.status == UNREADABLE
-        failures[1] += len(result.unwritten)
+        done.unread += result.status == UNREADABLE
+        done.unwritten += len(result.unwritten)
         for text in result.unwritten:
             print(f'not written: {printable(text)}', file=sys.stderr)
-        rows.append(row_of(result))
-    return len(media) + len(media.problems)
+        done.rows.append(row_of(result))
 
 
 def row_of(result: MediaResult) -> list[Text]:
