@@ -45,7 +45,7 @@ def main() -> int:
     from iid_mm.preparation.checking.picture import draw_sheet, write_picture
     from iid_mm.preparation.checking.runner import check_indexes
     from iid_mm.preparation.checking.summary import summarise
-    from iid_mm.utils.files import printable, write_bytes
+    from iid_mm.preparation.storage import write_bytes
 
     args = parse_args()
     result = check_indexes(
@@ -63,12 +63,11 @@ def main() -> int:
         if args.summary:
             write_bytes(summary.encode(), args.summary)
     if args.json:
-        # A path may hold bytes that are no text: they are escaped.
-        text = json.dumps(result.to_dict(), indent=1)
+        text = json.dumps(result.to_dict(), indent=1, ensure_ascii=False)
         write_bytes(f'{text}\n'.encode(), args.json)
     if args.picture and any(prepared.rows for prepared in result.sets):
         write_picture(draw_sheet(result.sets), args.picture)
-        print(f'picture: {printable(args.picture)}')
+        print(f'picture: {args.picture}')
     return int(result.failed(args.strict))
 
 
