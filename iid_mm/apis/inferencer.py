@@ -25,7 +25,7 @@ from iid_mm.inference.faces import FaceFollower
 from iid_mm.inference.media import Media, MediaInput, find_media
 from iid_mm.inference.outputs import OutputOptions, OutputWriter
 from iid_mm.inference.results import MediaResult
-from iid_mm.inference.sampling import Sampling, open_stream
+from iid_mm.inference.sampling import Sampling, by_content, open_stream
 from iid_mm.inference.scorer import FaceScorer, face_pipeline
 from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP
 from iid_mm.preparation.analysers import AnalyserOptions, build_analyser, check_analyser
@@ -228,7 +228,7 @@ class IIDInferencer(BaseInferencer):
         how: tuple[str, int],
         progress: Progress | None,
     ) -> Iterator[MediaResult]:
-        for item in media:
+        for item in map(by_content, media):
             with self._progress(item, progress) as (looked, written):
                 stream = open_stream(item, sampling)
                 rate = stream.expected / sampling.camera_seconds

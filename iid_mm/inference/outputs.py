@@ -98,7 +98,8 @@ class MediaSink:
         elif self.media.kind == CAMERA:
             if self._live is None:
                 self._live = VideoWriter(self._path('_annotated.mp4'), self.rate)
-            self._live.write(draw_faces(frame.image, faces, self.threshold, name_people=True))
+            drawn = draw_faces(frame.image, faces, self.threshold, name_people=True)
+            self._live.write(drawn, frame.time)
 
     def abort(self) -> None:
         """Leave nothing half done."""

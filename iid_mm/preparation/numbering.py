@@ -66,13 +66,13 @@ def number_frames(
         The numbers.
     """
     lossy = packets.hole is not None if not promised else packets.total < promised
-    stamps = np.array(packets.stamps, np.int64)
-    order = np.unique(stamps[stamps != UNKNOWN])
+    stamps: IntArray = np.array(packets.stamps, np.int64)
+    order: IntArray = np.unique(stamps[stamps != UNKNOWN])
     # Some AVI files have no time stamps, or number the packets although the codec reorders them.
     in_order = len(order) > 1 and reorders > 0 and np.array_equal(order, stamps)
     if len(order) != len(stamps) or in_order:
         return _count_only(packets, lossy, reorders, index)
-    numbers = np.arange(len(order))
+    numbers: IntArray = np.arange(len(order))
     disorder = _first_disorder(np.array(packets.every, np.int64))
     problem = '' if disorder is None else 'its time stamps are damaged'
     limit = sys.maxsize if disorder is None else disorder

@@ -23,8 +23,6 @@ _LARGEST_HEADER = 64
 _MOST_UNITS = 64
 
 
-
-
 class Entry(NamedTuple):
     """A packet at which decoding may start.
 

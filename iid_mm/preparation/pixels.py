@@ -79,9 +79,10 @@ def squared(image: ImageArray, aspect: Fraction | None) -> tuple[ImageArray, str
     if not aspect or abs(aspect - 1) < _NEARLY_SQUARE:
         return image, ''
     height, width = image.shape[:2]
-    size = (round(width * max(aspect, 1)), round(height / min(aspect, 1)))
+    ratio = float(aspect)
+    size = (round(width * max(ratio, 1)), round(height / min(ratio, 1)))
     shape = f'{aspect.numerator}:{aspect.denominator}'
-    if max(aspect, 1 / aspect) > _LARGEST_ASPECT or size[0] * size[1] > MAX_PIXELS:
+    if max(ratio, 1 / ratio) > _LARGEST_ASPECT or size[0] * size[1] > MAX_PIXELS:
         return image, f'pixels are not square ({shape}), which is ignored'
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8), ''
 

@@ -225,7 +225,7 @@ class VideoReader(FrameReader):
         return packets
 
     def _count_sound(self, most: int) -> int:
-        """How many frames there are before the first damage: without time stamps those after have no number."""
+        """How many frames come before the first damage; without time stamps later ones have no number."""
         count = pixels = 0
         for number, frame, _ in self._decode():
             if frame is None or number >= most:
