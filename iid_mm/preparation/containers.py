@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.error import FFmpegError
 from av.stream import Disposition
 
 from iid_mm.errors import InputError
@@ -49,8 +50,11 @@ class SourceFile(io.RawIOBase):
         path: The file.
         should_stop: Asked before each read; None never stops.
 
+    Attributes:
+        failure: Why nothing is read any more.
+
     Raises:
-        InputError: If it is not a regular file; from :meth:`read`, if far more was read than there is.
+        InputError: If it is not a regular file.
         OSError: If it cannot be opened.
     """
 
@@ -61,16 +65,20 @@ class SourceFile(io.RawIOBase):
         self.size = os.fstat(self._file.fileno()).st_size
         self._left = _READS_PER_BYTE * self.size + _LEAST_READS
         self._should_stop = should_stop
+        self.failure: Exception | None = None
 
     def read(self, size: int = -1) -> bytes:
         """Read up to ``size`` bytes."""
+        if self.failure is not None:
+            return b''
         if self._should_stop is not None and self._should_stop():
-            raise ReadingStopped
+            self.failure = ReadingStopped()
         data = self._file.read(size) or b''
         self._left -= len(data)
         if self._left < 0:
-            raise InputError('its parts refer to the same data over and over')
-        return data
+            self.failure = InputError('its parts refer to the same data over and over')
+        # FFmpeg takes this for the end of the file, and open_container() tells what it was.
+        return b'' if self.failure else data
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move to a position."""
@@ -115,13 +123,19 @@ def open_container(path: Path, should_stop: ShouldStop | None = None) -> Iterato
         check_sample_counts(source, source.size)
         source.seek(0)
         container_options = {'format_whitelist': ','.join(DEMUXERS), 'protocol_whitelist': 'none'}
-        with av.open(
-            source,
-            metadata_errors='replace',
-            options={'max_pixels': str(MAX_PIXELS)},
-            container_options=container_options,
-        ) as container:
-            yield container
+        try:
+            with av.open(
+                source,
+                metadata_errors='replace',
+                options={'max_pixels': str(MAX_PIXELS)},
+                container_options=container_options,
+            ) as container:
+                yield container
+        except FFmpegError:
+            if source.failure is None:
+                raise
+        if source.failure is not None:
+            raise source.failure
 
 
 def choose_stream(container: Any) -> tuple[Any, str]:

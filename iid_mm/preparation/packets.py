@@ -19,6 +19,7 @@ _RESETTING = {'vp8', 'vp9', 'av1', 'mpeg4', 'mjpeg', 'prores', 'ffv1'}
 _START_CODE = b'\0\0\1'
 # Bytes between the data of two packets: those of Matroska, AVI and FLV need 6 to 24.
 _LARGEST_HEADER = 64
+_CHANGES = {'new_extradata', 'param_change'}
 # Before the first slice of a picture; encoders write fewer than ten.
 _MOST_UNITS = 64
 
@@ -106,8 +107,8 @@ class Packets:
             if packet.is_keyframe and stamp != UNKNOWN and starts_anew(packet, codec, extradata):
                 self.start_packets.append(place)
                 self.start_stamps.append(stamp)
-        if packet.has_sidedata('new_extradata') or packet.has_sidedata('param_change'):
-            self.restless = True
+        for side in packet.iter_sidedata():
+            self.restless = self.restless or side.data_type in _CHANGES
 
     def entries(self, stamps: IntArray, numbers: IntArray) -> Entries:
         """Where decoding may start.

@@ -208,11 +208,12 @@ class VideoReader(FrameReader):
         left = _PACKET_BYTES_PER_BYTE * container.size + (1 << 26)
         try:
             for count, packet in enumerate(every, 1):
-                left -= packet.size
-                if packet.size:
+                size = packet.size
+                if size:
                     packets.pass_over(packet)
-                    if packet.stream_index == stream.index:
+                    if not packets.gapless or packet.stream_index == self._stream:
                         packets.add(packet, name, extradata)
+                left -= size
                 if left < 0:
                     raise InputError('its packets refer to the same data over and over')
                 if packets.total > MAX_FRAMES or count > _MAX_PACKETS:

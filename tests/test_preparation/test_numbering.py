@@ -21,8 +21,8 @@ class FakePacket(bytes):
         )
         return packet
 
-    def has_sidedata(self, kind):
-        return kind in self.__dict__.get('side', ())
+    def iter_sidedata(self):
+        return (SimpleNamespace(data_type=kind) for kind in self.__dict__.get('side', ()))
 
 
 def packets(stamps, *, places=None, gapless=True, **values):
