@@ -182,7 +182,8 @@ class MediaSink:
             try:
                 if self._live is None:
                     self._live = VideoWriter(self._path(ANNOTATED_VIDEO), self.rate)
-                self._live.write(draw_faces(frame.image, faces, self.threshold, name_people=True))
+                drawn = draw_faces(frame.image, faces, self.threshold, name_people=True)
+                self._live.write(drawn, frame.time)
             except Exception as error:
                 # The answer does not depend on its picture.
                 self._lost = error

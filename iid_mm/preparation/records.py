@@ -10,10 +10,13 @@ from typing import TypeAlias
 GENUINE, FAKE = 0, 1
 # What every command reads; the one list of the package.
 VIDEO_SUFFIXES = (
-    *('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg'),
-    *('.flv', '.wmv', '.3gp', '.ts', '.mts', '.m2ts', '.gif'),
+    *('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg', '.m2v', '.vob'),
+    *('.flv', '.f4v', '.wmv', '.asf', '.3gp', '.3g2', '.ts', '.mts', '.m2ts', '.ogv', '.gif'),
 )
-IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.bmp')
+IMAGE_SUFFIXES = (
+    *('.png', '.apng', '.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.bmp', '.tif', '.tiff'),
+    *('.avif', '.avifs'),
+)
 ARCHIVE_SUFFIXES = ('.tar', '.tar.gz', '.tgz')
 # What operating systems and storage devices leave beside media; thumbnails there carry suffixes of images.
 SYSTEM_FOLDERS = frozenset(
