@@ -207,7 +207,15 @@ def fit_temperature(
         options={'xatol': 1e-6},
     )
     fit = Fit(
-        float(np.exp(found.x)), int(classes.size), fakes, 0.0, 0.0, 0.0, 0.0, int(genuine_videos), int(fake_videos)
+        float(np.exp(found.x)),
+        int(classes.size),
+        fakes,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+        int(genuine_videos),
+        int(fake_videos),
     )
     given, calibrated = scale_probabilities(scores, 1.0), fit.apply(scores)
     return replace(

@@ -98,6 +98,14 @@ class FaceAnalyser(ABC):
             The faces, best first; empty if there is none.
         """
 
+    def analyse_all(self, image: ImageArray) -> list[Face]:
+        """Find faces, small ones beside large ones too, at a higher cost; like :meth:`analyse` where not overridden.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+        """
+        return self.analyse(image)
+
     def check_video(self, record: VideoRecord) -> str:
         """Say why no frame of a video can be analysed; empty if they can be."""
         return ''
