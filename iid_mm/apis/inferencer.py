@@ -273,6 +273,7 @@ class IIDInferencer(BaseInferencer):
                 top_k=how[1],
                 on_frame=None if sink is None else sink.take,
                 progress=stop,
+                threshold=self.threshold,
             )
         except BaseException as error:
             if sink is not None:

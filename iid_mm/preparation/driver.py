@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from iid_mm.datasets.index import INDEX_SCHEMA, write_index
 from iid_mm.errors import InputError
-from iid_mm.preparation.analysers import AnalyserOptions, PrecomputedAnalyser, check_analyser
+from iid_mm.preparation.analysers import DATASET_FACES, AnalyserOptions, PrecomputedAnalyser, check_analyser
 from iid_mm.preparation.layouts import find_layout, scan_layout
 from iid_mm.preparation.parts import PARTS, PartStore, fingerprint_group
 from iid_mm.preparation.pool import make_batches, process_batches
@@ -125,7 +125,7 @@ def prepare(root: Path, out_dir: Path, settings: Settings, run: RunOptions | Non
     store = PartStore(out_dir, settings)
     # All that a user may have to mend is checked before the folder is touched.
     store.check(run.overwrite)
-    analyser = AnalyserOptions(settings.analyser, run.model_dir, run.device)
+    analyser = AnalyserOptions(settings.analyser, run.model_dir, run.device, DATASET_FACES)
     check_analyser(analyser)
     scan = _scan(root, out_dir, settings, run)
     groups = group_records(scan.records)
