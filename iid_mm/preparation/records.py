@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -31,6 +33,29 @@ SYSTEM_FOLDERS = frozenset(
 def is_system_file(name: str) -> bool:
     """Whether a file or folder, given by its name alone, is passed over as hidden or of the system."""
     return name.startswith('.') or name.lower() in SYSTEM_FOLDERS
+
+
+# Control characters, marks that turn the direction of writing, and bytes that are no UTF-8.
+_UNSAFE = re.compile('[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
+
+
+def safe_text(text: str) -> str:
+    """A text that files of UTF-8 and terminals take: what they do not is written as ``%`` and two digits.
+
+    Args:
+        text: For instance a name of a file, with surrogates where its bytes are no UTF-8.
+
+    Returns:
+        The text, unchanged if nothing is wrong with it.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    try:
+        data = os.fsencode(text)
+    except UnicodeEncodeError:
+        data = text.encode('utf-8', 'surrogatepass')
+    text = data.decode('utf-8', 'surrogateescape')
+    return _UNSAFE.sub(lambda m: ''.join(f'%{b:02X}' for b in m[0].encode('utf-8', 'surrogateescape')), text)
 
 
 @dataclass(frozen=True)
