@@ -91,6 +91,17 @@ class SafeTraining:
             if needed not in present:
                 self.register_hook(needed())  # type: ignore[attr-defined]
 
+    def register_hook(self, hook: Any, priority: Any = None) -> None:
+        """Register a hook.
+
+        Args:
+            hook: The hook or its config.
+            priority: Its priority.
+        """
+        super().register_hook(hook, priority)  # type: ignore[misc]
+        # All others have done their part of an iteration before training stops behind it.
+        self._hooks.sort(key=lambda registered: isinstance(registered, StopHook))  # type: ignore[attr-defined]
+
     def train(self) -> nn.Module:
         """Train.
 
