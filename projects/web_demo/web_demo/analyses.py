@@ -135,6 +135,8 @@ class AnalysisQueue:
         self._change = threading.Condition()
         self._all: dict[str, Analysis] = {}
         self._waiting: deque[Analysis] = deque()
+        self._served: dict[str, int] = {}
+        self._count = 0
         self._closed = False
         self._thread = threading.Thread(target=self._work, name='analyses', daemon=True)
         self._thread.start()
@@ -171,10 +173,10 @@ class AnalysisQueue:
 
     def _in_turn(self) -> list[Analysis]:
         """What waits, in the order in which it will be looked at."""
-        taken = Counter(analysis.client for analysis in self._all.values() if analysis.state == RUNNING)
-        turns = []
+        taken: Counter[str] = Counter()
+        turns: list[tuple[int, int]] = []
         for analysis in self._waiting:
-            turns.append(taken[analysis.client])
+            turns.append((taken[analysis.client], self._served.get(analysis.client, -1)))
             taken[analysis.client] += 1
         places = sorted(range(len(turns)), key=lambda place: (turns[place], place))
         return [self._waiting[place] for place in places]
@@ -235,6 +237,12 @@ class AnalysisQueue:
     def _next(self) -> Analysis:
         analysis = self._in_turn()[0]
         self._waiting.remove(analysis)
+        # Who was served last comes last; moved to the end, so that the oldest can be forgotten.
+        self._served.pop(analysis.client, None)
+        self._served[analysis.client] = self._count
+        self._count += 1
+        while len(self._served) > 1000:
+            del self._served[next(iter(self._served))]
         return analysis
 
     def _run(self, analysis: Analysis) -> None:
