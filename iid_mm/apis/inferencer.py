@@ -14,7 +14,6 @@ from mmengine.device import get_device
 from mmengine.infer import BaseInferencer
 from tqdm import tqdm
 
-from iid_mm.utils.checkpoint import load_checkpoint_file
 from iid_mm.apis.model import init_model
 from iid_mm.apis.stored_config import stored_config
 from iid_mm.errors import InputError
@@ -31,6 +30,7 @@ from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP
 from iid_mm.preparation.analysers import AnalyserOptions, build_analyser, check_analyser
 from iid_mm.preparation.analysers.base import FaceAnalyser
 from iid_mm.preparation.settings import Settings
+from iid_mm.utils.checkpoint import load_checkpoint_file
 from iid_mm.utils.config import load_config
 from iid_mm.utils.files import sha256
 from iid_mm.version import __version__

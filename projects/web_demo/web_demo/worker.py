@@ -101,7 +101,7 @@ class Worker:
                 ) from error
             if kind != 'ready':
                 raise InputError(str(content))
-            self._ready = content
+            self._ready = dict(content)
         return self._ready
 
     def _follow(self, analysis: Analysis, progress: Progress) -> Answer:
