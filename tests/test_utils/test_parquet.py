@@ -57,10 +57,7 @@ def bombs() -> dict[str, tuple[pa.Table, dict[str, Any]]]:
         'runs': (pa.table({'a': zeros}), {}),
         'runs without compression': (pa.table({'a': zeros}), dict(compression='none')),
         'nulls': (pa.table({'a': pa.nulls(50_000_000, pa.string())}), {}),
-        'lists': (
-            pa.table({'a': pa.FixedSizeListArray.from_arrays(zeros, 10).cast(pa.list_(pa.float32()))}),
-            {},
-        ),
+        'lists': (pa.table({'a': lists.cast(pa.list_(pa.float32()))}), {}),
         'dictionary': (pa.table({'a': pa.array(['p' * 4000] * 100_000)}), {}),
     }
 
