@@ -11,6 +11,7 @@ from typing import Any
 from iid_mm.deployment.libraries import import_onnx
 from iid_mm.deployment.onnx_metadata import KEY, OnnxMetadata
 from iid_mm.errors import InputError
+from iid_mm.utils.files import write_bytes
 
 
 def read_onnx(path: str | os.PathLike[str]) -> tuple[Any, OnnxMetadata]:
@@ -63,7 +64,7 @@ def write_onnx(model: Any, metadata: OnnxMetadata, path: Path) -> None:
     entries = [entry for entry in model.metadata_props if entry.key == KEY]
     entry = entries[0] if entries else model.metadata_props.add()
     entry.key, entry.value = KEY, metadata.to_json()
-    path.write_bytes(model.SerializeToString())
+    write_bytes(model.SerializeToString(), path)
 
 
 def check_external_data(model: Any, path: Path) -> None:

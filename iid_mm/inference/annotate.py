@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -12,11 +13,13 @@ from typing import Any
 
 import av
 import numpy as np
+from av.error import FFmpegError
 
 from iid_mm.errors import InputError
 from iid_mm.inference.pictures import draw_faces
 from iid_mm.inference.results import Artifact, FaceScore, MediaResult, PersonTrack
 from iid_mm.inference.sampling import Sampling, VideoStream
+from iid_mm.utils.files import printable, reason_of, temporary_beside
 from iid_mm.utils.typing import ImageArray
 
 CRF = '20'
@@ -36,13 +39,15 @@ class VideoWriter:
 
     def __init__(self, path: Path, rate: float) -> None:
         if not path.parent.is_dir():
-            raise InputError(f'{path} cannot be written: there is no such folder')
+            raise InputError(f'{printable(path)} cannot be written: there is no such folder')
         self.path = path
-        self._temporary = path.with_name(f'.{path.stem}.{os.getpid()}.tmp.mp4')
+        self._temporary = temporary_beside(path)
         try:
-            self._container: Any = av.open(str(self._temporary), 'w', options={'movflags': 'faststart'})
-        except OSError as error:
-            raise InputError(f'{path} cannot be written ({error.strerror or error})') from error
+            # FFmpeg takes what stands before a colon for a protocol, in absolute paths it does not.
+            name = os.path.abspath(self._temporary)
+            self._container: Any = av.open(name, 'w', format='mp4', options={'movflags': 'faststart'})
+        except (OSError, FFmpegError) as error:
+            raise InputError(f'{printable(path)} cannot be written ({reason_of(error)})') from error
         self._stream: Any = self._container.add_stream(
             'libx264', rate=Fraction(rate).limit_denominator(1001), options={'crf': CRF, 'preset': 'veryfast'}
         )
@@ -61,16 +66,19 @@ class VideoWriter:
             self._container.mux(packet)
 
     def close(self, *, keep: bool = True) -> None:
-        """Finish the file, or delete what there is of it."""
+        """Finish the file, or delete what there is of it; only the former raises anything."""
         try:
             if keep and self._started:
                 for packet in self._stream.encode():
                     self._container.mux(packet)
-            self._container.close()
+            # Writes, too: what stopped the file before will stop it again.
+            with contextlib.nullcontext() if keep else contextlib.suppress(OSError, FFmpegError):
+                self._container.close()
             if keep and self._started:
                 os.replace(self._temporary, self.path)
         finally:
-            self._temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
 
 
 def annotate_video(

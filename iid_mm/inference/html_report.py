@@ -19,7 +19,7 @@ from iid_mm.inference.media import CAMERA, IMAGE
 from iid_mm.inference.pictures import draw_faces, draw_view, plot_timeline
 from iid_mm.inference.results import NO_FACE, SCORED, FaceView, MediaResult, PersonTrack
 from iid_mm.inference.sampling import FrameStream, ImageStream, Sampling, VideoStream
-from iid_mm.utils.files import sha256, write_text
+from iid_mm.utils.files import printable, reason_of, sha256, write_text
 from iid_mm.utils.typing import ImageArray
 from iid_mm.visualization.drawing import fit_image
 
@@ -59,7 +59,7 @@ def write_html_report(result: MediaResult, path: Path, original: Path | None = N
         write_text(path, text)
     except OSError as error:
         raise InputError(
-            f'report {path} cannot be written ({error.strerror or error}); choose another folder'
+            f'report {printable(path)} cannot be written ({reason_of(error)}); choose another folder'
         ) from error
 
 
@@ -93,6 +93,8 @@ def _template() -> Template:
     environment = Environment(
         loader=PackageLoader('iid_mm.inference'),
         autoescape=True,
+        # Names of files and of checkpoints, and whatever messages quote.
+        finalize=lambda value: printable(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -166,7 +168,7 @@ def _in_words(how: str, top_k: int | None = None) -> str:
 
 def _name(result: MediaResult) -> str:
     """What is shown of the source: pages are passed on, and paths tell more than they should."""
-    return result.source if result.kind == CAMERA else Path(result.source).name
+    return printable(result.source if result.kind == CAMERA else Path(result.source).name)
 
 
 def _original(result: MediaResult, original: Path | None) -> Path | None:

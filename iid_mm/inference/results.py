@@ -123,6 +123,9 @@ class MediaResult:
         threshold: Probability from which an answer is "fake".
         calibration: Turns scores into calibrated probabilities; None if the checkpoint has none.
         outputs: Files that were written, by what they are.
+        output_bytes: Size of each of them but the JSON, by its name: tells them from files of others.
+        unwritten: What could not be written, and why; part of ``problems``, too.
+        path: Absolute path of a file whose outputs were written; empty otherwise.
         model: What the answer rests on: config, checkpoint, versions.
     """
 
@@ -139,6 +142,9 @@ class MediaResult:
     threshold: float = 0.5
     calibration: Calibration | None = None
     outputs: dict[str, str] = field(default_factory=dict)
+    output_bytes: dict[str, int] = field(default_factory=dict)
+    unwritten: list[str] = field(default_factory=list)
+    path: str = ''
     model: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -201,6 +207,8 @@ class MediaResult:
             'tracks': [_track_dict(track, track.number in main) for track in self.tracks],
             'problems': self.problems,
             'outputs': self.outputs,
+            'output_bytes': self.output_bytes,
+            'path': self.path,
             'model': self.model,
         }
 

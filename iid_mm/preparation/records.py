@@ -15,6 +15,19 @@ VIDEO_SUFFIXES = (
 )
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.bmp')
 ARCHIVE_SUFFIXES = ('.tar', '.tar.gz', '.tgz')
+# What operating systems and storage devices leave beside media; thumbnails there carry suffixes of images.
+SYSTEM_FOLDERS = frozenset(
+    name.lower()
+    for name in (
+        *('@eaDir', '#recycle', '#snapshot', '@Recycle', '__MACOSX', 'lost+found'),
+        *('.Spotlight-V100', 'System Volume Information', '$RECYCLE.BIN'),
+    )
+)
+
+
+def is_system_file(name: str) -> bool:
+    """Whether a file or folder, given by its name alone, is passed over as hidden or of the system."""
+    return name.startswith('.') or name.lower() in SYSTEM_FOLDERS
 
 
 @dataclass(frozen=True)

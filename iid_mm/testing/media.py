@@ -89,8 +89,7 @@ def write_video(path: Path, frames: Iterable[ImageArray], *, codec: str = 'libx2
 def write_image(path: Path, image: ImageArray) -> Path:
     """Write an image in the format of the suffix and return ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), image):
-        raise OSError(f'cannot write {path}')
+    path.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
     return path
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iid_mm.errors import InputError, MissingExtraError
+from iid_mm.utils.files import printable
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -35,6 +37,10 @@ def run_tool(main: Callable[[], int | None]) -> int:
         or an unknown name in a config, whose message goes to stderr, in distributed runs once a machine. Set
         the environment variable ``IID_DEBUG=1`` to see the traceback instead.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal's encoding does not know must not end the work.
+            stream.reconfigure(errors='backslashreplace')
     try:
         status = main() or 0
     except (*USER_ERRORS, KeyError) as error:
@@ -46,7 +52,7 @@ def run_tool(main: Callable[[], int | None]) -> int:
         if os.environ.get('LOCAL_RANK', '0') != '0':
             # Most errors are met by all processes. The first one then ends, and its launcher this one.
             time.sleep(PATIENCE)
-        print(f'error: {text}', file=sys.stderr)
+        print('error: ' + '\n'.join(map(printable, text.split('\n'))), file=sys.stderr)
         status = 1
     # Not after defects: the other processes may be in the midst of something.
     _leave_process_group()

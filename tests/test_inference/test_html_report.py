@@ -309,3 +309,14 @@ def test_numbers_in_words() -> None:
     ]
     assert [_of_hundred(v) for v in (0.001, 0.5, 0.999)] == ['at most 1', 'about 50', 'at least 99']
     assert [_clock(v) for v in (5.24, 59.97, 185, 3725)] == ['5.2 s', '1:00', '3:05', '1:02:05']
+
+
+def test_names_of_any_bytes(tmp_path: Path) -> None:
+    """Lone surrogates are no UTF-8; marks that reverse text make one name look like another."""
+    result = scored(person(0, 0.9), source='in/caf\udce9\u202egpj\x1b.mp4')
+    result.problems.append('a\udce9\nb')
+    write_html_report(result, tmp_path / 'page.html')
+    text = (tmp_path / 'page.html').read_text(encoding='utf-8')
+    assert 'caf\ufffd\ufffdgpj\ufffd.mp4' in text
+    assert 'a\ufffd\ufffdb' in text
+    assert all(line.isprintable() for line in text.splitlines())

@@ -18,7 +18,7 @@ from iid_mm.evaluation.report.provenance import text_sha256
 from iid_mm.evaluation.report.scoring import write_json
 from iid_mm.evaluation.report.threshold import Threshold, find_threshold
 from iid_mm.evaluation.scores import read_scores
-from iid_mm.utils.files import sha256
+from iid_mm.utils.files import sha256, write_text
 
 FORMAT = 'iid_mm test report, version 1'
 REPORT_FILE = 'report.json'
@@ -174,6 +174,6 @@ def file_hashes(folder: Path, names: Sequence[str]) -> dict[str, str]:
 
 def write_report(content: Mapping[str, Any], text: str, folder: Path) -> None:
     """Write ``report.json`` and ``report.md``; the former notes the hash of the latter."""
-    (folder / TEXT_FILE).write_text(text, encoding='utf-8')
+    write_text(folder / TEXT_FILE, text)
     run = {**content['run'], TEXT_HASH: text_sha256(text)}
     write_json({**content, 'run': run}, folder / REPORT_FILE)
