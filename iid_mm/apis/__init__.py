@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What programs call."""
 
-from iid_mm.utils.checkpoint import load_checkpoint_file, load_weights
 from iid_mm.apis.inferencer import IIDInferencer
 from iid_mm.apis.model import init_model
+from iid_mm.utils.checkpoint import load_checkpoint_file, load_weights
 from iid_mm.utils.config import load_config
 
 __all__ = ['IIDInferencer', 'init_model', 'load_checkpoint_file', 'load_config', 'load_weights']

@@ -10,10 +10,10 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from iid_mm.utils.checkpoint import load_weights
 from iid_mm.errors import InputError
 from iid_mm.models import IIDDetector
 from iid_mm.registry import MODELS, SCOPE
+from iid_mm.utils.checkpoint import load_weights
 from iid_mm.utils.config import load_config
 
 

@@ -11,13 +11,13 @@ from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from iid_mm.utils.checkpoint import check_resumable, check_state_dict, load_checkpoint_file
 from iid_mm.engine.runner.cpu_processes import join_cpu_processes
 from iid_mm.engine.runner.parts import check_parts
 from iid_mm.engine.runner.safe_training import SafeTraining
 from iid_mm.engine.runner.sync_bn import check_sync_bn
 from iid_mm.models.backbones import LoRABackbone
 from iid_mm.registry import RUNNERS
+from iid_mm.utils.checkpoint import check_resumable, check_state_dict, load_checkpoint_file
 
 
 @RUNNERS.register_module()

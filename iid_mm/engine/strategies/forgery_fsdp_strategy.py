@@ -15,12 +15,12 @@ from torch import nn
 from torch.distributed.fsdp import FullOptimStateDictConfig, FullStateDictConfig
 from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 
-from iid_mm.utils.checkpoint import check_resumable, check_state_dict, load_checkpoint_file
 from iid_mm.engine.optim import SAMOptimWrapper
 from iid_mm.engine.runner.cpu_processes import join_cpu_processes
 from iid_mm.engine.runner.sync_bn import check_sync_bn
 from iid_mm.engine.strategies.optimizer_keys import name_parameters, number_parameters
 from iid_mm.errors import InputError
+from iid_mm.utils.checkpoint import check_resumable, check_state_dict, load_checkpoint_file
 
 WRAPPERS = ('_fsdp_wrapped_module.', '_checkpoint_wrapped_module.')
 
