@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 from fractions import Fraction
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ WHITE = 203.0
 _KNEE = 0.75
 """Share of white up to which tone mapping leaves HDR as it is."""
 # Numbers of ISO/IEC 23091-2.
-_PQ, _HLG = 16, 18
+_UNSPECIFIED, _PQ, _HLG = 2, 16, 18
 _TRANSFERS = {_PQ: 'smpte2084, PQ', _HLG: 'arib-std-b67, HLG'}
 _BT2020 = 9
 # Matrices that FFmpeg converts to RGB: BT.709, unspecified, FCC, BT.601, SMPTE 240M, BT.2020; 0 is RGB.
@@ -34,6 +34,36 @@ _TO_709 = np.array(
 # A difference in width of so little is not worth that every pixel is computed anew.
 _NEARLY_SQUARE = 0.01
 _LARGEST_ASPECT = 8
+
+
+class Colors(NamedTuple):
+    """What a container says of the colors, as numbers of ISO/IEC 23091-2; 2 stands for nothing."""
+
+    transfer: int
+    primaries: int
+    matrix: int
+    range: int
+
+
+def colors_of(codec: Any) -> Colors:
+    """Colors that a container names.
+
+    Args:
+        codec: ``av.VideoCodecContext``, before anything was decoded: decoders forget what their data lack.
+    """
+    return Colors(codec.color_trc, codec.color_primaries, codec.colorspace, codec.color_range)
+
+
+def complete(frame: Any, colors: Colors) -> None:
+    """Give a frame the colors that its container names, where its own data name none."""
+    if frame.color_trc == _UNSPECIFIED:
+        frame.color_trc = colors.transfer
+    if frame.color_primaries == _UNSPECIFIED:
+        frame.color_primaries = colors.primaries
+    if frame.colorspace == _UNSPECIFIED:
+        frame.colorspace = colors.matrix
+    if frame.color_range == 0:
+        frame.color_range = colors.range
 
 
 def to_image(frame: Any, aspect: Fraction | None = None) -> tuple[ImageArray, str]:
@@ -49,9 +79,9 @@ def to_image(frame: Any, aspect: Fraction | None = None) -> tuple[ImageArray, st
     Returns:
         (H, W, 3) uint8 BGR, and what is not as in other videos, empty if nothing.
     """
-    transfer = getattr(frame, 'color_trc', 2)
+    transfer = frame.color_trc
     notes = []
-    if transfer in _TRANSFERS or getattr(frame, 'color_primaries', 2) == _BT2020:
+    if transfer in _TRANSFERS or frame.color_primaries == _BT2020:
         image = _from_wide(frame.to_ndarray(format='rgb48le'), transfer)
         if transfer in _TRANSFERS:
             notes.append(f'HDR ({_TRANSFERS[transfer]}): tone mapped to SDR, colors are not as trained')

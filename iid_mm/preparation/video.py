@@ -28,7 +28,7 @@ from iid_mm.preparation.containers import ReadingStopped, ShouldStop, choose_str
 from iid_mm.preparation.image_files import MAX_PIXELS
 from iid_mm.preparation.numbering import Numbering, number_frames
 from iid_mm.preparation.packets import NO_ENTRIES, Entries, Entry, Packets
-from iid_mm.preparation.pixels import to_image
+from iid_mm.preparation.pixels import colors_of, complete, to_image
 from iid_mm.preparation.readers import FrameReader
 
 if TYPE_CHECKING:
@@ -174,8 +174,10 @@ class VideoReader(FrameReader):
             rate = stream.average_rate
             base = stream.time_base
             step = float(1 / (rate * base)) if rate and base else 0.0
-            duration = float((container.duration or 0) / (av.time_base * base)) if base else 0.0
             start = max(container.start_time or 0, 0) / av.time_base
+            # Matroska counts the length from zero and not from the first frame.
+            length = (container.duration or 0) / av.time_base - (start if _counts_from_zero(container) else 0)
+            duration = length / float(base) if base else 0.0
         if packets.total < promised:
             self.note(f'the header promises {promised} frames, the file holds {packets.total}')
         found = number_frames(
@@ -278,6 +280,7 @@ class VideoReader(FrameReader):
             codec.thread_type = 'NONE'
             codec.thread_count = 1
             codec.options = DECODER_OPTIONS
+            colors = colors_of(codec)
             place = -1
             skipping = False
             for packet in _filled(container, stream):
@@ -306,6 +309,7 @@ class VideoReader(FrameReader):
                     sound = state.judge(number, frame)
                     if not sound:
                         self.note('some frames are damaged')
+                    complete(frame, colors)
                     # What the container says counts more than what the codec says.
                     aspect = stream.sample_aspect_ratio or codec.sample_aspect_ratio
                     yield number, frame if sound else None, aspect
@@ -382,6 +386,10 @@ def _filled(container: Any, stream: Any) -> Iterator[Any]:
         if packet.size:
             yield packet
     yield None
+
+
+def _counts_from_zero(container: Any) -> bool:
+    return bool(container.format.name == 'matroska,webm')
 
 
 def _text(error: Exception) -> str:
