@@ -155,6 +155,8 @@ def choose_stream(container: Any) -> tuple[Any, str]:
     if not shown:
         cover = 'holds a cover picture and no video' if videos else 'has no video stream'
         return None, cover
+    # Animations in AVIF, and films with a poster, have a track of one picture, too.
+    shown = [stream for stream in shown if stream.frames != 1] or shown
     known = [stream for stream in shown if stream.codec_context is not None]
     if not known:
         return None, 'uses a codec that is unknown here'

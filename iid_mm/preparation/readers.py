@@ -19,7 +19,6 @@ from iid_mm.preparation.image_files import (
     MAX_PIXELS,
     check_image,
     check_jpeg_coding,
-    is_avif,
     webp_durations,
 )
 
@@ -172,8 +171,8 @@ def decode_first(data: bytes) -> tuple[ImageArray, int]:
         InputError: If it is not a whole image.
     """
     info = check_image(data)
-    if is_avif(data):
-        return _decode_avif(data)
+    if info.by_pillow:
+        return _decode_by_pillow(data, info.images)
     check_jpeg_coding(data)
     try:
         # Which formats OpenCV turns itself depends on its version.
@@ -200,7 +199,7 @@ def _upright(image: ImageArray, orientation: int) -> ImageArray:
 
 
 _PILLOW_ERRORS = (
-    *(OSError, ValueError, SyntaxError, EOFError, InputError, UnidentifiedImageError),
+    *(OSError, ValueError, SyntaxError, EOFError, RuntimeError, InputError, UnidentifiedImageError),
     Image.DecompressionBombError,
 )
 
@@ -216,12 +215,15 @@ def _to_bgr(image: Image.Image) -> ImageArray:
     return np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])
 
 
-def _decode_avif(data: bytes) -> tuple[ImageArray, int]:
+def _decode_by_pillow(data: bytes, images: int) -> tuple[ImageArray, int]:
+    """Decode TIFF, of which OpenCV darkens what is transparent, and AVIF, which it does not turn."""
     try:
         with _opened(data) as image:
-            images = getattr(image, 'n_frames', 1)
+            images = max(images, getattr(image, 'n_frames', 1) if image.format == 'AVIF' else 1)
             return _to_bgr(ImageOps.exif_transpose(image) or image), images
+    except InputError:
+        raise
     except UnidentifiedImageError as error:
-        raise InputError('not a readable AVIF image, or Pillow is older than 11.3') from error
+        raise InputError('not a readable image, or AVIF and Pillow older than 11.3') from error
     except _PILLOW_ERRORS as error:
         raise InputError(f'not a readable image ({error})') from error
