@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -80,7 +81,7 @@ class ImageReader(FrameReader):
                 bad.append(f'{self._paths[number].name}: {getattr(error, "strerror", None) or error}')
                 continue
             if images > 1:
-                self.note(f'1 of {images} images of an animation was read ({self._paths[number].name})')
+                self.note(f'1 of {images} images of the file was read ({self._paths[number].name})')
             yield number, image
         if bad:
             self.note(f'{len(bad)} of {len(wanted)} images cannot be read ({bad[0]})')
@@ -198,6 +199,8 @@ def _upright(image: ImageArray, orientation: int) -> ImageArray:
     return np.ascontiguousarray(image)
 
 
+# What is damaged is an error, or does not matter.
+warnings.filterwarnings('ignore', module='PIL.TiffImagePlugin')
 _PILLOW_ERRORS = (
     *(OSError, ValueError, SyntaxError, EOFError, RuntimeError, InputError, UnidentifiedImageError),
     Image.DecompressionBombError,

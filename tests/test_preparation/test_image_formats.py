@@ -388,7 +388,7 @@ def test_only_the_first_image_of_several_is_said_to_be_read(tmp_path, kind):
     (tmp_path / 'a').write_bytes(data)
     reader = ImageReader(tmp_path, ['a'], [0])
     assert len(dict(reader.read([0]))) == 1
-    assert reader.problem == '1 of 3 images of an animation was read (a)'
+    assert reader.problem == '1 of 3 images of the file was read (a)'
 
 
 def test_small_copies_in_a_tiff_are_no_pages():

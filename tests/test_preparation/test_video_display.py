@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from iid_mm.preparation.pixels import squared, turned
+from iid_mm.preparation.pixels import squared, to_image, turned
 from iid_mm.preparation.video import VideoReader
 
 WIDTH, HEIGHT = 48, 32
@@ -283,6 +283,24 @@ def test_wide_gamut_is_converted(tmp_path):
     reader, images = read(path)
     np.testing.assert_allclose(images[1][16, 24], [0, 0, 255], atol=16)
     assert reader.problem == ''
+
+
+def test_colors_that_cannot_be_converted_are_named():
+    class Frame:
+        """A frame of which only what is said of it matters."""
+
+        color_trc = color_primaries = 2
+        interlaced_frame = False
+
+        def __init__(self, colorspace, *side):
+            self.colorspace, self.side_data = colorspace, dict.fromkeys(side, b'x')
+
+        def to_ndarray(self, format):
+            return pattern()
+
+    assert to_image(Frame(2))[1] == ''
+    assert 'colors are not as trained (matrix 15' in to_image(Frame(15))[1]
+    assert 'Dolby Vision' in to_image(Frame(2, 'DOVI_METADATA'))[1]
 
 
 def test_interlaced_video_is_named(tmp_path):
