@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 WHITE = 203.0
 """Luminance of white in HDR video, cd/m2 (ITU-R BT.2408)."""
+DARKEST_WHITE = 100.0
+"""Luminance of white in films that were graded like SDR ones, cd/m2."""
 _KNEE = 0.75
 """Share of white up to which tone mapping leaves HDR as it is."""
+# What is brighter, in units of white, is as bright as this.
+_BRIGHTEST = 50
 # Numbers of ISO/IEC 23091-2.
 _UNSPECIFIED, _PQ, _HLG = 2, 16, 18
 _TRANSFERS = {_PQ: 'smpte2084, PQ', _HLG: 'arib-std-b67, HLG'}
@@ -167,9 +171,13 @@ def _from_wide(image: npt.NDArray[np.uint16], transfer: int) -> ImageArray:
         # The opto-optical transfer of a display of 1000 cd/m2 (ITU-R BT.2100).
         luminance = linear @ np.array([0.0593, 0.6780, 0.2627], np.float32)
         linear *= (1000 / WHITE) * np.maximum(luminance, 1e-6)[..., None] ** np.float32(0.2)
+    if transfer in _TRANSFERS:
+        # Nothing in the file tells where white lies: no brighter than what the frame shows.
+        brightest = np.percentile(linear[::2, ::2].max(axis=-1), 99.5)
+        linear /= np.float32(min(max(brightest, DARKEST_WHITE / WHITE), 1))
     linear = cv2.transform(linear, _TO_709)
     # Roots keep the dark levels apart.
-    places = np.sqrt(np.clip(linear, 0, 50)) * np.float32((len(to_gamma) - 1) / 50**0.5)
+    places = np.sqrt(np.clip(linear, 0, _BRIGHTEST)) * np.float32((len(to_gamma) - 1) / _BRIGHTEST**0.5)
     return np.asarray(to_gamma[places.astype(np.int32)], np.uint8)
 
 
@@ -186,7 +194,7 @@ def _tables(transfer: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint
         linear = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
     else:
         linear = signal**2.4
-    light = np.linspace(0, 50**0.5, 1 << 14) ** 2
+    light = np.linspace(0, _BRIGHTEST**0.5, 1 << 14) ** 2
     if transfer in _TRANSFERS:
         # What is brighter than white is compressed and not cut off.
         rolled = 1 - (1 - _KNEE) * np.exp(-(light - _KNEE) / (1 - _KNEE))

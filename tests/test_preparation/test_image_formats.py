@@ -200,6 +200,7 @@ def test_every_cut_of_other_formats_is_noticed(kind):
             decode_image(data[:end])
 
 
+@pytest.mark.filterwarnings('ignore::UserWarning')
 @pytest.mark.parametrize('kind', ['TIFF', pytest.param('AVIF', marks=needs_avif)])
 def test_damage_of_other_formats_is_an_error_or_an_image(kind):
     data = encode(pattern(), kind)

@@ -187,7 +187,9 @@ def flat_yuv(path, y, u=128, v=128, *, codec='libx264', bits=8, colors=(2, 2, 2,
             frame.color_trc, frame.color_primaries, frame.colorspace, frame.color_range = colors
             for plane, value in zip(frame.planes, (y, u, v), strict=True):
                 kind = np.uint8 if bits == 8 else np.uint16
-                plane.update(np.full(plane.buffer_size // np.dtype(kind).itemsize, value, kind).tobytes())
+                rows = np.zeros((plane.height, plane.line_size // np.dtype(kind).itemsize), kind)
+                rows[:, : plane.width] = value
+                plane.update(rows.tobytes().ljust(plane.buffer_size, b'\0'))
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
@@ -230,23 +232,36 @@ FFV1 = {'codec': 'ffv1', 'options': {}}
 X265 = {'codec': 'libx265', 'options': {'x265-params': 'log-level=none:lossless=1'}}
 
 
+GRAYS = (0, 51, 102, 153, 204, 255)
+
+
+def columns(encode, white):
+    """(H, W) 10-bit luma: six columns of gray levels, of which the brightest has ``white`` cd/m2."""
+    codes = [round(64 + 876 * encode(white * (gray / 255) ** 2.4)) for gray in GRAYS]
+    return np.repeat(np.repeat([codes], WIDTH // 6, axis=1), HEIGHT, axis=0)
+
+
+@pytest.mark.parametrize('white', [100, 150, 203])
 @pytest.mark.parametrize(('transfer', 'encode'), [(16, pq), (18, hlg)], ids=['PQ', 'HLG'])
 @pytest.mark.parametrize('coding', [FFV1, X265], ids=['ffv1', 'x265'])
-def test_hdr_is_tone_mapped(tmp_path, transfer, encode, coding):
-    for grey in (0, 51, 102, 153, 204, 255):
-        signal = encode(203 * (grey / 255) ** 2.4)
-        suffix = 'mkv' if coding is FFV1 else 'mp4'
+def test_hdr_is_tone_mapped(tmp_path, transfer, encode, coding, white):
+    path = tmp_path / ('a.mkv' if coding is FFV1 else 'a.mp4')
+    flat_yuv(path, columns(encode, white), 512, 512, bits=10, colors=(transfer, 9, 9, LIMITED), **coding)
+    reader, images = read(path)
+    for column, gray in zip(images[1][16, WIDTH // 12 :: WIDTH // 6], GRAYS, strict=True):
+        assert np.abs(column.astype(int) - gray).max() <= 12
+    assert 'HDR' in reader.problem
+
+
+@pytest.mark.parametrize(('transfer', 'encode'), [(16, pq), (18, hlg)], ids=['PQ', 'HLG'])
+def test_hdr_beyond_white_and_in_the_dark(tmp_path, transfer, encode):
+    for nits, least, most in ((1000, 250, 255), (400, 250, 255), (20, 120, 135), (1, 30, 45)):
         colors = (transfer, 9, 9, LIMITED)
-        path = flat_yuv(
-            tmp_path / f'a.{suffix}', round(64 + 876 * signal), 512, 512, bits=10, colors=colors, **coding
-        )
-        reader, images = read(path)
-        assert np.abs(images[1][16, 24].astype(int) - grey).max() <= 12
-        assert 'HDR' in reader.problem
-    # Highlights are brighter than white, and none turns dark.
-    for nits in (400, 1000):
-        flat_yuv(tmp_path / 'b.mkv', round(64 + 876 * encode(nits)), 512, 512, bits=10, colors=colors, **FFV1)
-        assert read(tmp_path / 'b.mkv')[1][1].min() >= 250
+        flat_yuv(tmp_path / 'a.mkv', round(64 + 876 * encode(nits)), 512, 512, bits=10, colors=colors, **FFV1)
+        image = read(tmp_path / 'a.mkv')[1][1]
+        # Dark frames stay dark: white is never taken to be below 100 cd/m2.
+        assert image.min() >= least
+        assert image.max() <= most
 
 
 @pytest.mark.parametrize('suffix', ['mp4', 'mkv'])
