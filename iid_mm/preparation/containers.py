@@ -61,7 +61,7 @@ class SourceFile(io.RawIOBase):
     def __init__(self, path: Path, should_stop: ShouldStop | None = None) -> None:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise InputError('not a regular file')
-        self._file = open(path, 'rb', buffering=0)  # noqa: SIM115 - closed by close()
+        self._file = open(path, 'rb', buffering=0)  # noqa: SIM115 - close() closes it
         self.size = os.fstat(self._file.fileno()).st_size
         self._left = _READS_PER_BYTE * self.size + _LEAST_READS
         self._should_stop = should_stop
@@ -98,7 +98,9 @@ class SourceFile(io.RawIOBase):
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        # Without one if the constructor failed.
+        if hasattr(self, '_file'):
+            self._file.close()
         super().close()
 
 

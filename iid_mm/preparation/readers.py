@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from iid_mm.errors import InputError
+from iid_mm.preparation.containers import ReadingStopped, ShouldStop
 from iid_mm.preparation.image_files import (
     MAX_PIXELS,
     check_image,
@@ -92,15 +93,17 @@ class AnimationReader(FrameReader):
 
     Args:
         path: The file.
+        should_stop: Asked before each frame whether to stop; None never stops.
 
     Attributes:
         rate: Average number of frames a second.
         times: When each frame is shown, (count,) float64 seconds.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, should_stop: ShouldStop | None = None) -> None:
         self.problem = ''
         self.path = path
+        self._should_stop = should_stop
         self.numbers = range(0)
         self.rate = 0.0
         self.times: npt.NDArray[np.float64] = np.zeros(0)
@@ -131,6 +134,8 @@ class AnimationReader(FrameReader):
             with _opened(data) as animation:
                 for number in range(max(wanted, default=-1) + 1):
                     # Each frame may change only a part of the one before.
+                    if self._should_stop is not None and self._should_stop():
+                        raise ReadingStopped
                     animation.seek(number)
                     if number in wanted:
                         image = _to_bgr(animation)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 
@@ -130,7 +131,9 @@ class PictureDataset:
         self.infos: list[dict[str, Any]] = []
         self.faceless: list[Path] = []
         for path in pictures:
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            # OpenCV crashes on names that are not UTF-8.
+            data = np.frombuffer(path.read_bytes(), np.uint8)
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
             if image is None:
                 raise InputError(f'picture {path} cannot be decoded: it is damaged or no picture')
             faces = analyser.analyse(image)

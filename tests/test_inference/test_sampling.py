@@ -140,10 +140,14 @@ def test_pages_that_are_not_looked_at_are_named(tmp_path: Path) -> None:
     assert stream.problem == '1 of 2 images of the file was analyzed'
 
 
-def test_reading_can_be_stopped(make_video: Callable[..., Path]) -> None:
+@pytest.mark.parametrize('animation', [False, True])
+def test_reading_can_be_stopped(tmp_path: Path, make_video: Callable[..., Path], animation: bool) -> None:
     path = make_video('a.mp4', [[(10 + i, 20, 60)] for i in range(5)])
+    if animation:
+        path = tmp_path / 'a.webp'
+        pattern(0).save(path, save_all=True, append_images=[pattern(1), pattern(2)], duration=200)
     with pytest.raises(ReadingStopped):
-        open_stream(find_media(path)[0], Sampling(), should_stop=lambda: True)
+        list(open_stream(find_media(path)[0], Sampling(), should_stop=lambda: True))
     stop = False
     stream = VideoStream(path, Sampling(frames=None), should_stop=lambda: stop)
     frames = iter(stream)
