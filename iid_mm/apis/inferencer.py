@@ -25,11 +25,12 @@ from iid_mm.inference.faces import FaceFollower
 from iid_mm.inference.media import FoundMedia, Media, MediaInput, find_media
 from iid_mm.inference.outputs import MediaSink, OutputOptions, OutputWriter
 from iid_mm.inference.results import MediaResult
-from iid_mm.inference.sampling import FrameStream, Sampling, TimedFrame, open_stream
+from iid_mm.inference.sampling import FrameStream, Sampling, TimedFrame, by_content, open_stream
 from iid_mm.inference.scorer import FaceScorer, face_pipeline
 from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP
 from iid_mm.preparation.analysers import AnalyserOptions, build_analyser, check_analyser
 from iid_mm.preparation.analysers.base import FaceAnalyser
+from iid_mm.preparation.containers import ReadingStopped
 from iid_mm.preparation.settings import Settings
 from iid_mm.utils.checkpoint import load_checkpoint_file
 from iid_mm.utils.config import load_config
@@ -238,7 +239,7 @@ class IIDInferencer(BaseInferencer):
         how: tuple[str, int],
         progress: Progress | None,
     ) -> Iterator[MediaResult]:
-        for item in media:
+        for item in map(by_content, media):
             with self._progress(item, progress) as (looked, written):
                 sink = None if writer is None else writer.begin(item, self.threshold)
                 result = self._analyse_one(item, analyser, sink, sampling, how, looked)
@@ -272,11 +273,12 @@ class IIDInferencer(BaseInferencer):
                 top_k=how[1],
                 on_frame=None if sink is None else sink.take,
                 progress=stop,
+                threshold=self.threshold,
             )
         except BaseException as error:
             if sink is not None:
                 sink.abort()
-            if not isinstance(error, Exception) or error is stop.error or os.environ.get('IID_DEBUG') == '1':
+            if error is stop.error or not _is_contained(error):
                 raise
             problem = f'the analysis failed ({reason_of(error)})'
             return MediaResult(item.source, item.name, item.kind, problems=[problem])
@@ -324,6 +326,12 @@ class IIDInferencer(BaseInferencer):
         raise NotImplementedError('call the inferencer')
 
 
+def _is_contained(error: BaseException) -> bool:
+    """Whether an error ends its input only: neither a wish to stop nor one that is looked for."""
+    wished = not isinstance(error, Exception) or isinstance(error, ReadingStopped)
+    return not wished and os.environ.get('IID_DEBUG') != '1'
+
+
 class _Guarded:
     """A stream that an error of its reader ends: what came before it counts."""
 
@@ -338,7 +346,7 @@ class _Guarded:
         try:
             yield from self._stream
         except Exception as error:
-            if os.environ.get('IID_DEBUG') == '1':
+            if not _is_contained(error):
                 raise
             self._stopped = f'reading stopped ({reason_of(error)})'
 

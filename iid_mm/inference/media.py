@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from iid_mm.errors import InputError
 from iid_mm.inference.earlier import JSON, UniqueNames, is_written, result_of
+from iid_mm.preparation.image_files import is_clip
 from iid_mm.preparation.records import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_system_file
 from iid_mm.utils.files import printable, reason_of, safe_name
 
@@ -103,48 +104,6 @@ def kind_of(path: str | os.PathLike[str]) -> str | None:
     if suffix in IMAGE_SUFFIXES:
         return IMAGE
     return VIDEO if suffix in VIDEO_SUFFIXES else None
-
-
-def kind_by_content(path: str | os.PathLike[str]) -> str | None:
-    """Kind of a file by its first bytes; None if they are those of nothing that is read here.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    with open(path, 'rb') as file:
-        head = file.read(512)
-    if head.startswith((b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n')) or (head[:4], head[8:12]) == (
-        b'RIFF',
-        b'WEBP',
-    ):
-        return IMAGE
-    if head[:2] == b'BM' and head[6:10] == b'\0\0\0\0':
-        return IMAGE
-    # GIF, Matroska, Flash, Windows Media, MPEG program stream.
-    starts = (
-        b'GIF87a',
-        b'GIF89a',
-        b'\x1aE\xdf\xa3',
-        b'FLV\x01',
-        b'0&\xb2u\x8ef\xcf\x11',
-        b'\0\0\1\xba',
-        b'\0\0\1\xb3',
-    )
-    if head.startswith(starts) or (head[:4], head[8:12]) == (b'RIFF', b'AVI '):
-        return VIDEO
-    # The brands of still pictures and of sound are no videos.
-    if head[4:8] == b'ftyp' and head[8:12] not in (
-        b'avif',
-        b'heic',
-        b'heix',
-        b'mif1',
-        b'crx ',
-        b'M4A ',
-        b'M4B ',
-    ):
-        return VIDEO
-    is_transport = len(head) > 376 and head[0] == head[188] == head[376] == 0x47
-    return VIDEO if is_transport else None
 
 
 class _File(NamedTuple):
@@ -239,8 +198,9 @@ class _Search:
         kind = kind_of(path)
         try:
             if named and kind is None:
-                kind = kind_by_content(path)
-                if kind is not None:
+                clip = is_clip(Path(path))
+                if clip is not None:
+                    kind = VIDEO if clip else IMAGE
                     self._by_content.append(f'{printable(path)} ({kind})')
             found = os.stat(path)
             if not stat.S_ISREG(found.st_mode):

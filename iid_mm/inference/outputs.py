@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 from collections.abc import Callable, Sequence
@@ -88,7 +89,7 @@ class OutputWriter:
                 f'output folder {printable(self.folder)} cannot be written ({reason_of(error)}); '
                 'choose another'
             ) from error
-        self._inputs = {os.path.realpath(item.path) for item in media if item.path is not None}
+        self._media = media
         self._names = UniqueNames()
         # Names that were found taken: another input may be the one that they belong to.
         self._taken: dict[str, list[str]] = {}
@@ -118,6 +119,10 @@ class OutputWriter:
                 f'results are called {name}: {taken[0]} is taken by another input or a file of other origin'
             )
         return sink
+
+    @functools.cached_property
+    def _inputs(self) -> set[str]:
+        return {os.path.realpath(item.path) for item in self._media if item.path is not None}
 
     def _is_free(self, name: str, media: Media) -> tuple[bool, EarlierResult | None]:
         """Whether a result may have this name, and the earlier one of the same input that it replaces."""
@@ -182,7 +187,8 @@ class MediaSink:
             try:
                 if self._live is None:
                     self._live = VideoWriter(self._path(ANNOTATED_VIDEO), self.rate)
-                self._live.write(draw_faces(frame.image, faces, self.threshold, name_people=True))
+                drawn = draw_faces(frame.image, faces, self.threshold, name_people=True)
+                self._live.write(drawn, frame.time)
             except Exception as error:
                 # The answer does not depend on its picture.
                 self._lost = error

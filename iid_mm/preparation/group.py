@@ -277,7 +277,7 @@ class GroupProcessor:
         """Look again where a person was missed."""
         missed = sorted((numbers & set(faces.decoded)) - set(track.faces))
         if missed and track.faces and self.analyser.searches:
-            self.finder.retry(video.record, self._read(video, missed), track)
+            self.finder.retry(video.record, self._read(video, missed), track, faces.tracks)
 
     def _write_faces(self, video: _Video, track: Track, numbers: set[int], note: str = '') -> dict[int, str]:
         """Write the crops of a person; paths by frame number."""

@@ -20,6 +20,7 @@ from iid_mm.errors import InputError
 from iid_mm.preparation.parts import PARTS, STORED, PartStore
 from iid_mm.preparation.settings import Settings
 from iid_mm.preparation.storage import write_bytes
+from iid_mm.preparation.writer import CropWriter
 
 T = TypeVar('T')
 
@@ -165,19 +166,19 @@ def collect_shard(folder: Path, manifest: Manifest, store: PartStore) -> None:
         if folder.resolve() == store.out_dir.resolve() or store.is_done(name, fingerprint):
             continue
         for video in source.load_report(name)['videos']:
+            CropWriter(store.settings, store.out_dir).clear(video['key'])
             for kind in STORED:
-                _link_tree(folder / kind / video['key'], store.out_dir / kind / video['key'])
+                place = folder / kind / video['key']
+                # Folders in it are those of other videos.
+                for path in sorted(place.iterdir()) if place.is_dir() else ():
+                    _link(path, store.out_dir / kind / video['key'] / path.name)
         # Last: a part that is there says that its crops are.
-        _link_tree(source.path(name), store.path(name))
+        _link(source.path(name), store.path(name))
 
 
-def _link_tree(source: Path, target: Path) -> None:
-    """Link a file, or the files of a folder; copy where links are impossible."""
-    if source.is_dir():
-        shutil.rmtree(target, ignore_errors=True)
-        for path in sorted(source.iterdir()):
-            _link_tree(path, target / path.name)
-    elif source.is_file():
+def _link(source: Path, target: Path) -> None:
+    """Link a file; copy it where links are impossible."""
+    if source.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
         try:

@@ -117,7 +117,7 @@ def safe_name(name: str, limit: int = MAX_NAME_BYTES) -> str:
 
 def reason_of(error: BaseException) -> str:
     """Why something failed, in one printable line."""
-    if isinstance(error.__cause__, OSError):
+    if error.__cause__ is not None and getattr(error.__cause__, 'strerror', None):
         error = error.__cause__
     if isinstance(error, MemoryError):
         return 'not enough memory'

@@ -222,7 +222,7 @@ def test_a_killed_run_leaves_no_evidence(folder: Path, tmp_path: Path, monkeypat
 
 
 def test_the_video_of_a_camera_that_cannot_be_written(tmp_path: Path, monkeypatch: Any) -> None:
-    def fail(self: VideoWriter, image: Any) -> None:
+    def fail(self: VideoWriter, *args: Any) -> None:
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(VideoWriter, 'write', fail)

@@ -36,7 +36,7 @@ from iid_mm.evaluation.report.provenance import command_line, config_text
 from iid_mm.evaluation.report.scoring import ScoringJob
 from iid_mm.evaluation.report.tables import localisation_table, main_table, markdown
 from iid_mm.evaluation.report.text import report_text
-from iid_mm.evaluation.test_sets import TestSet, check_test_set, find_test_sets, validation_set
+from iid_mm.evaluation.test_sets import TestSet, check_test_set, check_test_sets, find_test_sets, validation_set
 from iid_mm.utils.files import sha256
 from iid_mm.visualization.report_pictures import report_pictures
 
@@ -90,7 +90,7 @@ def run_test(cfg: Config, request: TestRequest) -> Path:
         InputError: A set is unknown, empty or damaged, or holds one class only.
     """
     sets = find_test_sets(cfg, request.names)
-    tables = {test_set.name: check_test_set(test_set) for test_set in sets}
+    tables = check_test_sets(sets)
     validation, obstacle = _validation(cfg, request)
     # What follows changes the config.
     described = copy.deepcopy(cfg)

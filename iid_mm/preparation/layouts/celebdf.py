@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.layouts.base import Layout, Scanner, list_videos, refuse_options, subfolders
+from iid_mm.preparation.layouts.base import Layout, Scanner, refuse_options, subfolders
 from iid_mm.preparation.layouts.lists import plain_path, read_lines
 from iid_mm.preparation.records import FAKE, GENUINE, LayoutOptions, LayoutScan
 
@@ -50,7 +50,10 @@ def scan_celebdf(root: Path, options: LayoutOptions, *, dataset: str | None = No
     path = find_test_list(root, options.splits_dir)
     tested = read_test_list(path)
     scanner = Scanner(root, dataset or version_of(path, len(tested)), compression, options)
-    videos = {name: [v for f in paths for v in list_videos(f)] for name, paths in folders.items()}
+    videos = {
+        name: [video for folder in paths for video in scanner.list_videos(folder, ('videos',))]
+        for name, paths in folders.items()
+    }
     for name in (CELEB, YOUTUBE):
         for video in videos.get(name, []):
             _add_genuine(scanner, name, video, tested)

@@ -17,7 +17,6 @@ from iid_mm.preparation.layouts.base import (
     SPLIT_NAMES,
     Layout,
     Scanner,
-    list_videos,
     refuse_options,
     subfolders,
 )
@@ -56,7 +55,7 @@ def scan_deeperforensics(root: Path, options: LayoutOptions) -> LayoutScan:
     genuine = _splits_of_targets(splits)
     for variant in scanner.keep_methods(variants):
         _scan_variant(scanner, variant, variants[variant], splits, genuine)
-    for path in list_videos(root / GENUINE_PATH):
+    for path in scanner.list_videos(root / GENUINE_PATH):
         if path.stem not in genuine:
             scanner.leave_out(path, 'no fake of a split was made from it')
             continue
@@ -109,7 +108,7 @@ def _scan_variant(
     scanner: Scanner, variant: str, folder: Path, splits: dict[str, str], genuine: dict[str, str]
 ) -> None:
     absent = set(splits)
-    for path in [*list_videos(folder), *list_videos(folder / 'videos')]:
+    for path in [*scanner.list_videos(folder, ('videos',)), *scanner.list_videos(folder / 'videos')]:
         absent.discard(path.stem)
         name = FAKE_NAME.fullmatch(path.stem)
         if name is None or path.stem not in splits:

@@ -18,7 +18,7 @@ from iid_mm.apis import IIDInferencer
 from iid_mm.errors import InputError
 from iid_mm.inference.analysis import Progress
 from iid_mm.inference.sampling import Sampling
-from iid_mm.utils.cli import USER_ERRORS
+from iid_mm.utils.user_errors import USER_ERRORS
 from web_demo.analyses import Analysis, Answer, StoppedAnalysis, analyse_file
 from web_demo.probe import limit_memory
 
