@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
-from iid_mm.utils.checkpoint import check_state_dict, load_checkpoint_file
 from iid_mm.apis.model import init_model
 from iid_mm.errors import InputError
 from iid_mm.models.caddm import BACKBONES, convert_caddm
+from iid_mm.utils.checkpoint import check_state_dict, load_checkpoint_file
 from iid_mm.utils.cli import run_tool
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / 'configs'

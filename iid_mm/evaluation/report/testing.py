@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
+from iid_mm.datasets.index import read_index
 from iid_mm.engine import ForgeryRunner
 from iid_mm.errors import InputError
 from iid_mm.evaluation.report.card import CONFIG_FILE, protocol_card
@@ -168,7 +168,7 @@ def _list(value: Any) -> list[Any]:
 
 def _has_masks(test_set: TestSet) -> bool:
     for path in test_set.indices:
-        table = pq.read_table(path, columns=['mask', 'split', 'label'])
+        table = read_index(path, columns=['mask', 'split', 'label'])
         chosen = (
             (pc.field('split') == test_set.split) & (pc.field('label') == 1) & pc.field('mask').is_valid()
         )
