@@ -15,3 +15,16 @@ class MissingExtraError(ImportError):
     def of(cls, package: str, extra: str) -> MissingExtraError:
         """Build the error for ``package``, which the extra ``extra`` installs."""
         return cls(f"{package} is not installed; install it with: pip install 'iid-mm[{extra}]'")
+
+
+class StoppedError(Exception):
+    """Training was asked to stop and did, at a place that it can go on from; the message says where.
+
+    Args:
+        message: What happened, and how to go on.
+        status: The exit status of a tool.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status

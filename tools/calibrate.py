@@ -5,8 +5,8 @@ Example: python tools/calibrate.py configs/iid_effb4_ffpp.py best.pth
 
 Detectors are too sure of themselves. Two temperatures, one for single images and one for videos, make the
 probabilities of `tools/infer.py` and of its reports mean what they say, for inputs like the validation data
-and equal chances of genuine and fake beforehand. Ranks, and so AUC, stay as they are. Writes
-BEST_calibrated.pth.
+and equal chances of genuine and fake beforehand. Scores, and so AUC, stay as they are. No probability is
+stated that the number of validation videos cannot support. Writes BEST_calibrated.pth.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rich.table import Table
 from iid_mm.apis import init_model, load_checkpoint_file, load_config
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import AGGREGATIONS
-from iid_mm.inference.calibration import META_KEY, Calibration, calibrate
+from iid_mm.inference.calibration import BOUNDS, META_KEY, Calibration, calibrate
 from iid_mm.utils.cli import add_config_options, run_tool
 
 
@@ -93,6 +93,19 @@ def report(found: Calibration) -> None:
         )
     Console().print(table)
     print(f'fitted on {found.data}')
+    fit = found.video
+    if fit.limits is not None:
+        low, high = (100 * limit for limit in fit.limits)
+        print(
+            f'{fit.genuine_videos} genuine and {fit.fake_videos} fake videos support probabilities from {low:.1f} '
+            f'to {high:.1f} %; nothing beyond is stated'
+        )
+    for name, fit in (('images', found.frame), ('videos', found.video)):
+        if fit.at_edge:
+            print(
+                f'{name}: the temperature lies at the edge of the range that is searched '
+                f'({BOUNDS[0]} to {BOUNDS[1]}): these scores say little about this data'
+            )
 
 
 if __name__ == '__main__':

@@ -11,6 +11,7 @@ Exit status: 0 if nothing is wrong, 1 if there are errors.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -48,6 +49,9 @@ def main() -> int:
     from iid_mm.preparation.storage import write_bytes
 
     args = parse_args()
+    # A terminal that does not know a sign must not end a check of hours.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
     result = check_indexes(
         args.index,
         images=not args.no_images,
@@ -61,10 +65,10 @@ def main() -> int:
         summary = summarise(result.sets, result.counts)
         print(f'\n{summary}', end='')
         if args.summary:
-            write_bytes(summary.encode(), args.summary)
+            write_bytes(summary.encode('utf-8', 'backslashreplace'), args.summary)
     if args.json:
         text = json.dumps(result.to_dict(), indent=1, ensure_ascii=False)
-        write_bytes(f'{text}\n'.encode(), args.json)
+        write_bytes(f'{text}\n'.encode('utf-8', 'backslashreplace'), args.json)
     if args.picture and any(prepared.rows for prepared in result.sets):
         write_picture(draw_sheet(result.sets), args.picture)
         print(f'picture: {args.picture}')

@@ -7,20 +7,37 @@ Examples:
   python tools/infer.py 0 --checkpoint best.pth --seconds 20            (the first camera)
 
 Writes for each input NAME.json, an annotated image or video, the timeline of a video, and with --report one
-HTML page that shows everything. "No face found" is an answer, too. Exit status 1: an input could not be read.
+HTML page that shows everything. "No face found" is an answer, too.
+
+Exit status: 0 if every input was answered; 1 if an input could not be read or an output not written (the
+others are answered all the same), or if nothing could be begun (a line "error: ..." tells why); 2 for a
+command line that cannot be understood; 130 after Ctrl+C, which keeps what is done.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from iid_mm.errors import InputError
 from iid_mm.utils.cli import run_tool
+from iid_mm.utils.files import printable, reason_of
+
+if TYPE_CHECKING:
+    from iid_mm.inference.results import MediaResult
+
+
+LOG_WIDTH = 160
+"""Columns of the table where there is no terminal that has a width."""
 
 
 def parse_args() -> argparse.Namespace:
@@ -66,10 +83,46 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
+    done = Done()
+    interrupted = False
+    try:
+        analyse(args, done)
+    except KeyboardInterrupt:
+        interrupted = True
+    show(done.rows, args.out)
+    if done.unread:
+        print(f'{done.unread} of {done.total} inputs could not be read', file=sys.stderr)
+    if done.unwritten:
+        print(f'{done.unwritten} outputs could not be written', file=sys.stderr)
+    if interrupted:
+        counts = f'{len(done.rows)} of {done.total}' if done.total else 'no'
+        print(f'interrupted; {counts} inputs were answered, and what was written is kept', file=sys.stderr)
+        return 130
+    return 1 if done.unread or done.unwritten else 0
+
+
+@dataclass
+class Done:
+    """What a run has done so far: rows of the table, and counts of inputs and of outputs."""
+
+    rows: list[list[Text]] = field(default_factory=list)
+    total: int = 0
+    unread: int = 0
+    unwritten: int = 0
+
+
+def analyse(args: argparse.Namespace, done: Done) -> None:
+    """Analyze all inputs and count."""
     # Before the models are loaded, which takes seconds.
     from iid_mm.inference.media import find_media
 
-    inputs = find_media(args.inputs)
+    media = find_media(args.inputs)
+    for note in media.notes:
+        print(note, file=sys.stderr)
+    for problem in media.problems:
+        print(f'not read: {problem}', file=sys.stderr)
+    done.total = len(media) + len(media.problems)
+    done.unread = len(media.problems)
 
     from iid_mm.apis import IIDInferencer
     from iid_mm.inference.outputs import OutputOptions
@@ -91,25 +144,23 @@ def main() -> int:
         threshold=args.threshold,
         trust=args.trust_checkpoint,
     )
-    table = Table('input', 'answer', 'P(fake)', 'people', 'frames', 'notes', title=f'written to {args.out}')
-    failed = 0
     for result in inferencer.analyse(
-        args.inputs,
+        media,
         batch_size=args.batch_size,
         out_dir=args.out,
         sampling=sampling,
         aggregation=args.aggregation,
         outputs=options,
     ):
-        failed += result.status == UNREADABLE
-        table.add_row(*_row(result))
-    Console().print(table)
-    if failed:
-        print(f'{failed} of {len(inputs)} inputs could not be read', file=sys.stderr)
-    return 1 if failed else 0
+        done.unread += result.status == UNREADABLE
+        done.unwritten += len(result.unwritten)
+        for text in result.unwritten:
+            print(f'not written: {printable(text)}', file=sys.stderr)
+        done.rows.append(row_of(result))
 
 
-def _row(result) -> list[str]:  # type: ignore[no-untyped-def]
+def row_of(result: MediaResult) -> list[Text]:
+    """A result in a row of the table; names are shown as they are, not as rich's markup."""
     if result.probability is None:
         answer = result.status.replace('_', ' ')
         chance = '-'
@@ -117,8 +168,34 @@ def _row(result) -> list[str]:  # type: ignore[no-untyped-def]
         answer = 'fake' if result.is_fake else 'genuine'
         chance = f'{100 * result.calibrated(result.probability):.1f} %'
         chance += '' if result.calibration is None else ' (calibrated)'
-    notes = '; '.join(result.problems)
-    return [result.source, answer, chance, str(len(result.main_tracks)), str(len(result.times)), notes]
+    numbers = (str(len(result.main_tracks)), str(len(result.times)))
+    cells = (result.source, answer, chance, *numbers, '; '.join(result.problems))
+    return [Text(printable(cell)) for cell in cells]
+
+
+def show(rows: list[list[Text]], out: str) -> None:
+    """Print the table; that nobody reads it any more, or that it finds no room, changes no result."""
+    if not rows:
+        return
+    title = Text(f'written to {printable(out)}')
+    # Long names are broken, never cut: two that begin alike must be told apart.
+    table = Table(
+        Column('input', overflow='fold'), 'answer', 'P(fake)', 'people', 'frames', 'notes', title=title
+    )
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console.width = LOG_WIDTH
+    with console.capture() as capture:
+        console.print(table)
+    try:
+        print(capture.get(), end='', flush=True)
+    except OSError as error:
+        print(f'the table could not be printed ({reason_of(error)})', file=sys.stderr)
+        # The interpreter would try again at its end.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == '__main__':

@@ -8,11 +8,14 @@ Examples:
     python tools/prepare_data.py merge data/ffpp       # when all four shards are done
 
 Started again, it goes on where it was stopped.
+
+Exit status: 0 if it is done, 1 after bad input or if nothing can be written, 130 after Ctrl+C.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from pathlib import Path
@@ -92,15 +95,27 @@ def run_preparation(args: argparse.Namespace) -> dict[str, Any]:
     return prepare(args.data_root, args.out_dir, make_settings(args.layout, run, **choices), run)
 
 
-def main() -> None:
+def main() -> int:
     args = parse_args()
-    report = merge(args.out_dir, args.shard_dirs) if args.layout == 'merge' else run_preparation(args)
+    # A terminal that does not know a sign must not end a run of hours.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
+    try:
+        report = merge(args.out_dir, args.shard_dirs) if args.layout == 'merge' else run_preparation(args)
+    except KeyboardInterrupt:
+        if os.environ.get('IID_DEBUG') == '1':
+            raise
+        message = 'interrupted: finished videos are kept; run the same command again to go on'
+        print(message, file=sys.stderr)
+        return 130
     print(format_report(report))
     if args.layout != 'merge' and args.num_shards > 1:
         print(f'shard {args.shard} of {args.num_shards} ends here; when all have ended:')
         print(f'python tools/prepare_data.py merge {args.out_dir}')
     else:
         print(f'index: {args.out_dir / "index.parquet"}')
+        print(f'report: {args.out_dir / "report.json"}')
+    return 0
 
 
 if __name__ == '__main__':

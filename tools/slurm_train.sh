@@ -2,10 +2,11 @@
 # Train on a Slurm cluster, one task a GPU.
 # Usage: GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=8 tools/slurm_train.sh PARTITION JOB_NAME CONFIG [arguments of tools/train.py]
 # SRUN_ARGS holds further arguments of srun. On nodes without GPUs set GRES= (empty): tasks talk through gloo.
+# SIGNAL (USR1@120) is sent that many seconds before the time is up: training saves and ends with status 75.
 # A job that was cut off goes on with --resume, with another number of tasks too if the total batch stays the same.
 set -euo pipefail
 if [ $# -lt 3 ]; then
-  sed -n '2,5p' "$0" | sed 's/^# //' >&2
+  sed -n '2,6p' "$0" | sed 's/^# //' >&2
   exit 1
 fi
 PARTITION=$1
@@ -19,5 +20,6 @@ export MASTER_PORT=${MASTER_PORT:-$((20000 + RANDOM % 20000))}
 # SRUN_ARGS holds several words on purpose.
 # shellcheck disable=SC2086
 exec srun --partition="$PARTITION" --job-name="$JOB_NAME" ${GRES:+"--gres=$GRES"} --ntasks="$GPUS" \
-  --ntasks-per-node="$GPUS_PER_NODE" --cpus-per-task="${CPUS_PER_TASK:-8}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+  --ntasks-per-node="$GPUS_PER_NODE" --cpus-per-task="${CPUS_PER_TASK:-8}" --kill-on-bad-exit=1 --signal="${SIGNAL:-USR1@120}" \
+  ${SRUN_ARGS:-} \
   python -u "$(dirname "$0")/train.py" "$CONFIG" --launcher slurm "${@:4}"

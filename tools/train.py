@@ -12,11 +12,11 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.runner import find_latest_checkpoint
 
 from iid_mm.engine import build_runner
 from iid_mm.errors import InputError
-from iid_mm.utils.cli import add_run_options, load_run_config, run_tool
+from iid_mm.utils.cli import add_run_options, load_run_config, run_tool, tell
+from iid_mm.utils.latest_checkpoint import checkpoint_folders, find_checkpoint
 
 
 def parse_args() -> argparse.Namespace:
@@ -54,11 +54,14 @@ def prepare_config(args: argparse.Namespace) -> Config:
             raise InputError(f'--auto-scale-lr needs auto_scale_lr.base_batch_size in {args.config}')
         cfg.auto_scale_lr.enable = True
     if args.resume == 'auto':
-        if find_latest_checkpoint(cfg.work_dir) is None:
+        found, told = find_checkpoint(cfg.work_dir, checkpoint_folders(cfg.work_dir, cfg.get('default_hooks')))
+        if found is None:
             # A first start: what the config loads must not be lost.
-            print(f'--resume: no checkpoint in {cfg.work_dir} yet, so training begins')
+            tell(f'--resume: no checkpoint in {cfg.work_dir} yet, so training begins')
         else:
-            cfg.resume, cfg.load_from = True, None
+            cfg.resume, cfg.load_from = True, str(found)
+        if told:
+            tell(f'--resume: {told}')
     elif args.resume is not None:
         if not Path(args.resume).is_file():
             raise FileNotFoundError(f'--resume {args.resume}: no such checkpoint')

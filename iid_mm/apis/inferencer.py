@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.infer import BaseInferencer
+from mmengine.logging import MMLogger
 from tqdm import tqdm
 
 from iid_mm.apis.model import init_model
@@ -21,22 +22,26 @@ from iid_mm.evaluation.functional import AGGREGATIONS
 from iid_mm.inference.analysis import MediaAnalyser, Progress
 from iid_mm.inference.calibration import calibration_of
 from iid_mm.inference.faces import FaceFollower
-from iid_mm.inference.media import Media, MediaInput, find_media
-from iid_mm.inference.outputs import OutputOptions, OutputWriter
+from iid_mm.inference.media import FoundMedia, Media, MediaInput, find_media
+from iid_mm.inference.outputs import MediaSink, OutputOptions, OutputWriter
 from iid_mm.inference.results import MediaResult
-from iid_mm.inference.sampling import Sampling, open_stream
+from iid_mm.inference.sampling import FrameStream, Sampling, TimedFrame, by_content, open_stream
 from iid_mm.inference.scorer import FaceScorer, face_pipeline
 from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP
 from iid_mm.models.wiring import check_wiring
 from iid_mm.preparation.analysers import AnalyserOptions, build_analyser, check_analyser
 from iid_mm.preparation.analysers.base import FaceAnalyser
+from iid_mm.preparation.containers import ReadingStopped
 from iid_mm.preparation.settings import Settings
 from iid_mm.utils.checkpoint import load_checkpoint_file
 from iid_mm.utils.config import load_config, pipeline_input_size
-from iid_mm.utils.files import sha256
+from iid_mm.utils.files import printable, reason_of, sha256
 from iid_mm.version import __version__
 
 BACKENDS = ('pytorch', 'onnxruntime')
+
+_Errors = type[Exception] | tuple[()]
+"""Errors that end their input only."""
 
 
 class IIDInferencer(BaseInferencer):
@@ -198,6 +203,7 @@ class IIDInferencer(BaseInferencer):
         top_k: int = 3,
         outputs: OutputOptions | None = None,
         progress: Progress | None = None,
+        keep_going: bool = True,
     ) -> Iterator[MediaResult]:
         """Analyse inputs one after the other; each result is there, and written, before the next begins.
 
@@ -209,7 +215,13 @@ class IIDInferencer(BaseInferencer):
             aggregation: How frames make the probability of a person.
             top_k: Frames that ``aggregation='topk'`` takes.
             outputs: What is written to ``out_dir``.
-            progress: Is told of frames done and frames to come, in place of the bar.
+            progress: Is told of frames done and frames to come, in place of the bar. What it raises ends the
+                analysis.
+            keep_going: An error that nobody foresaw ends only its input: the status is ``unreadable``, and
+                the ``problems`` tell why. False, or the environment variable ``IID_DEBUG=1``: it is raised.
+
+        Yields:
+            A result for each input; what could not be written is in ``unwritten``.
 
         Raises:
             FileNotFoundError: An input does not exist; nothing has been analysed then.
@@ -221,10 +233,14 @@ class IIDInferencer(BaseInferencer):
         if top_k < 1:
             raise InputError(f'top_k={top_k}: give at least 1')
         media = find_media(inputs)
+        if not isinstance(inputs, FoundMedia):
+            for text in (*media.notes, *media.problems):
+                MMLogger.get_current_instance().warning(text)
         analyser = MediaAnalyser(self._follower, FaceScorer(self.model, self.pipeline), batch_size)
-        writer = None if out_dir is None else OutputWriter(out_dir, outputs or OutputOptions())
+        writer = None if out_dir is None else OutputWriter(out_dir, outputs or OutputOptions(), media)
+        errors = Exception if keep_going and os.environ.get('IID_DEBUG') != '1' else ()
         return self._analyse_all(
-            media, analyser, writer, sampling or Sampling(), (aggregation, top_k), progress
+            media, analyser, writer, sampling or Sampling(), (aggregation, top_k), progress, errors
         )
 
     def _analyse_all(
@@ -235,31 +251,52 @@ class IIDInferencer(BaseInferencer):
         sampling: Sampling,
         how: tuple[str, int],
         progress: Progress | None,
+        contained: _Errors,
     ) -> Iterator[MediaResult]:
-        for item in media:
+        for item in map(by_content, media):
             with self._progress(item, progress) as (looked, written):
-                stream = open_stream(item, sampling)
-                rate = stream.expected / sampling.camera_seconds
-                sink = None if writer is None else writer.begin(item, self.threshold, rate)
-                try:
-                    result = analyser.analyse(
-                        item,
-                        stream,
-                        how=how[0],
-                        top_k=how[1],
-                        on_frame=None if sink is None else sink.take,
-                        progress=looked,
-                    )
-                except BaseException:
-                    if sink is not None:
-                        sink.abort()
-                    raise
+                sink = None if writer is None else writer.begin(item, self.threshold)
+                result = self._analyse_one(item, analyser, sink, sampling, how, looked, contained)
                 result.threshold = self.threshold
                 result.calibration = self.calibration
                 result.model = self.facts
                 if sink is not None:
                     sink.finish(result, written)
             yield result
+
+    def _analyse_one(
+        self,
+        item: Media,
+        analyser: MediaAnalyser,
+        sink: MediaSink | None,
+        sampling: Sampling,
+        how: tuple[str, int],
+        progress: Progress | None,
+        contained: _Errors,
+    ) -> MediaResult:
+        """Analyze an input; whatever goes wrong is an answer, too, so that the others get theirs."""
+        stop = _Stop(progress)
+        try:
+            stream = open_stream(item, sampling)
+            if sink is not None:
+                sink.rate = stream.expected / sampling.camera_seconds
+            guarded: Any = _Guarded(stream, contained)
+            return analyser.analyse(
+                item,
+                guarded,
+                how=how[0],
+                top_k=how[1],
+                on_frame=None if sink is None else sink.take,
+                progress=stop,
+                threshold=self.threshold,
+            )
+        except BaseException as error:
+            if sink is not None:
+                sink.abort()
+            if error is stop.error or isinstance(error, ReadingStopped) or not isinstance(error, contained):
+                raise
+            problem = f'the analysis failed ({reason_of(error)})'
+            return MediaResult(item.source, item.name, item.kind, problems=[problem])
 
     @contextlib.contextmanager
     def _progress(
@@ -268,7 +305,8 @@ class IIDInferencer(BaseInferencer):
         if progress is not None or not self.show_progress:
             yield progress, None
             return
-        with tqdm(desc=item.name[:32], unit='frame', leave=False, dynamic_ncols=True) as bar:
+        name = printable(item.name)[:32]
+        with tqdm(desc=name, unit='frame', leave=False, dynamic_ncols=True) as bar:
 
             def told(prefix: str) -> Progress:
                 def tell(done: int, total: int) -> None:
@@ -280,7 +318,7 @@ class IIDInferencer(BaseInferencer):
 
                 return tell
 
-            yield told(item.name[:32]), told(f'{item.name[:32]} (writing)')
+            yield told(name), told(f'{name} (writing)')
 
     def _follower(self) -> FaceFollower:
         settings = self.crop_settings
@@ -301,6 +339,47 @@ class IIDInferencer(BaseInferencer):
     ) -> Any:
         """Not used: results are made while frames come."""
         raise NotImplementedError('call the inferencer')
+
+
+class _Guarded:
+    """A stream that an error of its reader ends: what came before it counts."""
+
+    def __init__(self, stream: FrameStream, contained: _Errors) -> None:
+        self._stream = stream
+        self._contained = contained
+        self._stopped = ''
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def __iter__(self) -> Iterator[TimedFrame]:
+        try:
+            yield from self._stream
+        except ReadingStopped:
+            raise
+        except self._contained as error:
+            self._stopped = f'reading stopped ({reason_of(error)})'
+
+    @property
+    def problem(self) -> str:
+        return '; '.join(text for text in (self._stream.problem, self._stopped) if text)
+
+
+class _Stop:
+    """Passes progress on and remembers what the caller raises to end an analysis."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self.error: Exception | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._progress is None:
+            return
+        try:
+            self._progress(done, total)
+        except Exception as error:
+            self.error = error
+            raise
 
 
 def find_config(model: str | os.PathLike[str] | Config) -> str | os.PathLike[str] | Config:

@@ -23,8 +23,10 @@ from iid_mm.datasets.table_checks import (
     cast_column,
     check_lists,
     fail_first,
+    same_kind,
 )
 from iid_mm.errors import InputError
+from iid_mm.utils.parquet import open_parquet, read_parquet
 
 __all__ = [
     'INDEX_SCHEMA',
@@ -69,8 +71,8 @@ INDEX_SCHEMA = pa.schema(
 _PATH_COLUMNS = ('image', 'source_image', 'mask')
 _KEY_PARTS = ('dataset', 'method', 'compression')
 _PLAIN_STRINGS = [field.name for field in INDEX_SCHEMA if pa.types.is_string(field.type)]
-# Empty, absolute, with a drive letter, a backslash, a NUL or a `..` step.
-_BAD_PATH = r'^$|^/|^[A-Za-z]:|\\|\x00|(^|/)\.\.(/|$)'
+# Empty, absolute, with a drive letter, a backslash, a NUL or a `..` step; or an address, to be opened.
+_BAD_PATH = r'^$|^/|^[A-Za-z]:|\\|\x00|(^|/)\.\.(/|$)|://'
 _BAD_PATH_RE = re.compile(_BAD_PATH)
 
 
@@ -100,7 +102,8 @@ def make_video_key(dataset: str, method: str, compression: str, video: str) -> s
 def resolve_inside(root: str | os.PathLike[str], relative: str) -> Path:
     """Join a path of the index to its root and refuse a path that leaves the root.
 
-    The check is on the text of the path: symbolic links below the root are the owner's business.
+    The check is on the text of the path: symbolic links below the root are the owner's business, since the
+    folders of large sets often lie on other disks.
 
     Args:
         root: Folder of the index.
@@ -110,7 +113,7 @@ def resolve_inside(root: str | os.PathLike[str], relative: str) -> Path:
         ``root / relative``.
 
     Raises:
-        InvalidIndexError: If the path is empty, absolute, or has ``..`` or backslashes.
+        InvalidIndexError: If the path is empty, absolute, an address, or has ``..`` or backslashes.
     """
     if _BAD_PATH_RE.search(relative):
         raise InvalidIndexError(
@@ -190,7 +193,8 @@ def read_index(path: str | os.PathLike[str], *, columns: Sequence[str] | None = 
 
     Raises:
         FileNotFoundError: If there is no such file.
-        InvalidIndexError: If it is not an index or breaks the schema.
+        InvalidIndexError: If it is not an index, breaks the schema, or would grow out of all proportion in
+            memory, see :mod:`iid_mm.utils.parquet`.
         InputError: If ``columns`` names an unknown column.
     """
     path = Path(path)
@@ -207,13 +211,18 @@ def read_index(path: str | os.PathLike[str], *, columns: Sequence[str] | None = 
     if path.is_dir():
         raise InvalidIndexError(f'index {str(path)!r} is a folder; give the Parquet file inside it')
     try:
-        with pq.ParquetFile(path) as file:
-            _check_columns(file.schema_arrow.names, INDEX_SCHEMA.names, str(path))
-            table = file.read(columns=wanted, use_threads=True).select(wanted)
-    except (pa.ArrowException, OSError) as error:
-        raise InvalidIndexError(
-            f'{path} is not a readable Parquet file ({error}); make the index again'
-        ) from error
+        with open_parquet(path) as file:
+            schema = file.schema_arrow
+        _check_columns(schema.names, INDEX_SCHEMA.names, str(path))
+        for name in wanted:
+            found, expected = schema.field(name).type, INDEX_SCHEMA.field(name).type
+            if not same_kind(found, expected):
+                raise InvalidIndexError(f'{path}, column {name!r}: type {found}, expected {expected}')
+        table = read_parquet(path, wanted)
+    except InvalidIndexError:
+        raise
+    except InputError as error:
+        raise InvalidIndexError(str(error)) from error
     return _validate(table, str(path))
 
 
@@ -269,7 +278,9 @@ def _validate(table: pa.Table, name: str) -> pa.Table:
             fail_first(table, field.name, bad, 'must not be null', name)
     for column in (c for c in _PATH_COLUMNS if c in present):
         bad = pc.match_substring_regex(table.column(column), _BAD_PATH)
-        fail_first(table, column, bad, "must be a relative path with '/', without '..' or backslash", name)
+        fail_first(
+            table, column, bad, "must be a relative path with '/', without '..', '://' or backslash", name
+        )
     if 'label' in present:
         bad = pc.invert(pc.is_in(table.column('label'), pa.array([0, 1], pa.int8())))
         fail_first(table, 'label', bad, 'must be 0 (genuine) or 1 (fake)', name)
@@ -278,6 +289,9 @@ def _validate(table: pa.Table, name: str) -> pa.Table:
         fail_first(table, 'split', bad, f'must be one of {", ".join(SPLITS)}', name)
     if 'frame' in present:
         fail_first(table, 'frame', pc.less(table.column('frame'), 0), 'must be >= 0', name)
+    if 'detector_score' in present:
+        scores = table.column('detector_score').to_numpy()
+        fail_first(table, 'detector_score', ~((scores >= 0) & (scores <= 1)), 'must lie in [0, 1]', name)
     if 'landmarks' in present:
         lengths = [2 * count for count in LANDMARK_COUNTS]
         unit = f' (x and y of {" or ".join(map(str, LANDMARK_COUNTS))} points)'

@@ -15,6 +15,7 @@ import numpy as np
 from iid_mm.datasets.forgery_dataset import ForgeryDataset
 from iid_mm.datasets.index import make_video_key, write_index
 from iid_mm.errors import InputError
+from iid_mm.utils.files import write_bytes
 from iid_mm.utils.typing import FloatArray, ImageArray
 
 Summary = dict[str, float]
@@ -113,8 +114,7 @@ def write_generated_set(folder: Path, crop: int = 320, people: int = 20, seed: i
         for method, image in (('youtube', genuine), ('Deepfakes', fake)):
             video = f'{number:03d}' if method == 'youtube' else f'{number:03d}_{number + 1:03d}'
             path = f'frames/generated/{method}/native/{video}/00000.png'
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(folder / path), image)
+            write_bytes(cv2.imencode('.png', image)[1].tobytes(), folder / path)
             rows.append(
                 {
                     'image': path,

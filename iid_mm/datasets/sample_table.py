@@ -74,6 +74,15 @@ class SampleTable(Sequence[dict[str, Any]]):
         self._parts.append(_Part(table, root, storage))
         self._ends.append(len(self) + table.num_rows)
 
+    def labels(self) -> dict[str, npt.NDArray[np.int64]]:
+        """Labels of all samples, by the name of their data set."""
+        found: dict[str, list[npt.NDArray[np.int64]]] = {}
+        for part in self._parts:
+            codes, values = part.names['dataset']
+            for code in np.unique(codes):
+                found.setdefault(str(values[code]), []).append(part.labels[codes == code].astype(np.int64))
+        return {name: np.concatenate(labels) for name, labels in found.items()}
+
     def __len__(self) -> int:
         """Number of samples."""
         return self._ends[-1] if self._ends else 0

@@ -2,10 +2,13 @@
 """Training: runners, loops, hooks, optimizer wrappers and strategies."""
 
 from iid_mm.engine.hooks import (
+    CheckpointHook,
+    FiniteLossHook,
     ForgeryVisualizationHook,
     HostMemoryHook,
     IterationCheckpointHook,
     ReproducibleSamplingHook,
+    StopHook,
 )
 from iid_mm.engine.optim import BFloat16OptimWrapper, SAMOptimWrapper
 from iid_mm.engine.runner import FlexibleForgeryRunner, ForgeryRunner, ResumableEpochTrainLoop, build_runner
@@ -13,6 +16,8 @@ from iid_mm.engine.strategies import ForgeryFSDPStrategy
 
 __all__ = [
     'BFloat16OptimWrapper',
+    'CheckpointHook',
+    'FiniteLossHook',
     'FlexibleForgeryRunner',
     'ForgeryFSDPStrategy',
     'ForgeryRunner',
@@ -22,5 +27,6 @@ __all__ = [
     'ReproducibleSamplingHook',
     'ResumableEpochTrainLoop',
     'SAMOptimWrapper',
+    'StopHook',
     'build_runner',
 ]

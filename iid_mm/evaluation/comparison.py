@@ -242,7 +242,9 @@ def comparison_table(found: Comparison) -> str:
             _probability(row.p_holm),
         )
     stream = io.StringIO()
-    Console(file=stream, width=400, color_system=None, highlight=False).print(table)
+    Console(file=stream, width=400, color_system=None, highlight=False, markup=False, emoji=False).print(
+        table
+    )
     return '\n'.join(line.rstrip() for line in stream.getvalue().splitlines() if line.strip())
 
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.localisation import CENTRE_SHARES, LEVELS
 from iid_mm.evaluation.functional.localisation_table import LocalisationSample
+from iid_mm.utils.parquet import open_parquet, read_parquet
 
 _VALUES = pa.list_(pa.float64())
 SCHEMA = pa.schema(
@@ -73,12 +74,14 @@ def read_localisation(path: str | os.PathLike[str]) -> list[LocalisationSample]:
     if not Path(path).is_file():
         raise FileNotFoundError(f'localisation file {path} does not exist')
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+        with open_parquet(path) as file:
+            schema = file.schema_arrow
+        table = read_parquet(path) if schema.equals(SCHEMA) else None
+    except InputError as error:
         raise InputError(f'{path} is no localisation file, or is damaged: {error}') from error
-    if table.schema.names != SCHEMA.names or not table.schema.equals(SCHEMA):
+    if table is None:
         raise InputError(
-            f'{path} is no localisation file: it has the columns {", ".join(table.schema.names)}; give the '
+            f'{path} is no localisation file: it has the columns {", ".join(schema.names[:20])}; give the '
             'file that ArtifactLocalisation wrote (samples_file)'
         )
     columns = {name: table[name].to_pylist() for name in SCHEMA.names}

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.checks import Labels, Scores
 from iid_mm.evaluation.functional.coding import Coded, Names, factorise
+from iid_mm.utils.parquet import open_parquet, read_parquet
 
 SCORES_SCHEMA = pa.schema(
     [
@@ -306,30 +307,40 @@ def read_scores(path: str | os.PathLike[str]) -> FrameScores:
 
     Raises:
         FileNotFoundError: There is no such file.
-        InputError: The file is not Parquet, lacks a column, or has empty cells where there must be none.
+        InputError: The file is not Parquet, lacks a column, has one of another type or empty cells where
+            there must be none, or would grow out of all proportion in memory.
     """
     source = Path(path)
     if not source.is_file():
         raise FileNotFoundError(f'scores file {source} does not exist; tools/test.py writes one with --out')
+    needed = [name for name in SCORES_SCHEMA.names if name not in OPTIONAL_COLUMNS]
     try:
-        present = pq.read_schema(source).names
-        needed = [name for name in SCORES_SCHEMA.names if name not in OPTIONAL_COLUMNS]
+        with open_parquet(source) as file:
+            present = file.schema_arrow.names
         missing = [name for name in needed if name not in present]
-        if missing:
-            raise InputError(
-                f'scores file {source} has no column {", ".join(missing)}; it must have {", ".join(needed)}'
-            )
-        columns = [name for name in SCORES_SCHEMA.names if name in present]
-        repeating = [name for name in _REPEATING if name in present]
-        # No partitioning: a folder called 'x=1' must not become a column.
-        table = pq.read_table(source, columns=columns, read_dictionary=repeating, partitioning=None)
-        for name in OPTIONAL_COLUMNS:
-            if name not in present:
-                table = table.append_column(name, pa.nulls(table.num_rows, pa.string()))
-        _check_nulls(table, f'scores file {source}')
-        table = table.select(SCORES_SCHEMA.names).cast(_MEMORY_SCHEMA).unify_dictionaries()
-    except pa.ArrowException as error:
+        names = [name for name in SCORES_SCHEMA.names if name in present]
+        table = read_parquet(source, [] if missing else names, keep_dictionaries=_REPEATING)
+    except InputError as error:
         raise InputError(
             f'scores file {source} cannot be read as Parquet with the columns of a scores file: {error}'
         ) from error
+    if missing:
+        raise InputError(
+            f'scores file {source} has no column {", ".join(missing)}; it must have {", ".join(needed)}'
+        )
+    for name in OPTIONAL_COLUMNS:
+        if name not in present:
+            table = table.append_column(name, pa.nulls(table.num_rows, pa.string()))
+    _check_nulls(table, f'scores file {source}')
+    columns = []
+    for field in _MEMORY_SCHEMA:
+        column = table.column(field.name)
+        try:
+            columns.append(column.cast(field.type))
+        except (pa.ArrowException, TypeError) as error:
+            raise InputError(
+                f'scores file {source}, column {field.name!r}: type {column.type}, expected '
+                f'{SCORES_SCHEMA.field(field.name).type} ({error})'
+            ) from error
+    table = pa.table(columns, schema=_MEMORY_SCHEMA).unify_dictionaries()
     return FrameScores(table)

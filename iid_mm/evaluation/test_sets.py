@@ -157,6 +157,32 @@ def check_test_set(test_set: TestSet) -> pa.Table:
     return table
 
 
+def check_test_sets(test_sets: Sequence[TestSet]) -> dict[str, pa.Table]:
+    """Check several sets, see :func:`check_test_set`, so that one run tells all that is wrong.
+
+    Args:
+        test_sets: The sets.
+
+    Returns:
+        Their tables by name.
+
+    Raises:
+        FileNotFoundError: If that is what is wrong with the only one that fails.
+        InputError: If sets cannot be tested; a line for each.
+    """
+    tables, errors = {}, []
+    for test_set in test_sets:
+        try:
+            tables[test_set.name] = check_test_set(test_set)
+        except (InputError, FileNotFoundError) as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise InputError('\nerror: '.join(map(str, errors)))
+    return tables
+
+
 def _select(table: pa.Table, test_set: TestSet) -> pa.Table:
     """Apply the data set's choice of samples; thinning out frames changes nothing here."""
     fake = pc.field('label') == 1

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from iid_mm.identity.laboratory import (
     ProbeReport,
 )
 from iid_mm.identity.recogniser import RECOGNISER
+from iid_mm.utils.files import write_json, write_text
 from iid_mm.visualization.plots import INK, MUTED, PALETTE, new_figure, polish, save_figure
 
 _COLOURS = dict(
@@ -81,8 +81,8 @@ def write_report(report: ProbeReport, folder: str | os.PathLike[str], facts: dic
     rows = [{'source': row.source, 'feature': row.feature, **row.result.as_dict()} for row in report.rows]
     content = {**facts, 'notes': report.notes, 'skipped': report.skipped, 'rows': rows}
     json_file, table = folder / 'identity_probe.json', folder / 'identity_probe.md'
-    json_file.write_text(json.dumps(content, indent=2) + '\n')
-    table.write_text(probe_table(report))
+    write_json(json_file, content)
+    write_text(table, probe_table(report))
     return [json_file, table, plot_probe(report, folder / 'identity_probe.png')]
 
 

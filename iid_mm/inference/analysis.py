@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,6 +89,7 @@ class MediaAnalyser:
         top_k: int = 3,
         on_frame: ScoredFrame | None = None,
         progress: Progress | None = None,
+        threshold: float = 0.5,
     ) -> MediaResult:
         """Analyse an input.
 
@@ -100,6 +101,7 @@ class MediaAnalyser:
             top_k: Frames that ``how='topk'`` takes.
             on_frame: Is given every frame as soon as its faces are scored, in order.
             progress: Is told after each frame.
+            threshold: Probability from which an answer is "fake".
 
         Returns:
             What was found. A stream that breaks gives what was found up to there, and a problem.
@@ -107,9 +109,11 @@ class MediaAnalyser:
         result = MediaResult(
             media.source, media.name, media.kind, rate=stream.rate if media.kind != 'image' else 0
         )
+        result.threshold = threshold
+        follower = self.follower()
         tracks: dict[int, PersonTrack] = {}
         views: dict[int, _Views] = {}
-        for pending in self._scored(stream, views, progress):
+        for pending in self._scored(stream, follower, views, progress):
             result.times[pending.frame.number] = pending.frame.time
             result.size = (pending.frame.image.shape[1], pending.frame.image.shape[0])
             for number, face in pending.faces:
@@ -117,12 +121,13 @@ class MediaAnalyser:
                 track.faces.append(face)
             if on_frame is not None:
                 on_frame(pending.frame, pending.faces)
-        for number, track in tracks.items():
-            track.views = views[number].sorted()
-        result.tracks = [tracks[number] for number in sorted(tracks)]
+        result.tracks = _gather(tracks, views, follower.final_tracks())
         result.total_frames = stream.total
         if stream.problem:
             result.problems.append(stream.problem)
+        if problem := follower.analyser.take_problems():
+            result.problems.append(problem)
+        result.problems.extend(result.notes())
         if not result.times:
             result.status = UNREADABLE
             result.problems = result.problems or ['holds no frame']
@@ -131,10 +136,13 @@ class MediaAnalyser:
         return result
 
     def _scored(
-        self, stream: FrameStream, views: dict[int, _Views], progress: Progress | None
+        self,
+        stream: FrameStream,
+        follower: FaceFollower,
+        views: dict[int, _Views],
+        progress: Progress | None,
     ) -> Iterator[_Pending]:
         """Yield frames in order, each as soon as its faces are scored."""
-        follower = self.follower()
         queue: deque[_Pending] = deque()
         batch: list[tuple[_Pending, FoundFace, dict[str, Any]]] = []
 
@@ -162,3 +170,21 @@ class MediaAnalyser:
                 progress(count, max(stream.expected, count))
         score()
         yield from queue
+
+
+def _gather(
+    tracks: dict[int, PersonTrack], views: dict[int, _Views], owner: Sequence[int]
+) -> list[PersonTrack]:
+    """Join the tracks of each person, numbered in the order of appearance; ``owner`` names the person."""
+    people: dict[int, PersonTrack] = {}
+    kept: dict[int, _Views] = {}
+    for number in sorted(tracks):
+        track = tracks[number]
+        person = people.setdefault(owner[number], PersonTrack(len(people), how=track.how, top_k=track.top_k))
+        person.faces.extend(track.faces)
+        for _, _, view in views[number].heap:
+            kept.setdefault(owner[number], _Views()).add(view)
+    for key, person in people.items():
+        person.faces.sort(key=lambda face: face.frame)
+        person.views = kept[key].sorted()
+    return list(people.values())

@@ -5,22 +5,28 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
+from av.error import FFmpegError
 
 from iid_mm.errors import InputError
 from iid_mm.inference.pictures import draw_faces
 from iid_mm.inference.results import Artifact, FaceScore, MediaResult, PersonTrack
 from iid_mm.inference.sampling import Sampling, VideoStream
+from iid_mm.utils.files import printable, reason_of, temporary_beside
 from iid_mm.utils.typing import ImageArray
 
 CRF = '20'
 """Quality of the H.264 coding, 0 best."""
+TICKS = 90_000
+"""Time stamps a second, as MPEG has them."""
 
 
 class VideoWriter:
@@ -28,55 +34,86 @@ class VideoWriter:
 
     Args:
         path: The file, ``.mp4``.
-        rate: Frames a second.
+        rate: Frames a second on average.
 
     Raises:
-        InputError: The file cannot be written.
+        InputError: The file cannot be written; from :meth:`write` and :meth:`close`, too.
     """
 
     def __init__(self, path: Path, rate: float) -> None:
         if not path.parent.is_dir():
-            raise InputError(f'{path} cannot be written: there is no such folder')
+            raise InputError(f'{printable(path)} cannot be written: there is no such folder')
         self.path = path
-        self._temporary = path.with_name(f'.{path.stem}.{os.getpid()}.tmp.mp4')
-        try:
-            self._container: Any = av.open(str(self._temporary), 'w', options={'movflags': 'faststart'})
-        except OSError as error:
-            raise InputError(f'{path} cannot be written ({error.strerror or error})') from error
-        self._stream: Any = self._container.add_stream(
-            'libx264', rate=Fraction(rate).limit_denominator(1001), options={'crf': CRF, 'preset': 'veryfast'}
-        )
+        self.rate = rate
+        self._temporary = temporary_beside(path)
+        # FFmpeg would read a relative name that begins like 12:30 as a URL.
+        place = os.path.abspath(self._temporary)
+        with self._writing():
+            self._container: Any = av.open(place, 'w', format='mp4', options={'movflags': 'faststart'})
+            self._stream: Any = self._container.add_stream(
+                'libx264',
+                rate=Fraction(min(max(rate, 1), 240)).limit_denominator(1001),
+                options={'crf': CRF, 'preset': 'veryfast'},
+            )
         self._stream.pix_fmt = 'yuv420p'
-        self._started = False
+        self._stream.codec_context.time_base = Fraction(1, TICKS)
+        self._size: tuple[int, int] | None = None
+        self._last = -1
 
-    def write(self, image: ImageArray) -> None:
-        """Add a frame, (H, W, 3) uint8 BGR; all must have one size."""
-        # 4:2:0 coding wants even sizes.
-        height, width = image.shape[0] - image.shape[0] % 2, image.shape[1] - image.shape[1] % 2
-        if not self._started:
-            self._stream.width, self._stream.height = width, height
-            self._started = True
+    def write(self, image: ImageArray, time: float | None = None) -> None:
+        """Add a frame.
+
+        Args:
+            image: (H, W, 3) uint8 BGR. Frames of another size than the first are resized to it.
+            time: When it is shown, seconds, after the one before; None: after 1 / ``rate`` seconds.
+        """
+        if self._size is None:
+            # 4:2:0 coding wants even sizes.
+            self._size = image.shape[1] - image.shape[1] % 2, image.shape[0] - image.shape[0] % 2
+            self._stream.width, self._stream.height = self._size
+        elif image.shape[1] - image.shape[1] % 2 != self._size[0] or image.shape[0] // 2 * 2 != self._size[1]:
+            image = np.asarray(cv2.resize(image, self._size, interpolation=cv2.INTER_AREA), np.uint8)
+        width, height = self._size
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), format='bgr24')
-        for packet in self._stream.encode(frame):
-            self._container.mux(packet)
+        step = round(TICKS / self.rate)
+        ticks = (0 if self._last < 0 else self._last + step) if time is None else round(time * TICKS)
+        self._last = max(ticks, self._last + 1)
+        frame.pts, frame.time_base = self._last, Fraction(1, TICKS)
+        with self._writing():
+            for packet in self._stream.encode(frame):
+                self._container.mux(packet)
 
     def close(self, *, keep: bool = True) -> None:
         """Finish the file, or delete what there is of it."""
+        keep = keep and self._size is not None
         try:
-            if keep and self._started:
-                for packet in self._stream.encode():
-                    self._container.mux(packet)
-            self._container.close()
-            if keep and self._started:
-                os.replace(self._temporary, self.path)
+            with self._writing(keep):
+                if keep:
+                    for packet in self._stream.encode():
+                        self._container.mux(packet)
+                self._container.close()
+                if keep:
+                    os.replace(self._temporary, self.path)
         finally:
-            self._temporary.unlink(missing_ok=True)
+            # What cannot be deleted must not hide why.
+            with suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def _writing(self, matters: bool = True) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, FFmpegError) as error:
+            if matters:
+                raise InputError(f'{printable(self.path)} cannot be written ({reason_of(error)})') from error
 
 
 def annotate_video(
     source: Path, out: Path, result: MediaResult, progress: Callable[[int, int], None] | None = None
 ) -> None:
     """Write a video with all faces, probabilities and artifact boxes drawn in.
+
+    Its frames are those that :class:`VideoStream` gives, upright and with square pixels, at the same times.
 
     Between frames that were looked at, boxes and probabilities are interpolated; a face that is missing in
     the next such frame is not drawn up to there.
@@ -95,13 +132,10 @@ def annotate_video(
     writer = VideoWriter(out, stream.rate)
     done = False
     try:
-        size: tuple[int, ...] | None = None
         for count, frame in enumerate(stream, 1):
-            size = size or frame.image.shape
-            if frame.image.shape != size:
-                continue
             faces = [(p.track.number, face) for p in places if (face := p.at(frame.number, frame.time))]
-            writer.write(draw_faces(frame.image, faces, result.threshold, name_people=len(places) > 1))
+            drawn = draw_faces(frame.image, faces, result.threshold, name_people=len(places) > 1)
+            writer.write(drawn, frame.time)
             if progress is not None:
                 progress(count, stream.expected)
         done = True

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,9 @@ class Fit:
         loss_after: That of the calibrated ones.
         error_before: Expected calibration error, :func:`balanced_error`, of the given probabilities.
         error_after: That of the calibrated ones.
+        genuine_videos: Genuine videos that the samples come from; None in checkpoints that were calibrated
+            before this was counted.
+        fake_videos: Fake ones.
     """
 
     temperature: float
@@ -50,6 +53,30 @@ class Fit:
     loss_after: float
     error_before: float
     error_after: float
+    genuine_videos: int | None = None
+    fake_videos: int | None = None
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Smallest and largest probability that so few videos can support; None if they were not counted.
+
+        Laplace's rule of succession: after n videos of a class, all of which were told right, the next one is
+        with probability (n + 1) / (n + 2). The rarer class counts, for both ends.
+        """
+        if self.genuine_videos is None or self.fake_videos is None:
+            return None
+        rarer = min(self.genuine_videos, self.fake_videos)
+        return 1 / (rarer + 2), (rarer + 1) / (rarer + 2)
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the best temperature may lie outside of :data:`BOUNDS`."""
+        return not BOUNDS[0] * 1.01 < self.temperature < BOUNDS[1] / 1.01
+
+    def apply(self, probabilities: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Calibrate (N,) probabilities of fake: divide by the temperature, keep to :attr:`limits`."""
+        scaled = scale_probabilities(probabilities, self.temperature)
+        return scaled if self.limits is None else np.clip(scaled, *self.limits)
 
 
 @dataclass(frozen=True)
@@ -57,7 +84,8 @@ class Calibration:
     """Temperatures of a checkpoint.
 
     The classes weigh equally in the fit, so a calibrated probability holds for an input that is genuine or
-    fake with equal chances beforehand, and that is like the data it was fitted on.
+    fake with equal chances beforehand, and that is like the data it was fitted on. No probability is stated
+    that the number of validation videos cannot support, see :attr:`Fit.limits`.
 
     Attributes:
         frame: For single images.
@@ -74,7 +102,7 @@ class Calibration:
     def apply(self, probability: float, *, of_video: bool) -> float:
         """Calibrate a probability of fake."""
         fit = self.video if of_video else self.frame
-        return float(scale_probabilities([probability], fit.temperature)[0])
+        return float(fit.apply([probability])[0])
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for the ``meta`` of a checkpoint."""
@@ -97,6 +125,9 @@ class Calibration:
         except (KeyError, TypeError) as error:
             raise InputError(f'the calibration in the checkpoint is incomplete ({error})') from error
         for fit in (found.frame, found.video):
+            for count in (fit.genuine_videos, fit.fake_videos):
+                if count is not None and (type(count) is not int or count < 1):
+                    raise InputError(f'the calibration in the checkpoint counts {count!r} videos of a class')
             if not isinstance(fit.temperature, float) or not 0 < fit.temperature < float('inf'):
                 raise InputError(f'the calibration in the checkpoint has temperature={fit.temperature!r}')
         return found
@@ -129,12 +160,25 @@ def scale_probabilities(probabilities: npt.ArrayLike, temperature: float) -> npt
     return np.asarray(expit(logit(values) / temperature), dtype=np.float64)
 
 
-def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, name: str = 'the set') -> Fit:
+def fit_temperature(
+    probabilities: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    videos: tuple[int, int] | None = None,
+    name: str = 'the set',
+) -> Fit:
     """Find the temperature of the least negative log-likelihood, both classes weighing equally.
+
+    The targets are those of Platt ("Probabilistic Outputs for Support Vector Machines", 1999, section 2.2): with
+    N+ fakes and N- genuine videos (N+ + 1) / (N+ + 2) for a fake and 1 / (N- + 2) for a genuine one, so that a
+    few videos that the scores separate do not make every score a certainty. The losses and errors of the fit
+    are computed with the labels themselves, so on such a set they may grow.
 
     Args:
         probabilities: (N,) probabilities of fake.
         labels: (N,) 0 = genuine, 1 = fake; both must be there.
+        videos: Genuine and fake videos that the samples come from: the frames of a video are no independent
+            evidence. None takes each sample for a video of its own.
         name: What error messages call the set.
 
     Raises:
@@ -149,27 +193,37 @@ def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, name
             'give data with genuine faces and fakes'
         )
     weight = np.where(classes == 1, 0.5 / fakes, 0.5 / (classes.size - fakes))
+    genuine_videos, fake_videos = videos or (classes.size - fakes, fakes)
+    smoothed = np.where(classes == 1, (fake_videos + 1) / (fake_videos + 2), 1 / (genuine_videos + 2))
 
-    def loss(values: npt.NDArray[np.float64]) -> float:
-        right = np.where(classes == 1, values, 1 - values)
-        return float(-(weight * np.log(np.clip(right, 1e-12, None))).sum())
+    def loss(values: npt.NDArray[np.float64], targets: npt.NDArray[Any] = classes) -> float:
+        safe = np.clip(values, 1e-12, 1 - 1e-12)
+        return float(-(weight * (targets * np.log(safe) + (1 - targets) * np.log1p(-safe))).sum())
 
     found = minimize_scalar(
-        lambda log_t: loss(scale_probabilities(scores, float(np.exp(log_t)))),
+        lambda log_t: loss(scale_probabilities(scores, float(np.exp(log_t))), smoothed),
         bounds=np.log(BOUNDS),
         method='bounded',
         options={'xatol': 1e-6},
     )
-    temperature = float(np.exp(found.x))
-    scaled = scale_probabilities(scores, temperature)
-    return Fit(
-        temperature,
+    fit = Fit(
+        float(np.exp(found.x)),
         int(classes.size),
         fakes,
-        loss(scale_probabilities(scores, 1.0)),
-        loss(scaled),
-        balanced_error(scores, classes),
-        balanced_error(scaled, classes),
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+        int(genuine_videos),
+        int(fake_videos),
+    )
+    given, calibrated = scale_probabilities(scores, 1.0), fit.apply(scores)
+    return replace(
+        fit,
+        loss_before=loss(given),
+        loss_after=loss(calibrated),
+        error_before=balanced_error(scores, classes),
+        error_after=balanced_error(calibrated, classes),
     )
 
 
@@ -225,8 +279,10 @@ def calibrate(
     videos = video_scores(scores, labels, keys, aggregation, name='the validation data')
     split, files = getattr(dataset, 'split', 'val'), getattr(dataset, 'ann_files', [])
     names = ', '.join('/'.join(Path(file).parts[-2:]) for file in files) or 'its data set'
+    fake_videos = int(videos.labels.sum())
+    counts = (videos.labels.size - fake_videos, fake_videos)
     return Calibration(
-        fit_temperature(scores, labels, name='the validation data'),
+        fit_temperature(scores, labels, videos=counts, name='the validation data'),
         fit_temperature(videos.scores, videos.labels, name='the validation data'),
         f'{videos.scores.size} videos of split {split} of {names}',
         aggregation,

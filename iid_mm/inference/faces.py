@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from iid_mm.inference.sampling import TimedFrame
 from iid_mm.preparation.analysers.base import Face, FaceAnalyser
+from iid_mm.preparation.appearance import OTHER_SCENE, describe, describe_scene, scene_difference
 from iid_mm.preparation.cropping import Window, crop_image, crop_points, crop_window, face_box
-from iid_mm.preparation.tracking import TrackLinker, box_distance, nearest_face
+from iid_mm.preparation.tracking import SAME_FACE, TrackLinker, box_distance, nearest_face
 from iid_mm.preparation.writer import stored_points
-from iid_mm.utils.typing import ImageArray, PointsArray
+from iid_mm.utils.typing import FloatArray, ImageArray, PointsArray
 
-SAME_FACE = 0.5
-"""Two boxes in one frame that are nearer than this show one face."""
+THOROUGH_EVERY = 8
+"""Of so many looked-at frames one is searched for small faces beside large ones; the others follow what was found."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class FaceFollower:
     """Finds all faces of a frame and tells whose they are.
 
     A person who was in the last frame and is not found in this one is looked for again, harder, in the
-    place where the face was.
+    place where the face was. Small faces beside large ones are searched for in the first frame, in every
+    :data:`THOROUGH_EVERY`-th, and where a new scene begins.
 
     Args:
         analyser: Finds faces.
@@ -61,24 +63,42 @@ class FaceFollower:
         self.min_face = min_face
         self._linker = TrackLinker()
         self._present: set[int] = set()
+        self._count = 0
+        self._scene: FloatArray | None = None
 
     def find(self, frame: TimedFrame) -> list[FoundFace]:
         """Find the faces of the next frame, the best first."""
-        faces = [face for face in self.analyser.analyse(frame.image) if self._is_large(face)]
-        tracks = self._linker.link(faces)
+        image = frame.image
+        scene = describe_scene(image)
+        new_scene = self._scene is None or scene_difference(self._scene, scene) >= OTHER_SCENE
+        thorough = new_scene or self._count % THOROUGH_EVERY == 0
+        self._count += 1
+        self._scene = scene
+        search = self.analyser.analyse_all if thorough else self.analyser.analyse
+        faces = [face for face in search(image) if self._is_large(face)]
+        tracks = self._linker.link(faces, describe(image, faces, scene))
         if self.analyser.searches:
             for track in sorted(self._present - set(tracks)):
                 hint = self._linker.last[track].box
-                face = nearest_face(self.analyser.analyse(frame.image, hint), hint)
+                face = nearest_face(self.analyser.analyse(image, hint), hint)
                 if face is None or not self._is_large(face):
                     continue
-                if all(box_distance(face.box, other.box) > SAME_FACE for other in faces):
-                    self._linker.last[track] = face
-                    faces.append(face)
-                    tracks.append(track)
+                if any(box_distance(face.box, other.box) <= SAME_FACE for other in faces):
+                    continue
+                (look,) = describe(image, [face], scene)
+                if self._linker.stays(track, look):
+                    self._linker.extend(track, face, look)
+                else:
+                    (track,) = self._linker.link([face], [look], taken=tracks)
+                faces.append(face)
+                tracks.append(track)
         self._present = set(tracks)
-        cut = (self._cut(frame.image, face, track) for face, track in zip(faces, tracks, strict=True))
+        cut = (self._cut(image, face, track) for face, track in zip(faces, tracks, strict=True))
         return [found for found in cut if found is not None]
+
+    def final_tracks(self) -> list[int]:
+        """After the last frame: for each track the number of the person, see :meth:`TrackLinker.merged`."""
+        return self._linker.merged()
 
     def _is_large(self, face: Face) -> bool:
         x0, y0, x1, y1 = face_box(face.landmarks)

@@ -15,11 +15,12 @@ import cv2
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from iid_mm.errors import InputError
+from iid_mm.inference.calibration import Fit
 from iid_mm.inference.media import CAMERA, IMAGE
 from iid_mm.inference.pictures import draw_faces, draw_view, plot_timeline
 from iid_mm.inference.results import NO_FACE, SCORED, FaceView, MediaResult, PersonTrack
 from iid_mm.inference.sampling import FrameStream, ImageStream, Sampling, VideoStream
-from iid_mm.utils.files import sha256, write_text
+from iid_mm.utils.files import printable, reason_of, sha256, write_text
 from iid_mm.utils.typing import ImageArray
 from iid_mm.visualization.drawing import fit_image
 
@@ -59,7 +60,7 @@ def write_html_report(result: MediaResult, path: Path, original: Path | None = N
         write_text(path, text)
     except OSError as error:
         raise InputError(
-            f'report {path} cannot be written ({error.strerror or error}); choose another folder'
+            f'report {printable(path)} cannot be written ({reason_of(error)}); choose another folder'
         ) from error
 
 
@@ -84,6 +85,8 @@ def render_html_report(result: MediaResult, original: Path | None = None) -> str
         looked_at=_looked_at(result),
         gaps=result.kind != IMAGE and len(result.times) < result.total_frames,
         miscalibrated=_miscalibrated(result),
+        supported=_supported(result),
+        counted=(fit := _fit_of(result)) is not None and fit.limits is not None,
         facts=_facts(result, file),
     )
 
@@ -93,6 +96,8 @@ def _template() -> Template:
     environment = Environment(
         loader=PackageLoader('iid_mm.inference'),
         autoescape=True,
+        # Names of files and of checkpoints, and whatever messages quote.
+        finalize=lambda value: printable(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -166,7 +171,7 @@ def _in_words(how: str, top_k: int | None = None) -> str:
 
 def _name(result: MediaResult) -> str:
     """What is shown of the source: pages are passed on, and paths tell more than they should."""
-    return result.source if result.kind == CAMERA else Path(result.source).name
+    return printable(result.source if result.kind == CAMERA else Path(result.source).name)
 
 
 def _original(result: MediaResult, original: Path | None) -> Path | None:
@@ -292,16 +297,42 @@ def _answer_facts(result: MediaResult) -> list[tuple[str, str]]:
     return rows
 
 
-def _calibration_facts(result: MediaResult) -> list[tuple[str, str]]:
+def _fit_of(result: MediaResult) -> Fit | None:
+    """The fit for this kind of input; None if nothing is calibrated."""
     if result.calibration is None:
+        return None
+    return result.calibration.frame if result.kind == IMAGE else result.calibration.video
+
+
+def _supported(result: MediaResult) -> str:
+    """How far the calibration's videos carry, in words; empty if nothing is calibrated."""
+    fit = _fit_of(result)
+    if fit is None:
+        return ''
+    if fit.limits is None:
+        return (
+            'The checkpoint was calibrated by an older version, which did not limit the percentage by the number '
+            'of videos it had: values near 0 or 100 % may claim too much. Calibrate it again.'
+        )
+    low, high = (f'{100 * limit:.3g} %' for limit in fit.limits)
+    return (
+        f'The {fit.genuine_videos} genuine and {fit.fake_videos} manipulated videos it was calibrated with '
+        f'support nothing below {low} and nothing above {high}, however clear the score is.'
+    )
+
+
+def _calibration_facts(result: MediaResult) -> list[tuple[str, str]]:
+    fit = _fit_of(result)
+    if fit is None or result.calibration is None:
         return [('state', 'not calibrated: scores rank inputs, but are no probabilities')]
-    fit = result.calibration.frame if result.kind == IMAGE else result.calibration.video
     unit = 'pictures' if result.kind == IMAGE else 'videos'
+    edge = ' (at the edge of the range that was searched: the scores say little)' if fit.at_edge else ''
     return [
         ('state', 'calibrated by temperature scaling'),
         ('fitted on', result.calibration.data),
         (unit, f'{fit.samples}, {fit.fakes} of them manipulated; both kinds weigh equally'),
-        ('temperature', f'{fit.temperature:.3f}'),
+        ('limits', _supported(result)),
+        ('temperature', f'{fit.temperature:.3f}{edge}'),
         (
             'calibration error on these',
             f'{_percent(fit.error_before)} before, {_percent(fit.error_after)} after',
@@ -318,7 +349,9 @@ def _percent(value: float) -> str:
     return f'{100 * value:.0f} %'
 
 
-def _of_hundred(value: float) -> str:
+def _of_hundred(value: float, *, supported: bool = True) -> str:
+    if not supported:
+        return f'about {100 * value:.0f}'
     if value < 0.01:
         return 'at most 1'
     return 'at least 99' if value > 0.99 else f'about {100 * value:.0f}'

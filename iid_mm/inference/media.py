@@ -5,14 +5,22 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Sequence
+import stat
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.records import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from iid_mm.inference.earlier import JSON, UniqueNames, is_written, result_of
+from iid_mm.preparation.image_files import is_clip
+from iid_mm.preparation.records import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_system_file
+from iid_mm.utils.files import printable, reason_of, safe_name
 
 IMAGE, VIDEO, CAMERA = 'image', 'video', 'camera'
+MAX_LISTED = 10
+"""Names that one note lists."""
 
 MediaInput = str | int | os.PathLike[str]
 
@@ -23,7 +31,8 @@ class Media:
 
     Attributes:
         kind: ``image``, ``video`` or ``camera``.
-        name: Name of its outputs; unique among what :func:`find_media` returns at a time.
+        name: Name of its outputs, fit for any file system; unique among what :func:`find_media` returns at a
+            time. A folder that holds results of other inputs gives it another number.
         source: What the user named: path of the file, or ``camera 0``.
         path: The file; None for a camera.
         camera: Number of the camera; None for a file.
@@ -35,94 +44,298 @@ class Media:
     path: Path | None = None
     camera: int | None = None
 
+    @property
+    def stem(self) -> str:
+        """Name of its outputs where no other input has the same one."""
+        return f'camera_{self.camera}' if self.path is None else safe_name(self.path.stem)
 
-def find_media(inputs: MediaInput | Iterable[MediaInput]) -> list[Media]:
+    @property
+    def place(self) -> str:
+        """What tells it from all others: its absolute path, or the camera."""
+        return self.source if self.path is None else os.path.abspath(self.path)
+
+
+class FoundMedia(list[Media]):
+    """Media, and what was met in search of them.
+
+    Attributes:
+        notes: What was passed over, and why, one printable line each.
+        problems: What could not be read, likewise.
+    """
+
+    def __init__(self, media: Iterable[Media], notes: Sequence[str], problems: Sequence[str]) -> None:
+        super().__init__(media)
+        self.notes = list(notes)
+        self.problems = list(problems)
+
+
+def find_media(inputs: MediaInput | Iterable[MediaInput]) -> FoundMedia:
     """Find what the user has named.
 
+    Folders are searched with their subfolders, those behind links too. Passed over there are hidden files,
+    system folders (:data:`~iid_mm.preparation.records.SYSTEM_FOLDERS`), files whose suffix is neither that of
+    an image nor of a video, and outputs of earlier runs, see :mod:`~iid_mm.inference.earlier`.
+
     Args:
-        inputs: Files, folders (searched with their subfolders; what is neither image nor video there is
-            passed over), patterns with ``*``, ``?`` or ``[...]``, and numbers of cameras; one or several.
+        inputs: Files, folders, patterns with ``*``, ``?`` or ``[...]``, and numbers of cameras; one or
+            several. What this function has returned is given back as it is.
 
     Returns:
-        The media, in the order of the inputs, each file once.
+        The media, in the order of the inputs, each file once; see :class:`FoundMedia` for the rest.
 
     Raises:
         FileNotFoundError: A file or folder does not exist.
         InputError: Nothing was named, a folder or a pattern holds no image or video, or a file is neither.
     """
+    if isinstance(inputs, FoundMedia):
+        return inputs
     named: list[MediaInput] = [inputs] if isinstance(inputs, (str, int, os.PathLike)) else list(inputs)
     if not named:
         raise InputError('nothing to analyse: name images, videos, folders or the number of a camera')
-    found: dict[str, tuple[str, Path | int]] = {}
+    search = _Search()
     for item in named:
-        for kind, place in _expand(item):
-            key = f'camera {place}' if isinstance(place, int) else os.path.abspath(place)
-            found.setdefault(key, (kind, place))
-    return _with_names(list(found.values()))
+        search.look_at(item)
+    return FoundMedia(_with_names(list(search.found.values())), search.notes(), search.problems)
 
 
-def _expand(item: MediaInput) -> list[tuple[str, Path | int]]:
-    if isinstance(item, bool):
-        raise InputError(f'input {item!r}: give a path or the number of a camera')
-    if isinstance(item, int):
-        if item < 0:
-            raise InputError(f'input {item}: numbers of cameras begin with 0')
-        return [(CAMERA, item)]
-    path = Path(item)
-    if path.is_dir():
-        return _of_folder(path, sorted(p for p in path.rglob('*') if not _is_hidden(p, path)), str(item))
-    if path.is_file():
+def kind_of(path: str | os.PathLike[str]) -> str | None:
+    """Kind of a file by its suffix; None if it is neither image nor video."""
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in IMAGE_SUFFIXES:
+        return IMAGE
+    return VIDEO if suffix in VIDEO_SUFFIXES else None
+
+
+class _File(NamedTuple):
+    path: str
+    real: str
+    """Without links: what tells that two paths lead to one file."""
+    inode: int
+
+
+class _Search:
+    """Collects files; asks the file system as little as possible, as folders may hold 100 000 of them."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, tuple[str, str | int]] = {}
+        self.problems: list[str] = []
+        self._suffixes: Counter[str] = Counter()
+        self._passed: set[str] = set()
+        self._hidden = 0
+        self._outputs: list[str] = []
+        self._alike: list[str] = []
+        self._links: list[str] = []
+        self._by_content: list[str] = []
+        self._inodes: dict[int, str] = {}
+
+    def look_at(self, item: MediaInput) -> None:
+        """Add what an input names."""
+        if isinstance(item, bool):
+            raise InputError(f'input {item!r}: give a path or the number of a camera')
+        if isinstance(item, int):
+            if item < 0:
+                raise InputError(f'input {item}: numbers of cameras begin with 0')
+            self.found.setdefault(f'camera {item}', (CAMERA, item))
+            return
+        text = os.fspath(item)
+        path = str(Path(text))
+        if os.path.isdir(path):
+            if not self._add_folder(path):
+                raise self._nothing(text, 'the folder holds')
+        elif os.path.isfile(path):
+            if not self._add_file(path, named=True):
+                raise InputError(
+                    f'input {printable(text)} is an output of an earlier run, as the result beside it says; '
+                    'name the original'
+                )
+        elif os.path.lexists(path):
+            raise InputError(f'input {printable(text)} is neither a file nor a folder, or a link to nothing')
+        elif text.isdecimal():
+            self.look_at(int(text))
+        elif glob.has_magic(text):
+            good = False
+            asked = {part for part in Path(text).parts if not glob.has_magic(part)}
+            for match in sorted(glob.glob(text, recursive=True)):
+                if any(is_system_file(part) for part in Path(match).parts if part not in asked):
+                    self._hidden += 1
+                else:
+                    good |= self._add_folder(match) if os.path.isdir(match) else self._add_file(match)
+            if not good:
+                raise self._nothing(text, 'the pattern fits')
+        else:
+            raise FileNotFoundError(f'input {printable(text)} does not exist')
+
+    def notes(self) -> list[str]:
+        """What was passed over."""
+        notes = []
+        if self._passed:
+            kinds = [
+                printable(suffix)[:20] or 'without suffix'
+                for suffix, _ in self._suffixes.most_common(MAX_LISTED)
+            ]
+            more = ', ...' if len(self._suffixes) > MAX_LISTED else ''
+            notes.append(
+                f'passed over: {_count(len(self._passed), "file")} ({", ".join(sorted(kinds))}{more})'
+            )
+        if self._hidden:
+            notes.append(f'passed over: {_count(self._hidden, "hidden or system file")}')
+        for text, names in (
+            ('passed over: outputs of earlier runs: ', self._outputs),
+            ('named like an output, but listed by no result, so it is analyzed: ', self._alike),
+            ('the same file under another name, analyzed once: ', self._links),
+            ('recognized by its content: ', self._by_content),
+        ):
+            if names:
+                more = f' and {len(names) - MAX_LISTED} more' if len(names) > MAX_LISTED else ''
+                notes.append(text + ', '.join(sorted(names)[:MAX_LISTED]) + more)
+        return notes
+
+    def _nothing(self, named: str, what: str) -> InputError:
+        rest = '; '.join([*self.problems, *self.notes(), _known()])
+        return InputError(f'input {printable(named)}: {what} no image and no video; {rest}')
+
+    def _add_file(self, path: str, *, named: bool = False) -> bool:
         kind = kind_of(path)
-        if kind is None:
-            raise InputError(f'input {item}: neither an image nor a video; {_known()}')
-        return [(kind, path)]
-    text = str(item)
-    if text.isdecimal():
-        return [(CAMERA, int(text))]
-    if glob.has_magic(text):
-        return _of_folder(None, sorted(Path(p) for p in glob.glob(text, recursive=True)), text)
-    raise FileNotFoundError(f'input {text} does not exist')
+        try:
+            if named and kind is None:
+                clip = is_clip(Path(path))
+                if clip is not None:
+                    kind = VIDEO if clip else IMAGE
+                    self._by_content.append(f'{printable(path)} ({kind})')
+            found = os.stat(path)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(0, 'neither file nor folder')
+        except OSError as error:
+            if named:
+                raise InputError(f'input {printable(path)} cannot be read ({reason_of(error)})') from error
+            self.problems.append(f'{printable(path)} cannot be read ({reason_of(error)})')
+            return False
+        if named and kind is None:
+            raise InputError(f'input {printable(path)}: neither an image nor a video; {_known()}')
+        return self._add([_File(path, os.path.realpath(path), found.st_ino)], kind)
+
+    def _add_folder(self, folder: str) -> bool:
+        """Add the media in and below a folder; whether there are any."""
+        plain, linked = self._walk(folder)
+        added = False
+        # A link gives way to the file itself, wherever their names stand in the alphabet.
+        before = len(self.found)
+        added |= self._add(plain, results={file.real for file in plain if file.path.endswith(JSON)})
+        added |= self._add(linked)
+        keys = list(self.found)[before:]
+        mine = {key: self.found.pop(key) for key in keys}
+        for key in sorted(keys, key=lambda key: str(mine[key][1]).split(os.sep)):
+            self.found[key] = mine[key]
+        return added
+
+    def _add(
+        self, files: Sequence[_File], kind: str | None = None, results: Collection[str] | None = None
+    ) -> bool:
+        """Add files, each once; whether one of them is, or had been, added.
+
+        Args:
+            files: The files.
+            kind: Their kind; None: by their suffixes.
+            results: All files beside them that may be results; None: the file system has to be asked.
+        """
+        good = False
+        for file in files:
+            own = kind or kind_of(file.path)
+            if own is None:
+                if file.real not in self._passed:
+                    self._passed.add(file.real)
+                    self._suffixes[os.path.splitext(file.path)[1].lower()] += 1
+                continue
+            if file.real in self.found:
+                self._note_link(file, file.real)
+                good = True
+                continue
+            result = result_of(file.real)
+            if result and (results is None or result in results) and is_written(file.real):
+                self._outputs.append(printable(file.path))
+                continue
+            if result_of(file.path):
+                self._alike.append(printable(file.path))
+            good = True
+            # Hard links; the number alone says little, as every disk counts for itself.
+            twin = self._inodes.setdefault(file.inode, file.real)
+            if twin != file.real and _same_file(twin, file.real):
+                self._note_link(file, twin)
+                continue
+            self.found[file.real] = (own, file.path)
+        return good
+
+    def _note_link(self, file: _File, other: str) -> None:
+        first = self.found[other][1]
+        if os.path.abspath(file.path) != os.path.abspath(str(first)):
+            self._links.append(f'{printable(file.path)} = {printable(first)}')
+
+    def _walk(self, folder: str) -> tuple[list[_File], list[_File]]:
+        """Files in and below a folder: plain ones, and those that links lead to."""
+        plain: list[_File] = []
+        linked: list[_File] = []
+        links: list[str] = []
+        seen: set[str] = set()
+        pending = [(folder, os.path.realpath(folder))]
+        while pending or links:
+            if not pending:
+                # Links come last: what lies in the folder itself is known by then, and not searched twice.
+                link = links.pop()
+                real = os.path.realpath(link)
+                if os.path.isdir(real):
+                    pending.append((link, real))
+                elif os.path.isfile(real):
+                    linked.append(_File(link, real, os.stat(real).st_ino))
+                else:
+                    self.problems.append(f'{printable(link)} cannot be read (a link to nothing)')
+                continue
+            place, real = pending.pop()
+            if real in seen:
+                continue
+            seen.add(real)
+            try:
+                with os.scandir(place) as entries:
+                    for entry in entries:
+                        if is_system_file(entry.name):
+                            self._hidden += 1
+                        elif entry.is_symlink():
+                            links.append(entry.path)
+                        elif entry.is_dir(follow_symlinks=False):
+                            pending.append((entry.path, os.path.join(real, entry.name)))
+                        elif entry.is_file(follow_symlinks=False):
+                            plain.append(_File(entry.path, os.path.join(real, entry.name), entry.inode()))
+                        else:
+                            self.problems.append(
+                                f'{printable(entry.path)} cannot be read (neither file nor folder)'
+                            )
+            except OSError as error:
+                self.problems.append(f'folder {printable(place)} cannot be read ({reason_of(error)})')
+        return plain, linked
 
 
-def _of_folder(folder: Path | None, paths: Sequence[Path], named: str) -> list[tuple[str, Path | int]]:
-    kinds = [(kind_of(path), path) for path in paths if path.is_file()]
-    found: list[tuple[str, Path | int]] = [(kind, path) for kind, path in kinds if kind is not None]
-    if not found:
-        what = 'the folder holds' if folder else 'the pattern fits'
-        raise InputError(f'input {named}: {what} no image and no video; {_known()}')
-    return found
-
-
-def _is_hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith('.') for part in path.relative_to(folder).parts)
+def _same_file(first: str, second: str) -> bool:
+    try:
+        return os.path.samefile(first, second)
+    except OSError:
+        return False
 
 
 def _known() -> str:
     return f'known are {" ".join(IMAGE_SUFFIXES)} and {" ".join(VIDEO_SUFFIXES)}'
 
 
-def kind_of(path: Path) -> str | None:
-    """Kind of a file by its suffix; None if it is neither image nor video."""
-    suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
-        return IMAGE
-    return VIDEO if suffix in VIDEO_SUFFIXES else None
+def _count(number: int, word: str) -> str:
+    return f'{number} {word}' + ('' if number == 1 else 's')
 
 
-def _with_names(found: Sequence[tuple[str, Path | int]]) -> list[Media]:
+def _with_names(found: Sequence[tuple[str, str | int]]) -> list[Media]:
     """Name the outputs after the files; of equal names all but the first get a number."""
     media = []
-    used: set[str] = set()
+    names = UniqueNames()
     for kind, place in found:
-        stem = f'camera_{place}' if isinstance(place, int) else place.stem
-        name, number = stem, 1
-        # Some file systems do not tell capitals apart.
-        while name.lower() in used:
-            number += 1
-            name = f'{stem}_{number}'
-        used.add(name.lower())
         if isinstance(place, int):
-            media.append(Media(kind, name, f'camera {place}', camera=place))
+            media.append(Media(kind, names.give(f'camera_{place}'), f'camera {place}', camera=place))
         else:
-            media.append(Media(kind, name, str(place), path=place))
+            path = Path(place)
+            media.append(Media(kind, names.give(safe_name(path.stem)), str(path), path=path))
     return media

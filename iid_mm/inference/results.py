@@ -16,6 +16,9 @@ from iid_mm.utils.typing import ImageArray
 SCORED, NO_FACE, UNREADABLE = 'scored', 'no_face', 'unreadable'
 MAIN_SHARE = 0.25
 """A person counts for the verdict who is seen in at least this share of the frames of the one seen most."""
+GROUP_DISTANCE, GROUP_SHARE, GROUP_FRAMES = 0.5, 0.85, 2
+"""Scores of a person fall into two groups if their means are so far apart, the groups explain this share of the
+variance, and the smaller one has so many frames."""
 FORMAT_VERSION = 1
 
 
@@ -104,6 +107,27 @@ class PersonTrack:
         keys = np.zeros(scores.size, dtype=np.int64)
         return float(video_scores(scores, keys, keys, self.how, k=self.top_k).scores[0])
 
+    def groups(self) -> str:
+        """Say where the scores fall into two groups, which one probability hides; empty if they do not."""
+        scores = np.array([face.probability for face in self.faces])
+        ordered = np.sort(scores)
+        best, cut = 0.0, 0
+        for k in range(GROUP_FRAMES, scores.size - GROUP_FRAMES + 1):
+            apart = float(ordered[k:].mean() - ordered[:k].mean())
+            between = apart**2 * k * (scores.size - k) / scores.size**2
+            if apart >= GROUP_DISTANCE and between > max(best, GROUP_SHARE * float(scores.var())):
+                best, cut = between, k
+        if not cut:
+            return ''
+        high = [face for face in self.faces if face.probability >= ordered[cut]]
+        # In steps of ten percent, so that all of a group lie on its side.
+        above = min(int(ordered[cut] * 10), 9) * 10
+        below = max(int(np.ceil(ordered[cut - 1] * 10)), 1) * 10
+        where = f'between {high[0].time:.2f} s and {high[-1].time:.2f} s'
+        return (
+            f'{len(high)} of {scores.size} frames score above {above} %, the others below {below} % ({where})'
+        )
+
 
 @dataclass
 class MediaResult:
@@ -119,10 +143,13 @@ class MediaResult:
         rate: Frames a second; 0 where unknown or for an image.
         times: Seconds of each frame that was looked at, by its number.
         tracks: The people, in the order of appearance.
-        problems: What went wrong, in words.
+        problems: What went wrong, and what the verdict does not show, in words.
         threshold: Probability from which an answer is "fake".
         calibration: Turns scores into calibrated probabilities; None if the checkpoint has none.
         outputs: Files that were written, by what they are.
+        output_bytes: Size of each of them but the JSON, by its name: tells them from files of others.
+        unwritten: What could not be written, and why; part of ``problems``, too.
+        path: Absolute path of a file whose outputs were written; empty otherwise.
         model: What the answer rests on: config, checkpoint, versions.
     """
 
@@ -139,6 +166,9 @@ class MediaResult:
     threshold: float = 0.5
     calibration: Calibration | None = None
     outputs: dict[str, str] = field(default_factory=dict)
+    output_bytes: dict[str, int] = field(default_factory=dict)
+    unwritten: list[str] = field(default_factory=list)
+    path: str = ''
     model: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -156,6 +186,21 @@ class MediaResult:
     def probability(self) -> float | None:
         """Probability that somebody who counts is fake, as the model gives it; None without a face."""
         return None if self.decisive is None else self.decisive.probability
+
+    def notes(self) -> list[str]:
+        """What the verdict does not show: people who do not count but look fake, and scores of two minds."""
+        main = {track.number for track in self.main_tracks}
+        notes = []
+        for track in self.tracks:
+            who, seen = f'person {track.number + 1}', f'{len(track.faces)} of {len(self.times)} frames'
+            if track.number not in main and track.probability >= self.threshold:
+                notes.append(
+                    f'{who}, seen in {seen}, scores {_percent(track.probability)} and does not count for the '
+                    'verdict: too few frames'
+                )
+            if found := track.groups():
+                notes.append(f'{who}: {found}')
+        return notes
 
     def calibrated(self, probability: float) -> float:
         """A probability of this input's kind, calibrated where the checkpoint has a calibration."""
@@ -201,6 +246,8 @@ class MediaResult:
             'tracks': [_track_dict(track, track.number in main) for track in self.tracks],
             'problems': self.problems,
             'outputs': self.outputs,
+            'output_bytes': self.output_bytes,
+            'path': self.path,
             'model': self.model,
         }
 
@@ -232,6 +279,10 @@ def _track_dict(track: PersonTrack, counts: bool) -> dict[str, Any]:
             for face in track.faces
         ],
     }
+
+
+def _percent(value: float) -> str:
+    return 'above 99 %' if 0.995 <= value < 1 else f'{100 * value:.0f} %'
 
 
 def _rounded(values: Sequence[float]) -> list[float]:

@@ -6,16 +6,19 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from iid_mm.errors import InputError
-from iid_mm.inference.media import CAMERA, IMAGE, Media
-from iid_mm.preparation.readers import decode_image
+from iid_mm.inference.media import CAMERA, IMAGE, VIDEO, Media
+from iid_mm.preparation.containers import ShouldStop
+from iid_mm.preparation.image_files import is_clip, is_webp
+from iid_mm.preparation.readers import AnimationReader, decode_first
 from iid_mm.preparation.video import VideoReader, evenly_spaced
 from iid_mm.utils.typing import ImageArray
 
@@ -45,17 +48,28 @@ class Sampling:
         if not 0 < self.camera_seconds < float('inf'):
             raise InputError(f'camera_seconds={self.camera_seconds}: give a number above 0')
 
-    def choose(self, total: int, rate: float) -> list[int]:
+    def choose(self, total: int, rate: float, times: npt.NDArray[np.float64] | None = None) -> list[int]:
         """Numbers of the frames to look at.
+
+        With ``fps``, of each 1/fps seconds from the start the frame that is shown at their beginning; where
+        frames are further apart than usual, the next one.
 
         Args:
             total: Frames of the video.
             rate: Frames a second.
+            times: When each is shown, (total,) seconds, ascending; None: at ``rate``.
         """
-        if self.fps is not None:
-            step = max(rate / self.fps, 1.0)
-            return sorted({int(i * step) for i in range(int(total / step) + 1) if int(i * step) < total})
-        return list(range(total)) if self.frames is None else evenly_spaced(total, self.frames)
+        if self.fps is None:
+            return list(range(total)) if self.frames is None else evenly_spaced(total, self.frames)
+        if times is None:
+            times = np.arange(total) / rate
+        if total < 2:
+            return list(range(total))
+        # A frame is due if a multiple of 1/fps lies from the usual end of the one before to its own.
+        ends = (times + np.median(np.diff(times))) * self.fps
+        # Times are rounded: what is within a millionth of a multiple is one.
+        due = np.ceil(ends - 1e-6)
+        return [0, *(np.flatnonzero(due[1:] > due[:-1]) + 1).tolist()]
 
 
 @dataclass(frozen=True)
@@ -64,7 +78,7 @@ class TimedFrame:
 
     Attributes:
         number: From 0.
-        time: Seconds from the start.
+        time: When it is shown, seconds from the start of the file.
         image: (H, W, 3) uint8 BGR.
     """
 
@@ -78,13 +92,15 @@ class FrameStream(ABC):
 
     Attributes:
         total: Frames of the whole input.
-        rate: Frames a second, 0 for an image.
+        rate: Frames a second on average, 0 for an image.
         expected: Frames that will come if none is broken.
+        times: When each of ``total`` frames is shown, seconds, ascending; empty for a camera.
     """
 
     total = 0
     rate = 0.0
     expected = 0
+    times: npt.NDArray[np.float64] = np.zeros(0)
 
     @abstractmethod
     def __iter__(self) -> Iterator[TimedFrame]:
@@ -102,14 +118,17 @@ class ImageStream(FrameStream):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.total = self.expected = 1
+        self.times = np.zeros(1)
         self._problem = ''
 
     def __iter__(self) -> Iterator[TimedFrame]:
         try:
-            image = decode_image(self.path.read_bytes())
+            image, images = decode_first(self.path.read_bytes())
         except (OSError, InputError) as error:
             self._problem = f'cannot be read ({getattr(error, "strerror", None) or error})'
             return
+        if images > 1:
+            self._problem = f'1 of {images} images of the file was analyzed'
         yield TimedFrame(0, 0.0, image)
 
     @property
@@ -119,24 +138,37 @@ class ImageStream(FrameStream):
 
 
 class VideoStream(FrameStream):
-    """Chosen frames of a video file.
+    """Chosen frames of a video or animation.
 
     Args:
         path: The file.
         sampling: Which frames.
         numbers: These frames in place of those that ``sampling`` chooses.
+        should_stop: Asked now and then, while the file is opened and read, whether to stop; None never stops.
+
+    Raises:
+        ReadingStopped: If ``should_stop`` said so; from iterating, too.
     """
 
-    def __init__(self, path: Path, sampling: Sampling, numbers: Sequence[int] | None = None) -> None:
-        self.reader = VideoReader(path)
+    def __init__(
+        self,
+        path: Path,
+        sampling: Sampling,
+        numbers: Sequence[int] | None = None,
+        should_stop: ShouldStop | None = None,
+    ) -> None:
+        self.reader: VideoReader | AnimationReader
+        self.reader = (AnimationReader if is_webp(path) else VideoReader)(path, should_stop)
         self.total = self.reader.count
         self.rate = self.reader.rate or FALLBACK_RATE
-        self.numbers = sampling.choose(self.total, self.rate) if numbers is None else list(numbers)
-        self.expected = len(self.numbers)
+        self.times = self.reader.times if self.reader.rate else np.arange(self.total) / self.rate
+        chosen = sampling.choose(self.total, self.rate, self.times) if numbers is None else list(numbers)
+        self.numbers = chosen
+        self.expected = len(chosen)
 
     def __iter__(self) -> Iterator[TimedFrame]:
         for number, image in self.reader.read(self.numbers):
-            yield TimedFrame(number, number / self.rate, image)
+            yield TimedFrame(number, float(self.times[number]), image)
 
     @property
     def problem(self) -> str:
@@ -185,9 +217,19 @@ class CameraStream(FrameStream):
         return '' if self.total else f'camera {self.camera} gives no pictures'
 
 
-def open_stream(media: Media, sampling: Sampling) -> FrameStream:
-    """Open an input for reading."""
+def by_content(media: Media) -> Media:
+    """Correct what a suffix says by what the file holds: an animation that is named like an image."""
+    if media.path is None or (clip := is_clip(media.path)) is None:
+        return media
+    return replace(media, kind=VIDEO if clip else IMAGE)
+
+
+def open_stream(media: Media, sampling: Sampling, should_stop: ShouldStop | None = None) -> FrameStream:
+    """Open an input for reading; see :class:`VideoStream` for ``should_stop``."""
     if media.kind == CAMERA:
         return CameraStream(media.camera or 0, sampling)
+    media = by_content(media)
     assert media.path is not None
-    return ImageStream(media.path) if media.kind == IMAGE else VideoStream(media.path, sampling)
+    if media.kind == IMAGE:
+        return ImageStream(media.path)
+    return VideoStream(media.path, sampling, should_stop=should_stop)

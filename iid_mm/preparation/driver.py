@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from tqdm import tqdm
 
 from iid_mm.datasets.index import INDEX_SCHEMA, write_index
 from iid_mm.errors import InputError
-from iid_mm.preparation.analysers import AnalyserOptions, PrecomputedAnalyser, check_analyser
+from iid_mm.preparation.analysers import DATASET_FACES, AnalyserOptions, PrecomputedAnalyser, check_analyser
 from iid_mm.preparation.layouts import find_layout, scan_layout
 from iid_mm.preparation.parts import PARTS, PartStore, fingerprint_group
 from iid_mm.preparation.pool import make_batches, process_batches
-from iid_mm.preparation.records import LayoutOptions, LayoutScan, VideoGroup, group_records
+from iid_mm.preparation.records import LayoutOptions, LayoutScan, VideoGroup, group_records, safe_text
 from iid_mm.preparation.report import build_report
 from iid_mm.preparation.results import GroupResult
 from iid_mm.preparation.settings import Settings
@@ -125,13 +126,14 @@ def prepare(root: Path, out_dir: Path, settings: Settings, run: RunOptions | Non
     store = PartStore(out_dir, settings)
     # All that a user may have to mend is checked before the folder is touched.
     store.check(run.overwrite)
-    analyser = AnalyserOptions(settings.analyser, run.model_dir, run.device)
+    analyser = AnalyserOptions(settings.analyser, run.model_dir, run.device, DATASET_FACES)
     check_analyser(analyser)
     scan = _scan(root, out_dir, settings, run)
     groups = group_records(scan.records)
     fingerprints = _fingerprints(groups, settings, root)
     part = run.shard.name if run.shard.total > 1 else ''
-    store.open(run.overwrite, part)
+    with _writing(out_dir, (), fingerprints):
+        store.open(run.overwrite, part)
     if run.shard.total == 1 and (known := _finished(store, fingerprints, scan)):
         return known
     batches = run.shard.select(make_batches(groups))
@@ -139,7 +141,7 @@ def prepare(root: Path, out_dir: Path, settings: Settings, run: RunOptions | Non
     done = {name for name in mine if store.is_done(name, fingerprints[name])}
     todo = [kept for batch in batches if (kept := [group for group in batch if group.name not in done])]
     failed: list[GroupResult] = []
-    with _Progress(list(mine.values()), done, run.progress) as progress:
+    with _writing(out_dir, done, mine), _Progress(list(mine.values()), done, run.progress) as progress:
         scratch = store.scratch(part)
         for group, result in process_batches(
             todo, settings, analyser, root, out_dir, run.num_workers, scratch
@@ -153,14 +155,16 @@ def prepare(root: Path, out_dir: Path, settings: Settings, run: RunOptions | Non
     finished = {name: fingerprints[name] for name in mine if name in done}
     given_up = [result.report() for result in failed]
     if run.shard.total == 1:
-        report = _write_outputs(store, list(finished), scan.left_out, scan.missing, given_up)
-        if not failed:
-            _note_finished(store, fingerprints, scan)
+        with _writing(out_dir, done, mine):
+            report = _write_outputs(store, list(finished), scan.left_out, scan.missing, given_up)
+            if not failed:
+                _note_finished(store, fingerprints, scan)
         return report
     names = digest_names([group.name for group in groups])
     index, total = run.shard.index, run.shard.total
     # A group that cannot be prepared must not keep the others from being merged.
-    Manifest(index, total, names, finished, scan.left_out, scan.missing, given_up).write(out_dir)
+    with _writing(out_dir, done, mine):
+        Manifest(index, total, names, finished, scan.left_out, scan.missing, given_up).write(out_dir)
     reports = [store.load_report(name) for name in finished] + given_up
     return build_report(settings, reports, scan.left_out, scan.missing)
 
@@ -185,15 +189,18 @@ def merge(out_dir: Path, folders: Sequence[Path] = ()) -> dict[str, Any]:
     for folder in manifests:
         PartStore(folder, settings).check()
     store = PartStore(out_dir, settings)
-    store.open()
-    names, given_up = [], []
-    for folder, items in manifests.items():
-        for manifest in items:
-            collect_shard(folder, manifest, store)
-            names += list(manifest.groups)
-            given_up += manifest.failed
-    first = next(iter(manifests.values()))[0]
-    return _write_outputs(store, sorted(names), first.left_out, first.missing, given_up)
+    names: list[str] = []
+    given_up = []
+    wanted = [name for items in manifests.values() for manifest in items for name in manifest.groups]
+    with _writing(out_dir, names, wanted):
+        store.open()
+        for folder, items in manifests.items():
+            for manifest in items:
+                collect_shard(folder, manifest, store)
+                names += list(manifest.groups)
+                given_up += manifest.failed
+        first = next(iter(manifests.values()))[0]
+        return _write_outputs(store, sorted(names), first.left_out, first.missing, given_up)
 
 
 def _scan(root: Path, out_dir: Path, settings: Settings, run: RunOptions) -> LayoutScan:
@@ -243,7 +250,8 @@ def _write_outputs(
         reports.append(part)
     report = build_report(store.settings, reports, left_out, missing)
     text = json.dumps(report, indent=1, ensure_ascii=False) + '\n'
-    write_bytes(text.encode(), store.out_dir / REPORT)
+    # Settings hold what a user typed; in JSON a backslash and the number of a surrogate are what it is.
+    write_bytes(text.encode('utf-8', 'backslashreplace'), store.out_dir / REPORT)
     table = pa.concat_tables(tables)
     if not table.num_rows:
         first = ''.join(f'; e.g. {p["video"]}: {p["reason"]}' for p in report['problems'][:1])
@@ -272,8 +280,26 @@ def _finished(store: PartStore, fingerprints: Mapping[str, str], scan: LayoutSca
         return None
     if note.read_text(encoding='utf-8', errors='replace') != _state(fingerprints, scan):
         return None
-    known: dict[str, Any] = json.loads(report.read_text(encoding='utf-8'))
-    return known
+    try:
+        known = json.loads(report.read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return known if isinstance(known, dict) else None
+
+
+@contextmanager
+def _writing(out_dir: Path, done: Collection[str], groups: Collection[str]) -> Iterator[None]:
+    """Turn what the disk refuses into one line that says how to go on."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        name = safe_text(f' ({Path(error.filename).name})') if isinstance(error.filename, str) else ''
+        raise InputError(
+            f'out_dir={str(out_dir)!r} cannot be written: {error.strerror or error}{name}; {len(done)} of '
+            f'{len(groups)} groups of videos are finished and kept: mend that, and run the same command again'
+        ) from error
 
 
 class _Progress:

@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from iid_mm.preparation.analysers.base import Face, FaceAnalyser, FrameRef
+from iid_mm.preparation.appearance import KnownPerson, Look, describe
 from iid_mm.preparation.cropping import Window, crop_image, crop_window, face_box
 from iid_mm.preparation.records import VideoRecord
 from iid_mm.preparation.settings import Settings
-from iid_mm.preparation.tracking import link_tracks, nearest_face
+from iid_mm.preparation.tracking import SAME_FACE, link_tracks, nearest_face
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray, Size
@@ -30,12 +31,14 @@ class FaceCrop:
         window: Where it was cut out.
         face: Its box and landmarks, in pixels of the frame.
         crop: What is stored.
+        look: What the face looks like; None if it was not described.
     """
 
     size: Size
     window: Window
     face: Face
     crop: ImageArray
+    look: Look | None = None
 
 
 @dataclass
@@ -52,6 +55,14 @@ class Track:
         """The face of the frame nearest in time."""
         return self.faces[min(self.faces, key=lambda other: (abs(other - number), other))].face
 
+    def stays(self, look: Look | None) -> bool:
+        """Whether a face that was looked for in the place of this person may be taken for theirs."""
+        person = KnownPerson()
+        for number in sorted(self.faces):
+            if (known := self.faces[number].look) is not None:
+                person.add(known)
+        return look is None or person.agrees(look) or person.takes_back(look)
+
 
 @dataclass
 class VideoFaces:
@@ -61,7 +72,8 @@ class VideoFaces:
 
     Attributes:
         decoded: Numbers of the frames that could be decoded.
-        tracks: The people in it, the weightiest first (:func:`link_tracks`).
+        tracks: The people in it, the weightiest first (:func:`link_tracks`). Where another person takes somebody's
+            place, at a cut or later, there are two.
     """
 
     decoded: list[int]
@@ -94,26 +106,36 @@ class FaceFinder:
         crops: list[list[FaceCrop]] = []
         for number, image in frames:
             found = self.analyser.analyse(image, where=FrameRef(record, number))
-            cut = (self.cut(record, image, face) for face in found)
+            cut = [self.cut(record, image, face) for face in found]
+            kept = [crop for crop in cut if crop is not None]
+            looks = describe(image, [crop.face for crop in kept])
             numbers.append(number)
-            crops.append([crop for crop in cut if crop is not None])
-        links = link_tracks([[crop.face for crop in found] for found in crops])
+            crops.append([replace(crop, look=look) for crop, look in zip(kept, looks, strict=True)])
+        links = link_tracks(
+            [[crop.face for crop in found] for found in crops],
+            [[crop.look for crop in found] for found in crops],
+        )
         tracks = [Track({numbers[i]: crops[i][f] for i, f in link.items()}) for link in links]
         return VideoFaces(numbers, tracks)
 
-    def retry(self, record: VideoRecord, frames: Frames, track: Track) -> None:
+    def retry(self, record: VideoRecord, frames: Frames, track: Track, others: Sequence[Track] = ()) -> None:
         """Look again for a person in frames in which the search of the whole image missed them.
 
         Args:
             record: The video.
             frames: Those frames.
             track: The person; gets what is found.
+            others: All people of the video: what is theirs already is not taken.
         """
         for number, image in frames:
             face = self.find_at(record, number, image, track.nearest(number))
             crop = self.cut(record, image, face) if face else None
-            if crop:
-                track.faces[number] = crop
+            if face is None or crop is None:
+                continue
+            there = [other.faces[number].face for other in others if number in other.faces]
+            (look,) = describe(image, [face])
+            if nearest_face(there, face.box, SAME_FACE) is None and track.stays(look):
+                track.faces[number] = replace(crop, look=look)
 
     def find_at(self, record: VideoRecord, number: int, image: ImageArray, hint: Face) -> Face | None:
         """The face of an image that lies where one lies in a frame with the same scene.

@@ -9,16 +9,15 @@ where neither helps, the frames after the loss have no number and are left out.
 from __future__ import annotations
 
 import sys
-from bisect import bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from iid_mm.preparation.packets import Packets
+from iid_mm.preparation.packets import UNKNOWN, IntArray, Packets
 
 # More pictures than this cannot change places between decoding and display.
 _REORDER_LIMIT = 17
+_NONE = np.zeros(0, np.int64)
 
 
 @dataclass
@@ -26,25 +25,32 @@ class Numbering:
     """Numbers of the frames of a video.
 
     Attributes:
-        numbers: Frame number of each time stamp; None if there are no usable time stamps and frames
-            have to be counted as they come out of the decoder.
+        stamps: Time stamps of the frames that have a number, ascending; None if there are no usable time
+            stamps and frames have to be counted as they come out of the decoder.
+        numbers: Frame number of each of these.
         count: Frames, lost ones that have a number included; without time stamps the most there may be.
+        times: When each of ``count`` frames is shown, ticks; as many as are known, which may be none.
         problem: What is wrong, empty if nothing.
     """
 
-    numbers: dict[int, int] | None
+    stamps: IntArray | None
+    numbers: IntArray
     count: int
+    times: IntArray
     problem: str = ''
+
+    def of(self, stamp: int | None) -> int | None:
+        """Number of the frame with a time stamp; None if it has none."""
+        if stamp is None or self.stamps is None:
+            return None
+        place = int(np.searchsorted(self.stamps, stamp))
+        if place == len(self.stamps) or self.stamps[place] != stamp:
+            return None
+        return int(self.numbers[place])
 
 
 def number_frames(
-    packets: Packets,
-    *,
-    reorders: int,
-    step: float,
-    promised: int,
-    duration: float,
-    index: Sequence[int],
+    packets: Packets, *, reorders: int, step: float, promised: int, duration: float, index: IntArray
 ) -> Numbering:
     """Number the frames of a video.
 
@@ -60,72 +66,89 @@ def number_frames(
         The numbers.
     """
     lossy = packets.hole is not None if not promised else packets.total < promised
-    stamps = [stamp for stamp in packets.stamps if stamp is not None]
-    order = sorted(set(stamps))
+    stamps: IntArray = np.array(packets.stamps, np.int64)
+    order: IntArray = np.unique(stamps[stamps != UNKNOWN])
     # Some AVI files have no time stamps, or number the packets although the codec reorders them.
-    in_order = order == stamps and len(order) > 1 and reorders > 0
-    if len(order) != len(packets.stamps) or in_order:
+    in_order = len(order) > 1 and reorders > 0 and np.array_equal(order, stamps)
+    if len(order) != len(stamps) or in_order:
         return _count_only(packets, lossy, reorders, index)
-    numbers = {stamp: number for number, stamp in enumerate(order)}
-    disorder = _first_disorder(packets.every)
+    numbers: IntArray = np.arange(len(order))
+    disorder = _first_disorder(np.array(packets.every, np.int64))
     problem = '' if disorder is None else 'its time stamps are damaged'
     limit = sys.maxsize if disorder is None else disorder
     if lossy:
         places = _places(packets, index)
         exact = None
-        if places and not reorders:
-            exact = {stamp: place for stamp, place in zip(stamps, places, strict=True) if place >= 0}
-        elif not places:
+        if len(places) and not reorders:
+            order, first = np.unique(stamps[places >= 0], return_index=True)
+            exact = places[places >= 0][first]
+        elif not len(places):
             exact = _on_a_grid(order, step)
         if exact is not None:
             numbers = exact
-        elif places or _pauses_at(packets.hole, stamps, order):
+        elif len(places) or _pauses_at(packets.hole, stamps, order):
             limit = min(limit, _sound_until(packets, places) - reorders)
             problem = 'packets are lost on the way, frames after them have no number'
-    ends_early = bool(duration and order) and order[-1] - order[0] + 1.5 * step < duration
+    length = float(order[-1]) - float(order[0]) if len(order) else 0.0
+    ends_early = bool(duration and len(order)) and length + 1.5 * step < duration
     if reorders and (lossy or (ends_early and not promised)):
-        limit = min(limit, _sound_tail(order, numbers))
-    numbers = {stamp: number for stamp, number in numbers.items() if number < limit}
-    return Numbering(numbers, max(numbers.values(), default=-1) + 1, problem)
+        limit = min(limit, _sound_tail(order, numbers, reorders))
+    if len(numbers) and limit <= numbers[-1] and not problem:
+        problem = 'it may be cut off, some of its last frames have no number'
+    order, numbers = order[numbers < limit], numbers[numbers < limit]
+    count = int(numbers.max(initial=-1)) + 1
+    # Lost frames lie between their neighbors.
+    times = np.interp(np.arange(count), numbers, order).astype(np.int64) if count else _NONE
+    return Numbering(order, numbers, count, times, problem)
 
 
-def _count_only(packets: Packets, lossy: bool, reorders: int, index: Sequence[int]) -> Numbering:
-    places = _places(packets, index) if lossy else []
-    if lossy and (packets.hole is not None or places):
+def _count_only(packets: Packets, lossy: bool, reorders: int, index: IntArray) -> Numbering:
+    places = _places(packets, index) if lossy else _NONE
+    # Stamps that occur twice, or number the packets, still tell when the n-th frame is shown.
+    times = np.sort(np.array(packets.stamps, np.int64))
+    if UNKNOWN in times:
+        times = _NONE
+    if lossy and (packets.hole is not None or len(places)):
         limit = max(0, _sound_until(packets, places) - reorders)
-        return Numbering(None, limit, 'packets are lost on the way, frames after them have no number')
-    return Numbering(None, len(packets.stamps))
+        problem = 'packets are lost on the way, frames after them have no number'
+        return Numbering(None, _NONE, limit, times[:limit], problem)
+    return Numbering(None, _NONE, len(packets.stamps), times)
 
 
-def _places(packets: Packets, index: Sequence[int]) -> list[int]:
+def _places(packets: Packets, index: IntArray) -> IntArray:
     """Number of each packet in the index of the file, -1 where it is not there; empty without index."""
-    known = {position: place for place, position in enumerate(index)}
-    places = [known.get(-1 if position is None else position, -1) for position in packets.positions]
-    found = [place for place in places if place >= 0]
-    return places if found and len(set(found)) == len(found) else []
+    if not len(index):
+        return _NONE
+    known, first = np.unique(index[::-1], return_index=True)
+    positions = np.array(packets.positions, np.int64)
+    found = np.minimum(np.searchsorted(known, positions), len(known) - 1)
+    # Of equal positions the last one counts.
+    places = np.where(known[found] == positions, len(index) - 1 - first[found], -1)
+    inside = places[places >= 0]
+    return places if len(inside) and len(np.unique(inside)) == len(inside) else _NONE
 
 
-def _sound_until(packets: Packets, places: Sequence[int]) -> int:
+def _sound_until(packets: Packets, places: IntArray) -> int:
     """How many packets come before the first loss."""
-    shifted = [number for number, place in enumerate(places) if number != place]
-    if shifted:
-        return shifted[0]
+    shifted = np.flatnonzero(places != np.arange(len(places)))
+    if len(shifted):
+        return int(shifted[0])
     return len(packets.stamps) if packets.hole is None else packets.hole
 
 
-def _pauses_at(hole: int | None, stamps: Sequence[int], order: Sequence[int]) -> bool:
+def _pauses_at(hole: int | None, stamps: IntArray, order: IntArray) -> bool:
     """Whether time is missing where bytes are; Matroska may hold other things than packets, too."""
     if not hole or hole >= len(stamps):
         return hole is not None
-    before = bisect_right(order, max(stamps[:hole]))
+    before = int(np.searchsorted(order, stamps[:hole].max(), side='right'))
     if before == len(order):
         return True
-    return bool(order[before] - order[before - 1] > 1.5 * np.median(np.diff(np.asarray(order, np.int64))))
+    return bool(order[before] - order[before - 1] > 1.5 * np.median(np.diff(order)))
 
 
-def _first_disorder(stamps: Sequence[int | None]) -> int | None:
+def _first_disorder(stamps: IntArray) -> int | None:
     """The first frame number that a wrong time stamp may have shifted; None if there is none."""
-    known = np.array([stamp for stamp in stamps if stamp is not None], np.int64)
+    known = stamps[stamps != UNKNOWN]
     places = np.arange(len(known))
     ranks = np.empty_like(places)
     ranks[np.argsort(known, kind='stable')] = places
@@ -135,28 +158,29 @@ def _first_disorder(stamps: Sequence[int | None]) -> int | None:
     return max(0, int(np.minimum(ranks, places)[wrong].min()) - _REORDER_LIMIT)
 
 
-def _on_a_grid(order: Sequence[int], step: float) -> dict[int, int] | None:
+def _on_a_grid(order: IntArray, step: float) -> IntArray | None:
     """Numbers of time stamps of a constant frame rate; None if they do not fit."""
     if step <= 0 or len(order) < 2:
         return None
-    exact = (np.asarray(order, np.float64) - order[0]) / step
+    exact = (order - order[0]) / step
     numbers = np.rint(exact).astype(np.int64)
     steps = np.diff(numbers)
     if np.abs(exact - numbers).max() > 0.3 or steps.min() < 1 or np.mean(steps == 1) < 0.8:
         return None
-    return {stamp: int(number) for stamp, number in zip(order, numbers, strict=True)}
+    return numbers
 
 
-def _sound_tail(order: Sequence[int], numbers: dict[int, int]) -> int:
+def _sound_tail(order: IntArray, numbers: IntArray, reorders: int) -> int:
     """The first number after a pause near the end of a file that may be cut off.
 
     A frame that others refer to is stored before the ones shown ahead of it; those are missing if the
-    file ends between them.
+    file ends between them. At most ``reorders`` frames are shown after the first missing one, and a pause
+    that is longer than all that may be missing is one of a variable frame rate.
     """
     if len(order) < 3:
-        return numbers[order[-1]] + 1 if order else 0
-    gaps = np.diff(np.asarray(order, np.int64))
-    tail = max(0, len(gaps) - _REORDER_LIMIT)
-    pauses = np.flatnonzero(gaps[tail:] > 1.5 * np.median(gaps))
-    last = order[tail + int(pauses[0])] if pauses.size else order[-1]
-    return numbers[last] + 1
+        return int(numbers[-1]) + 1 if len(order) else 0
+    gaps = np.diff(order)
+    tail = max(0, len(gaps) - reorders)
+    usual = np.median(gaps)
+    pauses = np.flatnonzero((gaps[tail:] > 1.5 * usual) & (gaps[tail:] <= (_REORDER_LIMIT + 1) * usual))
+    return int(numbers[tail + int(pauses[0]) if pauses.size else -1]) + 1

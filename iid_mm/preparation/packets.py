@@ -3,18 +3,28 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+UNKNOWN = -(1 << 63)
+"""Stands for a time stamp or position that a packet does not have."""
 
 # Codecs whose key frames depend on nothing before them, flagged so by the containers.
 _RESETTING = {'vp8', 'vp9', 'av1', 'mpeg4', 'mjpeg', 'prores', 'ffv1'}
 _START_CODE = b'\0\0\1'
 # Bytes between the data of two packets: those of Matroska, AVI and FLV need 6 to 24.
 _LARGEST_HEADER = 64
+_CHANGES = {'new_extradata', 'param_change'}
+# Before the first slice of a picture; encoders write fewer than ten.
+_MOST_UNITS = 64
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A packet at which decoding may start.
 
     Attributes:
@@ -27,6 +37,26 @@ class Entry:
     number: int
 
 
+class Entries(NamedTuple):
+    """All packets at which decoding may start, ascending both by place and by number; see :class:`Entry`.
+
+    Attributes:
+        packets: Their places, (E,) int64.
+        numbers: Their frame numbers, (E,) int64.
+    """
+
+    packets: IntArray
+    numbers: IntArray
+
+
+NO_ENTRIES = Entries(np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+def _integers() -> array[int]:
+    # A long video has millions of packets: 8 bytes for each value, not an object.
+    return array('q')
+
+
 @dataclass
 class Packets:
     """Packets of a video stream, in the order of the file; empty ones are not counted.
@@ -35,20 +65,23 @@ class Packets:
         gapless: Whether the container fills the file with packets, so that a hole between two means
             that something is lost.
         total: How many packets.
-        every: Presentation time stamps; None where a packet has none.
+        every: Presentation time stamps; :data:`UNKNOWN` where a packet has none.
         stamps: Those of the packets that are shown.
-        positions: Where the data of these starts in the file; None where a container does not tell.
-        starts: Place and time stamp of those at which decoding may start.
+        positions: Where the data of these starts in the file; :data:`UNKNOWN` where a container does not
+            tell.
+        start_packets: Places of those at which decoding may start.
+        start_stamps: Their time stamps.
         hole: How many shown packets come before the first hole; None without one.
         restless: The parameters of the codec change on the way.
     """
 
     gapless: bool = False
     total: int = 0
-    every: list[int | None] = field(default_factory=list)
-    stamps: list[int | None] = field(default_factory=list)
-    positions: list[int | None] = field(default_factory=list)
-    starts: list[tuple[int, int]] = field(default_factory=list)
+    every: array[int] = field(default_factory=_integers)
+    stamps: array[int] = field(default_factory=_integers)
+    positions: array[int] = field(default_factory=_integers)
+    start_packets: array[int] = field(default_factory=_integers)
+    start_stamps: array[int] = field(default_factory=_integers)
     hole: int | None = None
     restless: bool = False
     _end: int | None = None
@@ -65,32 +98,33 @@ class Packets:
         """Take note of an ``av.Packet`` of the stream."""
         place = self.total
         self.total += 1
-        self.every.append(packet.pts)
+        stamp = UNKNOWN if packet.pts is None else packet.pts
+        self.every.append(stamp)
         # Packets that an edit list cuts away are decoded but never shown.
-        if not getattr(packet, 'is_discard', False) and is_shown(packet, codec):
-            self.stamps.append(packet.pts)
-            self.positions.append(packet.pos)
-            if packet.is_keyframe and packet.pts is not None and starts_anew(packet, codec, extradata):
-                self.starts.append((place, packet.pts))
-        if packet.has_sidedata('new_extradata') or packet.has_sidedata('param_change'):
-            self.restless = True
+        if not packet.is_discard and is_shown(packet, codec):
+            self.stamps.append(stamp)
+            self.positions.append(UNKNOWN if packet.pos is None else packet.pos)
+            if packet.is_keyframe and stamp != UNKNOWN and starts_anew(packet, codec, extradata):
+                self.start_packets.append(place)
+                self.start_stamps.append(stamp)
+        for side in packet.iter_sidedata():
+            self.restless = self.restless or side.data_type in _CHANGES
 
-    def entries(self, numbers: dict[int, int]) -> list[Entry]:
-        """Where decoding may start, ascending both by place and by number.
+    def entries(self, stamps: IntArray, numbers: IntArray) -> Entries:
+        """Where decoding may start.
 
         Args:
-            numbers: Frame number of each time stamp.
+            stamps: Time stamps, ascending.
+            numbers: Frame number of each.
         """
-        found: list[Entry] = []
-        for place, stamp in self.starts if not self.restless else ():
-            number = numbers.get(stamp)
-            if number is None:
-                continue
-            # With two orders that disagree the stamps are not to be trusted.
-            if found and number <= found[-1].number:
-                return []
-            found.append(Entry(place, number))
-        return found
+        if self.restless or not len(stamps):
+            return NO_ENTRIES
+        starts = np.array(self.start_stamps, np.int64)
+        places = np.minimum(np.searchsorted(stamps, starts), len(stamps) - 1)
+        known = stamps[places] == starts
+        found = Entries(np.array(self.start_packets, np.int64)[known], numbers[places[known]])
+        # With two orders that disagree the stamps are not to be trusted.
+        return found if np.all(np.diff(found.numbers) > 0) else NO_ENTRIES
 
 
 def is_shown(packet: Any, codec: str) -> bool:
@@ -135,10 +169,10 @@ def starts_anew(packet: Any, codec: str, extradata: bytes) -> bool:
 
 
 def _first_picture_type(data: bytes, codec: str, extradata: bytes) -> int:
-    """NAL unit type of the first slice of a packet; -1 if there is none."""
+    """NAL unit type of the first slice of a packet; -1 if there is none near its start."""
     length_size = _length_size(codec, extradata)
     position = 0
-    while True:
+    for _ in range(_MOST_UNITS):
         if length_size:
             start = position + length_size
             position = start + int.from_bytes(data[position:start], 'big')
@@ -150,6 +184,7 @@ def _first_picture_type(data: bytes, codec: str, extradata: bytes) -> int:
         kind = data[start] & 31 if codec == 'h264' else data[start] >> 1 & 63
         if 1 <= kind <= 5 if codec == 'h264' else kind < 32:
             return kind
+    return -1
 
 
 def _length_size(codec: str, extradata: bytes) -> int:

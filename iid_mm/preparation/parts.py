@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -101,7 +102,9 @@ class PartStore:
     def _changes(self, file: Path) -> str:
         try:
             old = json.loads(file.read_text(encoding='utf-8'))
-        except (json.JSONDecodeError, UnicodeDecodeError):
+        except (ValueError, RecursionError):
+            old = None
+        if not isinstance(old, dict):
             return 'the record of them is unreadable'
         new = json.loads(self.settings.to_json())
         names = sorted({*old, *new})
@@ -118,7 +121,7 @@ class PartStore:
             name: Name of the group.
         """
         # Names of videos may be longer than a file system allows once they are joined.
-        digest = hashlib.sha256(name.encode()).hexdigest()[:24]
+        digest = hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:24]
         return self.folder / f'{digest}.parquet'
 
     def is_done(self, name: str, fingerprint: str) -> bool:
@@ -186,4 +189,5 @@ def _stamp(path: Path) -> bytes:
         status = path.stat()
     except OSError:
         return b'missing;'
-    return f'{path.name}:{status.st_size}:{status.st_mtime_ns};'.encode()
+    # Names are bytes, which need not be UTF-8.
+    return os.fsencode(path.name) + f':{status.st_size}:{status.st_mtime_ns};'.encode()

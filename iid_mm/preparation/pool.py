@@ -16,11 +16,12 @@ from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
+from iid_mm.errors import InputError
 from iid_mm.preparation.analysers import AnalyserOptions
 from iid_mm.preparation.records import ArchiveImages, VideoGroup
 from iid_mm.preparation.results import GroupResult, failed_result
 from iid_mm.preparation.settings import Settings
-from iid_mm.preparation.worker import build_processor, start_worker, work
+from iid_mm.preparation.worker import build_processor, no_interrupts, process_group, start_worker, work
 
 # Seconds after which a batch of groups counts as hanging, for each video in it. Minutes would do; a slow
 # network disk must not be mistaken for a hang.
@@ -77,7 +78,7 @@ def process_batches(
         processor = build_processor(settings, analyser, root, out_dir, scratch)
         for batch in batches:
             for group in batch:
-                yield group, processor.process(group)
+                yield group, process_group(processor, group)
             processor.opener.close()
         return
     pool = ProcessPool(
@@ -91,9 +92,9 @@ def process_batches(
         yield from _run(pool, list(batches), num_workers, settings)
         pool.close()
     except BrokenProcessPool as error:
-        raise RuntimeError(
-            'the worker processes died while they had nothing to do (out of memory?); run the same command '
-            'again to go on, with fewer --num-workers if it happens again'
+        raise InputError(
+            f'num_workers={num_workers}: the worker processes died while they had nothing to do '
+            '(out of memory?); run the same command again to go on, with 0 to see why if it happens again'
         ) from error
     finally:
         pool.stop()
@@ -111,7 +112,9 @@ def _run(
         while queue and len(waiting) < 2 * num_workers:
             batch = queue.pop()
             timeout = TIMEOUT * sum(len(group.records) for group in batch)
-            waiting[pool.schedule(work, args=[batch], timeout=timeout)] = batch
+            with no_interrupts():
+                scheduled = pool.schedule(work, args=[batch], timeout=timeout)
+            waiting[scheduled] = batch
         ready, _ = wait(waiting, return_when=FIRST_COMPLETED)
         for future in ready:
             batch = waiting.pop(future)

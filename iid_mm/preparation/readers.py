@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,9 +12,17 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.image_files import check_image, check_jpeg_coding
+from iid_mm.preparation.containers import ReadingStopped, ShouldStop
+from iid_mm.preparation.image_files import (
+    MAX_PIXELS,
+    check_image,
+    check_jpeg_coding,
+    webp_durations,
+)
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray
@@ -67,33 +77,161 @@ class ImageReader(FrameReader):
         bad = []
         for number in wanted:
             try:
-                image = decode_image(self._paths[number].read_bytes())
+                image, images = decode_first(self._paths[number].read_bytes())
             except (OSError, InputError) as error:
                 bad.append(f'{self._paths[number].name}: {getattr(error, "strerror", None) or error}')
                 continue
+            if images > 1:
+                self.note(f'1 of {images} images of the file was read ({self._paths[number].name})')
             yield number, image
         if bad:
             self.note(f'{len(bad)} of {len(wanted)} images cannot be read ({bad[0]})')
 
 
+class AnimationReader(FrameReader):
+    """Reads the frames of an animated WebP file, which FFmpeg does not.
+
+    Args:
+        path: The file.
+        should_stop: Asked before each frame whether to stop; None never stops.
+
+    Attributes:
+        rate: Average number of frames a second.
+        times: When each frame is shown, (count,) float64 seconds.
+    """
+
+    def __init__(self, path: Path, should_stop: ShouldStop | None = None) -> None:
+        self.problem = ''
+        self.path = path
+        self._should_stop = should_stop
+        self.numbers = range(0)
+        self.rate = 0.0
+        self.times: npt.NDArray[np.float64] = np.zeros(0)
+        try:
+            with open(path, 'rb') as file:
+                durations = webp_durations(file)
+        except OSError as error:
+            self.note(f'cannot be read ({error.strerror})')
+            return
+        # As browsers do: what is to be shown for no time is shown for a tenth of a second.
+        seconds = [duration / 1000 if duration > 10 else 0.1 for duration in durations]
+        self.numbers = range(len(seconds))
+        self.times = np.cumsum([0.0, *seconds])[:-1]
+        self.rate = len(seconds) / sum(seconds) if seconds else 0.0
+
+    @property
+    def count(self) -> int:
+        """Number of frames."""
+        return len(self.numbers)
+
+    def read(self, numbers: Sequence[int]) -> Iterator[tuple[int, ImageArray]]:
+        """Decode frames; see :meth:`FrameReader.read`."""
+        wanted = set(numbers) & set(self.numbers)
+        good = 0
+        try:
+            data = self.path.read_bytes()
+            check_image(data)
+            with _opened(data) as animation:
+                for number in range(max(wanted, default=-1) + 1):
+                    # Each frame may change only a part of the one before.
+                    if self._should_stop is not None and self._should_stop():
+                        raise ReadingStopped
+                    animation.seek(number)
+                    if number in wanted:
+                        image = _to_bgr(animation)
+                        good += 1
+                        yield number, image
+        except _PILLOW_ERRORS as error:
+            self.note(f'decoding stopped ({error})')
+        if good < len(wanted):
+            self.note(f'{len(wanted) - good} of {len(wanted)} frames cannot be decoded')
+
+
 def decode_image(data: bytes) -> ImageArray:
-    """Decode an image file.
+    """Decode an image file; of several images in it the first one.
 
     Args:
         data: The bytes of the file.
 
     Returns:
-        (H, W, 3) uint8 BGR; an alpha channel is dropped, the orientation tag of cameras is obeyed.
+        (H, W, 3) uint8 BGR, turned as the orientation tag asks in every format. An alpha channel is dropped,
+        16 bits are cut to the upper 8, CMYK is converted without its profile, and color profiles are not
+        applied.
 
     Raises:
         InputError: If it is not a whole image, see :func:`check_image` and :func:`check_jpeg_coding`.
     """
-    check_image(data)
+    return decode_first(data)[0]
+
+
+def decode_first(data: bytes) -> tuple[ImageArray, int]:
+    """Decode the first image of a file.
+
+    Args:
+        data: The bytes of the file.
+
+    Returns:
+        See :func:`decode_image`; and how many images the file holds: frames of an animation, or pages.
+
+    Raises:
+        InputError: If it is not a whole image.
+    """
+    info = check_image(data)
+    if info.by_pillow:
+        return _decode_by_pillow(data, info.images)
     check_jpeg_coding(data)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        # Which formats OpenCV turns itself depends on its version.
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise InputError(f'not a readable image ({error.err})') from error
     if image is None:
         raise InputError('not a readable image')
-    return np.asarray(image, np.uint8)
+    return _upright(np.asarray(image, np.uint8), info.orientation), info.images
+
+
+def _upright(image: ImageArray, orientation: int) -> ImageArray:
+    """Turn an image as Exif's tag asks: 2 mirrored, 3 upside down, 6 and 8 turned, 5 and 7 both."""
+    if orientation == 1:
+        return image
+    if orientation >= 5:
+        image = image.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return np.ascontiguousarray(image)
+
+
+# What is damaged is an error, or does not matter.
+warnings.filterwarnings('ignore', module='PIL.TiffImagePlugin')
+_PILLOW_ERRORS = (
+    *(OSError, ValueError, SyntaxError, EOFError, RuntimeError, InputError, UnidentifiedImageError),
+    Image.DecompressionBombError,
+)
+
+
+def _opened(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data))
+    if image.width * image.height > MAX_PIXELS:
+        raise InputError(f'an image of {image.width}x{image.height} pixels; up to {MAX_PIXELS} are read')
+    return image
+
+
+def _to_bgr(image: Image.Image) -> ImageArray:
+    return np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])
+
+
+def _decode_by_pillow(data: bytes, images: int) -> tuple[ImageArray, int]:
+    """Decode TIFF, of which OpenCV darkens what is transparent, and AVIF, which it does not turn."""
+    try:
+        with _opened(data) as image:
+            images = max(images, getattr(image, 'n_frames', 1) if image.format == 'AVIF' else 1)
+            return _to_bgr(ImageOps.exif_transpose(image) or image), images
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        raise InputError('not a readable image, or AVIF and Pillow older than 11.3') from error
+    except _PILLOW_ERRORS as error:
+        raise InputError(f'not a readable image ({error})') from error

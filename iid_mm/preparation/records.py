@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -10,11 +12,50 @@ from typing import TypeAlias
 GENUINE, FAKE = 0, 1
 # What every command reads; the one list of the package.
 VIDEO_SUFFIXES = (
-    *('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg'),
-    *('.flv', '.wmv', '.3gp', '.ts', '.mts', '.m2ts', '.gif'),
+    *('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg', '.m2v', '.vob'),
+    *('.flv', '.f4v', '.wmv', '.asf', '.3gp', '.3g2', '.ts', '.mts', '.m2ts', '.ogv', '.gif'),
 )
-IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.bmp')
+IMAGE_SUFFIXES = (
+    *('.png', '.apng', '.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.bmp', '.tif', '.tiff'),
+    *('.avif', '.avifs'),
+)
 ARCHIVE_SUFFIXES = ('.tar', '.tar.gz', '.tgz')
+# What operating systems and storage devices leave beside media; thumbnails there carry suffixes of images.
+SYSTEM_FOLDERS = frozenset(
+    name.lower()
+    for name in (
+        *('@eaDir', '#recycle', '#snapshot', '@Recycle', '__MACOSX', 'lost+found'),
+        *('.Spotlight-V100', 'System Volume Information', '$RECYCLE.BIN'),
+    )
+)
+
+
+def is_system_file(name: str) -> bool:
+    """Whether a file or folder, given by its name alone, is passed over as hidden or of the system."""
+    return name.startswith('.') or name.lower() in SYSTEM_FOLDERS
+
+
+# Control characters, marks that turn the direction of writing, and bytes that are no UTF-8.
+_UNSAFE = re.compile('[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
+
+
+def safe_text(text: str) -> str:
+    """A text that files of UTF-8 and terminals take: what they do not is written as ``%`` and two digits.
+
+    Args:
+        text: For instance a name of a file, with surrogates where its bytes are no UTF-8.
+
+    Returns:
+        The text, unchanged if nothing is wrong with it.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    try:
+        data = os.fsencode(text)
+    except UnicodeEncodeError:
+        data = text.encode('utf-8', 'surrogatepass')
+    text = data.decode('utf-8', 'surrogateescape')
+    return _UNSAFE.sub(lambda m: ''.join(f'%{b:02X}' for b in m[0].encode('utf-8', 'surrogateescape')), text)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ from typing import Any
 
 from iid_mm.preparation.settings import Settings
 
+# More kinds of reasons than that are not told one by one at the end of a run.
+MAX_REASONS = 12
+
 
 def build_report(
     settings: Settings,
@@ -94,8 +97,15 @@ def format_report(report: dict[str, Any], max_problems: int = 10) -> str:
     for split, counts in report['splits'].items():
         parts = ', '.join(f'{method} {count}' for method, count in counts.items())
         lines.append(f'{split}: {parts}')
-    for reason, count in sorted(Counter(report['left_out'].values()).items()):
+    reasons = Counter(report['left_out'].values())
+    for reason, count in sorted(reasons.most_common(MAX_REASONS)):
         lines.append(f'left out: {count}, {reason}')
+    if reasons:
+        more = f' for {len(reasons)} reasons' if len(reasons) > MAX_REASONS else ''
+        lines.append(
+            f'left out in all: {len(report["left_out"])} files or folders{more}; '
+            'each is listed with its reason under left_out in report.json'
+        )
     if report['missing']:
         lines.append(
             f'missing: {len(report["missing"])} listed videos are not there, e.g. {report["missing"][0]}'

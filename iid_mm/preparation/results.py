@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from iid_mm.preparation.records import VideoGroup
+from iid_mm.preparation.records import VideoGroup, safe_text
 
 
 @dataclass
@@ -66,7 +66,11 @@ class GroupResult:
         """All but the rows, as plain data."""
         return {
             'name': self.name,
-            'videos': [asdict(video) for video in self.videos],
+            # Problems quote names of files.
+            'videos': [
+                {**asdict(video), 'problems': [safe_text(problem) for problem in video.problems]}
+                for video in self.videos
+            ],
             'seconds': {stage: round(value, 4) for stage, value in sorted(self.seconds.items())},
             'cpu_seconds': round(self.cpu_seconds, 4),
             'analysed': self.analysed,

@@ -10,7 +10,7 @@ from iid_mm.errors import InputError
 from iid_mm.preparation.storage import DEFAULT_FORMAT, check_quality
 
 # Raise when the same settings give other files, so that folders are not mixed.
-PREPARATION_VERSION = 2
+PREPARATION_VERSION = 3
 
 
 @dataclass(frozen=True)

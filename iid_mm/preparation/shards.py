@@ -20,6 +20,7 @@ from iid_mm.errors import InputError
 from iid_mm.preparation.parts import PARTS, STORED, PartStore
 from iid_mm.preparation.settings import Settings
 from iid_mm.preparation.storage import write_bytes
+from iid_mm.preparation.writer import CropWriter
 
 T = TypeVar('T')
 
@@ -99,7 +100,7 @@ def read_settings(folder: Path) -> Settings:
         values = json.loads(path.read_text(encoding='utf-8'))
         values['methods'] = tuple(values['methods']) if values['methods'] else None
         return Settings(**values)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise InputError(f'{path}: not the settings of this version ({error}); prepare it again') from error
 
 
@@ -142,8 +143,13 @@ def read_manifests(folders: Sequence[Path]) -> dict[Path, list[Manifest]]:
 
 def _read_manifest(path: Path) -> Manifest:
     try:
-        return Manifest(**json.loads(path.read_text(encoding='utf-8')))
-    except (OSError, ValueError, TypeError) as error:
+        manifest = Manifest(**json.loads(path.read_text(encoding='utf-8')))
+        kinds = {'index': int, 'total': int, 'scan': str, 'groups': dict, 'left_out': dict, 'missing': list}
+        for name, kind in kinds.items():
+            if not isinstance(getattr(manifest, name), kind):
+                raise TypeError(f'{name} is no {kind.__name__}')
+        return manifest
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f'{path} is unreadable ({error}); run this shard again') from error
 
 
@@ -165,19 +171,19 @@ def collect_shard(folder: Path, manifest: Manifest, store: PartStore) -> None:
         if folder.resolve() == store.out_dir.resolve() or store.is_done(name, fingerprint):
             continue
         for video in source.load_report(name)['videos']:
+            CropWriter(store.settings, store.out_dir).clear(video['key'])
             for kind in STORED:
-                _link_tree(folder / kind / video['key'], store.out_dir / kind / video['key'])
+                place = folder / kind / video['key']
+                # Folders in it are those of other videos.
+                for path in sorted(place.iterdir()) if place.is_dir() else ():
+                    _link(path, store.out_dir / kind / video['key'] / path.name)
         # Last: a part that is there says that its crops are.
-        _link_tree(source.path(name), store.path(name))
+        _link(source.path(name), store.path(name))
 
 
-def _link_tree(source: Path, target: Path) -> None:
-    """Link a file, or the files of a folder; copy where links are impossible."""
-    if source.is_dir():
-        shutil.rmtree(target, ignore_errors=True)
-        for path in sorted(source.iterdir()):
-            _link_tree(path, target / path.name)
-    elif source.is_file():
+def _link(source: Path, target: Path) -> None:
+    """Link a file; copy it where links are impossible."""
+    if source.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
         try:

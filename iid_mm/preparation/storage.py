@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from iid_mm.errors import InputError
+from iid_mm.utils.files import write_bytes as write_bytes
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray
@@ -91,15 +91,3 @@ def _png_parameters() -> list[int]:
     # Decoded in two thirds of the time; OpenCV before 4.12 does not let one choose.
     known = hasattr(cv2, 'IMWRITE_PNG_FILTER')
     return [*level, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP] if known else level
-
-
-def write_bytes(data: bytes, path: Path) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Shards on other machines may write the same file, and processes there have the same numbers.
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp')
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -3,14 +3,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from iid_mm.preparation.appearance import SURELY_SAME, KnownPerson, Look
+
 if TYPE_CHECKING:
     from iid_mm.preparation.analysers.base import Face
     from iid_mm.utils.typing import BoxesArray
+
+
+SAME_FACE = 0.5
+"""Two boxes in one frame that are nearer than this show one face."""
+# Of two people who fit, a face goes to the one who is known longer: costs more with fewer faces than that.
+_YOUNG, _YOUNG_FACES = 0.2, 4
+# A moment: so many looked-at frames, or such a share of those of the person it interrupts.
+_MOMENT, _MOMENT_SHARE = 2, 0.1
 
 
 def box_distance(first: BoxesArray, second: BoxesArray) -> float:
@@ -53,8 +63,10 @@ def nearest_face(faces: Sequence[Face], box: BoxesArray, max_distance: float = 1
 class TrackLinker:
     """Links the faces of successive frames, one frame at a time.
 
-    A face is linked to the track whose last face is nearest, however long ago that was; a face near no
-    track begins one.
+    A face is linked to the track whose last face is near, however long ago that was, and whose looks agree with
+    it: what stands in one place in turn, before and after a cut, are different people. Somebody who is surely
+    known again is linked from anywhere in the image. A face that fits no track begins one. Where it is not clear
+    who somebody is, a new track is begun rather than two people mixed.
 
     Args:
         max_distance: Largest :func:`box_distance` between a face and the track it is linked to.
@@ -66,43 +78,123 @@ class TrackLinker:
     def __init__(self, max_distance: float = 1.0) -> None:
         self.max_distance = max_distance
         self.last: list[Face] = []
+        self._seen: list[dict[int, Face]] = []
+        self._frame = -1
+        self._people: list[KnownPerson] = []
 
-    def link(self, faces: Sequence[Face]) -> list[int]:
+    def link(
+        self,
+        faces: Sequence[Face],
+        looks: Sequence[Look | None] | None = None,
+        *,
+        taken: Collection[int] = (),
+    ) -> list[int]:
         """Link the faces of the next frame.
 
         Args:
             faces: Its faces.
+            looks: What they look like, see :func:`~iid_mm.preparation.appearance.describe`; a face without a
+                look, and all of them if None, are linked by their place.
+            taken: Tracks that other faces of this frame belong to already.
 
         Returns:
             Number of the track of each face; new tracks take the next numbers, in the order of the faces.
         """
-        links = sorted(
-            (box_distance(seen.box, face.box), t, f)
-            for t, seen in enumerate(self.last)
-            for f, face in enumerate(faces)
-        )
-        used: set[int] = set()
+        looks = looks or [None] * len(faces)
+        if not taken:
+            self._frame += 1
+        links = []
+        for t in range(len(self.last)):
+            for f, (face, look) in enumerate(zip(faces, looks, strict=True)):
+                cost = self._cost(t, face, look)
+                if cost is not None:
+                    links.append((cost, t, f))
+        used = set(taken)
         found: dict[int, int] = {}
-        for distance, t, f in links:
-            if distance <= self.max_distance and t not in used and f not in found:
+        for _, t, f in sorted(links):
+            if t not in used and f not in found:
                 used.add(t)
                 found[f] = t
-        for f, face in enumerate(faces):
-            if f in found:
-                self.last[found[f]] = face
-            else:
+        for f, (face, look) in enumerate(zip(faces, looks, strict=True)):
+            if f not in found:
                 found[f] = len(self.last)
                 self.last.append(face)
+                self._people.append(KnownPerson())
+                self._seen.append({})
+            self.extend(found[f], face, look)
         return [found[f] for f in range(len(faces))]
 
+    def extend(self, track: int, face: Face, look: Look | None) -> None:
+        """Add a face to a track."""
+        self.last[track] = face
+        self._seen[track][self._frame] = face
+        if look is not None:
+            self._people[track].add(look)
 
-def link_tracks(frames: Sequence[Sequence[Face]], max_distance: float = 1.0) -> list[dict[int, int]]:
+    def stays(self, track: int, look: Look | None) -> bool:
+        """Whether a face that was found only when looked for in the place of a track may be taken for it."""
+        person = self._people[track]
+        return look is None or person.agrees(look) or person.is_here(look)
+
+    def merged(self) -> list[int]:
+        """Put the tracks right after the last frame.
+
+        Where a hand, a flash or a blurred frame began a new track for a moment, and the person before and after
+        it is the same, it is theirs.
+
+        Returns:
+            For each track the number of the one it belongs to; these are numbered anew, from 0.
+        """
+        owner = list(range(len(self.last)))
+        for t in sorted(owner, key=lambda t: len(self._seen[t])):
+            for other in sorted(owner, key=lambda other: -len(self._seen[other])):
+                if other != t and owner[other] == other and self._is_moment_of(t, other):
+                    owner[t] = other
+                    self._seen[other] |= self._seen[t]
+                    break
+        for t in owner:
+            while owner[t] != owner[owner[t]]:
+                owner[t] = owner[owner[t]]
+        numbers = {t: number for number, t in enumerate(sorted(set(owner)))}
+        return [numbers[t] for t in owner]
+
+    def _is_moment_of(self, short: int, long: int) -> bool:
+        """Whether a short track interrupts a long one."""
+        moment, whole = self._seen[short], self._seen[long]
+        if len(moment) > max(_MOMENT, _MOMENT_SHARE * len(whole)) or len(moment) >= len(whole):
+            return False
+        if not min(whole) < min(moment) <= max(moment) < max(whole) or moment.keys() & whole.keys():
+            return False
+        for frame, face in moment.items():
+            nearest = min(whole, key=lambda other: abs(other - frame))
+            if box_distance(face.box, whole[nearest].box) > self.max_distance:
+                return False
+        return all(self._people[long].takes_back(look) for look in self._people[short].looks)
+
+    def _cost(self, track: int, face: Face, look: Look | None) -> float | None:
+        """How little a face fits a track; None if it does not."""
+        distance = box_distance(self.last[track].box, face.box)
+        change = None if look is None else self._people[track].differs(look)
+        near = distance <= self.max_distance
+        if look is None or change is None:
+            return distance if near else None
+        if near and self._people[track].agrees(look):
+            return distance + change + (_YOUNG if self._people[track].count < _YOUNG_FACES else 0.0)
+        return self.max_distance + change if not near and change <= SURELY_SAME else None
+
+
+def link_tracks(
+    frames: Sequence[Sequence[Face]],
+    looks: Sequence[Sequence[Look | None]] | None = None,
+    max_distance: float = 1.0,
+) -> list[dict[int, int]]:
     """Link the faces of successive frames.
 
     Every face is in exactly one track, see :class:`TrackLinker`.
 
     Args:
         frames: Faces of each frame, in order of time.
+        looks: What they look like; None links them by their place only.
         max_distance: Largest :func:`box_distance` between a face and the track it is linked to.
 
     Returns:
@@ -111,12 +203,14 @@ def link_tracks(frames: Sequence[Sequence[Face]], max_distance: float = 1.0) -> 
         does not come before the person who is seen all the time.
     """
     linker = TrackLinker(max_distance)
-    tracks: list[dict[int, int]] = []
-    for number, faces in enumerate(frames):
-        for f, track in enumerate(linker.link(faces)):
-            if track == len(tracks):
-                tracks.append({})
-            tracks[track][number] = f
+    links = [
+        linker.link(faces, None if looks is None else looks[number]) for number, faces in enumerate(frames)
+    ]
+    owner = linker.merged()
+    tracks: list[dict[int, int]] = [{} for _ in range(max(owner, default=-1) + 1)]
+    for number, link in enumerate(links):
+        for f, track in enumerate(link):
+            tracks[owner[track]][number] = f
 
     def weight(track: dict[int, int]) -> float:
         seen = (frames[number][f] for number, f in track.items())

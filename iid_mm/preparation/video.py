@@ -14,23 +14,35 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import islice, takewhile
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
+import numpy.typing as npt
 from av.error import FFmpegError
 
 from iid_mm.errors import InputError
+from iid_mm.preparation.containers import ReadingStopped, ShouldStop, choose_stream, open_container
 from iid_mm.preparation.image_files import MAX_PIXELS
-from iid_mm.preparation.numbering import number_frames
-from iid_mm.preparation.packets import Entry, Packets
+from iid_mm.preparation.numbering import Numbering, number_frames
+from iid_mm.preparation.packets import NO_ENTRIES, Entries, Entry, Packets
+from iid_mm.preparation.pixels import colors_of, complete, to_image
 from iid_mm.preparation.readers import FrameReader
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray
 
+MAX_FRAMES = 2_700_000
+"""Longer videos are not read: a day at 30 frames a second has 2.6 million."""
+_MAX_PACKETS = 2 * MAX_FRAMES
+# The parts of a sound file do not overlap; compressed headers make packets a little larger than the file.
+_PACKET_BYTES_PER_BYTE = 4
+# Videos without time stamps are decoded to be counted; of longer ones the packets are counted.
+_COUNTED_PIXELS = 1 << 31
+# Average rates of headers are rounded.
+_RATE_TOLERANCE = 0.02
 DECODER_OPTIONS = {
     'max_pixels': str(MAX_PIXELS),
     # Damage is an error instead of a guess at the picture.
@@ -68,26 +80,35 @@ class VideoReader(FrameReader):
 
     Args:
         path: The video file.
+        should_stop: Asked now and then whether to stop; None never stops.
 
     Attributes:
         path: The video file.
         numbers: ``range(count)``.
         rate: Average number of frames a second; 0 if the file does not tell.
+        times: When each frame is shown, (count,) float64 seconds, ascending. Zero is the start of the file,
+            which is that of the sound if there is any that begins before the pictures.
         problem: What is wrong with the file, empty if nothing. :meth:`read` may add to it.
         decoded: Packets that were decoded so far.
+
+    Raises:
+        ReadingStopped: If ``should_stop`` said so; from :meth:`read`, too.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, should_stop: ShouldStop | None = None) -> None:
         self.path = path
         self.numbers = range(0)
         self.rate = 0.0
+        self.times: npt.NDArray[np.float64] = np.zeros(0)
         self.problem = ''
         self.decoded = 0
-        self._numbers: dict[int, int] | None = None
-        self._entries: list[Entry] = []
+        self._should_stop = should_stop
+        self._stream = 0
+        self._numbers: Numbering | None = None
+        self._entries: Entries = NO_ENTRIES
         try:
             self._count_frames()
-        except FFmpegError as error:
+        except (FFmpegError, OSError, InputError) as error:
             self.note(f'cannot be read ({_text(error)})')
 
     @property
@@ -108,82 +129,139 @@ class VideoReader(FrameReader):
         wanted = sorted({number for number in numbers if 0 <= number < self.count})
         if not wanted:
             return
-        left = wanted
-        good = 0
+        place = good = 0
         # A second attempt only if the first one skipped packets and met something unexpected.
-        for entries in [self._entries, []] if self._entries else [[]]:
+        for entries in [self._entries, NO_ENTRIES] if len(self._entries.numbers) else [NO_ENTRIES]:
             try:
-                for number, frame in self._decode(left, entries):
-                    if number in left:
-                        left = left[bisect_right(left, number) :]
-                        if frame is not None:
-                            good += 1
-                            yield number, to_image(frame)
-                    if not left:
+                for number, frame, aspect in self._decode(wanted[place:], entries):
+                    passed = bisect_right(wanted, number, lo=place)
+                    if passed > place and wanted[passed - 1] == number and frame is not None:
+                        image, note = to_image(frame, aspect)
+                        if note:
+                            self.note(note)
+                        good += 1
+                        yield number, image
+                    place = passed
+                    if place == len(wanted):
                         break
                 break
             except _UnexpectedFrame:
                 continue
-            except FFmpegError as error:
+            except (FFmpegError, OSError, InputError) as error:
                 self.note(f'decoding stopped ({_text(error)})')
                 break
         if good < len(wanted):
             self.note(f'{len(wanted) - good} of {len(wanted)} frames cannot be decoded')
 
-    def _open(self) -> Any:
-        return av.open(str(self.path), metadata_errors='replace', options={'max_pixels': str(MAX_PIXELS)})
-
     def _count_frames(self) -> None:
-        with self._open() as container:
-            if not container.streams.video:
-                self.note('has no video stream')
+        with open_container(self.path, self._should_stop) as container:
+            stream, note = choose_stream(container)
+            if note:
+                self.note(note)
+            if stream is None:
                 return
-            stream = container.streams.video[0]
             codec = stream.codec_context
-            if codec is None:
-                self.note('uses a codec that is unknown here')
-                return
             if codec.width * codec.height > MAX_PIXELS:
                 self.note(f'has frames of {codec.width}x{codec.height} pixels, which is too large')
                 return
+            self._stream = stream.index
             promised, reorders = stream.frames, codec.has_b_frames
-            kind = container.format.name
-            packets = Packets(gapless=kind in _GAPLESS)
-            name, extradata = codec.codec.canonical_name, codec.extradata or b''
-            try:
-                for packet in container.demux():
-                    if packet.size:
-                        packets.pass_over(packet)
-                        if packet.stream_index == stream.index:
-                            packets.add(packet, name, extradata)
-            except FFmpegError as error:
-                self.note(f'ends early ({_text(error)})')
-            index = [entry.pos + 8 for entry in stream.index_entries if entry.size] if kind == 'avi' else []
+            packets = self._packets(container, stream)
+            index: list[int] = []
+            lossy = packets.hole is not None or packets.total < promised
+            if lossy and container.format.name == 'avi':
+                index = [entry.pos + 8 for entry in stream.index_entries if entry.size]
             rate = stream.average_rate
-            self.rate = float(rate or 0)
             base = stream.time_base
             step = float(1 / (rate * base)) if rate and base else 0.0
-            duration = float((container.duration or 0) / (av.time_base * base)) if base else 0.0
+            start = None if container.start_time is None else max(container.start_time, 0) / av.time_base
+            # Matroska counts the length from zero and not from the first frame.
+            length = (container.duration or 0) / av.time_base
+            if container.format.name == 'matroska,webm':
+                length -= start or 0
+            duration = length / float(base) if base else 0.0
         if packets.total < promised:
             self.note(f'the header promises {promised} frames, the file holds {packets.total}')
         found = number_frames(
-            packets, reorders=reorders, step=step, promised=promised, duration=duration, index=index
+            packets,
+            reorders=reorders,
+            step=step,
+            promised=promised,
+            duration=duration,
+            index=np.array(index, np.int64),
         )
         if found.problem:
             self.note(found.problem)
-        self._numbers = found.numbers
-        self.numbers = range(found.count)
-        if self._numbers is None:
-            # Frames after a damage cannot be counted.
-            sound = takewhile(_is_sound, self._decode())
-            self.numbers = range(sum(1 for _ in islice(sound, found.count)))
+        if found.stamps is None:
+            self.numbers = range(self._count_sound(found.count))
         else:
-            self._entries = packets.entries(self._numbers)
+            self._numbers = found
+            self.numbers = range(found.count)
+            self._entries = packets.entries(found.stamps, found.numbers)
+        self._set_times(found, float(rate or 0), base, start)
         if not self.numbers:
             self.note('holds no frame')
 
-    def _decode(self, wanted: Sequence[int] = (), entries: Sequence[Entry] = ()) -> Iterator[tuple[int, Any]]:
-        """Yield number and frame of what comes out of the decoder; None for a damaged frame.
+    def _packets(self, container: Any, stream: Any) -> Packets:
+        """Read all packets."""
+        codec = stream.codec_context
+        packets = Packets(gapless=container.format.name in _GAPLESS)
+        name, extradata = codec.codec.canonical_name, codec.extradata or b''
+        # Packets of sound matter only where a hole between two of any kind shows a loss.
+        every = container.demux() if packets.gapless else container.demux(stream)
+        left = _PACKET_BYTES_PER_BYTE * container.size + (1 << 26)
+        try:
+            for count, packet in enumerate(every, 1):
+                size = packet.size
+                if size:
+                    packets.pass_over(packet)
+                    if not packets.gapless or packet.stream_index == self._stream:
+                        packets.add(packet, name, extradata)
+                left -= size
+                if left < 0:
+                    raise InputError('its packets refer to the same data over and over')
+                if packets.total > MAX_FRAMES or count > _MAX_PACKETS:
+                    raise InputError(
+                        f'it has more than {MAX_FRAMES} frames or {_MAX_PACKETS} packets; cut out the part '
+                        'in question, for example with: ffmpeg -ss 0:30 -t 60 -i long.mp4 -c copy part.mp4'
+                    )
+        except FFmpegError as error:
+            self.note(f'ends early ({_text(error)})')
+        return packets
+
+    def _count_sound(self, most: int) -> int:
+        """How many frames come before the first damage; without time stamps later ones have no number."""
+        count = pixels = 0
+        for number, frame, _ in self._decode():
+            if frame is None or number >= most:
+                break
+            count += 1
+            pixels += frame.width * frame.height
+            if pixels > _COUNTED_PIXELS:
+                return most
+        return count
+
+    def _set_times(self, found: Numbering, rate: float, base: Fraction | None, start: float | None) -> None:
+        ticks = found.times[: self.count]
+        if len(ticks) < self.count or not base or not len(ticks):
+            self.rate = rate
+            self.times = np.arange(self.count) / rate if rate else np.zeros(self.count)
+            return
+        # Whole numbers are divided once, so that 3 * 512 ticks of 1/12800 s are exactly 3/25 s.
+        self.times = (ticks - ticks[0]).astype(np.float64) * base.numerator / base.denominator
+        delay = 0.0 if start is None else float(int(ticks[0]) * base) - start
+        # The start is rounded to microseconds.
+        if delay > max(1e-3, 1.5 * float(base)):
+            self.times += delay
+        length = float(self.times[-1] - self.times[0])
+        measured = (self.count - 1) / length if length > 0 else rate
+        # Headers of videos with a variable rate name any rate.
+        self.rate = rate if rate and abs(measured / rate - 1) < _RATE_TOLERANCE else measured
+
+    def _decode(
+        self, wanted: Sequence[int] = (), entries: Entries = NO_ENTRIES
+    ) -> Iterator[tuple[int, Any, Fraction | None]]:
+        """Yield number, frame and pixel aspect of what comes out of the decoder; None for a damaged frame.
 
         Decoders conceal errors and go on, so a damaged or lost frame spoils those predicted from it:
         nothing is used from the first error up to the next sound key frame.
@@ -195,16 +273,16 @@ class VideoReader(FrameReader):
         Raises:
             _UnexpectedFrame: If after a skip anything but a sound frame comes out.
         """
-        counting = self._numbers is None
-        state = _State(counting=counting)
+        state = _State(counting=self._numbers is None)
         targets = _Targets(wanted, entries)
-        with self._open() as container:
-            stream = container.streams.video[0]
+        with open_container(self.path, self._should_stop) as container:
+            stream = container.streams[self._stream]
             codec = stream.codec_context
             # The processes share the cores already: one thread each.
             codec.thread_type = 'NONE'
             codec.thread_count = 1
             codec.options = DECODER_OPTIONS
+            colors = colors_of(codec)
             place = -1
             skipping = False
             for packet in _filled(container, stream):
@@ -217,6 +295,8 @@ class VideoReader(FrameReader):
                     skipping = False
                     codec.flush_buffers()
                     state = _State(targets.start.number, skipped=True)
+                if self._should_stop is not None and self._should_stop():
+                    raise ReadingStopped
                 self.decoded += packet is not None
                 try:
                     frames = codec.decode(packet)
@@ -225,18 +305,17 @@ class VideoReader(FrameReader):
                     self.note(f'a packet cannot be decoded ({_text(error)})')
                     continue
                 for frame in frames:
-                    number = state.expected if self._numbers is None else self._numbers.get(frame.pts)
+                    number = state.expected if self._numbers is None else self._numbers.of(frame.pts)
                     if number is None or (state.awaits_key and number < state.expected):
                         continue
                     sound = state.judge(number, frame)
                     if not sound:
                         self.note('some frames are damaged')
-                    yield number, frame if sound else None
+                    complete(frame, colors)
+                    # What the container says counts more than what the codec says.
+                    aspect = stream.sample_aspect_ratio or codec.sample_aspect_ratio
+                    yield number, frame if sound else None, aspect
                     targets.passed(number)
-
-
-def _is_sound(item: tuple[int, Any]) -> bool:
-    return item[1] is not None
 
 
 class _UnexpectedFrame(Exception):
@@ -284,7 +363,7 @@ class _Targets:
         entries: Where decoding may start.
     """
 
-    def __init__(self, wanted: Sequence[int], entries: Sequence[Entry]) -> None:
+    def __init__(self, wanted: Sequence[int], entries: Entries) -> None:
         self._wanted = wanted
         self._entries = entries
         self._first = -1
@@ -298,9 +377,9 @@ class _Targets:
         if first == self._first or first == len(self._wanted):
             return
         self._first = first
-        before = bisect_right(self._entries, self._wanted[first], key=lambda entry: entry.number)
+        before = int(np.searchsorted(self._entries.numbers, self._wanted[first], side='right'))
         if before:
-            self.start = self._entries[before - 1]
+            self.start = Entry(*(int(values[before - 1]) for values in self._entries))
 
 
 def _filled(container: Any, stream: Any) -> Iterator[Any]:
@@ -311,31 +390,5 @@ def _filled(container: Any, stream: Any) -> Iterator[Any]:
     yield None
 
 
-def to_image(frame: Any) -> ImageArray:
-    """Convert a decoded frame to an upright image.
-
-    Args:
-        frame: ``av.VideoFrame``.
-
-    Returns:
-        (H, W, 3) uint8 BGR, turned as the file's display matrix asks.
-    """
-    return upright(frame.to_ndarray(format='bgr24'), getattr(frame, 'rotation', 0))
-
-
-def upright(image: ImageArray, degrees: int) -> ImageArray:
-    """Turn an image by a multiple of a right angle.
-
-    Args:
-        image: (H, W, 3) uint8.
-        degrees: Angle, counter-clockwise; rounded to a multiple of 90.
-
-    Returns:
-        The turned image, contiguous.
-    """
-    turns = round(degrees / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
-
-
-def _text(error: FFmpegError) -> str:
-    return error.strerror or type(error).__name__
+def _text(error: Exception) -> str:
+    return getattr(error, 'strerror', None) or str(error) or type(error).__name__

@@ -3,22 +3,29 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import cv2
 
+from iid_mm.errors import InputError, MissingExtraError
 from iid_mm.preparation.analysers import AnalyserOptions, build_analyser
 from iid_mm.preparation.group import GroupProcessor
 from iid_mm.preparation.records import VideoGroup
-from iid_mm.preparation.results import GroupResult
+from iid_mm.preparation.results import GroupResult, failed_result
 from iid_mm.preparation.settings import Settings
 from iid_mm.preparation.sources import SourceOpener
 from iid_mm.preparation.writer import CropWriter
+
+# What a name can cause; whatever else the disk refuses, it refuses to all.
+OF_ONE_FILE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY)
 
 _processor: GroupProcessor | None = None
 
@@ -52,7 +59,6 @@ def start_worker(
 ) -> None:
     """Load the analyser once for all groups of this process."""
     global _processor
-    # Ctrl-C reaches every process of the terminal; the driver alone answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # The processes share the cores already.
@@ -65,9 +71,46 @@ def work(groups: Sequence[VideoGroup]) -> list[GroupResult]:
     if _processor is None:
         raise RuntimeError('start_worker was not called in this process')
     try:
-        return [_processor.process(group) for group in groups]
+        return [process_group(_processor, group) for group in groups]
     finally:
         _processor.opener.close()
+
+
+def process_group(processor: GroupProcessor, group: VideoGroup) -> GroupResult:
+    """Prepare a group; what goes wrong with it alone is its result, not the end of the others.
+
+    Raises:
+        OSError: If nothing can be written, for instance because the disk is full.
+        InputError: If the analyser cannot work.
+        MissingExtraError: If its library is not installed.
+    """
+    try:
+        return processor.process(group)
+    except (InputError, MissingExtraError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in OF_ONE_FILE:
+            raise
+        if os.environ.get('IID_DEBUG') == '1':
+            raise
+        reason = f'{type(error).__name__}: {getattr(error, "strerror", None) or error}'
+        text = f'it could not be prepared ({reason}): left out, the next run tries again'
+        return failed_result(group, text, processor.settings.frames)
+
+
+@contextmanager
+def no_interrupts() -> Iterator[None]:
+    """Keep Ctrl+C from the processes that are started here.
+
+    It reaches every process of a terminal; the first one answers for all, in one line.
+    """
+    # It starts with the first process, and lets the signal through again when it has started.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with_parent() -> None:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -70,7 +71,14 @@ class CropWriter:
     def clear(self, key: str) -> None:
         """Delete what an interrupted run, or one with other input, left of a video."""
         for kind in (FRAMES, MASKS, WHOLE_FRAMES):
-            shutil.rmtree(self.out_dir / kind / key, ignore_errors=True)
+            with (
+                suppress(FileNotFoundError, NotADirectoryError),
+                os.scandir(self.out_dir / kind / key) as entries,
+            ):
+                for entry in entries:
+                    # Folders are those of other videos: `a/b` lies in the folder of `a`.
+                    if not entry.is_dir(follow_symlinks=False):
+                        os.unlink(entry.path)
 
     def write(self, image: ImageArray, kind: str, key: str, number: int, note: str = '') -> str:
         """Write an image.

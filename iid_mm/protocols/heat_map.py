@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from iid_mm.protocols.matrix import TITLES, Matrix, Row, Section, Summary
+from iid_mm.visualization.plots import save_figure
 
 INK, SEEN = '#22242A', '#E69F00'
 # One hue from light to dark, even in lightness: also right in print without colour.
@@ -73,16 +74,8 @@ def plot_matrix(matrix: Matrix, path: str | os.PathLike[str], *, metric: str = '
     bar.outline.set_visible(False)
     bar.ax.tick_params(colors=INK, labelsize=8.5, length=2)
     bar.set_label(f'{TITLES[metric]} (%)', color=INK, fontsize=9)
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     # In one step: the table is rewritten while somebody looks at it.
-    temporary = target.with_name(f'.{target.stem}.{os.getpid()}{target.suffix}')
-    try:
-        figure.savefig(temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return target
+    return save_figure(figure, path)
 
 
 def _lowest(matrix: Matrix, metric: str) -> float:

@@ -18,7 +18,7 @@ from iid_mm.evaluation.report.provenance import library_versions, settings_sha25
 from iid_mm.evaluation.test_sets import TestSet
 from iid_mm.robustness.distortions import CLEAN, strength
 from iid_mm.robustness.transforms.forgery_distortion import VIDEO
-from iid_mm.utils.files import sha256
+from iid_mm.utils.files import sha256, write_text
 
 # They say where data lie and how they are loaded, not what comes out.
 _PLACES = ('data_root', 'ann_file', 'backend_args', 'originals', 'test_mode', 'lazy_init', 'serialize_data')
@@ -184,7 +184,7 @@ class CellStore:
             'scores': sha256(self.scores_file(cell)),
             'seconds': round(seconds, 2),
         }
-        self._record_file(cell).write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
+        write_text(self._record_file(cell), json.dumps(record, indent=1) + '\n')
 
     def _record_file(self, cell: Cell) -> Path:
         return self.folder / f'{cell.name}.json'

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import av
 import cv2
 import numpy as np
 from av.error import FFmpegError
 
 from iid_mm.errors import InputError
+from iid_mm.preparation.containers import choose_stream, open_container
 from iid_mm.preparation.cropping import Window
 from iid_mm.preparation.layouts import scan_layout
 from iid_mm.preparation.records import FrameSource, LayoutOptions, VideoFile
@@ -155,10 +155,10 @@ def _rate(source: FrameSource) -> Fraction:
     if not isinstance(source, VideoFile):
         return FRAME_RATE
     try:
-        with av.open(str(source.path), metadata_errors='replace') as container:
-            streams: Any = container.streams.video
-            rate = streams[0].average_rate if streams else None
-    except FFmpegError:
+        with open_container(source.path) as container:
+            stream, _ = choose_stream(container)
+            rate = stream.average_rate if stream is not None else None
+    except (FFmpegError, OSError, InputError):
         return FRAME_RATE
     # Whole thousandths: the encoder's time base has to stay small.
     return Fraction(round(rate * 1000), 1000) if rate and 1 <= rate <= 240 else FRAME_RATE

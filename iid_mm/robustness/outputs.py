@@ -21,6 +21,7 @@ from iid_mm.robustness.functional.h264 import HOLD
 from iid_mm.robustness.pictures import plot_curves, write_sheet
 from iid_mm.robustness.report import as_data, as_markdown, format_summary, summaries
 from iid_mm.robustness.transforms.forgery_distortion import VIDEO
+from iid_mm.utils.files import write_text
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def write_report(
     seconds = {cell.name: float((store.record(cell) or {}).get('seconds', 0)) for cell in cells}
     folder.mkdir(parents=True, exist_ok=True)
     write_json(as_data(found, protocol, seconds), folder / 'report.json')
-    (folder / 'report.md').write_text(as_markdown(found, protocol), encoding='utf-8')
+    write_text(folder / 'report.md', as_markdown(found, protocol))
     plot_curves(found[0], folder / 'curves.png', title=f'Robustness on {test_set.name}')
     write_sheet(faces, folder / 'distortions.png', found[0].kinds, found[0].levels)
     tables = []

@@ -21,6 +21,7 @@ from iid_mm.robustness.functional.summary import Summary
 from iid_mm.robustness.transforms import ForgeryDistortion
 from iid_mm.utils.typing import ImageArray
 from iid_mm.visualization.drawing import BLUE, image_grid, write_picture
+from iid_mm.visualization.plots import save_figure
 
 # Okabe and Ito's palette without black and yellow; markers tell apart what shares a colour.
 _COLORS = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00')
@@ -79,10 +80,7 @@ def plot_curves(summary: Summary, path: str | os.PathLike[str], *, title: str = 
     figure.legend(
         loc='outside right upper', title='mean drop', fontsize=8.5, title_fontsize=8.5, frameon=False
     )
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target)
-    return target
+    return save_figure(figure, path)
 
 
 def _points(value: float) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,7 +75,7 @@ def write_video(path: Path, frames: Iterable[ImageArray], *, codec: str = 'libx2
         ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), 'w') as container:
+    with av.open(os.path.abspath(path), 'w') as container:
         options = {'crf': str(crf), 'x264-params': 'cpu-independent=1:threads=1'}
         stream = container.add_stream(codec, rate=25, options=options if codec == 'libx264' else {})
         stream.pix_fmt = 'yuv420p'
@@ -89,8 +90,7 @@ def write_video(path: Path, frames: Iterable[ImageArray], *, codec: str = 'libx2
 def write_image(path: Path, image: ImageArray) -> Path:
     """Write an image in the format of the suffix and return ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), image):
-        raise OSError(f'cannot write {path}')
+    path.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
     return path
 
 

@@ -43,7 +43,7 @@ def write_video(path: Path, frames: ImageArray | npt.NDArray[np.uint8], fps: int
     """
     # Converted here and not inside FFmpeg: the encoder's input is then known to the bit.
     code = cv2.COLOR_BGR2YUV_I420
-    with _replacing(path) as temporary, av.open(str(temporary), 'w', format='mp4') as container:
+    with _replacing(path) as temporary, av.open(os.path.abspath(temporary), 'w', format='mp4') as container:
         video = container.add_stream('libx264', rate=fps)
         video.height, video.width = frames.shape[1:3]
         video.pix_fmt = 'yuv420p'

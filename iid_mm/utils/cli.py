@@ -4,21 +4,22 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
-from iid_mm.errors import InputError, MissingExtraError
+from iid_mm.errors import InputError, StoppedError
+from iid_mm.utils.files import printable
+from iid_mm.utils.user_errors import user_message
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
 # MMEngine, which loads torch, is imported by those functions only that need it.
-
-USER_ERRORS = (InputError, FileNotFoundError, MissingExtraError)
 
 PATIENCE = 5.0
 """Seconds that a process leaves to the first one of its machine to tell an error that both met."""
@@ -31,26 +32,47 @@ def run_tool(main: Callable[[], int | None]) -> int:
         main: The tool; returns its exit status or None for success.
 
     Returns:
-        The exit status: 1 after an :class:`~iid_mm.errors.InputError`, a missing file, a missing extra
-        or an unknown name in a config, whose message goes to stderr, in distributed runs once a machine. Set
-        the environment variable ``IID_DEBUG=1`` to see the traceback instead.
+        The exit status: 1 after an error that a user can mend, see :func:`~iid_mm.utils.user_errors.user_message`,
+        whose message goes to stderr, in distributed runs once a machine; 75 if training saved and ended because it
+        was asked to; 130 after Ctrl+C. Set the environment variable ``IID_DEBUG=1`` to see the traceback instead.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal's encoding does not know must not end the work.
+            stream.reconfigure(errors='backslashreplace')
     try:
         status = main() or 0
-    except (*USER_ERRORS, KeyError) as error:
-        # A name in a config that no registry knows is a KeyError to MMEngine; others are defects.
-        is_unknown_name = isinstance(error, KeyError) and 'is not in the' in str(error)
-        if os.environ.get('IID_DEBUG') == '1' or not (is_unknown_name or isinstance(error, USER_ERRORS)):
+    except StoppedError as stopped:
+        tell(str(stopped), sys.stderr)
+        status = stopped.status
+    except KeyboardInterrupt:
+        if os.environ.get('IID_DEBUG') == '1':
             raise
-        text = str(error.args[0]) if is_unknown_name else _without_worker_trace(str(error))
+        tell('interrupted', sys.stderr)
+        status = 130
+    except Exception as error:
+        text = user_message(error)
+        if text is None or os.environ.get('IID_DEBUG') == '1':
+            raise
         if os.environ.get('LOCAL_RANK', '0') != '0':
             # Most errors are met by all processes. The first one then ends, and its launcher this one.
             time.sleep(PATIENCE)
-        print(f'error: {text}', file=sys.stderr)
+        print('error: ' + '\n'.join(map(printable, text.split('\n'))), file=sys.stderr)
         status = 1
     # Not after defects: the other processes may be in the midst of something.
     _leave_process_group()
     return status
+
+
+def tell(text: str, file: TextIO | None = None) -> None:
+    """Print a line, in distributed runs once a machine.
+
+    Args:
+        text: The line.
+        file: Where to; None: stdout.
+    """
+    if os.environ.get('LOCAL_RANK', '0') == '0':
+        print(text, file=file or sys.stdout)
 
 
 def _leave_process_group() -> None:
@@ -68,10 +90,23 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--cfg-options``."""
     from mmengine.config import DictAction
 
+    class Options(DictAction):  # type: ignore[misc]
+        def __call__(
+            self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *args: Any
+        ) -> None:
+            for value in values:
+                key, equals, _ = value.partition('=')
+                if not (key.strip() and equals):
+                    raise InputError(f'--cfg-options {value}: give KEY=VALUE, e.g. train_dataloader.batch_size=32')
+                try:
+                    super().__call__(parser, namespace, [value], *args)
+                except AssertionError as error:
+                    raise InputError(f'--cfg-options {value}: brackets do not match') from error
+
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Options,
         help='values that replace those of the config, e.g. train_dataloader.batch_size=32',
     )
 
@@ -111,10 +146,3 @@ def load_run_config(args: argparse.Namespace) -> Config:
         if name in cfg and cfg[name] and cfg[name].get('num_workers') == 0:
             cfg[name].persistent_workers = False
     return cfg
-
-
-def _without_worker_trace(message: str) -> str:
-    """Reduce an error that a data loader's worker sent, traceback and all, to its own message."""
-    if 'Original Traceback' not in message:
-        return message
-    return message.rstrip().splitlines()[-1].split(': ', 1)[-1]

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
 from iid_mm.errors import InputError
+from iid_mm.utils.config_keys import check_options, misspelled, misspelled_variables, without_effect
 from iid_mm.utils.typing import Size
 
 # What mistakes in a config raise; JSON errors are ValueErrors.
@@ -32,7 +34,8 @@ def load_config(config: str | os.PathLike[str] | Config, cfg_options: dict[str, 
 
     Raises:
         FileNotFoundError: If there is no such file.
-        InputError: If the file is no config, or ``cfg_options`` do not fit it.
+        InputError: If the file is no config, or ``cfg_options`` do not fit it; a setting that nothing reads is a
+            warning on stderr if it stands in the file.
     """
     if not isinstance(config, Config):
         path = Path(config)
@@ -49,8 +52,14 @@ def load_config(config: str | os.PathLike[str] | Config, cfg_options: dict[str, 
             ) from error
         except MISTAKES as error:
             raise InputError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
+        told = misspelled(dict(config.items())) + misspelled_variables(config.env_variables)
+        told = [f'config {path}: {sentence}' for sentence in told]
         _hand_down_backend_args(config, config, None)
+    else:
+        told = []
     if cfg_options:
+        check_options(dict(config.items()), cfg_options)
+        told += without_effect(cfg_options)
         # The caller may use the same config again.
         config = copy.deepcopy(config)
         before = copy.deepcopy(config.get('backend_args'))
@@ -61,6 +70,9 @@ def load_config(config: str | os.PathLike[str] | Config, cfg_options: dict[str, 
         except MISTAKES as error:
             raise InputError(f'cfg_options={cfg_options!r} does not fit the config: {error}') from error
         _hand_down_backend_args(config, config, before)
+    if os.environ.get('LOCAL_RANK', '0') == '0':
+        for sentence in told:
+            print(f'warning: {sentence}', file=sys.stderr)
     return config
 
 

@@ -1,13 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hashes of files, and small files that a reader never sees half written."""
+"""Hashes and names of files, and files that a reader never sees half written."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from iid_mm.errors import InputError
+
+MAX_SMALL = 256 * 2**20
+"""Bytes of a JSON file; that of a report on ten data sets has some MiB."""
+MAX_NAME_BYTES = 230
+"""File systems allow 255; what is left is for a suffix such as ``_annotated.mp4`` and a number."""
+_RESERVED_SIGNS = frozenset('<>:"/\\|?*')
+_RESERVED_NAMES = frozenset(
+    [
+        *('CON', 'PRN', 'AUX', 'NUL'),
+        *(f'{port}{number}' for port in ('COM', 'LPT') for number in range(1, 10)),
+    ]
+)
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
@@ -19,15 +36,135 @@ def sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file; it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+def read_limited(path: str | os.PathLike[str], most: int = MAX_SMALL) -> bytes:
+    """Read a file that should be small.
+
+    Args:
+        path: The file.
+        most: Bytes that it may have.
+
+    Raises:
+        InputError: It is larger, or no ordinary file: a named pipe would be waited for without end.
+        OSError: It cannot be read.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(f'{os.fspath(path)} is no ordinary file')
+    with open(path, 'rb') as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise InputError(f'{os.fspath(path)} is larger than {most} bytes, which is too much for what it is')
+    return data
+
+
+def load_json(path: str | os.PathLike[str], most: int = MAX_SMALL) -> Any:
+    """Read a JSON file of somebody else.
+
+    Args:
+        path: The file.
+        most: Bytes that it may have.
+
+    Raises:
+        InputError: It is no JSON, nested too deeply, too large, or no ordinary file.
+        OSError: It cannot be read.
+    """
     try:
-        temporary.write_text(text, encoding='utf-8')
+        return json.loads(read_limited(path, most).decode())
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        text = 'nested too deeply' if isinstance(error, RecursionError) else error
+        raise InputError(f'{os.fspath(path)} is no JSON: {text}') from error
+
+
+def printable(text: object) -> str:
+    """A name as it is shown to people: on terminals, in logs, pages and images.
+
+    File names may hold anything: line breaks, escape sequences that command a terminal, marks that reverse
+    the direction of text, and bytes that are no text, which Python keeps as lone surrogates.
+
+    Args:
+        text: The name, or a message that holds names.
+
+    Returns:
+        The text with U+FFFD in place of every such character.
+    """
+    text = str(text)
+    return text if text.isprintable() else ''.join(c if c.isprintable() else '\ufffd' for c in text)
+
+
+def safe_name(name: str, limit: int = MAX_NAME_BYTES) -> str:
+    """Make a file name out of another one, fit for any file system, terminal and library.
+
+    Args:
+        name: The name without suffix.
+        limit: Longest name, in bytes as the file system keeps it; at least 16.
+
+    Returns:
+        The name with ``_`` in place of what is not printable and of what Windows does not allow. A name that
+        is too long is cut and ends in a digest of all of it, so that different names stay different.
+    """
+    clean = name
+    if not name.isprintable() or not _RESERVED_SIGNS.isdisjoint(name):
+        clean = ''.join('_' if not sign.isprintable() or sign in _RESERVED_SIGNS else sign for sign in name)
+    if clean.split('.')[0].strip().upper() in _RESERVED_NAMES:
+        clean = f'_{clean}'
+    data = clean.encode(sys.getfilesystemencoding(), 'replace')
+    if len(data) <= limit:
+        return clean
+    digest = hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]
+    return f'{data[: limit - 9].decode(sys.getfilesystemencoding(), "ignore")}_{digest}'
+
+
+def reason_of(error: BaseException) -> str:
+    """Why something failed, in one printable line."""
+    if error.__cause__ is not None and getattr(error.__cause__, 'strerror', None):
+        error = error.__cause__
+    if isinstance(error, MemoryError):
+        return 'not enough memory'
+    # Errors of FFmpeg have one, too, and are not always those of the operating system.
+    if cause := getattr(error, 'strerror', None):
+        return printable(cause)
+    text = printable(' '.join(str(error).split()))[:300]
+    # The type tells more than the message of an error that nobody foresaw.
+    return text if isinstance(error, ValueError) and text else f'{type(error).__name__}: {text}'.rstrip(': ')
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new hidden file in the folder of ``path``; its name is short and ASCII, whatever that of ``path``."""
+    # Processes on other machines may write the same file, and have the same numbers.
+    return path.with_name(f'.{os.getpid()}-{os.urandom(4).hex()}.tmp')
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file that appears whole or not at all.
+
+    Args:
+        path: The file; its folder is made. A link there is replaced, not followed.
+
+    Yields:
+        Where to write in its place, see :func:`temporary_beside`; takes its name if nothing is raised.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        # What went wrong before matters more than what is left behind.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(data: bytes, path: Path) -> None:
+    """Write a file; it appears whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file; it appears whole or not at all."""
+    write_bytes(text.encode(), path)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -38,7 +175,7 @@ def write_json(path: Path, content: Any) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; a missing or damaged file counts as an empty one."""
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = load_json(path)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -10,32 +10,86 @@ import logging
 import os
 import signal
 import sys
+import time
+from contextlib import suppress
+from typing import Any
 
+from torch.distributed.elastic.multiprocessing import PContext, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.run import main as torchrun
 
 LOGGER = 'torch.distributed.elastic.multiprocessing.api'
+TOLD = (1, 75, 130)
+"""Exit statuses of processes that have said why: an error, asked to stop, Ctrl+C."""
+
+ECHO = 1.0
+"""Seconds within which a signal that comes again is the same one."""
 
 
 def main() -> int:
     """Start the processes and wait for them.
 
+    SIGTERM, SIGUSR1 and Ctrl+C are passed on, and the processes get the time that they need to save where they stand;
+    asked a second time, torchrun ends them within 30 seconds.
+
     Returns:
         0, or the exit status of the process that failed first; 1 if a signal killed it. A process that ends
-        with 1 has said why. With the environment variable ``IID_DEBUG=1`` torchrun reports as it always does.
+        with 1, 75 or 130 has said why. With the environment variable ``IID_DEBUG=1`` torchrun reports as it always
+        does.
     """
     if os.environ.get('IID_DEBUG') == '1':
         torchrun()
         return 0
     logging.getLogger(LOGGER).setLevel(logging.CRITICAL)
+    pass_signals_on()
     try:
         torchrun()
+    except SignalException as error:
+        print(f'error: ended by {error.sigval.name}', file=sys.stderr)
+        return 128 + error.sigval
+    except KeyboardInterrupt:
+        return 130
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        if failure.exitcode != 1:
+        if failure.exitcode not in TOLD:
             print(f'error: process {rank} {_ending(failure)}', file=sys.stderr)
         return max(failure.exitcode, 1)
     return 0
+
+
+def pass_signals_on() -> None:
+    """Let torchrun pass signals on to its processes and wait for these, in place of ending them."""
+    start = PContext.start
+
+    def started(context: PContext) -> Any:
+        result = start(context)
+        # torchrun has just set its own.
+        handler = _PassedOn(context, signal.getsignal(signal.SIGTERM))
+        for name in ('SIGTERM', 'SIGUSR1', 'SIGINT'):
+            signal.signal(getattr(signal, name), handler)
+        return result
+
+    PContext.start = started  # type: ignore[method-assign]
+
+
+class _PassedOn:
+    """Signal handler that asks the processes first, and does what torchrun does when it is asked again."""
+
+    def __init__(self, context: PContext, otherwise: Any) -> None:
+        self.context = context
+        self.otherwise = otherwise
+        self.asked_at = -ECHO
+
+    def __call__(self, number: int, frame: Any) -> None:
+        before, self.asked_at = self.asked_at, time.monotonic()
+        if before >= 0 and self.asked_at - before < ECHO:
+            return
+        if before >= 0 and number != signal.SIGUSR1 and callable(self.otherwise):
+            self.otherwise(number, frame)
+            return
+        for process in self.context.pids().values():
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
 
 
 def _ending(failure: ProcessFailure) -> str:

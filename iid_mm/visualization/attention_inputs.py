@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 
@@ -18,7 +17,9 @@ from iid_mm.datasets.index import read_index
 from iid_mm.datasets.storage.image_storage import storage_settings_for
 from iid_mm.errors import InputError
 from iid_mm.evaluation.localisation_config import with_masks
+from iid_mm.preparation.readers import decode_image
 from iid_mm.registry import DATASETS
+from iid_mm.utils.files import printable, reason_of
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp')
 """Of pictures that are taken from a folder."""
@@ -92,12 +93,12 @@ def find_pictures(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
         if path.is_dir():
             inside = sorted(p for p in path.rglob('*') if p.suffix.lower() in SUFFIXES)
             if not inside:
-                raise InputError(f'{path} holds no picture ({", ".join(SUFFIXES)})')
+                raise InputError(f'{printable(path)} holds no picture ({", ".join(SUFFIXES)})')
             found += inside
         elif path.is_file():
             found.append(path)
         else:
-            raise FileNotFoundError(f'picture {path} does not exist')
+            raise FileNotFoundError(f'picture {printable(path)} does not exist')
     return found
 
 
@@ -130,16 +131,19 @@ class PictureDataset:
         self.infos: list[dict[str, Any]] = []
         self.faceless: list[Path] = []
         for path in pictures:
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            if image is None:
-                raise InputError(f'picture {path} cannot be decoded: it is damaged or no picture')
+            try:
+                image = decode_image(path.read_bytes())
+            except (OSError, InputError) as error:
+                raise InputError(
+                    f'picture {printable(path)} cannot be decoded ({reason_of(error)})'
+                ) from error
             faces = analyser.analyse(image)
             if faces:
                 self.infos.append(dict(img_path=str(path), landmarks=faces[0].landmarks))
             else:
                 self.faceless.append(path)
         if self.faceless and (not skip_faceless or not self.infos):
-            named = ', '.join(str(path) for path in self.faceless[:5])
+            named = ', '.join(printable(path) for path in self.faceless[:5])
             more = f' and {len(self.faceless) - 5} more' if len(self.faceless) > 5 else ''
             raise InputError(
                 f'no face was found in {named}{more}; give pictures that show a face from the front, at '

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from iid_mm.errors import InputError
+from iid_mm.utils.files import safe_name
 from iid_mm.utils.typing import ImageArray
 from iid_mm.visualization.attention_energy import region_energy
 from iid_mm.visualization.attention_views import ADM, FaceView
@@ -156,4 +157,4 @@ def picture_name(number: int, view: FaceView) -> str:
         ]
     else:
         parts = [Path(str(sample.get('img_path', 'picture'))).stem]
-    return f'{number:03d}_' + re.sub(r'[^\w.-]+', '-', '_'.join(parts))[:100] + '.png'
+    return f'{number:03d}_' + safe_name(re.sub(r'[^\w.-]+', '-', '_'.join(parts)), 100) + '.png'

@@ -20,6 +20,7 @@ from matplotlib.font_manager import FontProperties, findfont
 from PIL import Image, ImageDraw, ImageFont
 
 from iid_mm.errors import InputError
+from iid_mm.utils.files import printable, reason_of, write_bytes
 from iid_mm.utils.typing import ImageArray, Size
 
 Color = tuple[int, int, int]
@@ -49,7 +50,7 @@ def text_size(text: str, size: int, *, bold: bool = False) -> Size:
     """Width and height in pixels of one line of text; the height is the same for every text."""
     font = _font(size, bold)
     ascent, descent = font.getmetrics()
-    return round(font.getlength(text)), ascent + descent
+    return round(font.getlength(printable(text))), ascent + descent
 
 
 def put_text(
@@ -75,7 +76,7 @@ def put_text(
         A new image.
     """
     canvas = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
-    ImageDraw.Draw(canvas).text(origin, text, font=_font(size, bold), fill=color[::-1])
+    ImageDraw.Draw(canvas).text(origin, printable(text), font=_font(size, bold), fill=color[::-1])
     return np.ascontiguousarray(np.asarray(canvas)[..., ::-1])
 
 
@@ -347,12 +348,28 @@ def write_picture(path: str | os.PathLike[str], picture: ImageArray, *, argument
     """
     target = Path(path)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        written = cv2.imwrite(str(target), picture)
-    except (OSError, cv2.error) as error:
-        raise InputError(f'{argument}{path} cannot be written: {error}') from error
-    if not written:
+        write_bytes(encode_picture(picture, target.suffix), target)
+    except OSError as error:
         raise InputError(
-            f'{argument}{path} cannot be written; use a suffix such as .png and a folder that you may '
-            'write to'
-        )
+            f'{argument}{printable(path)} cannot be written ({reason_of(error)}); choose another folder'
+        ) from error
+    except cv2.error as error:
+        raise InputError(
+            f'{argument}{printable(path)} cannot be written; use a suffix such as .png'
+        ) from error
+
+
+def encode_picture(picture: ImageArray, suffix: str) -> bytes:
+    """Encode a picture in memory: OpenCV crashes on file names that are not valid UTF-8.
+
+    Args:
+        picture: (H, W, 3) BGR.
+        suffix: The format, such as ``.png``.
+
+    Raises:
+        cv2.error: OpenCV cannot encode it.
+    """
+    encoded, data = cv2.imencode(suffix or '.', picture)
+    if not encoded:
+        raise cv2.error(f'cannot encode {suffix}')
+    return data.tobytes()

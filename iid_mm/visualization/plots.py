@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from matplotlib.ticker import MultipleLocator
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import RocCurve
+from iid_mm.utils.files import write_bytes
 from iid_mm.utils.typing import FloatArray
 
 # Okabe and Ito's palette without black and yellow: told apart with any common colour vision.
@@ -48,10 +50,11 @@ def polish(axes: Axes) -> None:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a figure; its folder is made."""
+    """Write a figure, whole or not at all; its folder is made, its suffix is the format (PNG without one)."""
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=target.suffix[1:] or None)
+    write_bytes(buffer.getvalue(), target)
     return target
 
 

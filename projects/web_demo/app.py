@@ -10,10 +10,18 @@ from __future__ import annotations
 import argparse
 import socket
 import sys
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iid_mm.errors import InputError, MissingExtraError
 from iid_mm.utils.cli import run_tool
+
+if TYPE_CHECKING:
+    from web_demo.uploads import Limits
+    from web_demo.worker import Worker
+
+    from iid_mm.inference.sampling import Sampling
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,6 +49,27 @@ def parse_args() -> argparse.Namespace:
     server.add_argument('--port', type=int, default=7860, help='0 takes a free one (7860)')
     server.add_argument('--max-mib', type=float, default=200, help='largest upload, MiB (200)')
     server.add_argument('--max-seconds', type=float, default=600, help='longest video (600)')
+    server.add_argument(
+        '--max-upload-seconds', type=float, default=1800, help='how long an upload may last (1800)'
+    )
+    server.add_argument(
+        '--max-analysis-seconds', type=float, default=600, help='how long an analysis may last (600)'
+    )
+    server.add_argument(
+        '--max-memory-gib',
+        type=float,
+        default=4,
+        help='memory that an analysis on the CPU may take beyond what the model has (4)',
+    )
+    server.add_argument(
+        '--public-name', nargs='+', default=[], help='further names under which the page is reached'
+    )
+    server.add_argument(
+        '--trusted-proxy',
+        metavar='ADDRESS',
+        help='address of a reverse proxy whose X-Forwarded-For tells who the client is; default: none is '
+        'believed',
+    )
     return parser.parse_args()
 
 
@@ -69,24 +98,32 @@ def main() -> int:
     args = parse_args()
     try:
         import fastapi  # noqa: F401
-        import uvicorn
+        import uvicorn  # noqa: F401
     except ImportError as error:
         raise MissingExtraError.of('fastapi or uvicorn', 'web') from error
     from web_demo.uploads import Limits
 
-    limits = Limits(args.max_mib, args.max_seconds)
+    limits = Limits(
+        args.max_mib,
+        args.max_seconds,
+        upload_seconds=args.max_upload_seconds,
+        analysis_seconds=args.max_analysis_seconds,
+        memory_gib=args.max_memory_gib,
+    )
     # Before the model is loaded, which takes seconds.
     bound = open_socket(args.host, args.port)
-
-    from web_demo.examples import TOY
-    from web_demo.server import create_app, is_local
 
     from iid_mm.apis import IIDInferencer
     from iid_mm.inference.sampling import Sampling
     from iid_mm.preparation.analysers import AnalyserOptions
 
     sampling = Sampling(args.frames)
-    inferencer = IIDInferencer(
+    if not Path(args.checkpoint).is_file():
+        raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist')
+    from web_demo.worker import Worker
+
+    make = partial(
+        IIDInferencer,
         args.config,
         args.checkpoint,
         args.device,
@@ -95,9 +132,26 @@ def main() -> int:
         trust=args.trust_checkpoint,
         show_progress=False,
     )
+    worker = Worker(make, sampling, limits.memory_gib)
+    try:
+        return serve(args, worker, sampling, limits, bound)
+    finally:
+        worker.close()
+
+
+def serve(
+    args: argparse.Namespace, worker: Worker, sampling: Sampling, limits: Limits, bound: socket.socket
+) -> int:
+    import uvicorn
+    from web_demo.connections import GuardedProtocol
+    from web_demo.examples import TOY
+    from web_demo.server import create_app, is_local
+
     app = create_app(
-        inferencer,
+        worker,
+        analyse=worker.analyse,
         host=args.host,
+        public_names=args.public_name,
         limits=limits,
         sampling=sampling,
         toy=None if args.no_examples else TOY,
@@ -107,7 +161,17 @@ def main() -> int:
     print(f'open http://{shown}:{port} in a browser; Ctrl+C ends', flush=True)
     if not is_local(args.host):
         print('everybody who can reach this address can use the page: no password is asked for', flush=True)
-    server = uvicorn.Server(uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=3))
+    config = uvicorn.Config(
+        app,
+        http=GuardedProtocol,
+        ws='none',
+        log_level='warning',
+        timeout_graceful_shutdown=3,
+        # uvicorn believes everybody on this machine otherwise.
+        proxy_headers=args.trusted_proxy is not None,
+        forwarded_allow_ips=args.trusted_proxy or '',
+    )
+    server = uvicorn.Server(config)
     try:
         server.run(sockets=[bound])
     except KeyboardInterrupt:

@@ -23,9 +23,56 @@ def make_landmarks(points: np.ndarray, count: int = 68) -> np.ndarray:
     return landmarks
 
 
-@pytest.mark.parametrize(('scale', 'table'), [(0.9, TABLE_09), (1.0, TABLE_10)])
-def test_template_reproduces_both_tables(scale: float, table: list) -> None:
-    assert np.abs(alignment.template((224, 224), scale) - table).max() < 0.02
+# Worked out by hand from the formula of the reference, not with this package.
+TABLE_06 = [
+    (87.83047, 92.56198),
+    (135.83047, 92.45892),
+    (111.75016, 122.58249),
+    (91.93491, 146.49601),
+    (131.89899, 146.14767),
+]
+TABLE_075 = [
+    (81.78809, 92.56198),
+    (141.78809, 92.42388),
+    (111.68771, 132.79086),
+    (86.91864, 164.83610),
+    (136.87374, 164.36931),
+]
+TABLE_11 = [
+    (67.68919, 92.56198),
+    (155.68919, 92.31850),
+    (111.54197, 163.48570),
+    (75.21400, 219.98162),
+    (148.48148, 219.15867),
+]
+TABLE_12 = [
+    (63.66094, 92.56198),
+    (159.66094, 92.28009),
+    (111.50033, 174.67346),
+    (71.86982, 240.08125),
+    (151.79798, 239.12849),
+]
+
+
+@pytest.mark.parametrize(
+    ('scale', 'table'),
+    [
+        (0.6, TABLE_06),
+        (0.75, TABLE_075),
+        (0.9, TABLE_09),
+        (1.0, TABLE_10),
+        (1.1, TABLE_11),
+        (1.2, TABLE_12),
+    ],
+)
+def test_template_is_that_of_the_reference_at_every_scale(scale: float, table: list) -> None:
+    assert np.abs(alignment.template((224, 224), scale) - table).max() < 1e-3
+
+
+@pytest.mark.parametrize('scale', [0, -1, 2.6, float('nan')])
+def test_template_refuses_scales_without_a_face(scale: float) -> None:
+    with pytest.raises(InputError, match=r'scale=.*\(0, 2\.5\]; the reference uses 0\.9'):
+        alignment.template((224, 224), scale)
 
 
 def test_template_scales_with_the_canvas() -> None:

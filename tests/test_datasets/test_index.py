@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,10 @@ BAD_VALUES = [
     ('image', '..', 'relative path'),
     ('image', 'frames\\x.png', 'relative path'),
     ('image', 'C:/x.png', 'relative path'),
+    ('image', 'https://host/x.png', 'relative path'),
+    ('image', 's3://bucket/x.png', 'relative path'),
+    ('image', 'a\0.png', 'relative path'),
+    ('mask', 'file:///etc/passwd', 'relative path'),
     ('source_image', '../x.png', 'relative path'),
     ('mask', '/x.png', 'relative path'),
     ('split', 'dev', 'one of train, val, test'),
@@ -142,6 +147,10 @@ BAD_VALUES = [
     ('crop_window', [1, 2, 3], 'needs 4 values'),
     ('crop_window', [1, 2, 3, None], 'finite number'),
     ('detector_score', None, 'must not be null'),
+    ('detector_score', float('nan'), r'must lie in \[0, 1\], got nan'),
+    ('detector_score', float('inf'), r'must lie in \[0, 1\], got inf'),
+    ('detector_score', -0.1, r'must lie in \[0, 1\]'),
+    ('detector_score', 1.01, r'must lie in \[0, 1\]'),
     ('video_key', 'Deepfakes/c23/b', 'must be ffpp/Deepfakes/c23/<video>'),
 ]
 
@@ -213,6 +222,36 @@ def test_make_video_key() -> None:
 
 def test_resolve_inside(tmp_path: Path) -> None:
     assert resolve_inside(tmp_path, 'a/b.png') == tmp_path / 'a' / 'b.png'
-    for path in ('../x', 'a/../x', '/x', 'a\\x', '', 'C:/x', 'a/..'):
+    for path in ('../x', 'a/../x', '/x', 'a\\x', '', 'C:/x', 'a/..', 'http://h/x', 'a\0'):
         with pytest.raises(InvalidIndexError, match='does not stay inside'):
             resolve_inside(tmp_path, path)
+
+
+def test_an_index_of_a_stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits are tested with :mod:`iid_mm.utils.parquet`; here, that the index is read within them."""
+    path = tmp_path / 'i.parquet'
+    texts = pa.array([b'caf\xe9.png']).view(pa.string())
+    table = pa.Table.from_pylist([make_row()], schema=INDEX_SCHEMA)
+    place = table.column_names.index('image')
+    pq.write_table(table.set_column(place, INDEX_SCHEMA.field('image'), texts), path)
+    with pytest.raises(InvalidIndexError, match=r"i\.parquet, row 0, column 'image': .* no text in UTF-8"):
+        read_index(path)
+    long = pa.chunked_array([pa.array(['p' * 2_000_000])])
+    pq.write_table(table.set_column(place, INDEX_SCHEMA.field('image'), long), path)
+    with pytest.raises(InvalidIndexError, match=r"column 'image': .* is longer than 4096 bytes"):
+        read_index(path)
+    monkeypatch.setattr('iid_mm.utils.parquet.ALWAYS_READ', 2**24)
+    many = pa.concat_tables([table] * 50_000).combine_chunks()
+    pq.write_table(many, path, use_dictionary=False, compression='zstd')
+    assert path.stat().st_size < 2**19
+    with pytest.raises(
+        InvalidIndexError, match=r"column 'landmarks': .* out of all proportion; it was not read"
+    ):
+        read_index(path)
+    pq.write_table(table.set_column(place, 'image', pa.array([{'a': 1}])), path)
+    with pytest.raises(InvalidIndexError, match=r"column 'image': type struct<.*, expected string"):
+        read_index(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InvalidIndexError, match='no ordinary file'):
+        read_index(path)

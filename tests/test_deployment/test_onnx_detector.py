@@ -200,3 +200,134 @@ def test_missing_extra(package: str, tiny_onnx: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=rf"{package} is not installed; .*'iid-mm\[onnx\]'"):
         OnnxDetector(tiny_onnx)
+
+
+def insert(path: Path, *nodes: Any, **constants: Any) -> None:
+    """Put operators before all others of a file; the first output of the last is a further output."""
+    model = onnx.load(path)
+    for name, value in constants.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
+    old = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes, *old])
+    path.write_bytes(model.SerializeToString())
+
+
+def loop() -> Any:
+    """A loop that ends after 2**62 rounds."""
+    names = [('i', TensorProto.INT64), ('c', TensorProto.BOOL)]
+    inputs = [helper.make_tensor_value_info(name, kind, []) for name, kind in names]
+    body = helper.make_graph(
+        [helper.make_node('Identity', ['c'], ['c_out'])],
+        'body',
+        inputs,
+        [helper.make_tensor_value_info('c_out', TensorProto.BOOL, [])],
+    )
+    return helper.make_node('Loop', ['rounds', 'go'], [], body=body)
+
+
+def inside(node: Any) -> Any:
+    """An operator in a branch of another one."""
+    graph = helper.make_graph([node], 'branch', [], [])
+    return helper.make_node('If', ['go'], [], then_branch=graph, else_branch=graph)
+
+
+class TestFilesOfStrangers:
+    @pytest.mark.parametrize('wrap', [lambda node: node, inside])
+    def test_loops(self, tiny_onnx: Path, wrap: Any) -> None:
+        insert(tiny_onnx, wrap(loop()), rounds=np.int64(2**62), go=np.bool_(True))
+        with pytest.raises(InputError, match=r"tiny\.onnx has an operator 'Loop', which is not run here"):
+            OnnxDetector(tiny_onnx)
+
+    @pytest.mark.parametrize(
+        ('domain', 'kind'),
+        [('my.ops', 'Run'), ('com.microsoft', 'EPContext'), ('ai.onnx.ml', 'TreeEnsemble')],
+    )
+    def test_operators_of_others(self, tiny_onnx: Path, domain: str, kind: str) -> None:
+        insert(tiny_onnx, helper.make_node(kind, ['images'], ['x'], domain=domain))
+        with pytest.raises(InputError, match=f"an operator '{domain}:{kind}', which is not run here"):
+            OnnxDetector(tiny_onnx)
+
+    def test_functions(self, tiny_onnx: Path) -> None:
+        model = onnx.load(tiny_onnx)
+        opset = [helper.make_opsetid('', 17)]
+        call = helper.make_node('f', ['a'], ['b'], domain='')
+        model.functions.append(helper.make_function('', 'f', ['a'], ['b'], [call], opset))
+        tiny_onnx.write_bytes(model.SerializeToString())
+        with pytest.raises(InputError, match='functions or training of its own'):
+            OnnxDetector(tiny_onnx)
+
+    @pytest.mark.parametrize(
+        ('nodes', 'constants'),
+        [
+            ([('ConstantOfShape', ['s'])], dict(s=np.array([2**20, 2**20]))),
+            ([('Expand', ['v', 's'])], dict(v=np.float32([1]), s=np.array([2**40]))),
+            ([('Tile', ['v', 's'])], dict(v=np.float32([1]), s=np.array([2**40]))),
+            ([('Resize', ['images', '', '', 's'])], dict(s=np.array([1, 3, 2**16, 2**16]))),
+            ([('Pad', ['images', 's'])], dict(s=np.array([0, 0, 0, 0, 0, 0, 2**20, 2**20]))),
+            ([('Range', ['a', 'b', 'c'])], dict(a=np.int64(0), b=np.int64(2**40), c=np.int64(1))),
+            (
+                [('Reshape', ['v', 'r']), ('Reshape', ['v', 'c']), ('MatMul', ['x0', 'x1'])],
+                dict(v=np.zeros(2**16, np.float32), r=np.array([-1, 1]), c=np.array([1, -1])),
+            ),
+        ],
+    )
+    def test_tensors_that_fill_the_memory(self, tiny_onnx: Path, nodes: Any, constants: Any) -> None:
+        made = [helper.make_node(kind, names, [f'x{n}']) for n, (kind, names) in enumerate(nodes)]
+        insert(tiny_onnx, *made, **constants)
+        with pytest.raises(InputError, match=r'of an image would have the shape .* values'):
+            OnnxDetector(tiny_onnx)
+
+    @pytest.mark.parametrize('location', ['*/_ORT_MEM_ADDR_/*', 'a\0b'])
+    def test_addresses_in_memory(self, tiny_onnx: Path, location: str) -> None:
+        """ONNX Runtime has a location that means an address."""
+        move_weights(tiny_onnx, location)
+        if '\0' not in location:
+            (tiny_onnx.parent / location).parent.mkdir(parents=True)
+            (tiny_onnx.parent / location).write_bytes(bytes(10_000_000))
+        with pytest.raises(InputError, match='outside of its folder, and was not loaded'):
+            OnnxDetector(tiny_onnx)
+
+    @pytest.mark.parametrize('kind', ["print('x')", '__import__', 'nms_match', ['nms'], None])
+    def test_types_that_mmcv_would_evaluate(self, tiny_onnx: Path, kind: Any) -> None:
+        model = onnx.load(tiny_onnx)
+        (entry,) = [entry for entry in model.metadata_props if entry.key == 'iid_mm']
+        settings = json.loads(entry.value)['test_cfg']
+        settings['nms'] = {**settings['nms'], 'type': kind}
+        edit_metadata(tiny_onnx, test_cfg=settings)
+        with pytest.raises(InputError, match=r'test_cfg\.nms is .* its type may be nms or soft_nms'):
+            OnnxDetector(tiny_onnx)
+
+    @pytest.mark.parametrize(
+        'values',
+        [
+            dict(config=['x']),
+            dict(checkpoint=7),
+            dict(output_names='logits'),
+            dict(output_names=[7]),
+            dict(class_names={}),
+            dict(level_sizes=7),
+            dict(level_sizes=[10**400]),
+            dict(input_size=[10**9, 10**9]),
+            dict(input_size='11'),
+            dict(calibration=[1]),
+            dict(calibration={'temperature': 'x'}),
+            dict(checks=None),
+            dict(test_cfg=[]),
+            dict(unknown=1),
+        ],
+    )
+    def test_entries_of_the_wrong_kind(self, tiny_onnx: Path, values: dict[str, Any]) -> None:
+        edit_metadata(tiny_onnx, **values)
+        with pytest.raises(InputError, match=r"tiny\.onnx: its entry 'iid_mm' is damaged") as caught:
+            OnnxDetector(tiny_onnx)
+        assert '\n' not in str(caught.value)
+
+    @pytest.mark.parametrize('text', ['[' * 100_000, '7', '{"format": []}', ' ' * (16 * 2**20 + 1)])
+    def test_an_entry_that_is_none(self, tiny_onnx: Path, text: str) -> None:
+        model = onnx.load(tiny_onnx)
+        (entry,) = [entry for entry in model.metadata_props if entry.key == 'iid_mm']
+        entry.value = text
+        onnx.save(model, tiny_onnx)
+        with pytest.raises(InputError, match=r"tiny\.onnx: its entry 'iid_mm' is "):
+            OnnxDetector(tiny_onnx)

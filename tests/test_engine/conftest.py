@@ -4,6 +4,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,9 +16,12 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 
 from iid_mm.engine import ForgeryRunner, build_runner
+from iid_mm.errors import StoppedError
+from iid_mm.registry import HOOKS
 
 _numbers = itertools.count()
 
@@ -27,14 +31,23 @@ class Killed(RuntimeError):
 
 
 class Recorder(Hook):
-    """Keep the losses of every iteration; end the run after ``kill_after`` iterations."""
+    """Keep the losses of every iteration; end the run after ``kill_after`` iterations.
+
+    ``asked`` is the iteration in which the process of this rank gets SIGTERM.
+    """
 
     priority = 'LOWEST'
 
-    def __init__(self, kill_after: int | None = None) -> None:
+    def __init__(self, kill_after: int | None = None, asked: int | None = None, rank: int = 0) -> None:
         self.kill_after = kill_after
+        self.asked = asked
+        self.rank = rank
         self.losses: dict[int, dict[str, float]] = {}
         self.paths: dict[int, list[str]] = {}
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        if runner.iter + 1 == self.asked and get_rank() == self.rank:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -44,6 +57,23 @@ class Recorder(Hook):
         self.paths[done] = [sample.img_path for sample in data_batch['data_samples']]
         if done == self.kill_after:
             raise Killed
+
+
+@HOOKS.register_module(force=True)
+class SpoilSecond(Hook):
+    """Make a loss of the second process NaN in iteration 2."""
+
+    def before_train(self, runner: Any) -> None:
+        head = getattr(runner.model, 'module', runner.model).forgery_head
+        original = head.loss
+
+        def loss(*args: Any, **kwargs: Any) -> Any:
+            found = original(*args, **kwargs)
+            if runner.iter == 1 and get_rank() == 1:
+                found['loss_cls'] = found['loss_cls'] * torch.nan
+            return found
+
+        head.loss = loss
 
 
 @pytest.fixture(scope='session')
@@ -95,7 +125,7 @@ def _train(connection: Any, rank: int, processes: int, port: int, make: Any, hoo
     try:
         runner = make(launcher='pytorch' if processes > 1 else 'none')
         runner.register_hook(hook)
-        with suppress(Killed):
+        with suppress(Killed, StoppedError):
             runner.train()
         connection.send((hook.losses, hook.paths))
         if processes > 1:
@@ -109,7 +139,14 @@ def _train(connection: Any, rank: int, processes: int, port: int, make: Any, hoo
 def train_processes(new_runner: Callable[..., Any]) -> Callable[..., Run]:
     """Train with several processes; arguments are those of ``new_runner``."""
 
-    def run(processes: int, work_dir: Path, kill_after: int | None = None, **options: Any) -> Run:
+    def run(
+        processes: int,
+        work_dir: Path,
+        kill_after: int | None = None,
+        asked: int | None = None,
+        asked_rank: int = 0,
+        **options: Any,
+    ) -> Run:
         with socket.socket() as probe:
             probe.bind(('127.0.0.1', 0))
             port = probe.getsockname()[1]
@@ -119,7 +156,7 @@ def train_processes(new_runner: Callable[..., Any]) -> Callable[..., Run]:
         children, results = [], []
         for rank in range(processes):
             ours, theirs = context.Pipe(duplex=False)
-            hook = Recorder(kill_after)
+            hook = Recorder(kill_after, asked, asked_rank)
             child = context.Process(target=_train, args=(theirs, rank, processes, port, make, hook))
             child.start()
             theirs.close()

@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import runpy
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.report import text_verification
+from iid_mm.evaluation.report import document, text_verification, verification
 from iid_mm.evaluation.report.document import (
     Computed,
     compute,
@@ -28,9 +32,10 @@ from iid_mm.evaluation.report.options import ReportOptions
 from iid_mm.evaluation.report.provenance import text_sha256
 from iid_mm.evaluation.report.scoring import write_json
 from iid_mm.evaluation.report.source_verification import check_config
+from iid_mm.evaluation.report.tables import main_table, markdown
 from iid_mm.evaluation.report.text import report_text
 from iid_mm.evaluation.report.verification import differences, verify_report
-from iid_mm.evaluation.scores import FrameScores, write_scores
+from iid_mm.evaluation.scores import FrameScores, read_scores, write_scores
 from iid_mm.utils.files import sha256
 from iid_mm.version import __version__
 
@@ -325,3 +330,152 @@ def test_the_interval_of_a_perfect_auc_is_explained(tmp_path: Path) -> None:
     low = rows[None].intervals['video_auc']['low']
     assert low is not None
     assert 0.5 < low < 1
+
+
+HOSTILE = 'a|b<img src=x onerror=alert(1)>[c](javascript:d)`e`\n\x1b[2J'
+
+
+class TestReportsOfStrangers:
+    """Nothing outside of the folder is opened, nothing is waited for, nothing that is printed is obeyed."""
+
+    @pytest.mark.parametrize(
+        'name',
+        [
+            '/etc/passwd',
+            '../outside.parquet',
+            'frame_scores/../../outside.parquet',
+            'frame_scores/../outside.parquet',
+            'frame_scores\\x.parquet',
+            'https://host/x.parquet',
+            'C:/x.parquet',
+            'config.pkl',
+            'frame_scores/x.npz',
+            'frame_scores/\x1b[2J.parquet',
+            '',
+            7,
+            None,
+        ],
+    )
+    @pytest.mark.parametrize('place', ['files', 'scores'])
+    def test_names(self, report: Path, name: Any, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        (report.parent / 'outside.parquet').write_bytes(b'')
+        opened: list[str] = []
+        monkeypatch.setattr(verification, 'sha256', lambda path: opened.append(str(path)) or sha256(path))
+        monkeypatch.setattr(
+            document, 'read_scores', lambda path: opened.append(str(path)) or read_scores(path)
+        )
+
+        def change(content: Any) -> None:
+            if place == 'files':
+                content['files'][name] = '0' * 64
+            else:
+                content['test_sets'][0]['scores']['file'] = name
+
+        problems = edit(report, change)
+        assert any('which is no file of a report; it was not opened' in text for text in problems)
+        assert all(Path(path).resolve().is_relative_to(report.resolve()) for path in opened)
+
+    @pytest.mark.parametrize(
+        'name', ['frame_scores/ffpp.parquet', 'video_scores.parquet', 'report.md', 'config.py']
+    )
+    def test_links_out_of_the_folder(self, report: Path, name: str) -> None:
+        outside = report.parent / 'outside'
+        shutil.move(report / name, outside)
+        (report / name).symlink_to(outside)
+        assert any('a link out of the folder' in text for text in verify_report(report).problems)
+
+    def test_a_link_in_place_of_the_report(self, report: Path) -> None:
+        shutil.move(report / 'report.json', report.parent / 'outside.json')
+        (report / 'report.json').symlink_to(report.parent / 'outside.json')
+        with pytest.raises(InputError, match='a link out of the folder'):
+            verify_report(report)
+
+    @pytest.mark.parametrize(
+        'name',
+        [
+            'frame_scores/ffpp.parquet',
+            'frame_scores/ffpp.json',
+            'video_scores.parquet',
+            'report.md',
+            'config.py',
+        ],
+    )
+    def test_pipes_are_not_waited_for(self, report: Path, name: str) -> None:
+        (report / name).unlink()
+        os.mkfifo(report / name)
+        assert any('no ordinary file' in text for text in verify_report(report).problems)
+
+    def test_files_without_end(self, report: Path) -> None:
+        with (report / 'config.py').open('r+b') as file:
+            file.truncate(2**40)
+        assert any('more than 4294967296 bytes' in text for text in verify_report(report).problems)
+
+    @pytest.mark.parametrize(
+        ('text', 'says'),
+        [
+            ('[' * 100_000, 'nested too deeply'),
+            ('{', 'is no JSON'),
+            ('[]', 'is no report of this version'),
+            ('{"format": {}}', 'is no report of this version'),
+        ],
+    )
+    def test_a_report_that_is_none(self, report: Path, text: str, says: str) -> None:
+        (report / 'report.json').write_text(text)
+        with pytest.raises(InputError, match=says):
+            verify_report(report)
+
+    @pytest.mark.parametrize(
+        'change',
+        [
+            lambda content: content.update(files=[]),
+            lambda content: content.update(test_sets={}),
+            lambda content: content.update(figures='x'),
+            lambda content: content['threshold'].update(value=10**400),
+            lambda content: content['options'].update(resamples=10**12),
+            lambda content: content['options'].update(top_k='x'),
+            lambda content: content.update(protocol=None),
+        ],
+    )
+    def test_entries_of_the_wrong_kind(self, report: Path, change: Any) -> None:
+        try:
+            problems = edit(report, change)
+        except InputError as error:
+            problems = [str(error)]
+        assert problems
+
+    def test_the_script_prints_no_escape_sequences(
+        self, report: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert edit(report, lambda content: content['figures'][0].update({HOSTILE: 1, 'dataset': HOSTILE}))
+        script = Path(__file__).parents[2] / 'tools/analysis_tools/verify_report.py'
+        monkeypatch.setattr(sys, 'argv', [str(script), str(report)])
+        with pytest.raises(SystemExit) as caught:
+            runpy.run_path(str(script), run_name='__main__')
+        assert caught.value.code == 1
+        assert '\x1b' not in capsys.readouterr().out
+
+    def test_names_stay_names_in_the_text(self, sound: Path) -> None:
+        """And their cells are found again."""
+        content = json.loads((sound / 'report.json').read_text())
+        for row in content['figures'][:2]:
+            row['manipulation'] = HOSTILE
+        content['test_sets'][0]['methods'] = [HOSTILE]
+        content['test_sets'][0]['indices'][0]['preparation'] = {
+            'analyser': HOSTILE,
+            'analyser_version': HOSTILE,
+        }
+        content['protocol']['checkpoint']['file'] = content['run']['command'] = HOSTILE
+        content['files'][f'pictures/{HOSTILE}_roc.png'] = HOSTILE
+        text = report_text(content)
+        assert '\x1b' not in text
+        # In code everything stands for itself, up to the next backtick.
+        assert '`a|b<img src=x onerror=alert(1)>[c](javascript:d)\'e\'\ufffd\ufffd[2J`.' in text
+        text = '\n'.join(line for line in text.splitlines() if not line.startswith('Made on'))
+        for sign in ('|b', '<img', '[c]', '](java', '`'):
+            if sign == '`':
+                text = text.replace('`python tools/analysis_tools/verify_report.py FOLDER`', '')
+            assert not re.search(rf'(?<!\\){re.escape(sign)}', text), sign
+        table = main_table(content['figures'])
+        cells = [text_verification._cells(line) for line in markdown(table)]
+        assert cells[2][1] == HOSTILE.replace('\n', '\ufffd').replace('\x1b', '\ufffd')
+        assert [len(row) for row in cells] == [len(table[0])] * len(cells)

@@ -184,6 +184,24 @@ def test_images_take_the_calibration_of_frames() -> None:
     assert 'temperature 2.000' in text
 
 
+def test_no_more_is_claimed_than_the_videos_support() -> None:
+    """A score of 1 with the calibration of 18 genuine and 54 fake videos."""
+    fit = Fit(0.05, 72, 54, 0.1, 0.1, 0.0, 0.0)
+    old = scored(person(0, 1.0, 0.999), calibration=Calibration(fit, fit, '72 videos'))
+    text = read(old).text
+    assert 'calibrated by an older version' in text
+    assert 'about 100 are manipulated' in text
+    counted = replace(fit, genuine_videos=18, fake_videos=54)
+    text = read(replace(old, calibration=Calibration(counted, counted, '72 videos'))).text
+    assert 'Probability of manipulation: 95 %' in text
+    assert 'about 95 are manipulated' in text
+    assert 'The 18 genuine and 54 manipulated videos it was calibrated with support nothing below 5 %' in text
+    assert 'nothing above 95 %' in text
+    assert 'at the edge of the range that was searched' in text
+    for claim in ('at least 99', 'above 99 %'):
+        assert claim not in text.split('Over time')[0]
+
+
 def test_without_calibration_nothing_is_called_likely() -> None:
     text = read(scored(person(0, 0.97, 0.95))).text
     assert 'The model calls it manipulated Score: 96 % (not calibrated)' in text
@@ -309,3 +327,14 @@ def test_numbers_in_words() -> None:
     ]
     assert [_of_hundred(v) for v in (0.001, 0.5, 0.999)] == ['at most 1', 'about 50', 'at least 99']
     assert [_clock(v) for v in (5.24, 59.97, 185, 3725)] == ['5.2 s', '1:00', '3:05', '1:02:05']
+
+
+def test_names_of_any_bytes(tmp_path: Path) -> None:
+    """Lone surrogates are no UTF-8; marks that reverse text make one name look like another."""
+    result = scored(person(0, 0.9), source='in/caf\udce9\u202egpj\x1b.mp4')
+    result.problems.append('a\udce9\nb')
+    write_html_report(result, tmp_path / 'page.html')
+    text = (tmp_path / 'page.html').read_text(encoding='utf-8')
+    assert 'caf\ufffd\ufffdgpj\ufffd.mp4' in text
+    assert 'a\ufffd\ufffdb' in text
+    assert all(line.isprintable() for line in text.splitlines())

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,16 +11,21 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from av.error import FFmpegError
 
+from iid_mm import apis
 from iid_mm.apis import IIDInferencer, init_model
 from iid_mm.apis.inferencer import find_config
 from iid_mm.datasets import ForgeryDataset
 from iid_mm.errors import InputError
 from iid_mm.inference.outputs import OutputOptions
-from iid_mm.inference.sampling import Sampling
+from iid_mm.inference.sampling import Sampling, VideoStream
+from iid_mm.inference.scorer import FaceScorer
 from iid_mm.preparation.driver import RunOptions, prepare
 from iid_mm.preparation.settings import Settings
 from iid_mm.preparation.video import evenly_spaced
+from iid_mm.testing.media import write_image
+from iid_mm.utils.files import sha256
 
 from .conftest import FACE_SIDE, SquareAnalyser, draw_frame
 
@@ -224,3 +230,106 @@ def _test_pipeline(config: Path) -> Any:
     from iid_mm.utils.config import load_config
 
     return load_config(config).test_dataloader.dataset.pipeline
+
+
+@pytest.mark.parametrize(
+    ('error', 'reason'),
+    [
+        (MemoryError(), 'not enough memory'),
+        (OSError(24, 'Too many open files'), 'Too many open files'),
+        (FFmpegError(5, 'Input/output error'), 'Input/output error'),
+        (RuntimeError('a defect\x1b[2J'), 'RuntimeError: a defect\ufffd[2J'),
+    ],
+)
+@pytest.mark.parametrize('where', ['open_stream', 'score'])
+def test_an_input_that_fails_ends_only_itself(
+    where: str, error: Exception, reason: str, inferencer: IIDInferencer, tmp_path: Path, monkeypatch: Any
+) -> None:
+    for name in ('a.png', 'b.png', 'c.png'):
+        write_image(tmp_path / name, draw_frame([(30, 60, 80)]))
+    calls = []
+    target = {'open_stream': apis.inferencer, 'score': FaceScorer}[where]
+    real = getattr(target, where)
+
+    def fail_once(*args: Any, **more: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 2:
+            raise error
+        return real(*args, **more)
+
+    monkeypatch.setattr(target, where, fail_once)
+    out = tmp_path / 'out'
+    found = inferencer(tmp_path, out_dir=out)['predictions']
+    assert [item['status'] for item in found] == ['scored', 'unreadable', 'scored']
+    assert found[1]['problems'] == [f'the analysis failed ({reason})']
+    assert json.loads((out / 'b.json').read_text()) == found[1]
+    assert {path.name for path in out.iterdir()} == {
+        *('a.json', 'b.json', 'c.json', 'a_annotated.jpg', 'c_annotated.jpg')
+    }
+    calls.clear()
+    with pytest.raises(type(error)):
+        inferencer(tmp_path, out_dir=out, keep_going=False)
+    calls.clear()
+    monkeypatch.setenv('IID_DEBUG', '1')
+    with pytest.raises(type(error)):
+        inferencer(tmp_path, out_dir=out)
+
+
+def test_a_reader_that_fails_midway_keeps_what_was_seen(
+    inferencer: IIDInferencer, clip: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    real = VideoStream.__iter__
+
+    def fail_midway(self: VideoStream) -> Any:
+        yield from itertools.islice(real(self), 3)
+        raise MemoryError
+
+    monkeypatch.setattr(VideoStream, '__iter__', fail_midway)
+    (prediction,) = inferencer(clip, out_dir=tmp_path / 'out')['predictions']
+    assert prediction['status'] == 'scored'
+    assert prediction['frames']['analysed'] == 3
+    assert 'reading stopped (not enough memory)' in prediction['problems']
+    assert any('clip_annotated.mp4 cannot be written' in text for text in prediction['problems'])
+
+
+def test_who_watches_the_progress_may_end_an_analysis(
+    inferencer: IIDInferencer, clip: Path, tmp_path: Path
+) -> None:
+    def stop(done: int, total: int) -> None:
+        raise RuntimeError('stopped')
+
+    with pytest.raises(RuntimeError, match='stopped'):
+        inferencer(clip, out_dir=tmp_path / 'out', progress=stop)
+    assert list((tmp_path / 'out').iterdir()) == []
+
+
+def test_an_interruption_keeps_what_is_done(
+    inferencer: IIDInferencer, tmp_path: Path, monkeypatch: Any
+) -> None:
+    for name in ('a.png', 'b.png'):
+        write_image(tmp_path / name, draw_frame([(30, 60, 80)]))
+    results = inferencer.analyse(tmp_path, out_dir=tmp_path / 'out')
+    assert next(iter(results)).status == 'scored'
+
+    def interrupt(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FaceScorer, 'score', interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        next(iter(results))
+    assert {path.name for path in (tmp_path / 'out').iterdir()} == {'a.json', 'a_annotated.jpg'}
+
+
+def test_answers_beside_the_inputs(inferencer: IIDInferencer, clip: Path, tmp_path: Path) -> None:
+    """A video named like the output of another one is analyzed, and is the same afterwards."""
+    write_image(tmp_path / 'face.png', draw_frame([(30, 60, 80)]))
+    clip.with_name('clip_annotated.mp4').write_bytes(clip.read_bytes())
+    before = {path: sha256(path) for path in tmp_path.iterdir()}
+    runs = [inferencer(tmp_path, out_dir=tmp_path) for _ in range(2)]
+    assert {path: sha256(path) for path in before} == before
+    names = [Path(item['source']).name for item in runs[0]['predictions']]
+    assert names == ['clip.mp4', 'clip_annotated.mp4', 'face.png']
+    assert runs[0]['visualization'] == runs[1]['visualization']
+    verdicts = [[item['verdict'] for item in run['predictions']] for run in runs]
+    assert verdicts[0] == verdicts[1]
+    assert verdicts[0][0] == verdicts[0][1] is not None

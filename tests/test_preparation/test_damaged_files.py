@@ -75,6 +75,8 @@ def test_damaged_videos(tmp_path, name):
                 # Nothing guards the bytes of a picture, but nothing hides that a file is cut, either.
                 assert kind != 'cut'
                 wrong += 1
+                # A changed header may change the shape of the pixels.
+                image = cv2.resize(image, (128, 96))
                 shifted += int(np.abs(small - image[::4, ::4]).mean(axis=(1, 2, 3)).argmin()) != number
     assert delivered > 50 * FRAMES / 4
     assert wrong <= most_wrong * delivered

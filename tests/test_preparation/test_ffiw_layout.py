@@ -64,7 +64,7 @@ def test_one_release_with_folders_videos(tmp_path):
         ('ffiw/source/native/val_00000000', 'val', None),
         ('ffiw/target/native/val_00000000', 'val', None),
     ]
-    assert scan.left_out == {}
+    assert scan.left_out == {'target/val/notes.txt': 'the suffix .txt is not read here'}
 
 
 def test_masks_are_optional(tmp_path):

@@ -67,7 +67,10 @@ def test_records(root):
         record('real', 'train/still', still('train/real'), target='train/still'),
         record('real', 'train/talk', VideoFile(root / 'train/real/talk.mp4')),
     ]
-    assert result.left_out == {'test/fake/still.png': 'its genuine video is in another split'}
+    assert result.left_out == {
+        'test/fake/still.png': 'its genuine video is in another split',
+        'train/fake/notes.txt': 'the suffix .txt is not read here',
+    }
     assert result.missing == ['train/fake/lost.mp4']
     analyser = PrecomputedAnalyser(root)
     assert [analyser.check_video(r) for r in result.records] == [''] * 9
@@ -182,4 +185,7 @@ def test_links_that_lead_nowhere_are_told(root):
     sources = [record.source for record in scan(root).records if record.label == 0]
     assert VideoFile(root / 'real/b.mp4') in sources
     assert [record.video for record in scan(root).records] == ['c', 'a', 'b']
-    assert scan(root).left_out == {'real/b.png': 'another video has the same key: real/b.mp4'}
+    assert scan(root).left_out == {
+        'real/b.png': 'another video has the same key: real/b.mp4',
+        'real/b.txt': 'the suffix .txt is not read here',
+    }

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import tracemalloc
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from iid_mm.preparation.numbering import number_frames
@@ -19,8 +21,8 @@ class FakePacket(bytes):
         )
         return packet
 
-    def has_sidedata(self, kind):
-        return kind in self.__dict__.get('side', ())
+    def iter_sidedata(self):
+        return (SimpleNamespace(data_type=kind) for kind in self.__dict__.get('side', ()))
 
 
 def packets(stamps, *, places=None, gapless=True, **values):
@@ -28,7 +30,7 @@ def packets(stamps, *, places=None, gapless=True, **values):
     found = Packets(gapless=gapless)
     for number, stamp in enumerate(stamps):
         place = number if places is None else places[number]
-        packet = FakePacket(bytes(100), pts=stamp, pos=1000 + 108 * place, **values)
+        packet = FakePacket(bytes(100), pts=stamp, pos=int(1000 + 108 * place), **values)
         found.pass_over(packet)
         found.add(packet, 'mpeg4', b'')
     return found
@@ -36,53 +38,63 @@ def packets(stamps, *, places=None, gapless=True, **values):
 
 def number(found, **values):
     defaults = {'reorders': 0, 'step': 10.0, 'promised': 0, 'duration': 0.0, 'index': ()}
-    return number_frames(found, **{**defaults, **values})
+    values = {**defaults, **values}
+    return number_frames(found, **{**values, 'index': np.array(values['index'], np.int64)})
+
+
+def numbers(result):
+    """Frame number of each time stamp."""
+    if result.stamps is None:
+        return None
+    assert result.of(None) is result.of(-7) is None
+    assert [result.of(stamp) for stamp in result.stamps] == result.numbers.tolist()
+    return dict(zip(result.stamps.tolist(), result.numbers.tolist(), strict=True))
 
 
 def test_numbers_follow_the_time_stamps():
     result = number(packets([0, 30, 10, 20]), reorders=2)
-    assert result.numbers == {0: 0, 10: 1, 20: 2, 30: 3}
+    assert numbers(result) == {0: 0, 10: 1, 20: 2, 30: 3}
     assert (result.count, result.problem) == (4, '')
 
 
 def test_uneven_stamps_without_a_hole_are_a_variable_frame_rate():
     result = number(packets([0, 10, 50, 51]))
-    assert result.numbers == {0: 0, 10: 1, 50: 2, 51: 3}
+    assert numbers(result) == {0: 0, 10: 1, 50: 2, 51: 3}
 
 
 @pytest.mark.parametrize('stamps', [[None, 10, 20], [0, 10, 10], [None, None, None]])
 def test_unusable_stamps_are_counted(stamps):
     result = number(packets(stamps))
-    assert (result.numbers, result.count) == (None, 3)
+    assert (numbers(result), result.count) == (None, 3)
 
 
 def test_stamps_in_the_order_of_the_file_are_not_those_of_a_codec_that_reorders():
-    assert number(packets([0, 10, 20]), reorders=1).numbers is None
-    assert number(packets([0, 10, 20]), reorders=0).numbers == {0: 0, 10: 1, 20: 2}
+    assert number(packets([0, 10, 20]), reorders=1).stamps is None
+    assert numbers(number(packets([0, 10, 20]), reorders=0)) == {0: 0, 10: 1, 20: 2}
 
 
 def test_a_hole_with_a_constant_rate_keeps_the_numbers():
     stamps = [0, 10, 20, 50, 60, 70, 80, 90]
     result = number(packets(stamps, places=[0, 1, 2, 5, 6, 7, 8, 9]))
-    assert result.numbers == {stamp: stamp // 10 for stamp in stamps}
+    assert numbers(result) == {stamp: stamp // 10 for stamp in stamps}
     assert result.count == 10
 
 
 def test_a_hole_with_a_variable_rate_ends_the_numbers():
     stamps = [0, 10, 25, 50, 67, 71, 88, 90]
     result = number(packets(stamps, places=[0, 1, 2, 5, 6, 7, 8, 9]))
-    assert result.numbers == {0: 0, 10: 1, 25: 2}
+    assert numbers(result) == {0: 0, 10: 1, 25: 2}
     assert 'packets are lost' in result.problem
     # The last frames before the hole may have lost some that are shown ahead of them.
     result = number(packets(stamps, places=[0, 1, 2, 5, 6, 7, 8, 9]), reorders=1, step=0.0, promised=9)
-    assert result.numbers is None
+    assert result.stamps is None
     assert result.count == 2
 
 
 def test_a_hole_without_a_pause_is_something_else_in_the_file():
     stamps = [0, 10, 25, 30, 47, 51, 68, 70]
     result = number(packets(stamps, places=[0, 1, 2, 5, 6, 7, 8, 9]))
-    assert result.numbers == {stamp: number for number, stamp in enumerate(stamps)}
+    assert numbers(result) == {stamp: number for number, stamp in enumerate(stamps)}
     assert result.problem == ''
 
 
@@ -90,11 +102,11 @@ def test_an_index_tells_the_numbers():
     index = [1000 + 108 * place for place in range(6)]
     found = packets([0, 1, 2, 3], places=[0, 1, 4, 5])
     result = number(found, promised=6, index=index)
-    assert result.numbers == {0: 0, 1: 1, 2: 4, 3: 5}
+    assert numbers(result) == {0: 0, 1: 1, 2: 4, 3: 5}
     assert result.count == 6
     # A packet that the index does not know has no number.
     found = packets([0, 1, 2, 3], places=[0, 1, 4.5, 5])
-    assert number(found, promised=6, index=index).numbers == {0: 0, 1: 1, 3: 5}
+    assert numbers(number(found, promised=6, index=index)) == {0: 0, 1: 1, 3: 5}
 
 
 def test_a_wrong_stamp_far_away_ends_the_numbers():
@@ -102,7 +114,7 @@ def test_a_wrong_stamp_far_away_ends_the_numbers():
     result = number(packets(stamps))
     assert result.problem == 'its time stamps are damaged'
     # Frame 30 has the wrong stamp; up to 17 frames before it might.
-    assert result.numbers == {10 * n: n for n in range(13)}
+    assert numbers(result) == {10 * n: n for n in range(13)}
 
 
 def test_end_of_a_file_that_is_cut_between_reordered_frames():
@@ -110,7 +122,13 @@ def test_end_of_a_file_that_is_cut_between_reordered_frames():
     found = packets([0, 30, 10, 20, 60, 40])
     assert number(found, reorders=2, duration=60.0).count == 6
     result = number(found, reorders=2, duration=120.0)
-    assert result.numbers == {0: 0, 10: 1, 20: 2, 30: 3, 40: 4}
+    assert numbers(result) == {0: 0, 10: 1, 20: 2, 30: 3, 40: 4}
+
+
+def entries(found, numbers):
+    stamps = np.array(sorted(numbers), np.int64)
+    packets, firsts = found.entries(stamps, np.array([numbers[stamp] for stamp in stamps], np.int64))
+    return list(zip(packets.tolist(), firsts.tolist(), strict=True))
 
 
 def test_entries():
@@ -118,12 +136,45 @@ def test_entries():
     for place, (stamp, key) in enumerate([(0, True), (20, False), (10, False), (30, True), (40, False)]):
         found.add(FakePacket(pts=stamp, is_keyframe=key, pos=place), 'mpeg4', b'')
     numbers = {0: 0, 10: 1, 20: 2, 30: 3, 40: 4}
-    assert [(e.packet, e.number) for e in found.entries(numbers)] == [(0, 0), (3, 3)]
+    assert entries(found, numbers) == [(0, 0), (3, 3)]
+    # Without a number for the second one.
+    assert entries(found, {0: 0, 10: 1}) == [(0, 0)]
+    assert entries(found, {}) == []
     found.add(FakePacket(pts=5, is_keyframe=True), 'mpeg4', b'')
-    assert found.entries({**numbers, 5: 1}) == []
+    assert entries(found, {**numbers, 5: 1}) == []
     found = Packets()
     found.add(FakePacket(is_keyframe=True, side=('new_extradata',)), 'mpeg4', b'')
-    assert found.entries({0: 0}) == []
+    assert entries(found, {0: 0}) == []
+
+
+def test_times():
+    assert number(packets([0, 30, 10, 20]), reorders=2).times.tolist() == [0, 10, 20, 30]
+    # Lost frames lie between their neighbors.
+    stamps = [0, 10, 20, 50, 60, 70, 80, 90]
+    result = number(packets(stamps, places=[0, 1, 2, 5, 6, 7, 8, 9]))
+    assert result.times.tolist() == list(range(0, 100, 10))
+    # Frames that have to be counted are shown at the stamps all the same, if there are any.
+    assert number(packets([0, 10, 10])).times.tolist() == [0, 10, 10]
+    assert number(packets([0, 10, 20]), reorders=1).times.tolist() == [0, 10, 20]
+    assert number(packets([None, 10, 20])).times.tolist() == []
+
+
+def test_many_packets_are_kept_in_a_few_bytes():
+    found = Packets()
+    packet = FakePacket(pts=1 << 40, pos=1 << 40, is_keyframe=True)
+    tracemalloc.start()
+    for _ in range(20_000):
+        found.add(packet, 'mpeg4', b'')
+    size = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    # Five numbers of 8 bytes, and what arrays keep free to grow.
+    assert size < 20_000 * 60
+
+
+def test_a_packet_of_many_small_units_is_not_searched_for_ever():
+    unit = b'\0\0\0\1\x06'
+    assert starts_anew(FakePacket(unit * 10 + b'\0\0\0\1\x65'), 'h264', AVCC)
+    assert not starts_anew(FakePacket(unit * 100_000 + b'\0\0\0\1\x65'), 'h264', AVCC)
 
 
 AVCC = bytes([1, 100, 0, 30, 0xFF])

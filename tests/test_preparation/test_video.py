@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.packets import Entry
-from iid_mm.preparation.video import VideoReader, evenly_spaced, upright
+from iid_mm.preparation.packets import Entries
+from iid_mm.preparation.video import VideoReader, evenly_spaced
 
 
 @pytest.mark.parametrize(
@@ -156,15 +156,6 @@ def test_file_without_video_stream(tmp_path):
     assert (reader.count, reader.problem) == (0, 'has no video stream')
 
 
-def test_upright_turns_counter_clockwise():
-    image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    top_right = image[0, 1]
-    np.testing.assert_array_equal(upright(image, 90)[0, 0], top_right)
-    np.testing.assert_array_equal(upright(image, -90)[1, 1], top_right)
-    np.testing.assert_array_equal(upright(image, -180)[1, 0], top_right)
-    assert upright(image, 0) is image
-
-
 # Seeking and numbering. Frames must be those of sequential decoding, bit for bit.
 
 NOISY_SIZE = (96, 64)
@@ -270,7 +261,7 @@ def test_false_key_frames_are_noticed(clip):
     path, oracle, _ = clip
     reader = VideoReader(path)
     # Claims that decoding may start anywhere.
-    reader._entries = [Entry(number, number) for number in range(48)]
+    reader._entries = Entries(np.arange(48), np.arange(48))
     images = dict(reader.read([3, 21, 22, 40]))
     assert list(images) == [3, 21, 22, 40]
     for number, image in images.items():

@@ -145,7 +145,8 @@ def test_odd_archives_and_folders(tmp_path):
         'fake_val/2.tgz/2/real/7': 'its path contradicts the folder fake_val',
         'fake_val/3.TAR.GZ': 'no images in it',
         'fake_val/35/35/fake/35': 'another video has the same key: fake_val/35.tar/35/fake/35',
-        'fake_val/7/loop': 'a symbolic link below an archive',
+        'fake_val/7/loop': 'a symbolic link to a folder that it lies in',
+        'fake_val/readme.txt': 'the suffix .txt is not read here',
     }
 
 

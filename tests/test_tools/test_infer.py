@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -12,8 +15,11 @@ import cv2
 import numpy as np
 import pytest
 
-from iid_mm.apis import load_checkpoint_file
+from iid_mm.apis import inferencer, load_checkpoint_file
+from iid_mm.inference import outputs
 from iid_mm.inference.calibration import calibration_of
+from iid_mm.inference.sampling import open_stream
+from iid_mm.testing.media import write_image
 from iid_mm.utils.cli import run_tool
 
 REPOSITORY = Path(__file__).parents[2]
@@ -55,6 +61,79 @@ def test_faceless_and_broken_inputs(weights: Path, tmp_path: Path, monkeypatch: 
     assert '1 of 2 inputs could not be read' in captured.err
     assert 'unreadable' in captured.out
     assert {path.name for path in out.iterdir()} == {'wall.json', 'wall_annotated.jpg', 'broken.json'}
+
+
+def test_names_command_nothing(weights: Path, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    """Markup, escape sequences, line breaks and reversed text in names, and bytes that are no text."""
+    pytest.importorskip('mediapipe', reason="needs the extra 'mediapipe'")
+    names = ['[red]a', 'b\x1b[31m', 'c\nd', '\u202ee', ':smile:', 'x' * 245, os.fsdecode(b'caf\xe9'), '[']
+    for name in names:
+        (tmp_path / 'in' / f'{name}.png').parent.mkdir(exist_ok=True)
+        (tmp_path / 'in' / f'{name}.png').write_bytes(b'')
+    (tmp_path / 'in' / 'n\x1b[0m.xyz').touch()
+    os.symlink('gone', tmp_path / 'in' / 'link\x1b[0m.png')
+    status = run(monkeypatch, 'infer.py', tmp_path / 'in', '--checkpoint', weights, '--out', tmp_path / 'out')
+    assert status == 1
+    captured = capsys.readouterr()
+    for text in (captured.out, captured.err):
+        assert all(line.isprintable() for line in re.split('[\r\n]', text))
+    shown = re.sub(r'[\s│]', '', captured.out)
+    for name in ('[red]a', 'b\ufffd[31m', 'c\ufffdd', '\ufffde', ':smile:', 'caf\ufffd', '[.png'):
+        assert name in shown
+    assert 'passed over: 1 file (.xyz)' in captured.err
+    assert 'cannot be read (a link to nothing)' in captured.err
+    assert '9 of 9 inputs could not be read' in captured.err
+    assert len(list((tmp_path / 'out').glob('*.json'))) == 8
+
+
+def test_exit_statuses(weights: Path, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    pytest.importorskip('mediapipe', reason="needs the extra 'mediapipe'")
+    for name in ('a.png', 'b.png'):
+        write_image(tmp_path / 'in' / name, np.full((120, 160, 3), 128, np.uint8))
+    command = ('infer.py', tmp_path / 'in', '--checkpoint', weights, '--device', 'cpu')
+    with monkeypatch.context() as patch:
+        # A reader of the table that has gone, as `head` does.
+        patch.setattr(sys, 'stdout', Closed())
+        assert run(patch, *command, '--out', tmp_path / 'piped') == 0
+    assert len(list((tmp_path / 'piped').glob('*.json'))) == 2
+    assert 'the table could not be printed (Broken pipe)' in capsys.readouterr().err
+
+    def fail(*args: Any) -> None:
+        raise OSError(28, 'No space left on device')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outputs, 'encode_picture', fail)
+        assert run(patch, *command, '--out', tmp_path / 'full') == 1
+    captured = capsys.readouterr()
+    assert 'not written: a_annotated.jpg cannot be written (No space left on device)' in captured.err
+    assert '2 outputs could not be written' in captured.err
+    assert 'could not be read' not in captured.err
+    assert {path.name for path in (tmp_path / 'full').iterdir()} == {'a.json', 'b.json'}
+
+    def interrupt(item: Any, sampling: Any) -> Any:
+        if item.name == 'b':
+            raise KeyboardInterrupt
+        return open_stream(item, sampling)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inferencer, 'open_stream', interrupt)
+        assert run(patch, *command, '--out', tmp_path / 'stopped') == 130
+    captured = capsys.readouterr()
+    assert 'a.png' in captured.out
+    assert (
+        captured.err.splitlines()[-1]
+        == 'interrupted; 1 of 2 inputs were answered, and what was written is kept'
+    )
+    assert {path.name for path in (tmp_path / 'stopped').iterdir()} == {'a.json', 'a_annotated.jpg'}
+
+
+class Closed(io.StringIO):
+    """A pipe whose reader has gone."""
+
+    def write(self, text: str) -> int:
+        if text:
+            raise BrokenPipeError(32, 'Broken pipe')
+        return 0
 
 
 @pytest.mark.parametrize(

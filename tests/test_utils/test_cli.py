@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -135,3 +137,15 @@ def test_the_process_group_ends_with_the_tool(
 
     assert run_tool(main) == status
     assert not distributed.is_initialized()
+
+
+def test_names_in_errors_command_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_tool(raising(InputError('file a\x1b[2J\u202e\udce9.mp4 is bad\nsecond line'))) == 1
+    assert capsys.readouterr().err == 'error: file a\ufffd[2J\ufffd\ufffd.mp4 is bad\nsecond line\n'
+
+
+def test_what_the_terminal_cannot_show_ends_no_tool(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(written, encoding='ascii'))
+    assert run_tool(lambda: print('Gr\xfc\xdfe \udce9', flush=True)) == 0
+    assert written.getvalue() == b'Gr\\xfc\\xdfe \\udce9\n'

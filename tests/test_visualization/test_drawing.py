@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from iid_mm.errors import InputError
+from iid_mm.preparation.readers import decode_image
 from iid_mm.visualization.drawing import (
     INK,
     ORANGE,
@@ -17,6 +21,7 @@ from iid_mm.visualization.drawing import (
     put_text,
     shorten,
     text_size,
+    write_picture,
 )
 
 
@@ -153,3 +158,27 @@ def test_bad_grids_are_refused() -> None:
         image_grid([np.zeros((9, 9), np.uint8)])
     with pytest.raises(InputError, match='type float64'):
         fit_image(np.zeros((9, 9, 3)), (5, 5))
+
+
+def test_text_of_any_name() -> None:
+    """Line breaks have no length in Pillow, and lone surrogates no glyph."""
+    image = np.full((40, 200, 3), 255, np.uint8)
+    for text in ('a\nb', 'caf\udce9', '\u202ea\x1b'):
+        assert text_size(text, 13)[0] > 0
+        assert put_text(image, text, (2, 2)).shape == image.shape
+        assert add_caption(image, [text]).shape[1] == 200
+
+
+def test_pictures_are_written_whole_and_under_any_name(tmp_path: Path) -> None:
+    image = np.full((8, 9, 3), 7, np.uint8)
+    for name in ('a.png', 'x' * 251 + '.png', os.fsdecode(b'caf\xe9.png'), '12:30.png'):
+        write_picture(tmp_path / 'new' / name, image)
+        assert np.array_equal(decode_image((tmp_path / 'new' / name).read_bytes()), image)
+    assert len(os.listdir(tmp_path / 'new')) == 4
+    for name in ('x.abc', 'bare'):
+        with pytest.raises(InputError, match=r'--out .*cannot be written; use a suffix such as \.png'):
+            write_picture(tmp_path / name, image, argument='--out ')
+    (tmp_path / 'file').touch()
+    with pytest.raises(InputError, match=r'cannot be written \(.*\); choose another folder'):
+        write_picture(tmp_path / 'file' / 'a.png', image)
+    assert sorted(os.listdir(tmp_path)) == ['file', 'new']

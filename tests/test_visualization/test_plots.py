@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from iid_mm.evaluation.functional import roc_curve, scored_set
 from iid_mm.visualization import plot_roc, plot_score_histograms, score_pictures
 from iid_mm.visualization.det_plot import _deviates, plot_det
 from iid_mm.visualization.drawing import BLUE, GREEN, ORANGE, SKY, VERMILION
-from iid_mm.visualization.plots import PALETTE
+from iid_mm.visualization.plots import PALETTE, new_figure, save_figure
 from iid_mm.visualization.reliability_plot import _exact_limits, plot_reliability
 
 
@@ -103,3 +104,21 @@ def test_exact_limits_of_a_share() -> None:
     low, high = _exact_limits(np.array([0.0, 3.0, 1.0]), np.array([3, 3, 2]), 0.95)
     assert low.tolist() == pytest.approx([0, 0.29240, 0.01258], abs=1e-5)
     assert high.tolist() == pytest.approx([0.70760, 1, 0.98742], abs=1e-5)
+
+
+def test_figures_are_written_whole_and_under_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ('a.png', 'b.svg', 'bare', os.fsdecode(b'caf\xe9.png'), 'x' * 251 + '.pdf'):
+        path = save_figure(new_figure(1, 1), tmp_path / 'new' / name)
+        start = {'.svg': b'<?xml', '.pdf': b'%PDF'}.get(path.suffix, b'\x89PNG')
+        assert path.read_bytes().startswith(start)
+    before = sorted(os.listdir(tmp_path / 'new'))
+
+    def fail(*args: object) -> None:
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(os, 'replace', fail)
+    with pytest.raises(OSError, match='No space left'):
+        save_figure(new_figure(1, 1), tmp_path / 'new' / 'c.png')
+    assert sorted(os.listdir(tmp_path / 'new')) == before

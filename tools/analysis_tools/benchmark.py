@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import sys
@@ -27,6 +26,7 @@ from iid_mm.errors import InputError
 from iid_mm.evaluation.evaluation_benchmark import measure_evaluation
 from iid_mm.preparation.storage_benchmark import all_encoders, load_crops, measure_storage
 from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.files import write_json
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'iid_effb4_ffpp.py'
 
@@ -224,7 +224,7 @@ def main() -> None:
     print('machine: ' + ', '.join(f'{key} {value}' for key, value in report['machine'].items()))
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(report, indent=2) + '\n')
+        write_json(args.out, report)
 
 
 if __name__ == '__main__':

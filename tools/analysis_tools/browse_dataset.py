@@ -15,6 +15,7 @@ from iid_mm.apis import load_config
 from iid_mm.errors import InputError
 from iid_mm.registry import DATASETS
 from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.files import printable
 from iid_mm.visualization import dataset_grid, evenly_chosen
 from iid_mm.visualization.drawing import write_picture
 
@@ -46,7 +47,7 @@ def main() -> None:
     indices = evenly_chosen(len(dataset), args.num)
     picture = dataset_grid(dataset, indices, columns=args.columns, cell=args.cell)
     write_picture(out, picture, argument='--out ')
-    print(f'{len(indices)} of {len(dataset)} samples: {out}')
+    print(f'{len(indices)} of {len(dataset)} samples: {printable(out)}')
 
 
 if __name__ == '__main__':

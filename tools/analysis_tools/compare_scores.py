@@ -11,7 +11,6 @@ at, of which one may stand out by chance.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from iid_mm.evaluation.comparison import GROUPS, compare_scores, comparison_tabl
 from iid_mm.evaluation.functional import AGGREGATIONS
 from iid_mm.evaluation.scores import read_scores
 from iid_mm.utils.cli import run_tool
+from iid_mm.utils.files import write_json
 
 
 def parse_args() -> argparse.Namespace:
@@ -73,7 +73,7 @@ def main() -> None:
             'conclusion': conclusion(found),
         }
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report, indent=2) + '\n')
+        write_json(args.json, report)
 
 
 if __name__ == '__main__':

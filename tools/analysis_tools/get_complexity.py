@@ -60,7 +60,7 @@ def main() -> None:
         figures = (part.parameters / 1e6, part.trained / 1e6, part.macs / 1e9, part.activations / 1e6)
         cells = [f'{value:.2f}' for value in figures]
         table.add_row(title, part.part, *cells, end_section=part.part == 'total')
-    Console(width=120).print(table)
+    Console(width=120, markup=False, emoji=False).print(table)
     if args.json is not None:
         write_json(args.json, [{'config': name, 'size': size, **asdict(part)} for name, size, part in rows])
 

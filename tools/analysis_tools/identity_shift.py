@@ -17,7 +17,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +30,7 @@ from iid_mm.identity.shift_report import (
     shift_table,
 )
 from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.files import write_json
 
 
 def parse_args() -> argparse.Namespace:
@@ -86,7 +86,7 @@ def main() -> None:
         facts |= {'config': args.config, 'checkpoint': args.checkpoint, 'split': args.split}
         content = {**facts, 'level': args.level, **report.as_dict()}
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(content, indent=2) + '\n')
+        write_json(args.json, content)
 
 
 if __name__ == '__main__':

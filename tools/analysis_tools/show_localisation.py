@@ -18,6 +18,7 @@ from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP, HEAT_MAPS
 from iid_mm.registry import DATASETS
 from iid_mm.utils.cli import add_config_options, run_tool
 from iid_mm.utils.config import load_config
+from iid_mm.utils.files import printable
 from iid_mm.visualization.drawing import write_picture
 from iid_mm.visualization.localisation_grid import chosen_fakes, localisation_grid
 
@@ -48,7 +49,7 @@ def main() -> None:
     indices = chosen_fakes(dataset, args.num)
     picture = localisation_grid(model, dataset, indices, columns=args.columns, score_thr=args.score_thr)
     write_picture(args.out, picture, argument='--out ')
-    print(f'{len(indices)} of {len(dataset)} samples: {args.out}')
+    print(f'{len(indices)} of {len(dataset)} samples: {printable(args.out)}')
 
 
 if __name__ == '__main__':

@@ -13,6 +13,7 @@ from pathlib import Path
 from iid_mm.apis import init_model
 from iid_mm.registry import DATASETS
 from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.files import printable
 from iid_mm.visualization import evenly_chosen, prediction_grid
 from iid_mm.visualization.drawing import write_picture
 
@@ -43,7 +44,7 @@ def main() -> None:
     indices = evenly_chosen(len(dataset), args.num)
     picture = prediction_grid(model, dataset, indices, columns=args.columns, score_thr=args.score_thr)
     write_picture(args.out, picture, argument='--out ')
-    print(f'{len(indices)} of {len(dataset)} samples: {args.out}')
+    print(f'{len(indices)} of {len(dataset)} samples: {printable(args.out)}')
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ from pathlib import Path
 from iid_mm.errors import InputError
 from iid_mm.evaluation.report.verification import verify_report
 from iid_mm.utils.cli import run_tool
-from iid_mm.utils.files import sha256
+from iid_mm.utils.files import printable, sha256
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,11 +49,11 @@ def main() -> int:
             raise FileNotFoundError(f'{path} does not exist')
     found = verify_report(args.report, checkpoint=args.checkpoint, config=args.config, indices=indices)
     for text in found.checked:
-        print(f'agrees      {text}')
+        print(f'agrees      {printable(text)}')
     for text in found.unchecked:
-        print(f'not checked {text}')
+        print(f'not checked {printable(text)}')
     for text in found.problems:
-        print(f'DIFFERS     {text}')
+        print(f'DIFFERS     {printable(text)}')
     print(f'SHA-256 of report.json: {sha256(args.report / "report.json")}')
     if found.problems:
         number = len(found.problems)

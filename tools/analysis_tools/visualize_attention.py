@@ -22,6 +22,7 @@ from iid_mm.apis import init_model
 from iid_mm.errors import InputError
 from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP, HEAT_MAPS
 from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.files import printable, write_text
 from iid_mm.visualization.attention import BACKBONE, CAM_METHODS, TARGETS, check_layer
 from iid_mm.visualization.attention_energy import collect_energy, energy_json, energy_markdown
 from iid_mm.visualization.attention_inputs import PictureDataset, index_dataset
@@ -124,7 +125,7 @@ def open_dataset(args: argparse.Namespace, cfg: Any) -> Any:
         )
     dataset = PictureDataset(cfg, args.images, args.skip_faceless)
     for path in dataset.faceless:
-        print(f'no face found, left out: {path}')
+        print(f'no face found, left out: {printable(path)}')
     return dataset
 
 
@@ -159,7 +160,7 @@ def draw(args: argparse.Namespace, views: list[Any], titles: dict[str, str]) -> 
         notes[-1] += ' Green: outline of the manipulated region.'
     sheet = contact_sheet(panels, notes, args.columns)
     write_picture(args.out / SHEET, sheet)
-    print(f'{len(views)} faces: {args.out / SHEET}')
+    print(f'{len(views)} faces: {printable(args.out / SHEET)}')
 
 
 def measure(
@@ -180,9 +181,9 @@ def measure(
     text = energy_markdown(tables, titles)
     facts = {'settings': vars(settings), 'split': args.split, 'frames_per_video': args.frames_per_video}
     content = {**facts, 'methods': energy_json(tables)}
-    (args.out / 'energy.md').write_text(text, encoding='utf-8')
-    (args.out / 'energy.json').write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
-    print(f'\n{text}\n{args.out / "energy.md"}, {args.out / "energy.json"}')
+    write_text(args.out / 'energy.md', text)
+    write_text(args.out / 'energy.json', json.dumps(content, indent=1) + '\n')
+    print(f'\n{text}\n{printable(args.out / "energy.md")}, {printable(args.out / "energy.json")}')
 
 
 if __name__ == '__main__':

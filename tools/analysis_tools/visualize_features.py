@@ -23,6 +23,7 @@ from iid_mm.apis import init_model
 from iid_mm.errors import InputError
 from iid_mm.identity.features import FeatureExtractor
 from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.files import write_text
 from iid_mm.visualization.attention_inputs import index_dataset
 from iid_mm.visualization.feature_embedding import (
     METHOD_TITLES,
@@ -110,7 +111,7 @@ def main() -> None:
     facts = {name: getattr(args, name) for name in ('feature', 'method', 'split', 'seed')}
     content = {**facts, 'samples': len(chosen), 'silhouettes': scores, 'note': NOTE}
     json_path = args.out.with_suffix('.json')
-    json_path.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+    write_text(json_path, json.dumps(content, indent=1) + '\n')
     print_scores(scores)
     print(f'\n{NOTE}\n\n{args.out}, {json_path}')
 

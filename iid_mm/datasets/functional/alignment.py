@@ -20,13 +20,20 @@ Matrix = npt.NDArray[np.float64]
 CANVAS = 224
 """Side of the square canvas on which the templates are given."""
 
-# Left eye, right eye, nose tip, left and right corner of the mouth (left in the picture).
-_TEMPLATE_09 = np.array(
-    [(75.746, 92.562), (147.746, 92.383), (111.625, 144.584), (81.902, 186.024), (141.848, 185.420)]
+# The mean face of the reference: left eye, right eye, nose tip, left and right corner of the mouth (left in
+# the image), in units in which its eyes are 0.34967 apart; at scale 1 they are 80 px apart on the canvas.
+_MEAN_FACE = np.array(
+    [
+        (-0.17607, -0.172844),
+        (0.1736, -0.17356),
+        (-0.00182, 0.0357164),
+        (-0.14617, 0.20185),
+        (0.14496, 0.19943),
+    ]
 )
-_TEMPLATE_10 = np.array(
-    [(71.717, 92.562), (151.717, 92.353), (111.584, 153.519), (78.558, 202.076), (145.165, 201.369)]
-)
+_EYE_DISTANCE = 80 / (CANVAS * 0.34967)
+_EYE_HEIGHT = CANVAS / 2.42
+_MAX_SCALE = 2.5
 
 
 def check_landmarks(landmarks: object, name: str = 'landmarks') -> None:
@@ -66,18 +73,24 @@ def five_points(landmarks: FloatArray) -> FloatArray:
 def template(size: Size, scale: float = 0.9) -> FloatArray:
     """Where the five points belong on a canvas.
 
-    Every coordinate is linear in the scale. Horizontally the points move away from the middle of the
-    canvas in proportion to it; vertically the eyes stay at their height and the distance to the nose
-    and the mouth grows faster, so that the face fills the lower part of the canvas.
+    Horizontally the points move away from the middle of the canvas in proportion to the scale. Vertically
+    the left eye stays at its height, and what lies below it moves down faster than in proportion, so that
+    the face fills the lower part of the canvas.
 
     Args:
-        size: Canvas (w, h); the square of its shorter side is centred on it.
+        size: Canvas (w, h); the square of its shorter side is centered on it.
         scale: Size of the face; the reference uses 0.9.
 
     Returns:
         (5, 2) float64 pixels, in the order of :func:`five_points`.
+
+    Raises:
+        InputError: If the scale is not above 0, or so large that the eyes would leave the canvas.
     """
-    points = _TEMPLATE_09 + (scale - 0.9) / 0.1 * (_TEMPLATE_10 - _TEMPLATE_09)
+    if not 0 < scale <= _MAX_SCALE:
+        raise InputError(f'scale={scale!r}: must lie in (0, {_MAX_SCALE}]; the reference uses 0.9')
+    x, y = (0.5 + scale * _EYE_DISTANCE * _MEAN_FACE).T
+    points = np.stack([CANVAS * x, _EYE_HEIGHT * y / y[0]], axis=1)
     side = min(size)
     return points * (side / CANVAS) + (np.asarray(size, dtype=np.float64) - side) / 2
 

@@ -66,8 +66,9 @@ class AlignFace(BaseTransform):
     ) -> None:
         if len(size) != 2 or min(size) < 1:
             raise InputError(f'size={size!r}: expected (width, height), both at least 1')
-        if not scale > 0:
-            raise InputError(f'scale={scale!r}: must be positive; the reference uses 0.9')
+        alignment.template(
+            (int(size[0]), int(size[1])), scale
+        )  # refuses a bad scale before any sample is read
         if unknown := sorted(set(jitter or {}) - set(JITTER)):
             raise InputError(f'jitter: unknown {", ".join(unknown)}; known: {", ".join(JITTER)}')
         self.size = (int(size[0]), int(size[1]))

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,21 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from iid_mm.registry import HOOKS
+from iid_mm.utils.latest_checkpoint import write_pointer
 
 FILE_NAME = 'interrupted.pth'
+
+
+def save_interrupted(runner: Runner, meta: dict[str, Any] | None = None) -> None:
+    """Write :data:`FILE_NAME` and let ``last_checkpoint`` name it; all processes must call this.
+
+    Args:
+        runner: The runner.
+        meta: ``epoch`` and ``iter``, what is done of both; None: that of an iteration that is ending.
+    """
+    runner.save_checkpoint(runner.work_dir, FILE_NAME, by_epoch=False, meta=meta)
+    if is_main_process():
+        write_pointer(runner.work_dir, Path(runner.work_dir) / FILE_NAME)
 
 
 @HOOKS.register_module()
@@ -49,11 +61,5 @@ class IterationCheckpointHook(Hook):
         if not (self._due and runner.optim_wrapper.should_update()):
             return
         self._due = False
-        temporary = f'{FILE_NAME}.tmp'
-        runner.save_checkpoint(runner.work_dir, temporary, by_epoch=False)
-        if is_main_process():
-            path = Path(runner.work_dir) / FILE_NAME
-            os.replace(path.with_name(temporary), path)
-            pointer = path.with_name('last_checkpoint')
-            pointer.with_name('last_checkpoint.tmp').write_text(str(path))
-            os.replace(pointer.with_name('last_checkpoint.tmp'), pointer)
+        runner.call_hook('before_writing')
+        save_interrupted(runner)

@@ -10,6 +10,7 @@ from mmengine.runner import FlexibleRunner
 from torch import nn
 
 from iid_mm.engine.runner.parts import check_parts
+from iid_mm.engine.runner.safe_training import SafeTraining
 from iid_mm.engine.strategies import ForgeryFSDPStrategy
 from iid_mm.errors import InputError
 from iid_mm.models.backbones import LoRABackbone
@@ -17,7 +18,7 @@ from iid_mm.registry import MODELS, RUNNERS
 
 
 @RUNNERS.register_module()
-class FlexibleForgeryRunner(FlexibleRunner):
+class FlexibleForgeryRunner(SafeTraining, FlexibleRunner):
     """MMEngine's flexible runner for training with :class:`~iid_mm.engine.ForgeryFSDPStrategy`.
 
     In a config: ``runner_type = 'FlexibleForgeryRunner'`` and a ``strategy`` of that type. Loops, hooks and

@@ -13,6 +13,7 @@ from torch import nn
 
 from iid_mm.engine.runner.cpu_processes import join_cpu_processes
 from iid_mm.engine.runner.parts import check_parts
+from iid_mm.engine.runner.safe_training import SafeTraining
 from iid_mm.engine.runner.sync_bn import check_sync_bn
 from iid_mm.models.backbones import LoRABackbone
 from iid_mm.registry import RUNNERS
@@ -25,7 +26,7 @@ from iid_mm.utils.checkpoint import (
 
 
 @RUNNERS.register_module()
-class ForgeryRunner(Runner):
+class ForgeryRunner(SafeTraining, Runner):
     """MMEngine's runner with safe checkpoints and distributed training on CPUs.
 
     Checkpoints: a file whose keys or shapes are not the model's is an error. Unpickling of anything but

@@ -68,6 +68,8 @@ def format_table(rows: Sequence[Figures], *, title: str = '') -> str:
         )
     stream = io.StringIO()
     # Wide enough that rich never folds a line, whatever the terminal is.
-    Console(file=stream, width=400, color_system=None, highlight=False).print(table)
+    Console(file=stream, width=400, color_system=None, highlight=False, markup=False, emoji=False).print(
+        table
+    )
     lines = [line.rstrip() for line in stream.getvalue().splitlines() if line.strip()]
     return '\n'.join([title, *lines] if title else lines)

@@ -16,7 +16,8 @@ from mmengine.logging import print_log
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import flat_metrics, format_table, per_method, scored_set
-from iid_mm.evaluation.functional.checks import check_scores
+from iid_mm.evaluation.functional.checks import check_both_classes, check_scores
+from iid_mm.evaluation.metrics.dataset_labels import dataset_labels
 from iid_mm.evaluation.metrics.score_columns import append_columns, merge_columns, score_columns
 from iid_mm.evaluation.metrics.whole_set_metric import WholeSetMetric
 from iid_mm.evaluation.scores import FrameScores, write_scores
@@ -74,6 +75,24 @@ class ForgeryAUC(WholeSetMetric):
         self.print_table = print_table
         self.split = split
         self._size: int | None = None
+
+    def check_dataset(self, dataset: Any, name: str) -> None:
+        """Refuse data that hold one class only before anything is computed of them.
+
+        With a scores file nothing is refused: the scores are what such a test is run for.
+
+        Args:
+            dataset: What will be scored: :class:`~iid_mm.datasets.ForgeryDataset`, or wrappers of some; of other
+                data sets nothing is known.
+            name: What the message calls the data loader.
+
+        Raises:
+            OneClassError: If one of the data sets in it is all fake or all genuine.
+        """
+        if self.scores_file is not None:
+            return
+        for part, labels in dataset_labels(dataset).items():
+            check_both_classes(labels, name=f'{name}: set {part!r}{_source(dataset)}')
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         """Keep the score and the name of every sample of a batch.
@@ -196,3 +215,8 @@ class ForgeryAUC(WholeSetMetric):
         """
         scored = scored_set(scores, labels, video_keys, methods, datasets, how=how)
         return flat_metrics(per_method(scored, threshold=threshold))
+
+
+def _source(dataset: Any) -> str:
+    files = getattr(dataset, 'ann_files', None)
+    return f' in split {dataset.split!r} of {", ".join(files)}' if files else ''

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from iid_mm.errors import InputError
 from iid_mm.evaluation.report.figures import Row, ScoredVideos, report_rows
 from iid_mm.evaluation.report.options import ReportOptions
 from iid_mm.evaluation.report.provenance import text_sha256
 from iid_mm.evaluation.report.scoring import write_json
 from iid_mm.evaluation.report.threshold import Threshold, find_threshold
 from iid_mm.evaluation.scores import read_scores
-from iid_mm.utils.files import sha256
+from iid_mm.utils.files import sha256, write_text
 
 FORMAT = 'iid_mm test report, version 1'
 REPORT_FILE = 'report.json'
@@ -26,6 +28,43 @@ TEXT_FILE = 'report.md'
 TEXT_HASH = 'text_sha256'
 VIDEO_SCORES_FILE = 'video_scores.parquet'
 PICTURES_FOLDER = 'pictures'
+MAX_FILE = 4 * 2**30
+"""Bytes of a file of a report; the scores of 100 million faces take less."""
+_PARTS = re.compile(
+    r'report\.json|report\.md|config\.py|video_scores\.parquet|pictures/[^/\\]+\.png|'
+    r'frame_scores/[^/\\]+\.(?:parquet|json)|localisation/[^/\\]+\.parquet'
+)
+
+
+def report_file(folder: Path, name: Any) -> Path:
+    """Find a file that a report names.
+
+    Reports come from strangers: nothing is opened that lies outside of the folder, links included, that no
+    report has, or that could be waited for without end.
+
+    Args:
+        folder: The report's folder.
+        name: Path relative to it, with ``/``.
+
+    Raises:
+        InputError: It is no such file.
+        FileNotFoundError: It does not exist.
+    """
+    where = f'{REPORT_FILE} of {folder}'
+    if not isinstance(name, str) or not _PARTS.fullmatch(name) or not name.isprintable():
+        raise InputError(
+            f'{where} names {str(name)[:200]!r}, which is no file of a report; it was not opened'
+        )
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f'{where} names {name!r}, a link out of the folder; it was not opened')
+    if not path.exists():
+        raise FileNotFoundError(f'{name}, which {REPORT_FILE} lists, does not exist')
+    if not path.is_file():
+        raise InputError(f'{where} names {name!r}, which is no ordinary file; it was not opened')
+    if path.stat().st_size > MAX_FILE:
+        raise InputError(f'{where} names {name!r}, which has more than {MAX_FILE} bytes; it was not opened')
+    return path
 
 
 @dataclass(frozen=True)
@@ -75,10 +114,10 @@ def compute(
         InputError: Scores cannot be used, for example because one is NaN.
     """
     sets = [
-        ScoredVideos.of(record['name'], read_scores(folder / record['scores']['file']), options)
+        ScoredVideos.of(record['name'], read_scores(report_file(folder, record['scores']['file'])), options)
         for record in records
     ]
-    chosen = None if validation is None else read_scores(folder / validation['scores']['file'])
+    chosen = None if validation is None else read_scores(report_file(folder, validation['scores']['file']))
     tested = {key for scored in sets for key in scored.videos.keys.tolist()}
     threshold = find_threshold(options, chosen, obstacle, tested)
     coverage = {record['name']: record['coverage'] for record in records}
@@ -174,6 +213,6 @@ def file_hashes(folder: Path, names: Sequence[str]) -> dict[str, str]:
 
 def write_report(content: Mapping[str, Any], text: str, folder: Path) -> None:
     """Write ``report.json`` and ``report.md``; the former notes the hash of the latter."""
-    (folder / TEXT_FILE).write_text(text, encoding='utf-8')
+    write_text(folder / TEXT_FILE, text)
     run = {**content['run'], TEXT_HASH: text_sha256(text)}
     write_json({**content, 'run': run}, folder / REPORT_FILE)

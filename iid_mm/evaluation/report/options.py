@@ -10,6 +10,7 @@ from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import AGGREGATIONS
 from iid_mm.evaluation.functional.bootstrap import METHODS
 
+MAX_RESAMPLES = 100_000
 BOOTSTRAP_UNITS = ('videos', 'identities')
 
 
@@ -45,6 +46,7 @@ class ReportOptions:
         rules = (
             ('aggregation', self.aggregation in AGGREGATIONS, f'choose one of {", ".join(AGGREGATIONS)}'),
             ('top_k', self.top_k >= 1, 'must be at least 1'),
+            ('resamples', self.resamples <= MAX_RESAMPLES, f'more than {MAX_RESAMPLES} tell nothing new'),
             ('threshold', self.threshold is None or 0 <= self.threshold <= 1, 'must lie in [0, 1]'),
             ('resamples', self.resamples >= 100, 'fewer than 100 give no interval of 95 %'),
             ('bootstrap_over', self.bootstrap_over in BOOTSTRAP_UNITS, f'choose from {BOOTSTRAP_UNITS}'),

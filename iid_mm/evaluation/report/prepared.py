@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from iid_mm.errors import InputError
 from iid_mm.evaluation.test_sets import TestSet
-from iid_mm.utils.files import sha256
+from iid_mm.utils.files import load_json, sha256
+from iid_mm.utils.parquet import open_parquet
 
 _SETTINGS_KEY = b'iid_mm.preparation'
 
@@ -31,15 +32,28 @@ def index_facts(test_set: TestSet) -> list[dict[str, Any]]:
     """
     facts = []
     for path in test_set.indices:
-        stored = (pq.read_schema(path).metadata or {}).get(_SETTINGS_KEY)
+        with open_parquet(path) as file:
+            stored = (file.schema_arrow.metadata or {}).get(_SETTINGS_KEY)
         facts.append(
             {
                 'file': path.name,
                 'sha256': sha256(path),
-                'preparation': None if stored is None else json.loads(stored),
+                'preparation': None if stored is None else _settings(stored, path),
             }
         )
     return facts
+
+
+def _settings(stored: bytes, path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(stored)
+    except (ValueError, RecursionError) as error:
+        settings = error
+    if not isinstance(settings, dict):
+        raise InputError(
+            f'{path}: its note {_SETTINGS_KEY.decode()} is no JSON object ({str(settings)[:80]!r})'
+        )
+    return settings
 
 
 def coverage_facts(test_set: TestSet, table: pa.Table, scored: npt.NDArray[Any]) -> dict[str, Any]:
@@ -66,6 +80,23 @@ def coverage_facts(test_set: TestSet, table: pa.Table, scored: npt.NDArray[Any])
     counts = videos.group_by(['dataset', 'method', 'label']).aggregate([('video_key', 'count')])
     keys = set(videos['video_key'].to_pylist())
     reports = [_preparation_report(index.parent) for index in test_set.indices]
+    try:
+        return _coverage(videos, counts, keys, scored, reports, test_set)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            f'report.json beside an index of test set {test_set.name} lacks an entry or has one of the wrong '
+            f'kind ({error!r}); prepare the set again, or remove it'
+        ) from error
+
+
+def _coverage(
+    videos: pa.Table,
+    counts: pa.Table,
+    keys: set[str],
+    scored: npt.NDArray[Any],
+    reports: Sequence[dict[str, Any] | None],
+    test_set: TestSet,
+) -> dict[str, Any]:
     return {
         'videos': sorted(
             (
@@ -92,7 +123,7 @@ def _plain(videos: pa.Table) -> list[dict[str, Any]]:
 def _preparation_report(folder: Path) -> dict[str, Any] | None:
     path = folder / 'report.json'
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = load_json(path)
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

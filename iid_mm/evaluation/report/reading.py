@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from iid_mm.evaluation.report.tables import Figures, percent, set_title
+from iid_mm.evaluation.report.tables import Figures, escaped, percent, set_title
 
 AGGREGATIONS = {
     'mean': 'the mean of the scores of its frames',
@@ -37,8 +37,8 @@ def reading(report: Mapping[str, Any]) -> list[str]:
 def _paragraph(row: Figures, rows: Sequence[Figures], report: Mapping[str, Any]) -> str:
     genuine = row['videos'] - row['fake_videos']
     sentences = [
-        f'**{set_title(row, rows)}.** {_count(row["videos"], "video")} got a score: {genuine} genuine and '
-        f'{row["fake_videos"]} fake, {_count(row["frames"], "face")} in all.',
+        f'**{escaped(set_title(row, rows))}.** {_count(row["videos"], "video")} got a score: {genuine} '
+        f'genuine and {row["fake_videos"]} fake, {_count(row["frames"], "face")} in all.',
         'Of a genuine and a fake video picked at random, the detector gives the fake one the higher score in '
         f'{percent(row["video_auc"])} % of all pairs{_interval(row, report)}; guessing would reach 50 %.',
     ]
@@ -63,7 +63,8 @@ def _paragraph(row: Figures, rows: Sequence[Figures], report: Mapping[str, Any])
     worst = min(parts, key=lambda other: other['video_auc'])
     if worst['video_auc'] < max(other['video_auc'] for other in parts):
         sentences.append(
-            f'Hardest for it was {worst["manipulation"]} (video AUC {percent(worst["video_auc"])} %).'
+            f'Hardest for it was {escaped(worst["manipulation"])} '
+            f'(video AUC {percent(worst["video_auc"])} %).'
         )
     return ' '.join(sentences + _unscored(row, report))
 
@@ -111,7 +112,7 @@ def _cautions(report: Mapping[str, Any]) -> list[str]:
         f'- The intervals say how far the AUC could lie off because other {unit} of the same kind might have '
         'been in the test. They do not cover other manipulations, cameras, compressions or people than those '
         'tested.',
-        f'- The threshold is {report["threshold"]["text"]}.',
+        f'- The threshold is {escaped(report["threshold"]["text"])}.',
     ]
     genuine = [row['videos'] - row['fake_videos'] for row in report['figures']]
     if min(genuine) < 1000:

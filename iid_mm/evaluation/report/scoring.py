@@ -21,7 +21,7 @@ from iid_mm.evaluation.report.prepared import coverage_facts, index_facts
 from iid_mm.evaluation.report.provenance import device_name, library_versions, settings_sha256
 from iid_mm.evaluation.scores import read_scores
 from iid_mm.evaluation.test_sets import VALIDATION, TestSet
-from iid_mm.utils.files import sha256, write_text
+from iid_mm.utils.files import load_json, sha256, write_text
 
 SCORES_FOLDER = 'frame_scores'
 LOCALISATION_FOLDER = 'localisation'
@@ -96,14 +96,18 @@ class ScoringJob:
     def finished_record(self, name: str, source: Mapping[str, Any]) -> dict[str, Any] | None:
         """Record of an earlier run of the same checkpoint on the same data; None if there is none."""
         try:
-            record = json.loads(self.record_file(name).read_text(encoding='utf-8'))
-            is_same = record['source'] == source
-            is_whole = is_same and record['scores']['sha256'] == sha256(self.scores_file(name))
+            record = load_json(self.record_file(name))
+            is_whole = record['source'] == source and self._has(record['scores'], self.scores_file(name))
             if is_whole and record['localisation_scores'] is not None:
-                is_whole = record['localisation_scores']['sha256'] == sha256(self.localisation_file(name))
+                is_whole = self._has(record['localisation_scores'], self.localisation_file(name))
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return dict(record) if is_whole else None
+
+    @staticmethod
+    def _has(said: Mapping[str, Any], path: Path) -> bool:
+        """Whether a record is of this file, as it is."""
+        return path.is_file() and said['sha256'] == sha256(path)
 
     def _settings(self, test_set: TestSet) -> str:
         """Hash of all that decides a score but weights and data."""

@@ -9,9 +9,10 @@ from typing import Any
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.report.card import CONFIG_FILE
+from iid_mm.evaluation.report.document import report_file
 from iid_mm.evaluation.report.provenance import config_text, text_sha256
 from iid_mm.utils.config import load_config
-from iid_mm.utils.files import sha256
+from iid_mm.utils.files import read_limited, sha256
 
 
 def check_checkpoint(report: Mapping[str, Any], checkpoint: Path) -> list[str]:
@@ -55,8 +56,10 @@ def check_config(folder: Path, report: Mapping[str, Any], config: Path) -> tuple
     said = report['protocol']['config']
     if text_sha256(text) == said['sha256']:
         return [], ''
-    dump = folder / CONFIG_FILE
-    stored = dump.read_text(encoding='utf-8') if dump.is_file() else ''
+    try:
+        stored = read_limited(report_file(folder, CONFIG_FILE)).decode(errors='replace')
+    except (OSError, InputError):
+        stored = ''
     pairs = zip(text.splitlines(), stored.splitlines(), strict=False)
     mine, theirs = next(((a.strip(), b.strip()) for a, b in pairs if a != b), ('', ''))
     sentence = (

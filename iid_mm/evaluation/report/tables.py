@@ -3,13 +3,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from iid_mm.utils.files import printable
 
 UNKNOWN = '?'
 UNDEFINED = '–'
 
 Figures = Mapping[str, Any]
+
+
+def escaped(text: Any) -> str:
+    """Write a name into Markdown so that it stays a name: no tag, link, code, cell or line of its own.
+
+    Names of data sets, manipulations and files come with indices and checkpoints of strangers.
+    """
+    return re.sub(r'([\\`|<>&\[\]])', r'\\\1', printable(text))
 
 
 def percent(value: float | None) -> str:
@@ -115,6 +126,7 @@ def markdown(table: Sequence[Sequence[str]], texts: int = 2) -> list[str]:
     """
     if not table:
         return []
+    table = [[escaped(cell) for cell in row] for row in table]
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
 
     def line(cells: Sequence[str]) -> str:

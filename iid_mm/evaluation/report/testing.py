@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
+from iid_mm.datasets.index import read_index
 from iid_mm.engine import ForgeryRunner
 from iid_mm.errors import InputError
 from iid_mm.evaluation.report.card import CONFIG_FILE, protocol_card
@@ -36,7 +36,7 @@ from iid_mm.evaluation.report.provenance import command_line, config_text
 from iid_mm.evaluation.report.scoring import ScoringJob
 from iid_mm.evaluation.report.tables import localisation_table, main_table, markdown
 from iid_mm.evaluation.report.text import report_text
-from iid_mm.evaluation.test_sets import TestSet, check_test_set, find_test_sets, validation_set
+from iid_mm.evaluation.test_sets import TestSet, check_test_set, check_test_sets, find_test_sets, validation_set
 from iid_mm.utils.files import sha256
 from iid_mm.visualization.report_pictures import report_pictures
 
@@ -90,7 +90,7 @@ def run_test(cfg: Config, request: TestRequest) -> Path:
         InputError: A set is unknown, empty or damaged, or holds one class only.
     """
     sets = find_test_sets(cfg, request.names)
-    tables = {test_set.name: check_test_set(test_set) for test_set in sets}
+    tables = check_test_sets(sets)
     validation, obstacle = _validation(cfg, request)
     # What follows changes the config.
     described = copy.deepcopy(cfg)
@@ -168,7 +168,7 @@ def _list(value: Any) -> list[Any]:
 
 def _has_masks(test_set: TestSet) -> bool:
     for path in test_set.indices:
-        table = pq.read_table(path, columns=['mask', 'split', 'label'])
+        table = read_index(path, columns=['mask', 'split', 'label'])
         chosen = (
             (pc.field('split') == test_set.split) & (pc.field('label') == 1) & pc.field('mask').is_valid()
         )

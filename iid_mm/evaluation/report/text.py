@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from iid_mm.evaluation.report.reading import AGGREGATIONS, reading
-from iid_mm.evaluation.report.tables import localisation_table, main_table, markdown, percent
+from iid_mm.evaluation.report.tables import escaped, localisation_table, main_table, markdown, percent
+from iid_mm.utils.files import printable
 
 METHODS = {'percentile': 'percentiles', 'bca': 'corrected for bias and skewness'}
 LEGEND = (
@@ -44,9 +47,10 @@ def report_text(report: Mapping[str, Any]) -> str:
     """
     checkpoint = report['protocol']['checkpoint']
     lines = [
-        f'# Test report: {checkpoint["file"]}',
+        f'# Test report: {escaped(checkpoint["file"])}',
         '',
-        f'Made on {report["run"]["date"]} with `{report["run"]["command"]}`.',
+        # A backtick would end the code; no backslash escapes it there.
+        f'Made on {escaped(report["run"]["date"])} with `{_code(report["run"]["command"])}`.',
         '',
         'Every figure can be computed again from the scores that are stored beside this text:',
         '`python tools/analysis_tools/verify_report.py FOLDER`.',
@@ -68,7 +72,7 @@ def report_text(report: Mapping[str, Any]) -> str:
         *_pictures(report),
         '## Protocol',
         '',
-        *(f'* {name}: {value}' for name, value in protocol_rows(report)),
+        *(f'* {name}: {escaped(value)}' for name, value in protocol_rows(report)),
         '',
         '### Test sets',
         '',
@@ -114,6 +118,15 @@ def _localisation(report: Mapping[str, Any]) -> list[str]:
     return ['## Localisation', '', *LOCALISATION_TEXT, '', *markdown(table), '']
 
 
+def _code(text: Any) -> str:
+    return printable(text).replace('`', "'")
+
+
+def _target(name: str) -> str:
+    """A file name as target of an image; names that Markdown can hold stay as they are."""
+    return name if re.fullmatch(r'[\w./+-]+', name, re.ASCII) else quote(name)
+
+
 PICTURES = {
     '_roc.png': 'Receiver operating characteristic: fakes found against false alarms, for every threshold.',
     '_det.png': 'Error trade-off: misses against false alarms on scales that spread small rates. Rates too '
@@ -131,7 +144,8 @@ def _pictures(report: Mapping[str, Any]) -> list[str]:
         if names:
             lines += [caption, '']
         for name in names:
-            lines += [f'![{name.rsplit("/", 1)[-1][:-4].replace("_", " ")}]({name})', '']
+            title = escaped(name.rsplit('/', 1)[-1][:-4].replace('_', ' '))
+            lines += [f'![{title}]({_target(name)})', '']
     return ['## Pictures', '', *lines] if lines else []
 
 
@@ -207,7 +221,8 @@ def _sets(report: Mapping[str, Any]) -> list[str]:
         ]
         if record['methods'] is not None:
             facts.insert(1, ['manipulations chosen', ', '.join(record['methods'])])
-        lines += [f'**{record["name"]}**', '', *(f'* {name}: {value}' for name, value in facts), '']
+        lines += [f'**{escaped(record["name"])}**', '']
+        lines += [*(f'* {name}: {escaped(value)}' for name, value in facts), '']
     return lines
 
 

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from iid_mm.evaluation.report.document import REPORT_FILE, TEXT_FILE, TEXT_HASH, Computed
+from iid_mm.evaluation.report.document import REPORT_FILE, TEXT_FILE, TEXT_HASH, Computed, report_file
 from iid_mm.evaluation.report.tables import main_table
 from iid_mm.evaluation.report.text import report_text
-from iid_mm.utils.files import sha256
+from iid_mm.utils.files import read_limited, sha256
 from iid_mm.version import __version__
 
 
@@ -27,8 +28,8 @@ def check_text(folder: Path, report: Mapping[str, Any], computed: Computed) -> t
         were not compared, empty if they were.
     """
     try:
-        lines = (folder / TEXT_FILE).read_text(encoding='utf-8').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_limited(report_file(folder, TEXT_FILE)).decode().splitlines()
+    except (OSError, ValueError) as error:
         return [f'{TEXT_FILE} cannot be read: {error}'], ''
     rows = [row.as_dict() for row in computed.rows]
     table = main_table(rows)
@@ -81,4 +82,8 @@ def _check_cells(lines: Sequence[str], expected: Sequence[Sequence[str]]) -> lis
 
 
 def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip().strip('|').split('|')] if line.startswith('|') else []
+    """Cells of a line of a table, as they were before :func:`~.tables.escaped`."""
+    if not line.startswith('|'):
+        return []
+    parts = re.findall(r'(?:\\.|[^|\\])+', line.strip())
+    return [re.sub(r'\\(.)', r'\1', part).strip() for part in parts]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.localisation_file import read_localisation
@@ -25,6 +22,7 @@ from iid_mm.evaluation.report.document import (
     VIDEO_SCORES_FILE,
     Computed,
     compute,
+    report_file,
     video_table,
 )
 from iid_mm.evaluation.report.options import ReportOptions
@@ -35,7 +33,8 @@ from iid_mm.evaluation.report.source_verification import (
     check_index,
 )
 from iid_mm.evaluation.report.text_verification import check_text
-from iid_mm.utils.files import sha256
+from iid_mm.utils.files import load_json, sha256
+from iid_mm.utils.parquet import read_parquet
 
 # Sums of floating-point numbers may differ in the last bits between machines.
 _TOLERANCE = 1e-9
@@ -74,10 +73,7 @@ def read_report(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f'{path} does not exist; name the folder that tools/test.py wrote a report to'
         )
-    try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise InputError(f'{path} is no JSON: {error}') from error
+    content = load_json(report_file(folder, REPORT_FILE))
     if not isinstance(content, dict) or content.get('format') != FORMAT:
         raise InputError(f'{path} is no report of this version: its format must be {FORMAT!r}')
     return content
@@ -112,7 +108,7 @@ def verify_report(
         _check_sources(folder, report, checkpoint, config, indices or {}, found)
     except InputError:
         raise
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
         raise InputError(
             f'{folder / REPORT_FILE} lacks an entry or has one of the wrong kind: {error!r}'
         ) from error
@@ -171,9 +167,12 @@ def _check_sources(
 def _check_files(folder: Path, report: Mapping[str, Any]) -> list[str]:
     problems = []
     for name, digest in report['files'].items():
-        if not (folder / name).is_file():
-            problems.append(f'{name}, which {REPORT_FILE} lists, does not exist')
-        elif (actual := sha256(folder / name)) != digest:
+        try:
+            actual = sha256(report_file(folder, name))
+        except (InputError, OSError) as error:
+            problems.append(str(error))
+            continue
+        if actual != digest:
             problems.append(f'{name} was changed: its SHA-256 is {actual}, {REPORT_FILE} says {digest}')
     for record in all_records(report):
         name = record['scores']['file']
@@ -251,9 +250,9 @@ def _check_sets(folder: Path, report: Mapping[str, Any], computed: Computed) -> 
         if name in frames:
             sentences = differences(record.get('frames_a_video'), frames[name], 'frames_a_video')
             problems += [f'{REPORT_FILE}, test set {name}: {sentence}' for sentence in sentences]
-        path = (folder / record['scores']['file']).with_suffix('.json')
+        path = Path(record['scores']['file']).with_suffix('.json')
         try:
-            kept = json.loads(path.read_text(encoding='utf-8'))
+            kept = load_json(report_file(folder, path.as_posix()))
         except (OSError, ValueError) as error:
             problems.append(f'{path.name}, the record of test set {name}, cannot be read: {error}')
             continue
@@ -279,7 +278,7 @@ def _check_localisation(folder: Path, report: Mapping[str, Any]) -> list[str]:
             )
             continue
         try:
-            samples = read_localisation(folder / record['localisation_scores']['file'])
+            samples = read_localisation(report_file(folder, record['localisation_scores']['file']))
             figures = ArtifactLocalisation.calculate(samples)
         except (InputError, FileNotFoundError) as error:
             problems.append(f'localisation of {record["name"]} cannot be computed again: {error}')
@@ -296,8 +295,8 @@ def _check_localisation(folder: Path, report: Mapping[str, Any]) -> list[str]:
 def _check_videos(folder: Path, report: Mapping[str, Any], computed: Computed) -> list[str]:
     expected = video_table(computed, report['test_sets'])
     try:
-        stored = pq.read_table(folder / VIDEO_SCORES_FILE, partitioning=None)
-    except (OSError, pa.ArrowException) as error:
+        stored = read_parquet(report_file(folder, VIDEO_SCORES_FILE))
+    except (OSError, InputError) as error:
         return [f'{VIDEO_SCORES_FILE} cannot be read: {error}']
     if stored.column_names != expected.column_names or stored.num_rows != expected.num_rows:
         return [

@@ -12,6 +12,8 @@ from iid_mm.preparation.analysers.precomputed_analyser import PrecomputedAnalyse
 
 ANALYSERS = ('mediapipe', 'insightface', 'precomputed')
 DEVICES = ('auto', 'cpu', 'cuda')
+DATASET_FACES = 4
+"""Faces of an image that preparation analyzes: the people whom videos of datasets are about."""
 
 
 def check_analyser(options: AnalyserOptions) -> str:
@@ -35,6 +37,8 @@ def check_analyser(options: AnalyserOptions) -> str:
         raise InputError(f'analyser={options.name!r} is unknown; choose from {", ".join(ANALYSERS)}')
     if options.device not in DEVICES:
         raise InputError(f'device={options.device!r} is unknown; choose from {", ".join(DEVICES)}')
+    if options.max_faces is not None and options.max_faces < 1:
+        raise InputError(f'max_faces={options.max_faces}: give at least 1, or None for all')
     if options.name == 'insightface':
         return _check_insightface(options)
     if options.device == 'cuda':
@@ -82,15 +86,16 @@ def build_analyser(options: AnalyserOptions, root: Path) -> FaceAnalyser:
     if options.name == 'insightface':
         from iid_mm.preparation.analysers.insightface_analyser import InsightFaceAnalyser
 
-        return InsightFaceAnalyser(options.model_dir, options.device)
+        return InsightFaceAnalyser(options.model_dir, options.device, options.max_faces)
     check_analyser(options)
     from iid_mm.preparation.analysers.mediapipe_analyser import MediapipeAnalyser
 
-    return MediapipeAnalyser()
+    return MediapipeAnalyser(options.max_faces)
 
 
 __all__ = [
     'ANALYSERS',
+    'DATASET_FACES',
     'DEVICES',
     'AnalyserOptions',
     'Face',

@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from iid_mm.preparation.analysers.regions import Detection
     from iid_mm.preparation.records import VideoRecord
     from iid_mm.utils.typing import BoxesArray, ImageArray, PointsArray
 
@@ -25,11 +26,13 @@ class AnalyserOptions:
         model_dir: Folder of the models, for analysers whose models do not come with their package; None
             takes the usual place.
         device: ``auto``, ``cpu`` or ``cuda``; ``auto`` takes the GPU where the analyser can.
+        max_faces: How many faces of an image are analyzed, by score; None analyzes all.
     """
 
     name: str = 'mediapipe'
     model_dir: Path | None = None
     device: str = 'auto'
+    max_faces: int | None = None
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,24 @@ class FaceAnalyser(ABC):
             The faces, best first; empty if there is none.
         """
 
+    def analyse_all(self, image: ImageArray) -> list[Face]:
+        """Find faces, small ones beside large ones too, at a higher cost; like :meth:`analyse` where not overridden.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+        """
+        return self.analyse(image)
+
     def check_video(self, record: VideoRecord) -> str:
         """Say why no frame of a video can be analysed; empty if they can be."""
         return ''
+
+    def limit(self, detections: list[Detection], max_faces: int | None) -> list[Detection]:
+        """The first ``max_faces`` detections, all if it is None; :meth:`take_problems` tells of the others."""
+        if max_faces is None or len(detections) <= max_faces:
+            return detections
+        self._problems.append(f'{len(detections)} faces found, {max_faces} analyzed')
+        return detections[:max_faces]
 
     def take_problems(self) -> str:
         """Say what was wrong with single frames since the last call; empty if nothing was."""

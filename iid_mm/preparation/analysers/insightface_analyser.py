@@ -16,7 +16,10 @@ from iid_mm.preparation.analysers.regions import (
     choose_near,
     cut_around,
     cut_window,
+    distinct_faces,
     keep_distinct,
+    nested_parts,
+    search_parts,
     square_parts,
 )
 
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 # Sides of the detector's input: the small one is for faces that fill the image.
 INPUT_SIDES = (128, 640)
+# Side of the smallest parts: the detector's larger input shows them at half their size.
+MIN_PART = 1280
 DETECTION_SCORE = 0.5
 # Around a hint: margin in units of the box, and sides of the input. What is cut out is enlarged to them.
 HINT_SEARCHES = ((0.5, (128, 320)), (1.0, (128, 640)), (2.0, (640,)))
@@ -37,7 +42,8 @@ HINT_SCORE = 0.3
 class InsightFaceAnalyser(FaceAnalyser):
     """SCRFD finds faces, the 68-point model of ``1k3d68`` looks at a crop around each.
 
-    Where the detector finds nothing in the whole image, it looks at overlapping square parts. The models
+    Where the detector finds nothing in the whole image, it looks at overlapping square parts;
+    :meth:`analyse_all` looks at parts of large images always. The models
     must be there already; :func:`iid_mm.preparation.analysers.check_analyser` fetches them. Their weights
     are for non-commercial research only.
 
@@ -45,7 +51,7 @@ class InsightFaceAnalyser(FaceAnalyser):
         model_dir: Folder of the models: the one with the files, or one with ``models/buffalo_l``. None
             takes the environment variable ``INSIGHTFACE_HOME``, else ``~/.insightface``.
         device: ``auto``, ``cpu`` or ``cuda``.
-        max_faces: How many faces of an image are analysed, by score.
+        max_faces: How many faces of an image are analyzed, by score; None analyzes all.
 
     Raises:
         FileNotFoundError: If a model is missing.
@@ -53,7 +59,9 @@ class InsightFaceAnalyser(FaceAnalyser):
         MissingExtraError: If insightface or onnxruntime is not installed.
     """
 
-    def __init__(self, model_dir: Path | None = None, device: str = 'auto', max_faces: int = 4) -> None:
+    def __init__(
+        self, model_dir: Path | None = None, device: str = 'auto', max_faces: int | None = None
+    ) -> None:
         super().__init__()
         self.max_faces = max_faces
         self._detector, self._landmarks = load_models(find_models(model_dir), device)
@@ -79,9 +87,28 @@ class InsightFaceAnalyser(FaceAnalyser):
         """
         with self.clock('detection'):
             if hint_box is None:
-                detections = self._detect_with_parts(image)[: self.max_faces]
+                detections = self.limit(self._detect_with_parts(image), self.max_faces)
             else:
                 detections = self._detect_near(image, hint_box)
+        return self._add_landmarks(image, detections)
+
+    def analyse_all(self, image: ImageArray) -> list[Face]:
+        """Find faces, small ones beside large ones too: down to about a fiftieth of the smallest parts.
+
+        See :meth:`FaceAnalyser.analyse_all`.
+        """
+        with self.clock('detection'):
+            windows = nested_parts(image.shape[1], image.shape[0], MIN_PART)
+            detections = search_parts(
+                image,
+                self._detect_with_parts(image),
+                windows,
+                lambda part: self._detect(part, INPUT_SIDES, DETECTION_SCORE),
+            )
+            detections = self.limit(detections, self.max_faces)
+        return distinct_faces(self._add_landmarks(image, detections))
+
+    def _add_landmarks(self, image: ImageArray, detections: Sequence[Detection]) -> list[Face]:
         with self.clock('landmarks'):
             faces = [Face(box, score, self._find_landmarks(image, box)) for box, score in detections]
         return [face for face in faces if np.isfinite(face.landmarks).all()]

@@ -20,12 +20,17 @@ from iid_mm.preparation.analysers.regions import (
     choose_near,
     cut_around,
     cut_window,
+    distinct_faces,
     keep_distinct,
+    nested_parts,
+    search_parts,
     square_parts,
 )
 from iid_mm.preparation.cropping import landmarks_box
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from iid_mm.utils.typing import BoxesArray, ImageArray, PointsArray
 
 # The mesh graph searches the face again with a short-range detector, which wants to see the whole
@@ -37,6 +42,10 @@ MESH_SIDE = 320
 HINT_MARGINS = (1.0, 2.0)
 # The detector looks at 192 px.
 DETECTION_SIDE = 192
+# Larger images are shrunk first; the detector's own reduction skips pixels, and copying them costs more.
+MAX_DETECTION_SIDE = 4096
+# Side of the smallest parts: faces are found from about 24 px on.
+MIN_PART = 384
 DETECTION_SCORE = 0.4
 MESH_SCORE = 0.3
 
@@ -45,16 +54,17 @@ class MediapipeAnalyser(FaceAnalyser):
     """Full-range face detector on the image, then the face mesh on a crop around each face.
 
     Where the detector finds nothing in the whole image (its input is 192 px, so small faces of
-    large frames are lost), it looks at overlapping square parts.
+    large frames are lost), it looks at overlapping square parts; :meth:`analyse_all` looks at them always,
+    and at smaller ones.
 
     Args:
-        max_faces: How many faces of an image are analysed, by score.
+        max_faces: How many faces of an image are analyzed, by score; None analyzes all.
 
     Raises:
         MissingExtraError: If MediaPipe is not installed.
     """
 
-    def __init__(self, max_faces: int = 4) -> None:
+    def __init__(self, max_faces: int | None = None) -> None:
         super().__init__()
         self.max_faces = max_faces
         with quiet_stderr():
@@ -96,7 +106,21 @@ class MediapipeAnalyser(FaceAnalyser):
         if hint_box is not None:
             return self._analyse_hint(image, hint_box)
         with self.clock('detection'):
-            detections = self._detect_with_parts(image)[: self.max_faces]
+            detections = self.limit(self._detect_with_parts(image), self.max_faces)
+        return self._add_landmarks(image, detections)
+
+    def analyse_all(self, image: ImageArray) -> list[Face]:
+        """Find faces, small ones beside large ones too: down to about a sixteenth of the smallest parts.
+
+        See :meth:`FaceAnalyser.analyse_all`.
+        """
+        with self.clock('detection'):
+            windows = nested_parts(image.shape[1], image.shape[0], MIN_PART)
+            detections = search_parts(image, self._detect_with_parts(image), windows, self._detect)
+            detections = self.limit(detections, self.max_faces)
+        return distinct_faces(self._add_landmarks(image, detections))
+
+    def _add_landmarks(self, image: ImageArray, detections: Sequence[Detection]) -> list[Face]:
         faces = []
         with self.clock('landmarks'):
             for box, score in detections:
@@ -136,6 +160,9 @@ class MediapipeAnalyser(FaceAnalyser):
 
     def _detect(self, image: ImageArray) -> list[Detection]:
         height, width = image.shape[:2]
+        if max(height, width) > MAX_DETECTION_SIDE:
+            whole = cut_window(image, (0, 0, width, height), max_side=MAX_DETECTION_SIDE // 2)
+            return [(whole.box_to_whole(box), score) for box, score in self._detect(whole.image)]
         found = self._detector.process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)).detections or []
         boxes = []
         for detection in found:

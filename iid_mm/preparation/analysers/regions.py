@@ -3,22 +3,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from iid_mm.preparation.cropping import Window, crop_window
+from iid_mm.preparation.cropping import Window, crop_window, landmarks_box
 from iid_mm.preparation.tracking import box_area, box_distance
 
 if TYPE_CHECKING:
-    from iid_mm.utils.typing import BoxesArray, ImageArray, PointsArray
+    from iid_mm.preparation.analysers.base import Face
+    from iid_mm.utils.typing import BoxesArray, ImageArray, PointsArray, Size
 
 Detection = tuple['BoxesArray', float]
 """A (4,) box and its score."""
 
+MAX_PARTS = 200
+"""Parts of one image that are looked at, so that the largest photos cost seconds."""
+MAX_PART_SIDE = 1280
+"""Larger parts are shrunk before detectors see them, whose inputs are smaller still."""
+PART_SCORE = 0.5
+"""Score that a face needs in a part: parts show more, wallpaper too."""
 MAX_ASPECT = 8
 """Images that are more elongated than this are no pictures of people; they would have very many parts."""
 
@@ -95,27 +102,111 @@ def cut_around(
     return None if window is None else cut_window(image, window, max_side=max_side, min_side=min_side)
 
 
-def square_parts(width: int, height: int) -> list[Window]:
+def square_parts(width: int, height: int, share: float = 0.6) -> list[Window]:
     """Cut an image into overlapping squares, in which a detector of fixed input sees more.
 
     Args:
         width: Width of the image.
         height: Height of the image.
+        share: Side of the squares, as part of the shorter side of the image.
 
     Returns:
-        Windows x0, y0, x1, y1 with sides of 0.6 of the shorter side of the image, row by row, that
-        cover the image and overlap by a third or more. None of a strip that is more than
-        :data:`MAX_ASPECT` times as long as it is wide.
+        Windows x0, y0, x1, y1, row by row, that cover the image and overlap by a third or more. None of a
+        strip that is more than :data:`MAX_ASPECT` times as long as it is wide.
     """
     if max(width, height) > MAX_ASPECT * min(width, height):
         return []
-    side = max(round(0.6 * min(width, height)), 1)
+    side = max(round(share * min(width, height)), 1)
 
     def starts(length: int) -> list[int]:
         steps = max(int(np.ceil((length - side) / (side * 2 / 3))), 0)
         return [round(step * (length - side) / max(steps, 1)) for step in range(steps + 1)]
 
     return [(x, y, x + side, y + side) for y in starts(height) for x in starts(width)]
+
+
+def nested_parts(width: int, height: int, min_side: int) -> list[Window]:
+    """Squares of :func:`square_parts` of several sizes, each half as large as the one before.
+
+    Args:
+        width: Width of the image.
+        height: Height of the image.
+        min_side: Side from which smaller squares are looked at, too.
+
+    Returns:
+        Windows, the largest first, at most :data:`MAX_PARTS`.
+    """
+    windows = square_parts(width, height)
+    share = 0.3
+    while windows and share * min(width, height) >= min_side:
+        level = square_parts(width, height, share)
+        if len(windows) + len(level) > MAX_PARTS:
+            break
+        windows += level
+        share /= 2
+    return windows
+
+
+def search_parts(
+    image: ImageArray,
+    found: Sequence[Detection],
+    windows: Sequence[Window],
+    detect: Callable[[ImageArray], list[Detection]],
+) -> list[Detection]:
+    """Add what a detector finds in parts of an image to what it found in the whole of it.
+
+    Args:
+        image: (H, W, 3) uint8.
+        found: What was found in the whole image; it stays.
+        windows: The parts.
+        detect: Finds faces in a part, in its pixels.
+
+    Returns:
+        All of it, each face once, those of the whole image first, each group by score. A face that the border of
+        a part cuts is left to another part.
+    """
+    size = (image.shape[1], image.shape[0])
+    extra: list[Detection] = []
+    for window in windows:
+        part = cut_window(image, window, max_side=MAX_PART_SIDE)
+        boxes = [(part.box_to_whole(box), score) for box, score in detect(part.image)]
+        extra += [(box, score) for box, score in boxes if score >= PART_SCORE and not _is_cut(box, window, size)]
+    kept = list(found)
+    for box, score in sorted(extra, key=lambda item: -item[1]):
+        if not any(same_face(box, other) for other, _ in kept):
+            kept.append((box, score))
+    return kept
+
+
+def _is_cut(box: BoxesArray, window: Window, size: Size) -> bool:
+    """Whether a box reaches the border of a part where the image goes on."""
+    x0, y0, x1, y1 = window
+    rim = 0.02 * (x1 - x0)
+    return bool(
+        (x0 > 0 and box[0] < x0 + rim)
+        or (y0 > 0 and box[1] < y0 + rim)
+        or (x1 < size[0] and box[2] > x1 - rim)
+        or (y1 < size[1] and box[3] > y1 - rim)
+    )
+
+
+def same_face(first: BoxesArray, second: BoxesArray) -> bool:
+    """Whether two boxes show one face: they overlap much, or most of the smaller lies in the larger one."""
+    size = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
+    if size.min() <= 0:
+        return False
+    smaller = min(box_area(first), box_area(second))
+    return overlap(first, second) > 0.4 or float(size[0]) * float(size[1]) > 0.6 * smaller
+
+
+def distinct_faces(faces: Sequence[Face]) -> list[Face]:
+    """Drop faces whose landmarks lie where those of an earlier one do."""
+    kept: list[Face] = []
+    for face in faces:
+        box = landmarks_box(face.landmarks)
+        if not any(same_face(box, landmarks_box(other.landmarks)) for other in kept):
+            kept.append(face)
+    return kept
 
 
 def overlap(first: BoxesArray, second: BoxesArray) -> float:

@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from iid_mm.preparation.checking.expected import SPLIT_ORDER, CountRow
-from iid_mm.preparation.checking.findings import SEVERITIES, Finding, plural, printable
+from iid_mm.preparation.checking.findings import SEVERITIES, Finding, plural
 from iid_mm.preparation.checking.runner import CheckResult
+from iid_mm.utils.files import printable
 
 _STYLES = {'error': 'bold red', 'warning': 'yellow', 'note': 'cyan'}
 _LOG_WIDTH = 120

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
+from iid_mm.utils.files import printable
+
 Severity: TypeAlias = Literal['error', 'warning', 'note']
 SEVERITIES: tuple[Severity, ...] = ('error', 'warning', 'note')
 MAX_EXAMPLES = 5
@@ -82,11 +84,6 @@ class FindingList:
 
     def __len__(self) -> int:
         return len(self._findings)
-
-
-def printable(text: str) -> str:
-    """The text without line breaks and control characters: names in an index can hold anything."""
-    return ''.join(sign if sign.isprintable() else '\ufffd' for sign in text)
 
 
 def plural(count: int, word: str) -> str:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 from tqdm import tqdm
 
+from iid_mm.errors import InputError
 from iid_mm.preparation.checking.findings import FindingList, Severity, plural
 from iid_mm.preparation.checking.images import (
     BROKEN,
@@ -27,6 +28,7 @@ from iid_mm.preparation.checking.images import (
     start_worker,
 )
 from iid_mm.preparation.checking.loading import PreparedSet
+from iid_mm.preparation.worker import no_interrupts
 
 ImageResults: TypeAlias = npt.NDArray[np.void]
 
@@ -114,13 +116,14 @@ def _run(
     waiting: set[Future[Any]] = set()
     try:
         for chunk in chunks:
-            waiting.add(executor.submit(check_images, chunk, digests))
+            with no_interrupts():
+                waiting.add(executor.submit(check_images, chunk, digests))
             if len(waiting) >= 4 * num_workers:
                 ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in ready)
         yield from (future.result() for future in waiting)
     except BrokenProcessPool as error:
-        raise RuntimeError(
+        raise InputError(
             'a worker process died: out of memory (try fewer --num-workers), or an image that makes the '
             'decoder crash (--num-workers 0 shows the crash)'
         ) from error

@@ -217,7 +217,7 @@ def _list_videos(table: pa.Table) -> tuple[npt.NDArray[np.int64], list[Video]]:
 def _parse_settings(metadata: dict[bytes, bytes] | None) -> dict[str, Any] | None:
     try:
         settings = json.loads((metadata or {}).get(_SETTINGS_KEY, b''))
-    except (ValueError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return None
     return settings if isinstance(settings, dict) and settings else None
 
@@ -227,7 +227,7 @@ def _read_report(path: Path) -> tuple[dict[str, Any] | None, str]:
         return None, 'there is no report.json next to the index'
     try:
         report = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return None, f'report.json cannot be read ({error})'
     if not isinstance(report, dict) or not isinstance(report.get('settings'), dict):
         return None, 'report.json is not the report of a preparation'

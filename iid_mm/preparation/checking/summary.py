@@ -11,10 +11,11 @@ import numpy as np
 from iid_mm.datasets.index import SPLITS
 from iid_mm.preparation.checking.expected import CountRow
 from iid_mm.preparation.checking.facts import facts_of
-from iid_mm.preparation.checking.findings import plural, printable
+from iid_mm.preparation.checking.findings import plural
 from iid_mm.preparation.checking.loading import PreparedSet, Video
 from iid_mm.preparation.checking.report_checks import faceless_videos
 from iid_mm.preparation.checking.split_checks import shared_identities
+from iid_mm.utils.files import printable
 
 _HEAD = (
     'Data set',

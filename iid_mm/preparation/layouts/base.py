@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from iid_mm.errors import InputError
@@ -20,9 +22,17 @@ from iid_mm.preparation.records import (
     LayoutScan,
     VideoFile,
     VideoRecord,
+    is_system_file,
+    safe_text,
 )
 
 SPLIT_NAMES = ('train', 'val', 'test')
+# Suffixes of videos that previews and source code have, too.
+OTHER_USES = ('.gif', '.ts')
+# Holds side files of landmarks, by the paths of the videos.
+LANDMARK_FOLDER = 'landmarks'
+# Bytes: a part of a path is at most 255 bytes long, and a key of LMDB, which holds the path of a crop, 511.
+MAX_VIDEO, MAX_METHOD = 360, 80
 
 
 @dataclass(frozen=True)
@@ -86,11 +96,16 @@ class Scanner:
     _keys: dict[str, str] = field(default_factory=dict)
 
     def key(self, method: str, video: str) -> str:
-        """Video key of a video of this set."""
-        return make_key(self.dataset, method, self.compression, video)
+        """Video key of a video of this set, by names as they are on disk."""
+        names = index_name(method, MAX_METHOD), index_name(video)
+        return make_key(self.dataset, names[0], self.compression, names[1])
 
     def name(self, path: Path) -> str:
         """Path relative to the root, with ``/``."""
+        # Path.relative_to takes longer than all the rest of listing a folder.
+        text, root = str(path), os.path.join(self.root, '')
+        if text.startswith(root):
+            return text[len(root) :].replace(os.sep, '/')
         try:
             return path.relative_to(self.root).as_posix()
         except ValueError:
@@ -98,7 +113,64 @@ class Scanner:
 
     def leave_out(self, path: Path | str, reason: str) -> None:
         """Note that something on disk is not prepared."""
-        self.result.left_out[self.name(path) if isinstance(path, Path) else path] = reason
+        name = self.name(path) if isinstance(path, Path) else path
+        self.result.left_out[safe_text(name)] = safe_text(reason)
+
+    def pass_over(self, folder: Path, name: str) -> None:
+        """Note that a file is not read for its suffix."""
+        suffix = os.path.splitext(name)[1].lower()
+        what = f'the suffix {suffix[:20]}' if suffix else 'a file without suffix'
+        self.leave_out(f'{self.name(folder)}/{name}', f'{what} is not read here')
+
+    def read_folder(self, folder: Path) -> tuple[list[str], list[str], set[str]]:
+        """List a folder; hidden and system files are passed over, and what cannot be read is told.
+
+        Args:
+            folder: The folder.
+
+        Returns:
+            Names of its files, of the folders in it, and of those folders that are links, sorted.
+        """
+        files, folders, links = [], [], set()
+        try:
+            # Unlike Path.iterdir, scandir knows what is a folder without asking the disk for each entry.
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if is_system_file(entry.name):
+                        continue
+                    if is_file_entry(entry):
+                        files.append(entry.name)
+                    elif entry.is_dir():
+                        folders.append(entry.name)
+                        if entry.is_symlink():
+                            links.add(entry.name)
+                    else:
+                        self.leave_out(folder / entry.name, 'neither a file nor a folder')
+        except OSError as error:
+            self.leave_out(folder, f'the folder cannot be read: {error.strerror}')
+        return sorted(files), sorted(folders), links
+
+    def list_videos(self, folder: Path, known: Collection[str] = (), *, nested: bool = False) -> list[Path]:
+        """Video files of a folder by name; what else lies there is told.
+
+        Args:
+            folder: The folder, which need not be there.
+            known: Names of files and folders that are not videos.
+            nested: The folders in it are read, too, so that nothing is to be told of them.
+
+        Returns:
+            The videos. Of files that differ in the suffix only, those that may be no videos come last.
+        """
+        if not folder.is_dir():
+            return []
+        names, folders, _ = self.read_folder(folder)
+        for inside in () if nested else folders:
+            if inside not in known:
+                self.leave_out(folder / inside, 'a folder among videos is not read here')
+        videos = order_videos(names)
+        for name in set(names) - set(videos) - set(known):
+            self.pass_over(folder, name)
+        return [folder / name for name in videos]
 
     def add(
         self,
@@ -142,6 +214,7 @@ class Scanner:
             self.leave_out(name, reason)
             return
         key = self.key(method, video)
+        video, method = index_name(video), index_name(method, MAX_METHOD)
         if key in self._keys:
             self.leave_out(name, f'another video has the same key: {self._keys[key]}')
             return
@@ -156,8 +229,8 @@ class Scanner:
                 key=key,
                 label=label,
                 split=split,
-                target_id=target_id,
-                source_id=None if label == GENUINE else source_id,
+                target_id=None if target_id is None else index_name(target_id),
+                source_id=None if label == GENUINE or source_id is None else index_name(source_id),
                 pair=pair if label == FAKE else None,
                 mask=mask if self.options.masks else None,
                 landmarks=landmarks,
@@ -201,7 +274,7 @@ class Scanner:
                 f'expected e.g. {example}'
             )
         self.result.records.sort(key=lambda record: record.key)
-        self.result.missing.sort()
+        self.result.missing = sorted(map(safe_text, self.result.missing))
         return self.result
 
 
@@ -213,13 +286,31 @@ def bad_name(name: str) -> str:
     return ''
 
 
-def list_videos(folder: Path) -> list[Path]:
-    """Video files of a folder by name, hidden ones left out; empty if there is no such folder."""
-    if not folder.is_dir():
-        return []
-    # Names are sorted before they become paths: comparing paths is most of the work otherwise.
-    names = sorted(name for name in os.listdir(folder) if not name.startswith('.'))
-    return [folder / name for name in names if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES]
+def index_name(name: str, most: int = MAX_VIDEO) -> str:
+    """A name as keys, paths of crops and Parquet files can hold it.
+
+    Args:
+        name: As it is on disk or in a list, with ``/``.
+        most: Bytes that it may have.
+
+    Returns:
+        The name; what is too long is cut, and ends in a digest of the whole name.
+    """
+    text = safe_text(name)
+    if text.isascii() and len(text) <= 60:
+        return text
+    data = text.encode()
+    if len(data) <= most and all(len(part.encode()) <= 255 for part in text.split('/')):
+        return text
+    head = data[: min(most, 200) - 20].decode(errors='ignore')
+    return f'{head}~{hashlib.sha256(data).hexdigest()[:16]}'
+
+
+def order_videos(names: Iterable[str]) -> list[str]:
+    """The names of video files, sorted; of equal stems, a suffix that other files have, too, comes last."""
+    parts = [(*os.path.splitext(name), name) for name in names if name.lower().endswith(VIDEO_SUFFIXES)]
+    ranked = sorted((stem, suffix.lower() in OTHER_USES, name) for stem, suffix, name in parts)
+    return [name for _, _, name in ranked]
 
 
 def is_file_entry(entry: os.DirEntry[str]) -> bool:
@@ -228,13 +319,71 @@ def is_file_entry(entry: os.DirEntry[str]) -> bool:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Folders in a folder by name, hidden ones left out; empty if there is no such folder."""
+    """Folders in a folder by name, those of the system left out; empty if there is no such folder."""
     if not folder.is_dir():
         return []
-    # Unlike Path.iterdir, scandir knows what is a folder without asking the disk for each entry.
     with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if not entry.name.startswith('.') and entry.is_dir()]
+        names = [entry.name for entry in entries if not is_system_file(entry.name) and entry.is_dir()]
     return [folder / name for name in sorted(names)]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A folder that :func:`walk` comes to.
+
+    Attributes:
+        folder: The folder.
+        files: Names of its files, sorted.
+        folders: The folders in it that are visited later, by name.
+    """
+
+    folder: Path
+    files: list[str]
+    folders: list[Path]
+
+    @cached_property
+    def videos(self) -> list[str]:
+        """Names of the videos among the files (:func:`order_videos`)."""
+        return order_videos(self.files)
+
+
+def walk(scanner: Scanner, base: Path, depth: int | None = None) -> Iterator[Visit]:
+    """Go through a folder and the folders in it, parents first; links are followed, each folder is read once.
+
+    Args:
+        scanner: Takes what is passed over: links round in a circle, folders that lie too deep.
+        base: Where to begin.
+        depth: How many levels below; None for all.
+
+    Yields:
+        The folders, ``base`` first.
+    """
+    real_base = os.path.realpath(base)
+    # Real path of a folder -> what it is called; links may lead to one folder in many ways.
+    seen = {real_base: base}
+    waiting = [(base, real_base, 0)]
+    while waiting:
+        folder, real, level = waiting.pop()
+        files, names, links = scanner.read_folder(folder)
+        inside = []
+        for name in sorted(names, key=lambda name: (name in links, name)):
+            path = folder / name
+            if name == LANDMARK_FOLDER and folder == scanner.root:
+                continue
+            place = os.path.realpath(path) if name in links else os.path.join(real, name)
+            above = os.path.join(place, '')
+            if place == real or real.startswith(above) or real_base.startswith(above):
+                scanner.leave_out(path, 'a symbolic link to a folder that it lies in')
+            elif place in seen:
+                scanner.leave_out(path, f'the same folder is read as {scanner.name(seen[place])}')
+            elif depth is not None and level == depth:
+                scanner.leave_out(path, 'the folder lies too deep')
+            else:
+                seen[place] = path
+                inside.append((path, place, level + 1))
+        inside.sort()
+        yield Visit(folder, files, [path for path, _, _ in inside])
+        waiting += reversed(inside)
 
 
 def refuse_options(name: str, options: LayoutOptions, *unused: str) -> None:

@@ -9,7 +9,9 @@ landmarks belong to the frame that ``source_path`` names; the other frames are r
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,12 +28,13 @@ from iid_mm.preparation.layouts.images import (
     dataset_name,
     ffpp_split,
     ffpp_splits,
+    is_image,
     order_frames,
     parse_ffpp,
     path_parts,
     pick_compression,
 )
-from iid_mm.preparation.layouts.lists import read_json
+from iid_mm.preparation.layouts.lists import read_json, short
 from iid_mm.preparation.records import (
     FAKE,
     GENUINE,
@@ -147,14 +150,14 @@ def _read_list(root: Path, path: Path, frames: dict[tuple[str, ...], Frames]) ->
         # What has been read is let go: a list of all of FaceForensics++ takes gigabytes.
         entry = data.pop(key)
         parts = path_parts(key)
-        where = f'{path}: {key!r}'
+        where = f'{path}: {short(key)}'
         if len(parts) < 2:
             raise InputError(f'{where} is no path of a frame; expected {EXPECTED}')
         if entry.get('label') not in (0, 1):
-            raise InputError(f'{where}: label {entry.get("label")!r}; expected 0 (genuine) or 1 (fake)')
+            raise InputError(f'{where}: label {short(entry.get("label"))}; expected 0 (genuine) or 1 (fake)')
         source = entry.get('source_path') or ''
         if not isinstance(source, str):
-            raise InputError(f'{where}: source_path {source!r}; expected a path')
+            raise InputError(f'{where}: source_path {short(source)}; expected a path')
         frame = Frame(
             int(entry['label']), path_parts(source), _read_points(entry.get('landmark'), where, numbers)
         )
@@ -165,7 +168,7 @@ def _read_points(points: Any, where: str, numbers: dict[float, float]) -> tuple[
     """Points as x0, y0, x1, y1, ...; equal numbers are kept once, which saves most of the memory."""
     try:
         array = np.array(points)
-    except (ValueError, OverflowError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         array = np.zeros(0)
     good = array.dtype.kind in 'if' and array.ndim == 2 and array.shape[1] == 2
     if not good or len(array) not in LANDMARK_COUNTS or not np.isfinite(array).all():
@@ -195,7 +198,12 @@ def _add(
     name = '/'.join(frames.parts)
     folder = folders.find(frames.parts, (frames.base, '.'))
     there = folders.names(folder) if folder else frozenset()
-    files = {n: f for n in frames.entries if (f := _find_image(n, there))}
+    known = _by_stem(name for name in there if is_image(name))
+    files = {name: known[name] for name in frames.entries if name in known}
+    others = _by_stem(there - set(known.values()))
+    for name in frames.entries.keys() & others.keys() - files.keys():
+        if folder:
+            scanner.pass_over(folder, others[name])
     if folder is None or not files:
         scanner.result.missing.append(name)
         return
@@ -232,9 +240,12 @@ def _add(
     )
 
 
-def _find_image(stem: str, there: frozenset[str]) -> str | None:
-    """File of a frame; the list leaves its suffix out."""
-    return next((stem + suffix for suffix in IMAGE_SUFFIXES if stem + suffix in there), None)
+def _by_stem(names: Iterable[str]) -> dict[str, str]:
+    """Files by their names without suffix, as in the list; of several the likeliest frame."""
+    ranked = {suffix: rank for rank, suffix in enumerate(IMAGE_SUFFIXES)}
+    parts = [(*os.path.splitext(name), name) for name in names]
+    order = sorted(parts, key=lambda part: (-ranked.get(part[1].lower(), len(ranked)), part[2]))
+    return {stem: name for stem, _, name in order}
 
 
 def _find_split(scanner: Scanner, folder: Path, parts: tuple[str, ...]) -> str:

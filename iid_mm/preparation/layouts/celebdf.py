@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.layouts.base import Layout, Scanner, list_videos, refuse_options, subfolders
-from iid_mm.preparation.layouts.lists import plain_path, read_lines
+from iid_mm.preparation.layouts.base import Layout, Scanner, refuse_options, subfolders
+from iid_mm.preparation.layouts.lists import plain_path, read_lines, short
 from iid_mm.preparation.records import FAKE, GENUINE, LayoutOptions, LayoutScan
 
 LIST_NAME = 'List_of_testing_videos.txt'
@@ -50,7 +50,10 @@ def scan_celebdf(root: Path, options: LayoutOptions, *, dataset: str | None = No
     path = find_test_list(root, options.splits_dir)
     tested = read_test_list(path)
     scanner = Scanner(root, dataset or version_of(path, len(tested)), compression, options)
-    videos = {name: [v for f in paths for v in list_videos(f)] for name, paths in folders.items()}
+    videos = {
+        name: [video for folder in paths for video in scanner.list_videos(folder, ('videos',))]
+        for name, paths in folders.items()
+    }
     for name in (CELEB, YOUTUBE):
         for video in videos.get(name, []):
             _add_genuine(scanner, name, video, tested)
@@ -117,7 +120,7 @@ def read_test_list(path: Path) -> set[tuple[str, str]]:
         parts = PurePosixPath(plain_path(video)).parts
         folder = FOLDERS.get(parts[0].lower()) if len(parts) > 1 else None
         if label not in ('0', '1') or folder is None:
-            raise InputError(f'{place}: {line!r} is not a test video; expected {EXPECTED}')
+            raise InputError(f'{place}: {short(line)} is not a test video; expected {EXPECTED}')
         if (label == '1') != (LABELS[folder] == GENUINE):
             kind = 'genuine' if LABELS[folder] == GENUINE else 'fake'
             raise InputError(

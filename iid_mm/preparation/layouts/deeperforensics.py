@@ -17,11 +17,10 @@ from iid_mm.preparation.layouts.base import (
     SPLIT_NAMES,
     Layout,
     Scanner,
-    list_videos,
     refuse_options,
     subfolders,
 )
-from iid_mm.preparation.layouts.lists import plain_path, read_lines
+from iid_mm.preparation.layouts.lists import plain_path, read_lines, short
 from iid_mm.preparation.records import FAKE, GENUINE, LayoutOptions, LayoutScan
 
 DATASET = 'deeperforensics'
@@ -56,7 +55,7 @@ def scan_deeperforensics(root: Path, options: LayoutOptions) -> LayoutScan:
     genuine = _splits_of_targets(splits)
     for variant in scanner.keep_methods(variants):
         _scan_variant(scanner, variant, variants[variant], splits, genuine)
-    for path in list_videos(root / GENUINE_PATH):
+    for path in scanner.list_videos(root / GENUINE_PATH):
         if path.stem not in genuine:
             scanner.leave_out(path, 'no fake of a split was made from it')
             continue
@@ -91,7 +90,7 @@ def read_splits(folder: Path) -> dict[str, str]:
         for place, line in read_lines(folder / f'{split}.txt', EXPECTED):
             video = PurePosixPath(plain_path(line)).stem
             if FAKE_NAME.fullmatch(video) is None:
-                raise InputError(f'{place}: {line!r} is not a fake; expected {EXPECTED}')
+                raise InputError(f'{place}: {short(line)} is not a fake; expected {EXPECTED}')
             if splits.setdefault(video, split) != split:
                 raise InputError(f'{place}: {video!r} is also in {splits[video]}.txt; it may be in one split')
     return splits
@@ -109,7 +108,7 @@ def _scan_variant(
     scanner: Scanner, variant: str, folder: Path, splits: dict[str, str], genuine: dict[str, str]
 ) -> None:
     absent = set(splits)
-    for path in [*list_videos(folder), *list_videos(folder / 'videos')]:
+    for path in [*scanner.list_videos(folder, ('videos',)), *scanner.list_videos(folder / 'videos')]:
         absent.discard(path.stem)
         name = FAKE_NAME.fullmatch(path.stem)
         if name is None or path.stem not in splits:

@@ -29,8 +29,15 @@ from iid_mm.preparation.layouts.images import (
     path_parts,
     pick_compression,
 )
-from iid_mm.preparation.layouts.lists import read_json
-from iid_mm.preparation.records import FAKE, GENUINE, ImageFiles, LayoutOptions, LayoutScan
+from iid_mm.preparation.layouts.lists import read_json, short
+from iid_mm.preparation.records import (
+    FAKE,
+    GENUINE,
+    ImageFiles,
+    LayoutOptions,
+    LayoutScan,
+    safe_text,
+)
 
 LIST_FOLDERS = ('preprocessing/dataset_json', 'dataset_json', '.')
 IMAGE_FOLDERS = ('datasets/rgb', 'datasets', 'rgb', '.')
@@ -224,9 +231,9 @@ def _read_label(name: str, where: str) -> int:
 
 
 def _read_entry(entry: Entry, fields: dict[str, Any], where: str) -> Entry:
-    where = f'{where}: {entry.video}'
+    where = f'{where}: {safe_text(entry.video)}'
     if _read_label(str(fields.get('label', entry.name)), where) != entry.label:
-        raise InputError(f'{where}: label {fields["label"]!r} under {entry.name!r}')
+        raise InputError(f'{where}: label {short(fields["label"])} under {entry.name!r}')
     paths = []
     for key in (FRAMES, 'masks'):
         listed = fields.get(key, [] if key == 'masks' else None)
@@ -260,7 +267,7 @@ def _choose_splits(scanner: Scanner, path: Path, entries: list[Entry]) -> list[E
 
 def _add(scanner: Scanner, folders: Folders, entry: Entry, splits: dict[tuple[str, str], str]) -> None:
     name = f'{entry.name}/{entry.video}'
-    images = _find_images(folders, entry.frames)
+    images = _find_images(scanner, folders, entry.frames)
     if images is None:
         scanner.result.missing.append(name)
         return
@@ -269,7 +276,7 @@ def _add(scanner: Scanner, folders: Folders, entry: Entry, splits: dict[tuple[st
     target, source, genuine = _find_identities(scanner.dataset, entry)
     # The pair of a training fake must not be a test video.
     paired = genuine is not None and splits.get(genuine, entry.split) == entry.split
-    masks = _find_images(folders, entry.masks) or mask_files(folders, images)
+    masks = _find_images(scanner, folders, entry.masks) or mask_files(folders, images)
     scanner.add(
         images,
         entry.video,
@@ -285,7 +292,7 @@ def _add(scanner: Scanner, folders: Folders, entry: Entry, splits: dict[tuple[st
     )
 
 
-def _find_images(folders: Folders, paths: tuple[tuple[str, ...], ...]) -> ImageFiles | None:
+def _find_images(scanner: Scanner, folders: Folders, paths: tuple[tuple[str, ...], ...]) -> ImageFiles | None:
     """The images of a list that are on disk; None if there are none."""
     listed: dict[tuple[str, ...], set[str]] = {}
     for parts in paths:
@@ -293,8 +300,14 @@ def _find_images(folders: Folders, paths: tuple[tuple[str, ...], ...]) -> ImageF
     found: dict[Path, set[str]] = {}
     for parent, names in listed.items():
         folder = folders.find(parent, IMAGE_FOLDERS)
-        if folder and (there := {name for name in names & folders.names(folder) if is_image(name)}):
-            found.setdefault(folder, set()).update(there)
+        if folder is None:
+            continue
+        there = names & folders.names(folder)
+        for name in there:
+            if is_image(name):
+                found.setdefault(folder, set()).add(name)
+            else:
+                scanner.pass_over(folder, name)
     if len(found) == 1:
         ((folder, names),) = found.items()
         return ImageFiles(folder, *order_frames(names))

@@ -14,7 +14,6 @@ from pathlib import Path
 from iid_mm.preparation.layouts.base import (
     Layout,
     Scanner,
-    list_videos,
     no_official_split,
     refuse_options,
 )
@@ -59,7 +58,7 @@ def scan_dfd(root: Path, options: LayoutOptions) -> LayoutScan:
 
 
 def _scan_genuine(scanner: Scanner, folder: Path, split: str) -> None:
-    for path in list_videos(folder):
+    for path in scanner.list_videos(folder):
         name = GENUINE_NAME.fullmatch(path.stem)
         if name is None:
             scanner.leave_out(path, 'its name is not <actor>__<scene>')
@@ -71,7 +70,7 @@ def _scan_genuine(scanner: Scanner, folder: Path, split: str) -> None:
 
 def _scan_fakes(scanner: Scanner, method: str, folder: Path, split: str) -> None:
     masks = find_masks(scanner, method)
-    for path in list_videos(folder):
+    for path in scanner.list_videos(folder):
         name = FAKE_NAME.fullmatch(path.stem)
         if name is None:
             scanner.leave_out(path, 'its name is not <target>_<source>__<scene>__<8 characters>')

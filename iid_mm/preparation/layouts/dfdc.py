@@ -9,14 +9,13 @@ genuine video stands for the people in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.layouts.base import Layout, Scanner, list_videos, refuse_options, subfolders
-from iid_mm.preparation.layouts.lists import plain_path, read_csv, read_json
+from iid_mm.preparation.layouts.base import Layout, Scanner, refuse_options, walk
+from iid_mm.preparation.layouts.lists import plain_path, read_csv, read_json, short
 from iid_mm.preparation.records import FAKE, GENUINE, LayoutOptions, LayoutScan
 
 DATASET = 'dfdc'
@@ -66,7 +65,7 @@ def scan_dfdc(root: Path, options: LayoutOptions) -> LayoutScan:
     """
     refuse_options('dfdc', options, 'splits_dir', 'split', 'stills')
     scanner = Scanner(root, DATASET, LAYOUT.compression(options), options)
-    listings, unlisted = _find_listings(root)
+    listings, unlisted = _find_listings(scanner)
     if not listings:
         raise FileNotFoundError(
             f'no {METADATA} or {LABELS} in {str(root)!r} or the folders in it; they come with the videos of '
@@ -77,7 +76,7 @@ def scan_dfdc(root: Path, options: LayoutOptions) -> LayoutScan:
     fakes = scanner.keep_methods([METHODS[FAKE]] if has_fakes else [])
     there = set()
     for listing in listings:
-        for path in _videos(listing.folder):
+        for path in _videos(scanner, listing.folder):
             there.add(path.stem)
             unlisted.pop(path.parent, None)
             if path.stem not in listing.labels:
@@ -116,7 +115,7 @@ def read_listing(folder: Path, *, held_out: str = 'test') -> Listing | None:
             listing.labels[video] = _read_label(entry, place)
             original = entry.get('original')
             if original is not None and not isinstance(original, str):
-                raise InputError(f'{place} has the original {original!r}; expected {EXPECTED_METADATA}')
+                raise InputError(f'{place} has the original {short(original)}; expected {EXPECTED_METADATA}')
             if original and listing.labels[video] == FAKE:
                 listing.originals[video] = _stem(original)
     elif not (folder / LABELS).is_file():
@@ -133,12 +132,14 @@ def read_listing(folder: Path, *, held_out: str = 'test') -> Listing | None:
 
 
 def _read_label(entry: dict[str, Any], place: str) -> int:
-    if 'label' in entry:
-        label = TRAIN_LABELS.get(str(entry['label']).upper())
+    if isinstance(entry.get('label'), str):
+        label = TRAIN_LABELS.get(entry['label'].upper())
     else:
-        label = HELD_OUT_LABELS.get(str(entry.get('is_fake')))
+        held_out = entry.get('is_fake') if 'label' not in entry else None
+        # str: lists hold 0, "0" and false.
+        label = HELD_OUT_LABELS.get(str(held_out)) if isinstance(held_out, str | int) else None
     if label is None:
-        raise InputError(f'{place} has the value {entry!r}; expected {EXPECTED_METADATA}')
+        raise InputError(f'{place} has the value {short(entry)}; expected {EXPECTED_METADATA}')
     return label
 
 
@@ -146,24 +147,18 @@ def _stem(name: str) -> str:
     return PurePosixPath(plain_path(name)).stem
 
 
-def _find_listings(root: Path) -> tuple[list[Listing], dict[Path, int]]:
+def _find_listings(scanner: Scanner) -> tuple[list[Listing], dict[Path, int]]:
     """The lists under a root, and the folders of videos without a list with the number of videos."""
     listings, unlisted = [], {}
-    for folder in _walk(root, MAX_DEPTH):
-        parts = folder.relative_to(root).parts or (root.name,)
+    for visit in walk(scanner, scanner.root, MAX_DEPTH):
+        folder = visit.folder
+        parts = folder.relative_to(scanner.root).parts or (scanner.root.name,)
         held_out = 'val' if any(part.lower().startswith('val') for part in parts) else 'test'
         if (listing := read_listing(folder, held_out=held_out)) is not None:
             listings.append(listing)
-        elif count := len(list_videos(folder)):
+        elif count := len(visit.videos):
             unlisted[folder] = count
     return listings, unlisted
-
-
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    yield folder
-    if depth:
-        for path in subfolders(folder):
-            yield from _walk(path, depth - 1)
 
 
 def _merge(listings: list[Listing]) -> dict[str, tuple[int, str]]:
@@ -184,11 +179,12 @@ def _merge(listings: list[Listing]) -> dict[str, tuple[int, str]]:
     return merged
 
 
-def _videos(folder: Path) -> list[Path]:
+def _videos(scanner: Scanner, folder: Path) -> list[Path]:
     """Videos of a list: beside it, or in one of the usual folders that has no list of its own."""
     others = [folder / name for name in VIDEO_FOLDERS]
     folders = [f for f in others if not (f / METADATA).is_file() and not (f / LABELS).is_file()]
-    return [path for f in (folder, *folders) for path in list_videos(f)]
+    lists = (METADATA, LABELS)
+    return [path for f in (folder, *folders) for path in scanner.list_videos(f, lists, nested=True)]
 
 
 def _add(scanner: Scanner, listing: Listing, path: Path, known: dict[str, tuple[int, str]]) -> None:

@@ -19,11 +19,11 @@ from iid_mm.preparation.layouts.base import (
     SPLIT_NAMES,
     Layout,
     Scanner,
-    list_videos,
     refuse_options,
     subfolders,
+    walk,
 )
-from iid_mm.preparation.layouts.lists import plain_path, read_json
+from iid_mm.preparation.layouts.lists import plain_path, read_json, short
 from iid_mm.preparation.records import FAKE, GENUINE, LayoutOptions, LayoutScan
 
 DATASET = 'dfdcp'
@@ -83,7 +83,7 @@ def scan_dfdcp(root: Path, options: LayoutOptions) -> LayoutScan:
     entries = {(entry.folder, entry.video): entry for entry in read_entries(path)}
     folders = {folder for folder, _ in entries} | {GENUINE_FOLDER}
     folders |= {folder.name for folder in subfolders(root) if folder.name.startswith('method_')}
-    found = {folder: _videos(root / folder, MAX_DEPTH) for folder in sorted(folders)}
+    found = {folder: _videos(scanner, root / folder) for folder in sorted(folders)}
     fakes = scanner.keep_methods(f for f in found if f != GENUINE_FOLDER and found[f])
     for folder in [GENUINE_FOLDER, *fakes]:
         for video in found.get(folder, []):
@@ -119,9 +119,10 @@ def read_entries(path: Path) -> list[Entry]:
 
 def _read_entry(place: str, name: str, entry: dict[str, Any]) -> Entry:
     parts = PurePosixPath(plain_path(name)).parts
-    label, split = LABELS.get(str(entry.get('label')).lower()), entry.get('set')
+    named, split = entry.get('label'), entry.get('set')
+    label = LABELS.get(named.lower()) if isinstance(named, str) else None
     if len(parts) < 2 or label is None or split not in SPLIT_NAMES:
-        raise InputError(f'{place} has the value {entry!r}; expected {EXPECTED}')
+        raise InputError(f'{place} has the value {short(entry)}; expected {EXPECTED}')
     if (label == GENUINE) != (parts[0] == GENUINE_FOLDER):
         raise InputError(
             f'{place} has the label {entry["label"]!r}, but {GENUINE_FOLDER} holds the genuine videos and '
@@ -132,20 +133,26 @@ def _read_entry(place: str, name: str, entry: dict[str, Any]) -> Entry:
         video=PurePosixPath(parts[-1]).stem,
         label=label,
         split=split,
-        target_id=_identity(entry.get('target_id')),
-        source_id=_identity(entry.get('swapped_id')),
+        target_id=_identity(entry.get('target_id'), place),
+        source_id=_identity(entry.get('swapped_id'), place),
         altered=bool(entry.get('augmentations')),
     )
 
 
-def _identity(value: Any) -> str | None:
-    return None if value in (None, '') else str(value)
+def _identity(value: Any, place: str) -> str | None:
+    if value in (None, ''):
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise InputError(f'{place} has the person {short(value)}; expected {EXPECTED}')
+    return str(value)
 
 
-def _videos(folder: Path, depth: int) -> list[Path]:
+def _videos(scanner: Scanner, folder: Path) -> list[Path]:
     """Videos in a folder and the folders in it."""
-    inside = [path for f in subfolders(folder) for path in _videos(f, depth - 1)] if depth else []
-    return [*list_videos(folder), *inside]
+    if not folder.is_dir():
+        return []
+    visits = walk(scanner, folder, MAX_DEPTH)
+    return [path for visit in visits for path in scanner.list_videos(visit.folder, nested=True)]
 
 
 def _add(scanner: Scanner, path: Path, entry: Entry, entries: dict[tuple[str, str], Entry]) -> None:

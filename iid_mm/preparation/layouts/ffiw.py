@@ -14,10 +14,10 @@ from iid_mm.preparation.layouts.base import (
     SPLIT_NAMES,
     Layout,
     Scanner,
-    list_videos,
     refuse_options,
-    subfolders,
+    walk,
 )
+from iid_mm.preparation.layouts.ffpp import videos_by_name
 from iid_mm.preparation.records import FAKE, GENUINE, LayoutOptions, LayoutScan, VideoFile
 
 DATASET = 'ffiw'
@@ -42,7 +42,7 @@ def scan_ffiw(root: Path, options: LayoutOptions) -> LayoutScan:
     """
     refuse_options('ffiw', options, 'splits_dir', 'split', 'stills')
     scanner = Scanner(root, DATASET, LAYOUT.compression(options), options)
-    bases = _find_bases(root, MAX_DEPTH)
+    bases = _find_bases(scanner)
     if not bases:
         raise FileNotFoundError(
             f'no folder {GENUINE_FOLDER}/train, {FAKE_FOLDER}/train or the like under {str(root)!r}; '
@@ -55,20 +55,22 @@ def scan_ffiw(root: Path, options: LayoutOptions) -> LayoutScan:
     return scanner.finish(f'{GENUINE_FOLDER}/train/train_00000000.mp4')
 
 
-def _find_bases(folder: Path, depth: int) -> list[Path]:
+def _find_bases(scanner: Scanner) -> list[Path]:
     """Folders that hold ``source/<split>`` or ``target/<split>``."""
     kinds = (GENUINE_FOLDER, FAKE_FOLDER)
-    if any((folder / kind / split).is_dir() for kind in kinds for split in SPLIT_NAMES):
-        return [folder]
-    if not depth:
-        return []
-    return [base for path in subfolders(folder) for base in _find_bases(path, depth - 1)]
+    # The videos of a base are not gone through.
+    found: list[Path] = []
+    for visit in walk(Scanner(scanner.root, DATASET, '', scanner.options), scanner.root, MAX_DEPTH):
+        folder = visit.folder
+        if any((folder / kind / split).is_dir() for kind in kinds for split in SPLIT_NAMES):
+            found.append(folder)
+    return [base for base in found if not any(other in base.parents for other in found)]
 
 
 def _videos(scanner: Scanner, folder: Path, split: str) -> list[Path]:
     """Videos of a split; one that says it is of another split is left out."""
     videos = []
-    for path in [*list_videos(folder), *list_videos(folder / 'videos')]:
+    for path in [*scanner.list_videos(folder, ('videos',)), *scanner.list_videos(folder / 'videos')]:
         prefix = path.stem.partition('_')[0].lower()
         if prefix in SPLIT_NAMES and prefix != split:
             scanner.leave_out(path, f'its name is of another split than its folder {split}')
@@ -85,7 +87,7 @@ def _scan_split(scanner: Scanner, base: Path, split: str, *, fakes: bool) -> Non
     if not fakes:
         return
     wanted = scanner.options.masks
-    masks = {p.stem: p for p in _videos(scanner, base / MASK_FOLDER / split, split)} if wanted else {}
+    masks = videos_by_name(_videos(scanner, base / MASK_FOLDER / split, split) if wanted else [])
     originals = {path.stem for path in genuine}
     for path in _videos(scanner, base / FAKE_FOLDER / split, split):
         mask = masks.get(path.stem)

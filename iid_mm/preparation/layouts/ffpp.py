@@ -8,14 +8,13 @@ not read, so a partial download works. ``original_sequences/actors`` and
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.layouts.base import SPLIT_NAMES, Layout, Scanner, list_videos, subfolders
-from iid_mm.preparation.layouts.lists import read_text
+from iid_mm.preparation.layouts.base import SPLIT_NAMES, Layout, Scanner, subfolders
+from iid_mm.preparation.layouts.lists import load_json
 from iid_mm.preparation.records import FAKE, GENUINE, LayoutOptions, LayoutScan, VideoFile
 
 DATASET = 'ffpp'
@@ -89,6 +88,9 @@ def find_sequences(scanner: Scanner, genuine: str, methods: Callable[[str], bool
             f'no folder {str(root / ORIGINALS / genuine / level / "videos")!r}, nor one of a manipulation; '
             f'compression levels there: {", ".join(other) or "none"}'
         )
+    for name in sets.keys() - there.keys():
+        if scanner.options.methods is None or name.startswith(ORIGINALS):
+            _tell_absent(scanner, sets[name])
     found = {}
     if (folder := there.pop(f'{ORIGINALS}/{genuine}', None)) is not None:
         found[genuine] = folder / level / 'videos'
@@ -97,11 +99,24 @@ def find_sequences(scanner: Scanner, genuine: str, methods: Callable[[str], bool
     return found
 
 
+def _tell_absent(scanner: Scanner, folder: Path) -> None:
+    """Note that a set is there, but not in the compression level that is read."""
+    levels = [level for level in COMPRESSIONS if (folder / level / 'videos').is_dir()]
+    if folder.is_dir():
+        others = f': it has {", ".join(levels)}' if levels else ''
+        scanner.leave_out(folder, f'no folder {scanner.compression}/videos in it{others}')
+
+
 def find_masks(scanner: Scanner, method: str) -> dict[str, Path]:
     """Mask videos of a manipulation by name; empty if it has none or none are wanted."""
     if not scanner.options.masks:
         return {}
-    return {path.stem: path for path in list_videos(scanner.root / MANIPULATED / method / 'masks' / 'videos')}
+    return videos_by_name(scanner.list_videos(scanner.root / MANIPULATED / method / 'masks' / 'videos'))
+
+
+def videos_by_name(paths: list[Path]) -> dict[str, Path]:
+    """Videos by their name without suffix; of several with one name the first."""
+    return {path.stem: path for path in reversed(paths)}
 
 
 @dataclass(frozen=True)
@@ -173,12 +188,7 @@ def read_splits(folder: Path) -> Splits:
 
 
 def _read_pairs(path: Path) -> list[tuple[str, str]]:
-    try:
-        pairs = json.loads(read_text(path, EXPECTED_SPLIT))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(
-            f'split file {str(path)!r} is unreadable ({error}); expected {EXPECTED_SPLIT}'
-        ) from error
+    pairs = load_json(path, EXPECTED_SPLIT)
     is_list = isinstance(pairs, list) and all(isinstance(pair, list) for pair in pairs)
     if not is_list or any(len(p) != 2 or not all(isinstance(i, str) for i in p) for p in pairs):
         raise InputError(f'split file {str(path)!r} has another form; expected {EXPECTED_SPLIT}')
@@ -187,7 +197,7 @@ def _read_pairs(path: Path) -> list[tuple[str, str]]:
 
 def _scan_genuine(scanner: Scanner, folder: Path, splits: Splits) -> None:
     absent = set(splits.of)
-    for path in list_videos(folder):
+    for path in scanner.list_videos(folder):
         absent.discard(path.stem)
         if path.stem not in splits.of:
             scanner.leave_out(path, 'its id is in no split')
@@ -200,7 +210,7 @@ def _scan_genuine(scanner: Scanner, folder: Path, splits: Splits) -> None:
 def _scan_method(scanner: Scanner, method: str, folder: Path, splits: Splits) -> None:
     absent = {f'{a}_{b}' for pair in splits.pairs for a, b in (pair, pair[::-1])}
     masks = find_masks(scanner, method)
-    for path in list_videos(folder):
+    for path in scanner.list_videos(folder):
         absent.discard(path.stem)
         target, _, source = path.stem.partition('_')
         if reason := _why_left_out(target, source, splits.of):

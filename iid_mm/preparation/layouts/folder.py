@@ -4,8 +4,9 @@
 * The folders are called as in :data:`REAL_NAMES` and :data:`FAKE_NAMES`, in upper or lower case, and lie in
   the root, in a split (``train/real``), or hold the splits (``real/train``).
 * A video file is a video. The images of one folder are the frames of a video, numbered by the last number
-  in their names; images that lie directly in ``real/`` or ``fake/``, and all images with ``--stills``, are
-  pictures of their own.
+  in their names, unless the folder is a collection: ``real/`` and ``fake/``, a folder that also holds videos
+  or folders of media, and a folder of images beside collections, if no videos lie beside it. Images of a
+  collection are pictures of their own, and so are all with ``--stills``.
 * The manipulation of a fake is the first folder below ``fake/`` that it lies in, ``fake`` if there is none:
   ``fake/FaceSwap/a.mp4`` and ``fake/FaceSwap/a/0.png`` were made by FaceSwap.
 * ``pairs.csv`` in the root, with a header ``fake,genuine`` and one pair of paths relative to the root a
@@ -21,18 +22,20 @@ from pathlib import Path, PurePosixPath
 
 from iid_mm.errors import InputError
 from iid_mm.preparation.layouts.base import (
+    LANDMARK_FOLDER,
     Layout,
     Scanner,
-    is_file_entry,
+    Visit,
     no_official_split,
     refuse_options,
-    subfolders,
+    walk,
 )
 from iid_mm.preparation.layouts.images import dataset_name, is_image, order_frames
 from iid_mm.preparation.layouts.lists import plain_path, read_csv
 from iid_mm.preparation.records import (
     FAKE,
     GENUINE,
+    IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
     FrameSource,
     ImageFiles,
@@ -103,7 +106,7 @@ def scan_folder(root: Path, options: LayoutOptions) -> LayoutScan:
         )
     items = {}
     for folder, label, split in places:
-        for item in _find_items(scanner, folder, folder, label, split):
+        for item in _find_items(scanner, folder, label, split):
             items[scanner.name(item.path)] = item
     kept = scanner.keep_methods(item.method for item in items.values() if item.label == FAKE)
     pairs = _read_pairs(scanner, items)
@@ -132,52 +135,87 @@ def scan_folder(root: Path, options: LayoutOptions) -> LayoutScan:
 def _find_labels(scanner: Scanner) -> Iterator[tuple[Path, int, str]]:
     """Folders of genuine and of fake videos, with label and split."""
     no_split = no_official_split(scanner.options)
-    for outer in subfolders(scanner.root):
+    for outer in _folders(scanner, scanner.root, {*SPLITS, *LABELS, LANDMARK_FOLDER}):
         name = outer.name.lower()
         if name in SPLITS:
-            for inner in subfolders(outer):
-                if inner.name.lower() in LABELS:
-                    yield inner, LABELS[inner.name.lower()], SPLITS[name]
+            for inner in _folders(scanner, outer, set(LABELS)):
+                yield inner, LABELS[inner.name.lower()], SPLITS[name]
         elif name in LABELS:
-            splits = [inner for inner in subfolders(outer) if inner.name.lower() in SPLITS]
-            for inner in splits:
-                yield inner, LABELS[name], SPLITS[inner.name.lower()]
+            files, names, _ = scanner.read_folder(outer)
+            splits = [folder for folder in names if folder.lower() in SPLITS]
+            for folder in splits:
+                yield outer / folder, LABELS[name], SPLITS[folder.lower()]
             if not splits:
                 yield outer, LABELS[name], no_split
-            elif others := len(os.listdir(outer)) - len(splits):
+            elif others := len(files) + len(names) - len(splits):
                 scanner.leave_out(
-                    f'{outer.name} (beside its splits)', f'{others} files and folders in no split'
+                    f'{scanner.name(outer)} (beside its splits)', f'{others} files and folders in no split'
                 )
 
 
-def _find_items(scanner: Scanner, base: Path, folder: Path, label: int, split: str) -> Iterator[Item]:
-    """Videos in and below a folder."""
-    with os.scandir(folder) as entries:
-        names = sorted(e.name for e in entries if not e.name.startswith('.') and is_file_entry(e))
-    images = [name for name in names if is_image(name)]
-    sources: list[tuple[Path, FrameSource]] = [
-        (folder / name, VideoFile(folder / name)) for name in names if name.lower().endswith(VIDEO_SUFFIXES)
-    ]
-    if scanner.options.stills or folder == base:
-        sources += [(folder / name, ImageFiles(folder, (name,), (0,))) for name in images]
-    elif images:
-        sources.append((folder, ImageFiles(folder, *order_frames(images))))
-    for path, source in sources:
-        inside = path.relative_to(base)
-        parts = list(inside.parts if path == folder else inside.with_suffix('').parts)
-        method = METHODS[label]
-        if label == FAKE and len(parts) > 1:
-            method = parts.pop(0)
-        # A name may be in several splits.
-        first = path.relative_to(scanner.root).parts[:2]
-        named_split = any(part.lower() in SPLITS for part in first)
-        video = '/'.join([split, *parts] if named_split else parts)
-        yield Item(path, source, label, method, split, video)
-    for inner in subfolders(folder):
-        if inner.is_symlink() and folder.resolve().is_relative_to(inner.resolve()):
-            scanner.leave_out(inner, 'a symbolic link to a folder that it lies in')
+def _folders(scanner: Scanner, folder: Path, known: set[str]) -> Iterator[Path]:
+    """Folders of known names; others, and media that lie beside them, are told."""
+    files, names, links = scanner.read_folder(folder)
+    for name in files:
+        if name.lower().endswith((*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)):
+            scanner.leave_out(folder / name, 'it lies in no folder of genuine or fake videos')
+    root = os.path.join(os.path.realpath(scanner.root), '')
+    for name in names:
+        if name.lower() not in known:
+            scanner.leave_out(folder / name, 'its name does not say whether it is genuine or fake')
+        elif name in links and root.startswith(os.path.join(os.path.realpath(folder / name), '')):
+            scanner.leave_out(folder / name, 'a symbolic link to a folder that it lies in')
         else:
-            yield from _find_items(scanner, base, inner, label, split)
+            yield folder / name
+
+
+def _find_items(scanner: Scanner, base: Path, label: int, split: str) -> Iterator[Item]:
+    """Videos in and below a folder."""
+    # A name may be in several splits.
+    named_split = any(part.lower() in SPLITS for part in base.relative_to(scanner.root).parts[:2])
+    visits = list(walk(scanner, base))
+    pictures = set() if scanner.options.stills else _collections(scanner, visits)
+    for visit in visits:
+        folder = visit.folder
+        above = folder.relative_to(base).parts
+        images = [name for name in visit.files if is_image(name)]
+        for other in set(visit.files) - set(images) - set(visit.videos):
+            scanner.pass_over(folder, other)
+        alone: list[tuple[str, FrameSource]] = [(name, VideoFile(folder / name)) for name in visit.videos]
+        sources: list[tuple[Path, tuple[str, ...], FrameSource]] = []
+        if scanner.options.stills or folder in pictures:
+            alone += [(name, ImageFiles(folder, (name,), (0,))) for name in images]
+        elif images:
+            sources.append((folder, above, ImageFiles(folder, *order_frames(images))))
+        for name, source in alone:
+            sources.append((folder / name, (*above, os.path.splitext(name)[0]), source))
+        for path, parts, source in sources:
+            method, inside = (parts[0], parts[1:]) if label == FAKE and len(parts) > 1 else ('', parts)
+            video = '/'.join([split, *inside] if named_split else inside)
+            yield Item(path, source, label, method or METHODS[label], split, video)
+
+
+def _collections(scanner: Scanner, visits: list[Visit]) -> set[Path]:
+    """Folders whose images are pictures of their own, not the frames of one video."""
+    media: dict[Path, bool] = {}
+    # Hold videos, or folders of media: what lies there is no frame.
+    mixed: dict[Path, bool] = {}
+    for visit in reversed(visits):
+        mixed[visit.folder] = bool(visit.videos) or any(map(media.__getitem__, visit.folders))
+        media[visit.folder] = mixed[visit.folder] or any(map(is_image, visit.files))
+    found = {visits[0].folder}
+    for visit in visits:
+        # Beside videos a folder of images is a video, too; beside collections it is one of them.
+        grouped = not visit.videos and any(map(mixed.__getitem__, visit.folders))
+        found.update(folder for folder in visit.folders if mixed[folder] or grouped)
+    for visit in visits[1:]:
+        images = sum(map(is_image, visit.files))
+        if visit.folder in found and images and not visit.videos:
+            scanner.leave_out(
+                f'{scanner.name(visit.folder)} (as a video)',
+                'its images are prepared as pictures: collections lie in it or beside it',
+            )
+    return found
 
 
 def _read_pairs(scanner: Scanner, items: dict[str, Item]) -> dict[str, Item]:

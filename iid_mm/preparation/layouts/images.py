@@ -26,6 +26,7 @@ from iid_mm.preparation.records import (
     ImageFiles,
     LandmarkFiles,
     LayoutOptions,
+    is_system_file,
 )
 
 FRAMES, LANDMARKS, MASKS = 'frames', 'landmarks', 'masks'
@@ -35,8 +36,9 @@ _LAST_NUMBER = re.compile(r'(\d+)\D*$')
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is an image by its name; hidden files are not."""
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.rpartition('/')[2].startswith('.')
+    """Whether a file is an image by its path; those that are hidden or of the system are not."""
+    parts = [part for part in name.split('/') if part != '.']
+    return name.lower().endswith(IMAGE_SUFFIXES) and not any(map(is_system_file, parts))
 
 
 def order_frames(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -82,7 +84,8 @@ class Folders:
         if folder not in self._names:
             try:
                 self._names[folder] = frozenset(os.listdir(folder))
-            except (FileNotFoundError, NotADirectoryError):
+            except (OSError, ValueError):
+                # ValueError: a list names what no path can hold, such as a NUL.
                 self._names[folder] = frozenset()
         return self._names[folder]
 
@@ -276,4 +279,4 @@ def ffpp_split(video: FfppVideo, splits: Splits) -> tuple[str, str]:
 
 def dataset_name(root: Path) -> str:
     """Name of a data set after its folder, with the characters that file names share."""
-    return re.sub(r'[^A-Za-z0-9._-]+', '_', root.resolve().name).strip('._') or 'folder'
+    return re.sub(r'[^A-Za-z0-9._-]+', '_', root.resolve().name)[:60].strip('._') or 'folder'

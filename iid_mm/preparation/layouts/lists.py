@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import csv
 import json
+import reprlib
 from pathlib import Path
 from typing import Any
 
 from iid_mm.errors import InputError
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 120
 
 
 def read_text(path: Path, expected: str) -> str:
@@ -61,16 +65,56 @@ def read_json(path: Path, expected: str) -> dict[str, Any]:
         FileNotFoundError: If there is no such file.
         InputError: If it has another form.
     """
-    try:
-        data = json.loads(read_text(path, expected))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f'list file {str(path)!r} is not JSON ({error}); expected {expected}') from error
+    data = load_json(path, expected)
     if not isinstance(data, dict):
         raise InputError(f'list file {str(path)!r} holds a {type(data).__name__}; expected {expected}')
     for name, entry in data.items():
         if not isinstance(entry, dict):
-            raise InputError(f'{path}: {name!r} has the value {entry!r}; expected {expected}')
+            raise InputError(f'{path}: {short(name)} has the value {short(entry)}; expected {expected}')
     return data
+
+
+def load_json(path: Path, expected: str) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: The file.
+        expected: What it should hold, for the message.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        InputError: If it is not JSON, nested too deeply, or gives a name two values.
+    """
+    try:
+        return json.loads(read_text(path, expected), object_pairs_hook=_unique)
+    except (_TwiceError, RecursionError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        # ValueError: json.JSONDecodeError, and numbers of thousands of digits.
+        what = (
+            f'names {error} twice'
+            if isinstance(error, _TwiceError)
+            else f'is unreadable: it is not JSON ({error})'
+        )
+        raise InputError(f'list file {str(path)!r} {what}; expected {expected}') from error
+
+
+class _TwiceError(Exception):
+    """A name has two values, of which JSON parsers drop the first."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        for name, value in pairs:
+            if fields[name] != value:
+                raise _TwiceError(short(name))
+    return fields
+
+
+def short(value: Any) -> str:
+    """A value from a list for a message of one line, whatever its size and depth."""
+    return _SHORT.repr(value)
 
 
 def read_csv(path: Path, columns: tuple[str, ...], expected: str) -> list[tuple[str, dict[str, str]]]:
@@ -88,8 +132,18 @@ def read_csv(path: Path, columns: tuple[str, ...], expected: str) -> list[tuple[
         FileNotFoundError: If there is no such file.
         InputError: If it has another form.
     """
-    lines = read_text(path, expected).splitlines()
+    try:
+        return _parse_csv(read_text(path, expected).splitlines(), path, columns, expected)
+    except csv.Error as error:
+        raise InputError(f'list file {str(path)!r} is not CSV ({error}); expected {expected}') from error
+
+
+def _parse_csv(
+    lines: list[str], path: Path, columns: tuple[str, ...], expected: str
+) -> list[tuple[str, dict[str, str]]]:
     header = [name.strip().lower() for name in next(csv.reader(lines[:1]), [])]
+    if doubled := [name for name in columns if header.count(name) > 1]:
+        raise InputError(f'{path}:1: column {doubled[0]!r} occurs twice; expected {expected}')
     if missing := [name for name in columns if name not in header]:
         raise InputError(f'{path}:1: no column {", ".join(map(repr, missing))}; expected {expected}')
     rows = []
@@ -98,7 +152,7 @@ def read_csv(path: Path, columns: tuple[str, ...], expected: str) -> list[tuple[
             continue
         cells = [cell.strip() for cell in next(csv.reader([line]))]
         if len(cells) < len(header):
-            raise InputError(f'{path}:{number}: {line!r} has {len(cells)} cells; expected {expected}')
+            raise InputError(f'{path}:{number}: {short(line)} has {len(cells)} cells; expected {expected}')
         rows.append((f'{path}:{number}', dict(zip(header, cells, strict=False))))
     return rows
 

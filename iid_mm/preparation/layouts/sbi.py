@@ -82,7 +82,11 @@ def _scan_set(scanner: Scanner, folders: Folders, method: str, folder: Path, spl
         absent.discard(path.name)
         video = FfppVideo(label, method, scanner.compression, path.name)
         split, reason = ffpp_split(video, splits) if splits else (no_official_split(scanner.options), '')
-        names = [name for name in folders.names(path) if is_image(name)]
+        files, _, _ = scanner.read_folder(path)
+        names = [name for name in files if is_image(name)]
+        for name in files:
+            if not is_image(name):
+                scanner.pass_over(path, name)
         if reason := reason or ('' if names else 'no images in it'):
             scanner.leave_out(path, reason)
             continue

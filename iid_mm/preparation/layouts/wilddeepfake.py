@@ -25,9 +25,8 @@ from iid_mm.preparation.layouts.base import (
     SPLIT_NAMES,
     Layout,
     Scanner,
-    is_file_entry,
     refuse_options,
-    subfolders,
+    walk,
 )
 from iid_mm.preparation.layouts.images import is_image, order_frames
 from iid_mm.preparation.records import (
@@ -78,21 +77,25 @@ def scan_wilddeepfake(root: Path, options: LayoutOptions) -> LayoutScan:
         )
     kept = {'real', *scanner.keep_methods(label for label, _ in sets if LABELS[label] == FAKE)}
     archives = {
-        path: name for name, folder in sets.items() if name[0] in kept for path in _list_archives(folder)
+        path: name
+        for name, folder in sets.items()
+        if name[0] in kept
+        for path in _list_archives(scanner, folder)
     }
     for path, listing in _list_all(list(archives), options.cache_dir):
         _add_archive(scanner, path, *archives[path], listing)
     for (label, split), folder in sets.items():
         if label in kept:
-            for inside in subfolders(folder):
-                _add_folders(scanner, folder, inside, label, split)
+            _add_folders(scanner, folder, label, split)
     return scanner.finish('fake_train/1.tar.gz')
 
 
-def _list_archives(folder: Path) -> list[Path]:
-    with os.scandir(folder) as entries:
-        names = [e.name for e in entries if e.name.lower().endswith(ARCHIVE_SUFFIXES) and is_file_entry(e)]
-    return [folder / name for name in sorted(names) if not name.startswith('.')]
+def _list_archives(scanner: Scanner, folder: Path) -> list[Path]:
+    names, _, _ = scanner.read_folder(folder)
+    for name in names:
+        if not name.lower().endswith(ARCHIVE_SUFFIXES):
+            scanner.pass_over(folder, name)
+    return [folder / name for name in names if name.lower().endswith(ARCHIVE_SUFFIXES)]
 
 
 def _list_all(
@@ -134,10 +137,12 @@ def _add_archive(
         return
     if listing.problem:
         scanner.leave_out(f'{scanner.name(path)} (rest)', f'{listing.problem}; what can be read is prepared')
-    if not listing.names:
+    # Not all that the guard lets through: system folders were packed, too.
+    images = list(filter(is_image, listing.names))
+    if not images:
         scanner.leave_out(path, 'no images in it')
     sequences: dict[str, list[str]] = {}
-    for name in listing.names:
+    for name in images:
         sequences.setdefault(name.rpartition('/')[0], []).append(name)
     suffix = max((s for s in ARCHIVE_SUFFIXES if path.name.lower().endswith(s)), key=len)
     archive = path.name[: -len(suffix)]
@@ -153,19 +158,20 @@ def _add_archive(
         )
 
 
-def _add_folders(scanner: Scanner, base: Path, folder: Path, label: str, split: str) -> None:
+def _add_folders(scanner: Scanner, base: Path, label: str, split: str) -> None:
     """Add the folders that hold images, which may lie at any depth."""
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if is_image(entry.name) and is_file_entry(entry)]
-    if names:
-        source = ImageFiles(folder, *order_frames(names))
-        _add(scanner, source, folder.relative_to(base).parts, label, split, scanner.name(folder))
-    for inside in subfolders(folder):
-        if inside.is_symlink():
-            # It may lead round in a circle.
-            scanner.leave_out(inside, 'a symbolic link below an archive')
-        else:
-            _add_folders(scanner, base, inside, label, split)
+    for visit in walk(scanner, base):
+        folder = visit.folder
+        if folder == base:
+            # What lies beside the archives was told.
+            continue
+        names = [name for name in visit.files if is_image(name)]
+        for name in visit.files:
+            if not is_image(name):
+                scanner.pass_over(folder, name)
+        if names:
+            source = ImageFiles(folder, *order_frames(names))
+            _add(scanner, source, folder.relative_to(base).parts, label, split, scanner.name(folder))
 
 
 def _add(

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +22,10 @@ from iid_mm.inference.html_report import render_html_report, verdict_of
 from iid_mm.inference.sampling import Sampling
 
 WAITING, RUNNING, DONE, FAILED, STOPPED = 'waiting', 'running', 'done', 'failed', 'stopped'
-MAX_WAITING = 8
-"""Uploads that are under way or wait; more are sent away."""
+MAX_WAITING = 24
+"""Analyses that wait; more are sent away."""
+MAX_WAITING_A_CLIENT = 8
+"""Of one client, so that nobody keeps all others out."""
 KEPT_SECONDS = 1800.0
 """How long an answer can be looked at."""
 MAX_KEPT = 32
@@ -58,6 +60,8 @@ class Analysis:
         path: The file.
         folder: Is deleted as soon as the analysis has ended; None for what is not ours to delete.
         note: What is odd about the file.
+        client: Who sent it, see :func:`~web_demo.connections.client_of`.
+        size: Bytes of the file.
         key: By whom it is found; cannot be guessed.
         state: ``waiting``, ``running``, ``done``, ``failed`` or ``stopped``.
         done: Frames looked at.
@@ -71,6 +75,8 @@ class Analysis:
     path: Path
     folder: Path | None = None
     note: str = ''
+    client: str = ''
+    size: int = 0
     key: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     state: str = WAITING
     done: int = 0
@@ -90,7 +96,7 @@ def analyse_file(
     inferencer: IIDInferencer, sampling: Sampling, analysis: Analysis, progress: Progress
 ) -> Answer:
     """Analyse a file and write the page, all in memory."""
-    (result,) = inferencer.analyse(analysis.path, sampling=sampling, progress=progress)
+    (result,) = inferencer.analyse(analysis.path, sampling=sampling, progress=progress, keep_going=False)
     # The page shows the name that the user knows.
     result.source = result.name = analysis.name
     if analysis.note:
@@ -104,9 +110,12 @@ class AnalysisQueue:
     One at a time, since neither models nor face analysers are made to be used by several threads, and two
     at once would take as long as one after the other.
 
+    Clients take turns: who sends several files waits with the second until all others had their first.
+
     Args:
-        analyse: Makes the answer; is given the analysis and what to tell of its progress.
-        max_waiting: See :data:`MAX_WAITING`.
+        analyse: Makes the answer; is given the analysis and what to tell of its progress, which raises
+            what ends it.
+        max_seconds: How long an analysis may last.
         kept_seconds: See :data:`KEPT_SECONDS`.
         max_kept: See :data:`MAX_KEPT`.
     """
@@ -115,42 +124,62 @@ class AnalysisQueue:
         self,
         analyse: Callable[[Analysis, Progress], Answer],
         *,
-        max_waiting: int = MAX_WAITING,
+        max_seconds: float = float('inf'),
         kept_seconds: float = KEPT_SECONDS,
         max_kept: int = MAX_KEPT,
     ) -> None:
         self._analyse = analyse
-        self._max_waiting = max_waiting
+        self._max_seconds = max_seconds
         self._kept_seconds = kept_seconds
         self._max_kept = max_kept
         self._change = threading.Condition()
         self._all: dict[str, Analysis] = {}
         self._waiting: deque[Analysis] = deque()
-        self._reserved = 0
+        self._served: dict[str, int] = {}
+        self._count = 0
         self._closed = False
         self._thread = threading.Thread(target=self._work, name='analyses', daemon=True)
         self._thread.start()
 
-    def reserve(self) -> bool:
-        """Take a place for an upload; False if there is none. Give it back with :meth:`release`."""
+    def has_room(self, client: str) -> bool:
+        """Whether a client may let one more analysis wait."""
         with self._change:
-            if self._closed or self._reserved + len(self._waiting) >= self._max_waiting:
-                return False
-            self._reserved += 1
-            return True
+            return self._has_room(client)
 
-    def release(self) -> None:
-        """Give back the place of an upload."""
-        with self._change:
-            self._reserved -= 1
+    def _has_room(self, client: str) -> bool:
+        mine = sum(analysis.client == client for analysis in self._waiting)
+        full = mine >= MAX_WAITING_A_CLIENT or len(self._waiting) >= MAX_WAITING
+        return not (self._closed or full)
 
-    def add(self, analysis: Analysis) -> None:
-        """Let an analysis wait for its turn."""
+    def add(self, analysis: Analysis) -> bool:
+        """Let an analysis wait for its turn; False if there is no room for it."""
         with self._change:
             self._forget_old()
+            if not self._has_room(analysis.client):
+                return False
             self._all[analysis.key] = analysis
             self._waiting.append(analysis)
             self._change.notify()
+            return True
+
+    def stored_bytes(self, client: str | None = None) -> int:
+        """Bytes of the files that wait or are looked at, of a client or of all."""
+        with self._change:
+            return sum(
+                analysis.size
+                for analysis in self._all.values()
+                if analysis.state in (WAITING, RUNNING) and client in (None, analysis.client)
+            )
+
+    def _in_turn(self) -> list[Analysis]:
+        """What waits, in the order in which it will be looked at."""
+        taken: Counter[str] = Counter()
+        turns: list[tuple[int, int]] = []
+        for analysis in self._waiting:
+            turns.append((taken[analysis.client], self._served.get(analysis.client, -1)))
+            taken[analysis.client] += 1
+        places = sorted(range(len(turns)), key=lambda place: (turns[place], place))
+        return [self._waiting[place] for place in places]
 
     def get(self, key: str) -> Analysis | None:
         """Find an analysis; None if there is none, or none any more."""
@@ -161,7 +190,7 @@ class AnalysisQueue:
     def ahead(self, analysis: Analysis) -> int:
         """How many come before it."""
         with self._change:
-            place = self._waiting.index(analysis) if analysis in self._waiting else -1
+            place = self._in_turn().index(analysis) if analysis in self._waiting else -1
             running = any(other.state == RUNNING for other in self._all.values())
             return 0 if place < 0 else place + running
 
@@ -201,14 +230,32 @@ class AnalysisQueue:
                 self._change.wait_for(lambda: self._waiting or self._closed)
                 if self._closed:
                     return
-                analysis = self._waiting.popleft()
+                analysis = self._next()
                 analysis.state = RUNNING
             self._run(analysis)
 
+    def _next(self) -> Analysis:
+        analysis = self._in_turn()[0]
+        self._waiting.remove(analysis)
+        # Who was served last comes last; moved to the end, so that the oldest can be forgotten.
+        self._served.pop(analysis.client, None)
+        self._served[analysis.client] = self._count
+        self._count += 1
+        while len(self._served) > 1000:
+            del self._served[next(iter(self._served))]
+        return analysis
+
     def _run(self, analysis: Analysis) -> None:
+        end = time.monotonic() + self._max_seconds
+
         def progress(done: int, total: int) -> None:
             if analysis.stop.is_set():
                 raise StoppedAnalysis
+            if time.monotonic() > end:
+                raise InputError(
+                    f'The analysis took longer than {self._max_seconds:g} s, the limit. Cut out the part in '
+                    'question, or use tools/infer.py, which has no limit.'
+                )
             analysis.done, analysis.total = done, total
 
         state = FAILED
@@ -234,7 +281,11 @@ class AnalysisQueue:
         ended = [analysis for analysis in self._all.values() if analysis.ended]
         ended.sort(key=lambda analysis: analysis.ended)
         limit = time.monotonic() - self._kept_seconds
-        surplus = len(ended) - self._max_kept
-        for number, analysis in enumerate(ended):
-            if number < surplus or analysis.ended < limit:
+        kept = [analysis for analysis in ended if analysis.ended >= limit]
+        while len(kept) > self._max_kept:
+            # Nobody pushes out the answers of others with many of his own.
+            most = Counter(analysis.client for analysis in kept).most_common(1)[0][0]
+            kept.remove(next(analysis for analysis in kept if analysis.client == most))
+        for analysis in ended:
+            if analysis not in kept:
                 del self._all[analysis.key]

@@ -3,81 +3,92 @@
 
 from __future__ import annotations
 
-import ipaddress
+import asyncio
 import json
+import os
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from iid_mm.apis import IIDInferencer
+from iid_mm.inference.analysis import Progress
 from iid_mm.inference.media import VIDEO
 from iid_mm.inference.sampling import Sampling
 from iid_mm.toy import ToyConfig
 from web_demo.analyses import DONE, KEPT_SECONDS, WAITING, Analysis, AnalysisQueue, Answer, analyse_file
+from web_demo.connections import client_of
 from web_demo.examples import TOY, Examples
+from web_demo.folders import FOLDER_PREFIX, LOCK, clean_up, hold
+from web_demo.guard import Guard, is_local, is_ours
+from web_demo.probe import ProbeFailed, probe_duration
+from web_demo.receptions import Reception, Receptions
 from web_demo.uploads import (
     Limits,
     RefusedUpload,
     check_duration,
     check_length,
     clock,
-    receive,
     shown_name,
     suffix_note,
     tell_type,
 )
 
+if TYPE_CHECKING:
+    from web_demo.worker import Worker
+
+__all__ = ['Limits', 'Service', 'create_app', 'is_local']
+
 PAGE = Path(__file__).parent / 'page'
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 REPORT_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'self'; "
     'sandbox allow-same-origin'
 )
-LOCAL_NAMES = ('localhost', '127.0.0.1', '[::1]')
+MAX_PROBES = 4
+"""Videos whose length is looked up at once."""
+TOO_MANY = 'Too many others are waiting. Please try again in a minute.'
 
 
 class Service:
     """What the addresses share; made when the server starts.
 
     Args:
-        inferencer: Analyses files.
-        sampling: Which frames of videos are looked at.
-        limits: What may be uploaded.
+        analyse: Makes the answer of an analysis.
+        limits: What may be uploaded, and what an analysis may take.
         toy: Examples; None: none.
     """
 
     def __init__(
-        self, inferencer: IIDInferencer, sampling: Sampling, limits: Limits, toy: ToyConfig | None
+        self, analyse: Callable[[Analysis, Progress], Answer], limits: Limits, toy: ToyConfig | None
     ) -> None:
         self.limits = limits
-        self._folder = tempfile.TemporaryDirectory(prefix='iid_mm_web_')
+        clean_up()
+        self._folder = tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX)
         self.folder = Path(self._folder.name)
-        self.queue = AnalysisQueue(partial(analyse_file, inferencer, sampling))
+        self._lock = hold(self.folder / LOCK)
+        self.queue = AnalysisQueue(analyse, max_seconds=limits.analysis_seconds)
+        self.receptions = Receptions(limits, self.queue.stored_bytes)
+        self._probes = asyncio.Semaphore(MAX_PROBES)
         self.examples = Examples(self.folder / 'examples', toy)
 
     def close(self) -> None:
         """Stop everything and delete all files."""
         self.queue.close()
         self.examples.close()
+        if self._lock is not None:
+            os.close(self._lock)
         self._folder.cleanup()
 
     async def take_upload(self, request: Request, name: str) -> Analysis:
@@ -86,33 +97,64 @@ class Service:
         Raises:
             RefusedUpload: It is not taken.
         """
+        client = client_of(request.client.host if request.client else None)
         length = request.headers.get('content-length', '')
-        check_length(int(length) if length.isdecimal() else None, name, self.limits)
-        if not self.queue.reserve():
-            raise RefusedUpload(503, 'Too many others are waiting. Please try again in a minute.')
-        folder = Path(tempfile.mkdtemp(prefix='upload_', dir=self.folder))
-        try:
-            part = folder / 'part'
-            head = await receive(request.stream(), part, name, self.limits)
-            found = tell_type(head, name)
-            # The name of the file is ours, its ending that of what it is.
-            path = part.rename(folder / f'input{found.suffixes[0]}')
-            if found.kind == VIDEO:
-                await run_in_threadpool(check_duration, path, name, self.limits)
-            analysis = Analysis(name, path, folder, suffix_note(found, name))
-            self.queue.add(analysis)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        finally:
-            self.queue.release()
+        is_number = re.fullmatch(r'[0-9]{1,18}', length)
+        check_length(int(length) if is_number else None, name, self.limits)
+        if request.headers.get('content-type', '').lower().startswith('multipart/'):
+            raise RefusedUpload(415, 'Send the file itself as the body of the request, not a form.')
+        # Who would be sent away at the end need not send anything; the place is taken when all is there.
+        if not self.queue.has_room(client):
+            raise RefusedUpload(503, TOO_MANY)
+        with self.receptions.admit(client, name) as reception:
+            folder = Path(tempfile.mkdtemp(prefix='upload_', dir=self.folder))
+            try:
+                analysis = await self._receive(request, folder, reception)
+                if not self.queue.add(analysis):
+                    raise RefusedUpload(503, TOO_MANY)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
         return analysis
+
+    async def _receive(self, request: Request, folder: Path, reception: Reception) -> Analysis:
+        part, name = folder / 'part', reception.name
+        head = await self.receptions.receive(request.stream(), part, reception)
+        found = tell_type(head, name)
+        # The name of the file is ours, its ending that of what it is.
+        path = part.rename(folder / f'input{found.suffixes[0]}')
+        if found.kind == VIDEO:
+            async with self._probes:
+                seconds = await self._probe(request, path, name)
+            check_duration(seconds, name, self.limits)
+        note = suffix_note(found, name)
+        return Analysis(name, path, folder, note, client=reception.client, size=reception.received)
+
+    async def _probe(self, request: Request, path: Path, name: str) -> float:
+        """Look up the length of a video for as long as its sender waits."""
+        stop = threading.Event()
+        task = asyncio.ensure_future(run_in_threadpool(probe_duration, path, stop))
+        try:
+            while not (await asyncio.wait({task}, timeout=0.25))[0]:
+                if await request.is_disconnected():
+                    raise ClientDisconnect
+            return task.result()
+        except ProbeFailed as error:
+            raise RefusedUpload(
+                413, f'"{name}" takes more than {error} to open, the limit. Is it damaged?'
+            ) from error
+        finally:
+            stop.set()
+            # The file must not be deleted under its hands.
+            await asyncio.wait({task})
 
 
 def create_app(
-    inferencer: IIDInferencer,
+    inferencer: IIDInferencer | Worker,
     *,
+    analyse: Callable[[Analysis, Progress], Answer] | None = None,
     host: str = '127.0.0.1',
+    public_names: Sequence[str] = (),
     limits: Limits | None = None,
     sampling: Sampling | None = None,
     toy: ToyConfig | None = TOY,
@@ -120,18 +162,25 @@ def create_app(
     """Make the service.
 
     Args:
-        inferencer: Analyses files.
-        host: Address it is bound to. On this machine's own addresses only requests for such are answered,
-            so that pages of other sites cannot reach it under a name of theirs.
+        inferencer: Tells what the page says of the model.
+        analyse: Makes the answer of an analysis, see :meth:`~web_demo.worker.Worker.analyse`; None: the
+            inferencer does, in a thread of this process, which can be stopped between two frames only.
+        host: Address it is bound to. Requests are answered only if they are for this machine's own
+            addresses, on others also for any IP address and this machine's names, so that pages of other
+            sites cannot reach it under a name of theirs.
+        public_names: Further names under which it is reached, as through a reverse proxy.
         limits: What may be uploaded.
         sampling: Which frames of videos are looked at; default 32 evenly spaced ones.
         toy: Examples that are made at the start; None: none.
     """
     limits, sampling = limits or Limits(), sampling or Sampling()
+    if analyse is None:
+        assert isinstance(inferencer, IIDInferencer)
+        analyse = partial(analyse_file, inferencer, sampling)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.service = service = Service(inferencer, sampling, limits, toy)
+        app.state.service = service = Service(analyse, limits, toy)
         try:
             yield
         finally:
@@ -139,8 +188,7 @@ def create_app(
 
     # FastAPI's own pages about the addresses load scripts from elsewhere.
     app = FastAPI(title='iid_mm', lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Guard)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(host))
+    app.add_middleware(Guard, is_ours=partial(is_ours, host, tuple(name.lower() for name in public_names)))
     app.mount('/page', StaticFiles(directory=PAGE / 'static'), name='static')
     environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template('index.html.j2').render(
@@ -155,18 +203,6 @@ def create_app(
     _add_analyses(app)
     _add_examples(app)
     return app
-
-
-def is_local(host: str) -> bool:
-    """Whether an address is one of this machine's own, which others cannot reach."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == 'localhost'
-
-
-def _allowed_hosts(host: str) -> list[str]:
-    return [*LOCAL_NAMES, host] if is_local(host) else ['*']
 
 
 def _add_analyses(app: FastAPI) -> None:
@@ -229,11 +265,10 @@ def _add_examples(app: FastAPI) -> None:
     def start_example(request: Request, number: int) -> dict[str, Any]:
         """Begin the analysis of an example."""
         example, queue = _example(request, number), _service(request).queue
-        if not queue.reserve():
-            raise HTTPException(503, 'Too many others are waiting. Please try again in a minute.')
-        analysis = Analysis(example.name, example.path)
-        queue.add(analysis)
-        queue.release()
+        client = client_of(request.client.host if request.client else None)
+        analysis = Analysis(example.name, example.path, client=client)
+        if not queue.add(analysis):
+            raise HTTPException(503, TOO_MANY)
         return _status(request, analysis)
 
     def _example(request: Request, number: int) -> Any:
@@ -283,34 +318,3 @@ def _status(request: Request, analysis: Analysis) -> dict[str, Any]:
 def _as_file(analysis: Analysis, suffix: str) -> dict[str, str]:
     stem = re.sub(r'[^A-Za-z0-9_-]+', '_', Path(analysis.name).stem).strip('_') or 'answer'
     return {'Content-Disposition': f'attachment; filename="{stem}{suffix}"'}
-
-
-class Guard:
-    """Sets the headers that keep browsers safe, and refuses requests that pages of other sites make."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        if scope['type'] != 'http':
-            await self.app(scope, receive, send)
-            return
-
-        async def guarded(message: Message) -> None:
-            if message['type'] == 'http.response.start':
-                headers = MutableHeaders(scope=message)
-                headers.setdefault('Content-Security-Policy', PAGE_POLICY)
-                headers.setdefault('X-Frame-Options', 'DENY')
-                headers['X-Content-Type-Options'] = 'nosniff'
-                headers['Referrer-Policy'] = 'no-referrer'
-                headers['Cache-Control'] = 'no-store'
-            await send(message)
-
-        headers = Headers(scope=scope)
-        origin = headers.get('origin')
-        if scope['method'] not in ('GET', 'HEAD') and origin and urlsplit(origin).netloc != headers['host']:
-            refused = Response('{"detail": "not from another site"}', 403, media_type='application/json')
-            await refused(scope, receive, guarded)
-            return
-        await self.app(scope, receive, guarded)

@@ -7,24 +7,16 @@ which would make it open other files and addresses. What is not in the list belo
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-
-import av
-from av.error import FFmpegError
+from pathlib import PurePosixPath
 
 from iid_mm.errors import InputError
 from iid_mm.inference.media import IMAGE, VIDEO
-from iid_mm.preparation.video import VideoReader
 
 HEAD = 512
 """Bytes that tell what a file is."""
 MAX_NAME = 100
-STALLED = 60.0
-"""Seconds without a byte after which an upload is given up."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +26,25 @@ class Limits:
     Attributes:
         max_mib: Size of a file, MiB.
         max_seconds: Length of a video.
+        upload_seconds: How long an upload may last.
+        min_rate: Bytes a second that must come on average ...
+        grace_seconds: ... after so many seconds.
+        analysis_seconds: How long an analysis may last.
+        memory_gib: Memory that an analysis may take beyond what the model has, where it runs on the CPU.
     """
 
     max_mib: float = 200
     max_seconds: float = 600
+    upload_seconds: float = 1800
+    min_rate: float = 16 * 1024
+    grace_seconds: float = 15
+    analysis_seconds: float = 600
+    memory_gib: float = 4
 
     def __post_init__(self) -> None:
-        if not 0 < self.max_mib < float('inf'):
-            raise InputError(f'max_mib={self.max_mib}: give a number above 0')
-        if not 0 < self.max_seconds < float('inf'):
-            raise InputError(f'max_seconds={self.max_seconds}: give a number above 0')
+        for name, value in vars(self).items():
+            if not 0 < value < float('inf'):
+                raise InputError(f'{name}={value}: give a number above 0')
 
     @property
     def max_bytes(self) -> int:
@@ -173,47 +174,12 @@ def check_length(size: int | None, name: str, limits: Limits) -> None:
         )
 
 
-async def receive(chunks: AsyncIterator[bytes], path: Path, name: str, limits: Limits) -> bytes:
-    """Store an upload.
-
-    Args:
-        chunks: Its bytes as they come.
-        path: Where to.
-        name: What messages call it.
-        limits: How large it may be; what comes after that is not stored.
-
-    Returns:
-        Its first bytes.
-
-    Raises:
-        RefusedUpload: It is empty, too large, or nothing comes any more.
-    """
-    size, head = 0, b''
-    with path.open('wb') as file:
-        while True:
-            try:
-                chunk = await asyncio.wait_for(anext(chunks, None), STALLED)
-            except asyncio.TimeoutError as error:
-                raise RefusedUpload(408, f'Nothing came of "{name}" for {STALLED:.0f} s.') from error
-            if chunk is None:
-                break
-            size += len(chunk)
-            if size > limits.max_bytes:
-                check_length(size, name, limits)
-            if len(head) < HEAD:
-                head += chunk[: HEAD - len(head)]
-            file.write(chunk)
-    check_length(size, name, limits)
-    return head
-
-
-def check_duration(path: Path, name: str, limits: Limits) -> None:
-    """Refuse a video that is too long; what cannot be opened is left to the analysis to report.
+def check_duration(seconds: float, name: str, limits: Limits) -> None:
+    """Refuse a video that is too long.
 
     Raises:
         RefusedUpload: It is too long.
     """
-    seconds = _duration(path)
     if seconds > limits.max_seconds:
         raise RefusedUpload(
             413,
@@ -221,18 +187,6 @@ def check_duration(path: Path, name: str, limits: Limits) -> None:
             'number of frames is looked at, which is too few for a long video. Cut out the part in question, '
             'for example with: ffmpeg -ss 0:30 -t 60 -i long.mp4 -c copy part.mp4',
         )
-
-
-def _duration(path: Path) -> float:
-    try:
-        with av.open(str(path), metadata_errors='replace') as container:
-            if container.duration:
-                return float(container.duration / av.time_base)
-    except (FFmpegError, ValueError):
-        return 0.0
-    # Streams that were never finished do not tell.
-    reader = VideoReader(path)
-    return reader.count / reader.rate if reader.rate else 0.0
 
 
 def clock(seconds: float) -> str:

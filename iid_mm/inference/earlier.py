@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of results, and recognizing what earlier runs have written.
+
+What this package wrote is no evidence, and a file that it did not write is not its to replace. A file counts
+as written by it only if a result (``NAME.json``) beside it lists it, with the size that it has; its name
+alone says nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+JSON, REPORT, TIMELINE = '.json', '_report.html', '_timeline.png'
+ANNOTATED_VIDEO = '_annotated.mp4'
+ANNOTATED_IMAGES = {'jpg': '_annotated.jpg', 'png': '_annotated.png'}
+OUTPUT_SUFFIXES = (JSON, REPORT, TIMELINE, ANNOTATED_VIDEO, *ANNOTATED_IMAGES.values())
+# Those that could be taken for evidence.
+_MEDIA_OUTPUT = re.compile(r'(.+)_(annotated\.(jpg|png|mp4)|timeline\.png)', re.DOTALL)
+_MAX_RESULT_BYTES = 2**28
+
+
+def fold(name: str) -> str:
+    """Equal for names that some file systems do not tell apart: capitals, composed letters."""
+    return unicodedata.normalize('NFC', name.casefold())
+
+
+class UniqueNames:
+    """Numbers equal names, in time linear in their count."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+        self._next: dict[str, int] = {}
+
+    def give(self, stem: str) -> str:
+        """``stem`` the first time, then ``stem_2``, ``stem_3``, ..., never a name that was given before."""
+        key = fold(stem)
+        number = self._next.get(key, 1)
+        while fold(name := stem if number == 1 else f'{stem}_{number}') in self._used:
+            number += 1
+        self._next[key] = number + 1
+        self._used.add(fold(name))
+        return name
+
+
+@dataclass(frozen=True)
+class EarlierResult:
+    """What a result file of an earlier run tells.
+
+    Attributes:
+        source: Absolute path of what was analyzed, or the name of a camera.
+        outputs: Files listed as written beside it, by name: size in bytes, None where it is not told.
+    """
+
+    source: str
+    outputs: dict[str, int | None]
+
+    def has_written(self, path: Path) -> bool:
+        """Whether a file beside the result is as that run has left it."""
+        if path.name not in self.outputs or path.is_symlink():
+            return False
+        size = self.outputs[path.name]
+        try:
+            return path.is_file() and (size is None or path.stat().st_size == size)
+        except OSError:
+            return False
+
+    def is_of(self, source: str) -> bool:
+        """Whether it is about the same input, an absolute path or the name of a camera."""
+        try:
+            return self.source == source or (
+                os.path.isabs(source) and os.path.realpath(self.source) == os.path.realpath(source)
+            )
+        except (OSError, ValueError):
+            return False
+
+
+def read_result(path: Path) -> EarlierResult | None:
+    """Read ``NAME.json``; None if there is none, or if it is no result of this package."""
+    try:
+        # A pipe would be waited for.
+        if not path.is_file() or path.stat().st_size > _MAX_RESULT_BYTES:
+            return None
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict) or not isinstance(content.get('format'), int):
+        return None
+    source, outputs = content.get('source'), content.get('outputs')
+    if not isinstance(source, str) or not isinstance(outputs, dict) or outputs.get('json') != path.name:
+        return None
+    stem = path.name.removesuffix(JSON)
+    known = {stem + suffix for suffix in OUTPUT_SUFFIXES}
+    sizes = content.get('output_bytes')
+    sizes = sizes if isinstance(sizes, dict) else {}
+    listed: dict[str, int | None] = {path.name: None}
+    for name in outputs.values():
+        if isinstance(name, str) and name in known and name != path.name:
+            size = sizes.get(name)
+            listed[name] = size if isinstance(size, int) else None
+    place = content.get('path')
+    if not isinstance(place, str) or not place:
+        place = source if content.get('kind') == 'camera' else os.path.abspath(source)
+    return EarlierResult(place, listed)
+
+
+def result_of(path: str) -> str | None:
+    """The result that lists an image or video if it is an output; None if its name is not that of one."""
+    folder, name = os.path.split(path)
+    match = _MEDIA_OUTPUT.fullmatch(name)
+    return None if match is None else os.path.join(folder, match[1] + JSON)
+
+
+def is_written(path: str) -> bool:
+    """Whether an image or video is an output of an earlier run, by the result beside it."""
+    place = result_of(path)
+    result = None if place is None else read_result(Path(place))
+    return result is not None and result.has_written(Path(path))

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opening of video files that may have been made to do harm.
+
+A file is handed to FFmpeg as an open file and never by its name, which FFmpeg would read as a URL or a
+pattern. Playlists and other formats that open further files are not read, whatever the suffix says, and what
+reading a file costs is bounded by its size and not by what its header promises.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+from av.error import FFmpegError
+from av.stream import Disposition
+
+from iid_mm.errors import InputError
+from iid_mm.preparation.image_files import MAX_PIXELS
+from iid_mm.preparation.mp4_boxes import check_sample_counts
+
+# FFmpeg's demuxers that are used. None of them opens anything but the file it is given: hls, dash, concat,
+# image2, sdp, rtsp and the like are not among them.
+DEMUXERS = (
+    *('mov', 'matroska', 'avi', 'flv', 'asf', 'mpegts', 'mpeg', 'mpegvideo', 'ogg', 'ivf', 'dv', 'mxf'),
+    *('m4v', 'h264', 'hevc', 'gif', 'apng'),
+)
+# Files of which the parts lie in a bad order are read piecemeal, and some parts more than once.
+_READS_PER_BYTE = 16
+_LEAST_READS = 1 << 28
+_NO_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
+
+ShouldStop = Callable[[], bool]
+"""Is asked now and then whether reading shall stop."""
+
+
+class ReadingStopped(Exception):
+    """Whoever wanted a file read does not want it any more."""
+
+
+class SourceFile(io.RawIOBase):
+    """What FFmpeg reads a file through: it can be stopped, and does not read for ever.
+
+    Args:
+        path: The file.
+        should_stop: Asked before each read; None never stops.
+
+    Attributes:
+        failure: Why nothing is read any more.
+
+    Raises:
+        InputError: If it is not a regular file.
+        OSError: If it cannot be opened.
+    """
+
+    def __init__(self, path: Path, should_stop: ShouldStop | None = None) -> None:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise InputError('not a regular file')
+        self._file = open(path, 'rb', buffering=0)  # noqa: SIM115 - close() closes it
+        self.size = os.fstat(self._file.fileno()).st_size
+        self._left = _READS_PER_BYTE * self.size + _LEAST_READS
+        self._should_stop = should_stop
+        self.failure: Exception | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to ``size`` bytes."""
+        if self.failure is not None:
+            return b''
+        if self._should_stop is not None and self._should_stop():
+            self.failure = ReadingStopped()
+        data = self._file.read(size) or b''
+        self._left -= len(data)
+        if self._left < 0:
+            self.failure = InputError('its parts refer to the same data over and over')
+        # FFmpeg takes this for the end of the file, and open_container() tells what it was.
+        return b'' if self.failure else data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move to a position."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """The position."""
+        return self._file.tell()
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def close(self) -> None:
+        """Close the file."""
+        # Without one if the constructor failed.
+        if hasattr(self, '_file'):
+            self._file.close()
+        super().close()
+
+
+@contextmanager
+def open_container(path: Path, should_stop: ShouldStop | None = None) -> Iterator[Any]:
+    """Open a video file.
+
+    Args:
+        path: The file; its name says nothing about what it holds.
+        should_stop: Asked now and then whether to stop; None never stops.
+
+    Yields:
+        ``av.container.InputContainer``.
+
+    Raises:
+        FFmpegError: If it is none of the formats of :data:`DEMUXERS`.
+        InputError: If it is not a regular file or its header asks for too much.
+        OSError: If it cannot be read.
+        ReadingStopped: If ``should_stop`` said so.
+    """
+    with SourceFile(path, should_stop) as source:
+        check_sample_counts(source, source.size)
+        source.seek(0)
+        container_options = {'format_whitelist': ','.join(DEMUXERS), 'protocol_whitelist': 'none'}
+        try:
+            with av.open(
+                source,
+                metadata_errors='replace',
+                options={'max_pixels': str(MAX_PIXELS)},
+                container_options=container_options,
+            ) as container:
+                yield container
+        except FFmpegError:
+            if source.failure is None:
+                raise
+        if source.failure is not None:
+            raise source.failure
+
+
+def choose_stream(container: Any) -> tuple[Any, str]:
+    """Choose the video stream that players show.
+
+    The one that is flagged as default, then the one with the largest frames, then the first. A cover or
+    preview picture is no video.
+
+    Args:
+        container: ``av.container.InputContainer``.
+
+    Returns:
+        The stream, None without one, and a problem, empty if there is none.
+    """
+    videos = list(container.streams.video)
+    shown = [stream for stream in videos if not stream.disposition & _NO_PICTURES]
+    if not shown:
+        cover = 'holds a cover picture and no video' if videos else 'has no video stream'
+        return None, cover
+    # Animations in AVIF, and films with a poster, have a track of one picture, too.
+    shown = [stream for stream in shown if stream.frames != 1] or shown
+    known = [stream for stream in shown if stream.codec_context is not None]
+    if not known:
+        return None, 'uses a codec that is unknown here'
+    best = max(known, key=lambda stream: (_is_default(stream), _pixels(stream), -stream.index))
+    if len(shown) == 1:
+        return best, ''
+    place = shown.index(best) + 1
+    return best, f'holds {len(shown)} videos, of which number {place} was read'
+
+
+def _is_default(stream: Any) -> bool:
+    return bool(stream.disposition & Disposition.default)
+
+
+def _pixels(stream: Any) -> int:
+    return int(stream.codec_context.width * stream.codec_context.height)

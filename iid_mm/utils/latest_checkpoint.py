@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the training of a work directory goes on."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from iid_mm.errors import InputError
+from iid_mm.utils.files import write_text
+
+POINTER = 'last_checkpoint'
+"""File of a work directory that names its newest checkpoint, as MMEngine writes it."""
+
+_LONGEST_POINTER = 8192
+_LARGEST_RECORD = 1 << 28
+# What MMEngine and this package write; other files may be anything.
+_WRITTEN_HERE = re.compile(r'(epoch_\d+|iter_\d+|interrupted)\.pth')
+
+
+def find_checkpoint(
+    work_dir: str | os.PathLike[str], out_dirs: Sequence[str | os.PathLike[str]] = ()
+) -> tuple[Path | None, str]:
+    """Find the checkpoint that training in a work directory goes on from.
+
+    It is the file that :data:`POINTER` names. Of the pointer only the file's name counts, since work directories
+    are moved and copied: a checkpoint of another folder is never taken. Where that file is not there or cannot
+    be read, it is the checkpoint of the folder that has seen the most iterations.
+
+    Args:
+        work_dir: The work directory.
+        out_dirs: Further folders that hold this run's checkpoints, see :func:`checkpoint_folders`.
+
+    Returns:
+        The checkpoint, None if there is none yet, and a sentence that says why it is not the one that the pointer
+        names; empty if it is.
+
+    Raises:
+        InputError: If there are checkpoints and none of them can be read.
+    """
+    folders = [Path(work_dir), *map(Path, out_dirs)]
+    pointer = folders[0] / POINTER
+    name, fault = _pointed_name(pointer)
+    if name is not None:
+        named = [folder / name for folder in folders if stored_position(folder / name) is not None]
+        if named:
+            return named[0], ''
+        present = any((folder / name).is_file() for folder in folders)
+        fault = f'names {name!r}, which {"cannot be read" if present else "is not in that folder"}'
+    newest, unreadable = _newest(folders)
+    if newest is None and unreadable:
+        raise InputError(
+            f'{folders[0]}: none of its checkpoints ({", ".join(unreadable)}) is whole and says where training stood; '
+            'bring back one that does, or remove them to start anew'
+        )
+    if newest is None or not fault:
+        return newest, ''
+    return newest, f'{pointer} {fault}; taking the newest checkpoint of the folder, {newest.name}'
+
+
+def checkpoint_folders(work_dir: str, default_hooks: Any) -> list[str]:
+    """List the folders beside the work directory in which a run keeps checkpoints.
+
+    Args:
+        work_dir: The work directory.
+        default_hooks: The config's ``default_hooks``.
+
+    Returns:
+        The folder that ``default_hooks.checkpoint.out_dir`` means to MMEngine, if it is a local one.
+    """
+    hook = (default_hooks or {}).get('checkpoint') or {}
+    out_dir = hook.get('out_dir') if isinstance(hook, dict) else None
+    if not out_dir or '://' in str(out_dir):
+        return []
+    return [os.path.join(out_dir, os.path.basename(work_dir.rstrip(os.sep)))]
+
+
+def write_pointer(work_dir: str | os.PathLike[str], checkpoint: str | os.PathLike[str]) -> None:
+    """Let :data:`POINTER` name a checkpoint; it never is half written."""
+    write_text(Path(work_dir) / POINTER, os.fspath(checkpoint))
+
+
+def stored_position(path: Path) -> tuple[int, int] | None:
+    """Read how far training was when a checkpoint was written.
+
+    Only the record of the file is read, not its weights, and nothing that it holds is run.
+
+    Args:
+        path: The checkpoint.
+
+    Returns:
+        Iterations and epochs done. None if the file is not there, is cut off, is no checkpoint, or holds weights
+        only.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            (record,) = (info for info in archive.infolist() if info.filename.endswith('/data.pkl'))
+            if record.file_size > _LARGEST_RECORD:
+                return None
+            with archive.open(record) as file:
+                content = _RecordReader(file).load()
+        meta = content['meta']
+        return (int(meta['iter']), int(meta['epoch'])) if 'optimizer' in content else None
+    except Exception:  # whatever a damaged file makes a parser raise
+        return None
+
+
+def _pointed_name(pointer: Path) -> tuple[str | None, str]:
+    """Name of the file that a pointer names, or what is wrong with it; neither if there is no pointer."""
+    try:
+        with open(pointer, 'rb') as file:
+            content = file.read(_LONGEST_POINTER + 1)
+    except FileNotFoundError:
+        return None, ''
+    except OSError as error:
+        return None, f'cannot be read ({error.strerror})'
+    try:
+        text = content.decode().strip()
+    except UnicodeDecodeError:
+        return None, 'is no text'
+    # Runs move between systems.
+    name = re.split(r'[/\\]', text)[-1]
+    if not text:
+        return None, 'is empty'
+    if len(content) > _LONGEST_POINTER or not name.isprintable() or name in ('', '.', '..'):
+        return None, 'names no file'
+    return name, ''
+
+
+def _newest(folders: Iterable[Path]) -> tuple[Path | None, list[str]]:
+    """The checkpoint with the most iterations, and the names of those that cannot be read."""
+    best: tuple[tuple[int, int], int, Path] | None = None
+    unreadable = []
+    for folder in folders:
+        for path in sorted(folder.glob('*.pth')):
+            if path.name.startswith('.') or not path.is_file():
+                continue
+            position = stored_position(path)
+            if position is None:
+                if _WRITTEN_HERE.fullmatch(path.name):
+                    unreadable.append(path.name)
+            # The end of an epoch is further than its last iteration.
+            elif best is None or (position, path.stat().st_mtime_ns) >= best[:2]:
+                best = position, path.stat().st_mtime_ns, path
+    return None if best is None else best[2], unreadable
+
+
+class _Anything:
+    """Stands for every object of a record that is no plain value."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> _Anything:
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take anything."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Take anything."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Take anything."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> _Anything:
+        return self
+
+
+class _RecordReader(pickle.Unpickler):
+    """Reads the plain values of a checkpoint's record; runs nothing, since it knows no other class."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        return _Anything
+
+    def persistent_load(self, pid: Any) -> Any:
+        return None

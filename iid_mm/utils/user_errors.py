@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors that a user can mend, in one line."""
+
+from __future__ import annotations
+
+import errno
+import re
+import traceback
+
+from iid_mm.errors import InputError, MissingExtraError
+
+USER_ERRORS = (InputError, FileNotFoundError, MissingExtraError)
+
+_FULL = 'make room, or choose another folder'
+_SYSTEM = {
+    'ENOSPC': _FULL,
+    'EDQUOT': _FULL,
+    'EFBIG': 'a file may not grow that large here; see ulimit -f',
+    'EROFS': 'choose another folder',
+    'EACCES': 'look at its permissions, or choose another folder',
+    'EPERM': 'look at its permissions, or choose another folder',
+    'EIO': 'look at the disk or the network that it is reached through',
+    'EMFILE': 'raise the limit (ulimit -n), or take fewer num_workers',
+    'ENFILE': 'the whole system has as many open as it allows; close other programs, or take fewer num_workers',
+}
+_REMEDIES = {getattr(errno, name): text for name, text in _SYSTEM.items() if hasattr(errno, name)}
+"""What helps against errors of the system, by their numbers."""
+
+KEPT = 'Checkpoints are kept; training goes on with --resume'
+
+
+def user_message(error: BaseException) -> str | None:
+    """Say in one line what went wrong, if it is something that a user can mend.
+
+    Args:
+        error: What a tool ended with.
+
+    Returns:
+        The line: of an error of this package, a missing file, an unknown name or a wrong argument in a config, a
+        full disk or another limit of the system, or a data loader worker that was killed or hangs. None for
+        defects.
+    """
+    text = _without_worker_trace(str(error))
+    if isinstance(error, USER_ERRORS):
+        return text
+    if isinstance(error, OSError):
+        return _of_system(error, text)
+    if isinstance(error, KeyError):
+        # MMEngine's errors of configs; others are defects.
+        if 'is not in the' in str(error):
+            return str(error.args[0])
+        return _one_line(error) if 'must contain the key "type"' in str(error) else None
+    if isinstance(error, TypeError):
+        return _of_argument(error)
+    return _of_workers(text) if isinstance(error, RuntimeError) else None
+
+
+def _of_system(error: OSError, text: str) -> str | None:
+    number = error.errno
+    if number is None and (match := re.match(r'\[Errno (\d+)\]', text)):
+        # A worker's error has lost its number.
+        number = int(match[1])
+    if number not in _REMEDIES:
+        return None
+    name = '' if error.filename is None else f' ({error.filename})'
+    reason = error.strerror or re.sub(r'^\[Errno \d+\] ', '', text)
+    return f'{reason}{name}: {_REMEDIES[number]}. {KEPT}'
+
+
+def _of_workers(text: str) -> str | None:
+    if 'Too many open files' in text or 'ancdata' in text:
+        return f'too many open files: {_REMEDIES[errno.EMFILE]}. {KEPT}'
+    if match := re.search(r'DataLoader timed out after (\S+) seconds', text):
+        return (
+            f'a data loader waited {match[1]} s for a batch: its storage hangs, or a batch takes longer, for which '
+            f'raise train_dataloader.timeout. {KEPT}'
+        )
+    if not (match := re.search(r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.+)', text)):
+        return None
+    how = match[2].rstrip('. ')
+    hint = 'the machine may be out of memory: take fewer num_workers or a smaller batch_size'
+    if 'Bus error' in how:
+        how = 'is killed by signal: Bus error'
+        hint = 'shared memory (/dev/shm) is full: enlarge it, or take fewer num_workers or a smaller batch_size'
+    return f'data loader worker {match[1]} {how}; {hint}. {KEPT}'
+
+
+def _of_argument(error: TypeError) -> str | None:
+    """Wrong arguments of what a config builds; those of other calls are defects."""
+    frames = traceback.extract_tb(error.__traceback__)
+    built = [i for i, f in enumerate(frames) if f.filename.replace('\\', '/').endswith('/build_functions.py')]
+    constructors = frames[built[-1] + 1 :] if built else []
+    if not built or any(frame.name != '__init__' for frame in constructors):
+        return None
+    if not re.search(r'unexpected keyword argument|required (positional|keyword-only) argument', str(error)):
+        return None
+    return f'the config does not fit: {_one_line(error)}'
+
+
+def _one_line(error: BaseException) -> str:
+    text = ' '.join(str(error.args[0] if error.args else error).split())
+    return text if len(text) <= 400 else text[:400] + ' ...'
+
+
+def _without_worker_trace(message: str) -> str:
+    """Reduce an error that a data loader's worker sent, traceback and all, to its own message."""
+    if 'Original Traceback' not in message:
+        return message
+    return message.rstrip().splitlines()[-1].split(': ', 1)[-1]

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long a video is, found out in a process that can be ended: headers may promise anything."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+PROBE_SECONDS = 20.0
+"""How long the opening of a video may take."""
+PROBE_MEMORY = 2**30
+"""Bytes that it may take."""
+
+
+class ProbeFailed(Exception):
+    """The video cannot be opened within the limits."""
+
+
+def probe_duration(path: Path, stop: threading.Event) -> float:
+    """Seconds that a video says it lasts; 0 for what cannot be opened or does not tell.
+
+    Args:
+        path: The video.
+        stop: Ends the probe early.
+
+    Raises:
+        ProbeFailed: It takes too long, or too much memory, or was stopped.
+    """
+    command = [sys.executable, str(Path(__file__).resolve()), str(path.resolve())]
+    environment = {
+        **os.environ,
+        'PYTHONPATH': os.pathsep.join(filter(None, sys.path)),
+        'OMP_NUM_THREADS': '1',
+    }
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        text=True,
+    ) as process:
+        end = time.monotonic() + PROBE_SECONDS
+        try:
+            while process.poll() is None:
+                if stop.wait(0.05) or time.monotonic() > end:
+                    raise ProbeFailed(f'{PROBE_SECONDS:.0f} s')
+            assert process.stdout is not None
+            text = process.stdout.read(100)
+        finally:
+            process.kill()
+        if process.returncode:
+            raise ProbeFailed(f'{PROBE_MEMORY // 2**20} MiB of memory')
+        return float(text)
+
+
+def limit_memory(more: int) -> None:
+    """Let this process take only so many bytes more than it has; does nothing where that is not possible."""
+    try:
+        import resource
+
+        status = Path('/proc/self/status').read_text()
+    except (ImportError, OSError):
+        return
+    used = next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith('VmData')), 0)
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    most = used + more if hard == resource.RLIM_INFINITY else min(used + more, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+
+
+def _duration(path: str) -> float:
+    import av
+    from av.error import FFmpegError
+
+    try:
+        with av.open(path, metadata_errors='replace') as container:
+            if container.duration:
+                return float(container.duration / av.time_base)
+    except (FFmpegError, ValueError):
+        return 0.0
+    # Streams that were never finished do not tell.
+    from iid_mm.preparation.video import VideoReader
+
+    reader = VideoReader(Path(path))
+    return reader.count / reader.rate if reader.rate else 0.0
+
+
+if __name__ == '__main__':
+    limit_memory(PROBE_MEMORY)
+    print(_duration(sys.argv[1]))

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from iid_mm.errors import InputError
+from iid_mm.utils.files import printable, reason_of, replacing, safe_name, write_bytes, write_json, write_text
+
+ODD = 'a\x1b[2J\n\r\t\x07\x9b1m\u202eb\u2066c\u2028d\udce9'
+
+
+def test_names_are_shown_without_what_commands_a_terminal() -> None:
+    assert printable('Grüße 视频 🙂.mp4') == 'Grüße 视频 🙂.mp4'
+    shown = printable(ODD)
+    assert shown.isprintable()
+    assert len(shown) == len(ODD)
+    assert shown.startswith('a\ufffd[2J\ufffd')
+    shown.encode('utf-8')
+    assert printable(Path('x.png')) == 'x.png'
+
+
+def test_safe_names() -> None:
+    assert safe_name('holiday (1)') == 'holiday (1)'
+    assert safe_name('12:30') == '12_30'
+    assert safe_name('con.x') == '_con.x'
+    assert safe_name('contact') == 'contact'
+    assert safe_name(ODD).isprintable()
+    # Names that begin alike stay apart; the same name stays the same.
+    long = [safe_name('\u89c6' * 100 + end) for end in 'aab']
+    assert long[0] == long[1] != long[2]
+    assert {len(os.fsencode(name)) for name in long} <= {228, 229, 230}
+    assert len(safe_name('x' * 300, 40)) == 40
+
+
+def write_half(path: Path) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(b'half')
+        assert temporary.name.startswith('.')
+        assert temporary.name.isascii()
+        raise RuntimeError
+
+
+@pytest.mark.parametrize('name', [b'plain', b'caf\xe9', b'x' * 255, b'12:30', b'a\nb'])
+def test_files_of_any_name_appear_whole(name: bytes, tmp_path: Path) -> None:
+    path = tmp_path / 'new' / os.fsdecode(name)
+    write_bytes(b'first', path)
+    with pytest.raises(RuntimeError):
+        write_half(path)
+    assert path.read_bytes() == b'first'
+    assert os.listdir(path.parent) == [path.name]
+    write_text(path, 'Grüße')
+    assert path.read_text(encoding='utf-8') == 'Grüße'
+
+
+def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    (tmp_path / 'target').write_text('precious')
+    (tmp_path / 'link').symlink_to('target')
+    write_text(tmp_path / 'link', 'new')
+    assert (tmp_path / 'target').read_text() == 'precious'
+    assert not (tmp_path / 'link').is_symlink()
+
+
+def test_json_holds_names_of_any_bytes(tmp_path: Path) -> None:
+    write_json(tmp_path / 'a.json', {'source': 'caf\udce9'})
+    assert (tmp_path / 'a.json').read_bytes() == b'{\n  "source": "caf\\udce9"\n}\n'
+
+
+def test_reasons_are_one_line() -> None:
+    assert reason_of(OSError(28, 'No space left on device', 'a\nb')) == 'No space left on device'
+    assert reason_of(MemoryError()) == 'not enough memory'
+    assert reason_of(InputError('a\nb')) == 'a b'
+    assert reason_of(RuntimeError('CUDA\x1b\nerror')) == 'RuntimeError: CUDA\ufffd error'
+    assert reason_of(KeyError()) == 'KeyError'
+    assert len(reason_of(ValueError('x' * 1000))) == 300
+    error = InputError('out/x cannot be written')
+    error.__cause__ = OSError(30, 'Read-only file system')
+    assert reason_of(error) == 'Read-only file system'
