@@ -262,7 +262,7 @@ def prepare_resuming(checkpoint: dict[str, Any], name: str, work_dir: str | os.P
     Args:
         checkpoint: Its content; changed in place.
         name: What to call it in messages.
-        work_dir: Folder of the run; checkpoints that the file names are those of this folder.
+        work_dir: Folder of the run, in which checkpoints that the file names are looked for.
 
     Raises:
         InputError: If it holds weights only, or is damaged.
@@ -282,9 +282,8 @@ def prepare_resuming(checkpoint: dict[str, Any], name: str, work_dir: str | os.P
     meta.pop('config', None)
     info = hub['runtime_info']
     for key, value in list(info.items()):
-        if str(key).startswith(('best_ckpt', 'last_ckpt')) and value is not None:
-            here = Path(work_dir) / os.path.basename(str(value))
-            info[key] = str(here) if here.is_file() else None
+        if str(key).startswith(('best_ckpt', 'last_ckpt')):
+            info[key] = os.path.join(work_dir, os.path.basename(value)) if isinstance(value, str) else None
 
 
 def _shape(value: Any) -> Any:

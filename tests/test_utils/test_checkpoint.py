@@ -295,21 +295,15 @@ def resumable(**info: Any) -> dict[str, Any]:
     return dict(meta=dict(epoch=1, iter=2, config='import os'), optimizer={}, message_hub=hub)
 
 
-def test_resuming_believes_no_config_and_no_path(tmp_path: Path) -> None:
+def test_resuming_believes_no_config_and_no_path() -> None:
     """MMEngine would run the one, and delete what the other names."""
-    (tmp_path / 'run').mkdir()
-    (tmp_path / 'run/best.pth').touch()
-    (tmp_path / 'other.pth').touch()
     content = resumable(
-        best_ckpt='/elsewhere/best.pth',
-        best_ckpt_auc=str(tmp_path / 'other.pth'),
-        last_ckpt=5,
-        best_score=0.5,
+        best_ckpt='/elsewhere/best.pth', best_ckpt_auc='../x.pth', last_ckpt=5, best_score=0.5
     )
-    prepare_resuming(content, 'x.pth', tmp_path / 'run')
+    prepare_resuming(content, 'x.pth', 'run')
     assert content['meta'] == dict(epoch=1, iter=2)
     assert content['message_hub']['runtime_info'] == dict(
-        best_ckpt=str(tmp_path / 'run/best.pth'), best_ckpt_auc=None, last_ckpt=None, best_score=0.5
+        best_ckpt='run/best.pth', best_ckpt_auc='run/x.pth', last_ckpt=None, best_score=0.5
     )
 
 
