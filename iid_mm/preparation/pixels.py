@@ -32,6 +32,8 @@ _BT2020 = 9
 # Matrices that FFmpeg converts to RGB: BT.709, unspecified, FCC, BT.601, SMPTE 240M, BT.2020; 0 is RGB.
 _MATRICES = {0, 1, 2, 4, 5, 6, 7, 8, 9, 10}
 _DOLBY_VISION = ('DOVI_RPU_BUFFER', 'DOVI_METADATA')
+# Display matrices of quarter turns, counter-clockwise.
+_QUARTERS = ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
 # Linear light in BT.2020 primaries to BT.709 ones (ITU-R BT.2087), rows and columns in order B, G, R.
 _TO_709 = np.array(
     [[1.1187, -0.1006, -0.0182], [-0.0083, 1.1329, -0.1246], [-0.0728, -0.5876, 1.6605]], np.float32
@@ -94,7 +96,7 @@ def to_image(frame: Any, aspect: Fraction | None = None) -> tuple[ImageArray, st
         image = frame.to_ndarray(format='bgr24')
     if frame.colorspace not in _MATRICES:
         notes.append(f'colors are not as trained (matrix {frame.colorspace} is not known here)')
-    elif transfer not in _TRANSFERS and any(frame.side_data.get(kind) for kind in _DOLBY_VISION):
+    elif transfer not in _TRANSFERS and any(_side_data(frame, kind) for kind in _DOLBY_VISION):
         notes.append('Dolby Vision without a layer for other displays: colors are not as trained')
     if frame.interlaced_frame:
         notes.append('interlaced: moving edges may be combed, which is not as trained')
@@ -148,11 +150,19 @@ def turned(image: ImageArray, matrix: tuple[int, int, int, int]) -> ImageArray:
 
 
 def _display_matrix(frame: Any) -> tuple[int, int, int, int]:
-    data = frame.side_data.get('DISPLAYMATRIX')
+    data = _side_data(frame, 'DISPLAYMATRIX')
     if data is None:
-        return (1, 0, 0, 1)
+        return _QUARTERS[round(frame.rotation / 90) % 4]
     values = struct.unpack_from('=9i', bytes(data))
     return values[0], values[1], values[3], values[4]
+
+
+def _side_data(frame: Any, kind: str) -> Any:
+    try:
+        return frame.side_data.get(kind)
+    except ValueError:
+        # PyAV gives up on all if there is one that is newer than it.
+        return None
 
 
 def _from_wide(image: npt.NDArray[np.uint16], transfer: int) -> ImageArray:

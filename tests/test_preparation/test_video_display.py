@@ -9,6 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from av.sidedata.sidedata import Type
 from av.stream import Disposition
 
 from iid_mm.preparation.pixels import squared, to_image, turned
@@ -172,6 +173,22 @@ def test_frames_are_turned_and_mirrored(tmp_path, matrix):
         np.testing.assert_array_equal(images[1][v, u], stored[1][y, x])
 
 
+@pytest.mark.parametrize(('degrees', 'turns'), [(0, 0), (90, 1), (-180, 2), (-90, 3), (44, 0)])
+def test_direction_where_side_data_cannot_be_had(degrees, turns):
+    # PyAV raises ValueError for all side data of a frame if it does not know the type of one.
+    class Frame:
+        color_trc = color_primaries = colorspace = 2
+        interlaced_frame, rotation = False, degrees
+        side_data = property(lambda frame: Type(10_000))
+
+        def to_ndarray(self, format):
+            return pattern()
+
+    image, note = to_image(Frame())
+    np.testing.assert_array_equal(image, np.rot90(pattern(), turns))
+    assert note == ''
+
+
 # Colors.
 
 
@@ -306,6 +323,7 @@ def test_colors_that_cannot_be_converted_are_named():
 
         color_trc = color_primaries = 2
         interlaced_frame = False
+        rotation = 0
 
         def __init__(self, colorspace, *side):
             self.colorspace, self.side_data = colorspace, dict.fromkeys(side, b'x')
