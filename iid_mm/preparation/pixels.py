@@ -25,6 +25,7 @@ _KNEE = 0.75
 """Share of white up to which tone mapping leaves HDR as it is."""
 # What is brighter, in units of white, is as bright as this.
 _BRIGHTEST = 50
+_AT_A_TIME = 1 << 20
 # Numbers of ISO/IEC 23091-2.
 _UNSPECIFIED, _PQ, _HLG = 2, 16, 18
 _TRANSFERS = {_PQ: 'smpte2084, PQ', _HLG: 'arib-std-b67, HLG'}
@@ -175,20 +176,34 @@ def _from_wide(image: npt.NDArray[np.uint16], transfer: int) -> ImageArray:
     Returns:
         (H, W, 3) uint8 BGR.
     """
-    to_linear, to_gamma = _tables(transfer)
-    linear = to_linear[image[..., ::-1]]
-    if transfer == _HLG:
-        # The opto-optical transfer of a display of 1000 cd/m2 (ITU-R BT.2100).
-        luminance = linear @ np.array([0.0593, 0.6780, 0.2627], np.float32)
-        linear *= (1000 / WHITE) * np.maximum(luminance, 1e-6)[..., None] ** np.float32(0.2)
+    height, width = image.shape[:2]
+    white = 1.0
     if transfer in _TRANSFERS:
         # Nothing in the file tells where white lies: no brighter than what the frame shows.
-        brightest = np.percentile(linear[::2, ::2].max(axis=-1), 99.5)
-        linear /= np.float32(min(max(brightest, DARKEST_WHITE / WHITE), 1))
-    linear = cv2.transform(linear, _TO_709)
-    # Roots keep the dark levels apart.
-    places = np.sqrt(np.clip(linear, 0, _BRIGHTEST)) * np.float32((len(to_gamma) - 1) / _BRIGHTEST**0.5)
-    return np.asarray(to_gamma[places.astype(np.int32)], np.uint8)
+        step = max(1, round((height * width / _AT_A_TIME) ** 0.5))
+        brightest = np.percentile(_light(image[::step, ::step], transfer).max(axis=-1), 99.5)
+        white = float(min(max(brightest, DARKEST_WHITE / WHITE), 1))
+    to_gamma = _tables(transfer)[1]
+    scale = np.float32((len(to_gamma) - 1) / _BRIGHTEST**0.5)
+    result = np.empty((height, width, 3), np.uint8)
+    # In strips: in floating point a large frame takes gigabytes.
+    rows = max(1, _AT_A_TIME // width)
+    for top in range(0, height, rows):
+        light = cv2.transform(_light(image[top : top + rows], transfer) / np.float32(white), _TO_709)
+        # Roots keep the dark levels apart.
+        places = np.sqrt(np.clip(light, 0, _BRIGHTEST)) * scale
+        result[top : top + rows] = to_gamma[places.astype(np.int32)]
+    return result
+
+
+def _light(image: npt.NDArray[np.uint16], transfer: int) -> npt.NDArray[np.float32]:
+    """Linear light of a display, 1 = :data:`WHITE`: (H, W, 3) BGR of (H, W, 3) RGB."""
+    light = _tables(transfer)[0][image[..., ::-1]]
+    if transfer == _HLG:
+        # The opto-optical transfer of a display of 1000 cd/m2 (ITU-R BT.2100).
+        luminance = light @ np.array([0.0593, 0.6780, 0.2627], np.float32)
+        light *= (1000 / WHITE) * np.maximum(luminance, 1e-6)[..., None] ** np.float32(0.2)
+    return light
 
 
 @lru_cache(maxsize=4)

@@ -298,7 +298,7 @@ def test_content_decides_what_is_an_image(tmp_path, kind):
     'suffix', ['mp4', 'mov', 'mkv', 'webm', 'avi', 'flv', 'ts', 'mpg', '3gp', 'wmv', 'ogv']
 )
 def test_content_decides_what_is_a_video(tmp_path, suffix):
-    codecs = {'webm': 'libvpx', 'mpg': 'mpeg2video', '3gp': 'mpeg4', 'wmv': 'wmv2', 'ogv': 'libtheora'}
+    codecs = {'webm': 'libvpx', 'mpg': 'mpeg2video', '3gp': 'mpeg4', 'wmv': 'wmv2', 'ogv': 'libvpx'}
     codec = codecs.get(suffix, 'libx264')
     if codec not in av.codecs_available:
         pytest.skip(f'this PyAV has no {codec}')

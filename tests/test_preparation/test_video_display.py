@@ -12,6 +12,7 @@ import pytest
 from av.sidedata.sidedata import Type
 from av.stream import Disposition
 
+from iid_mm.preparation import pixels
 from iid_mm.preparation.pixels import squared, to_image, turned
 from iid_mm.preparation.video import VideoReader
 
@@ -268,6 +269,14 @@ def test_hdr_is_tone_mapped(tmp_path, transfer, encode, coding, white):
     for column, gray in zip(images[1][16, WIDTH // 12 :: WIDTH // 6], GRAYS, strict=True):
         assert np.abs(column.astype(int) - gray).max() <= 12
     assert 'HDR' in reader.problem
+
+
+def test_hdr_in_strips_is_hdr(tmp_path, monkeypatch):
+    path = tmp_path / 'a.mkv'
+    flat_yuv(path, columns(pq, 203), 512, 512, bits=10, colors=(16, 9, 9, LIMITED), **FFV1)
+    whole = read(path)[1][1]
+    monkeypatch.setattr(pixels, '_AT_A_TIME', 5 * WIDTH)
+    np.testing.assert_array_equal(read(path)[1][1], whole)
 
 
 @pytest.mark.parametrize(('transfer', 'encode'), [(16, pq), (18, hlg)], ids=['PQ', 'HLG'])
