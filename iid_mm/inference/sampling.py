@@ -17,7 +17,7 @@ import numpy.typing as npt
 from iid_mm.errors import InputError
 from iid_mm.inference.media import CAMERA, IMAGE, VIDEO, Media
 from iid_mm.preparation.containers import ShouldStop
-from iid_mm.preparation.image_files import is_clip, is_webp
+from iid_mm.preparation.image_files import animation_durations, is_clip
 from iid_mm.preparation.readers import AnimationReader, decode_first
 from iid_mm.preparation.video import VideoReader, evenly_spaced
 from iid_mm.utils.typing import ImageArray
@@ -158,7 +158,8 @@ class VideoStream(FrameStream):
         should_stop: ShouldStop | None = None,
     ) -> None:
         self.reader: VideoReader | AnimationReader
-        self.reader = (AnimationReader if is_webp(path) else VideoReader)(path, should_stop)
+        kind = VideoReader if animation_durations(path) is None else AnimationReader
+        self.reader = kind(path, should_stop)
         self.total = self.reader.count
         self.rate = self.reader.rate or FALLBACK_RATE
         self.times = self.reader.times if self.reader.rate else np.arange(self.total) / self.rate

@@ -138,7 +138,7 @@ def is_clip(path: Path) -> bool | None:
             if head.startswith(_PNG):
                 return _png_images(file) > 1
             if head[:4] == b'RIFF' and head[8:12] == b'WEBP':
-                return head[12:16] == b'VP8X' and bool(head[20] & 2) and len(webp_durations(file)) > 1
+                return head[12:16] == b'VP8X' and bool(head[20] & 2) and len(_webp_durations(file)) > 1
     except (OSError, struct.error, IndexError):
         return None
     if head.startswith((_JPEG, *_TIFF, b'BM')):
@@ -152,16 +152,6 @@ def is_clip(path: Path) -> bool | None:
     heads = (b'GIF87a', b'GIF89a', *_VIDEO_HEADS)
     is_video = is_stream or head.startswith(heads) or head[4:8] in _VIDEO_BOXES
     return True if is_video or (head[:4] == b'RIFF' and head[8:11] == b'AVI') else None
-
-
-def is_webp(path: Path) -> bool:
-    """Whether a file is a WebP image or animation."""
-    try:
-        with open(path, 'rb') as file:
-            head = file.read(12)
-    except OSError:
-        return False
-    return head[:4] == b'RIFF' and head[8:] == b'WEBP'
 
 
 def _png_images(file: IO[bytes]) -> int:
@@ -178,8 +168,43 @@ def _png_images(file: IO[bytes]) -> int:
     return 1
 
 
-def webp_durations(file: IO[bytes]) -> list[int]:
-    """How long each image of an animated WebP file is shown, milliseconds; empty for a single image."""
+def animation_durations(path: Path) -> list[float] | None:
+    """How long each image of an animated WebP or PNG file is shown.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Seconds; empty for a single image; None for other formats, and if the file cannot be read or ends
+        early.
+    """
+    try:
+        with open(path, 'rb') as file:
+            head = file.read(12)
+            if head.startswith(_PNG):
+                return _png_durations(file)
+            if head[:4] == b'RIFF' and head[8:] == b'WEBP':
+                return _webp_durations(file)
+    except (OSError, struct.error):
+        pass
+    return None
+
+
+def _png_durations(file: IO[bytes]) -> list[float]:
+    position, durations = len(_PNG), []
+    for _ in range(_MAX_PARTS):
+        file.seek(position)
+        length, kind = struct.unpack('>I4s', file.read(8))
+        if kind == b'fcTL':
+            numerator, denominator = struct.unpack('>HH', file.read(24)[20:])
+            durations.append(_seconds(numerator / (denominator or 100)))
+        elif kind == b'IEND':
+            break
+        position += 12 + length
+    return durations
+
+
+def _webp_durations(file: IO[bytes]) -> list[float]:
     position, durations = 12, []
     for _ in range(_MAX_PARTS):
         file.seek(position)
@@ -188,9 +213,14 @@ def webp_durations(file: IO[bytes]) -> list[int]:
             break
         kind, length = struct.unpack('<4sI', head)
         if kind == b'ANMF':
-            durations.append(int.from_bytes(file.read(16)[12:15], 'little'))
+            durations.append(_seconds(int.from_bytes(file.read(16)[12:15], 'little') / 1000))
         position += 8 + length + length % 2
     return durations
+
+
+def _seconds(named: float) -> float:
+    """As browsers do: what is to be shown for no time is shown for a tenth of a second."""
+    return named if named > 0.01 else 0.1
 
 
 def check_jpeg_coding(data: bytes) -> None:

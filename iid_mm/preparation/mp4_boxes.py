@@ -19,10 +19,28 @@ from iid_mm.errors import InputError
 
 MAX_SAMPLES = 8_000_000
 """Most samples that a header may list, of all tracks: a day of video and sound has 6.6 million."""
-_MAX_BOXES = 2_000_000
+_MAX_BOXES = 1_000_000
 _MAX_HEADER = 1 << 27
-_FIRST = {b'ftyp', b'moov', b'moof', b'mdat', b'free', b'skip', b'wide', b'styp', b'pnot', b'sidx', b'uuid'}
-_MEDIA = {b'mdat', b'free', b'skip', b'wide'}
+# What FFmpeg looks into at the top of a file. All else it passes over, so that this holds for any file.
+_PARSED = {
+    *(
+        b'moov',
+        b'hoov',
+        b'moof',
+        b'trak',
+        b'traf',
+        b'mdia',
+        b'minf',
+        b'stbl',
+        b'edts',
+        b'mvex',
+        b'udta',
+        b'meta',
+    ),
+    *(b'tref', b'dinf', b'wave', b'ilst', b'stsd', b'stsz', b'stz2', b'trun', b'elst', b'cmov'),
+}
+# A header that was marked as free is taken for one all the same.
+_HIDDEN = {b'mvhd', b'cmov'}
 _TABLES = re.compile(rb'trak|hdlr|stts|stsc|stco|co64|stsz|stz2|trun|elst|cmov')
 # Of uncompressed sound FFmpeg makes one entry of 1024 samples or, in some codecs, fewer.
 _SOUND_SAMPLES, _SOUND_WEIGHT = 1024, 4
@@ -57,27 +75,28 @@ def check_sample_counts(file: Any, size: int) -> None:
     Raises:
         InputError: If there are too many samples or parts, or the header is compressed.
     """
-    total = boxes = 0
-    position = 0
-    while position + 8 <= size:
+    total = position = 0
+    for _ in range(_MAX_BOXES):
         file.seek(position)
-        head = file.read(16)
-        if len(head) < 8 or (position == 0 and head[4:8] not in _FIRST):
+        head = file.read(24)
+        if len(head) < 8:
             return
         length, kind = struct.unpack('>I4s', head[:8])
-        if length == 1 and len(head) == 16:
-            (length,) = struct.unpack('>Q', head[8:])
+        if length == 1 and len(head) >= 16:
+            (length,) = struct.unpack('>Q', head[8:16])
         # Zero means up to the end of the file; what is less than a box is damaged.
-        end = position + length if length >= 8 else size
-        boxes += 1
-        if kind not in _MEDIA:
-            if min(end, size) - position > _MAX_HEADER:
+        end = min(position + length, size) if length >= 8 else size
+        if kind in _PARSED or (kind == b'free' and head[12:16] in _HIDDEN):
+            if end - position > _MAX_HEADER:
                 raise InputError(f'its header has more than {_MAX_HEADER >> 20} MB')
             file.seek(position)
-            total += _entries(file.read(min(end, size) - position))
-        if total > MAX_SAMPLES or boxes > _MAX_BOXES:
+            total += _entries(file.read(end - position))
+        if total > MAX_SAMPLES:
             raise InputError(f'its header lists more than {MAX_SAMPLES} samples; cut it into shorter parts')
         position = end
+        if position >= size:
+            return
+    raise InputError(f'it has more than {_MAX_BOXES} parts; copy it with: ffmpeg -i FILE -c copy NEW.mp4')
 
 
 def _entries(data: bytes) -> int:

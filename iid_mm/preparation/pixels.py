@@ -25,6 +25,7 @@ _KNEE = 0.75
 """Share of white up to which tone mapping leaves HDR as it is."""
 # What is brighter, in units of white, is as bright as this.
 _BRIGHTEST = 50
+_AT_A_TIME = 1 << 20
 # Numbers of ISO/IEC 23091-2.
 _UNSPECIFIED, _PQ, _HLG = 2, 16, 18
 _TRANSFERS = {_PQ: 'smpte2084, PQ', _HLG: 'arib-std-b67, HLG'}
@@ -32,6 +33,8 @@ _BT2020 = 9
 # Matrices that FFmpeg converts to RGB: BT.709, unspecified, FCC, BT.601, SMPTE 240M, BT.2020; 0 is RGB.
 _MATRICES = {0, 1, 2, 4, 5, 6, 7, 8, 9, 10}
 _DOLBY_VISION = ('DOVI_RPU_BUFFER', 'DOVI_METADATA')
+# Display matrices of quarter turns, counter-clockwise.
+_QUARTERS = ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
 # Linear light in BT.2020 primaries to BT.709 ones (ITU-R BT.2087), rows and columns in order B, G, R.
 _TO_709 = np.array(
     [[1.1187, -0.1006, -0.0182], [-0.0083, 1.1329, -0.1246], [-0.0728, -0.5876, 1.6605]], np.float32
@@ -94,7 +97,7 @@ def to_image(frame: Any, aspect: Fraction | None = None) -> tuple[ImageArray, st
         image = frame.to_ndarray(format='bgr24')
     if frame.colorspace not in _MATRICES:
         notes.append(f'colors are not as trained (matrix {frame.colorspace} is not known here)')
-    elif transfer not in _TRANSFERS and any(frame.side_data.get(kind) for kind in _DOLBY_VISION):
+    elif transfer not in _TRANSFERS and any(_side_data(frame, kind) for kind in _DOLBY_VISION):
         notes.append('Dolby Vision without a layer for other displays: colors are not as trained')
     if frame.interlaced_frame:
         notes.append('interlaced: moving edges may be combed, which is not as trained')
@@ -148,11 +151,19 @@ def turned(image: ImageArray, matrix: tuple[int, int, int, int]) -> ImageArray:
 
 
 def _display_matrix(frame: Any) -> tuple[int, int, int, int]:
-    data = frame.side_data.get('DISPLAYMATRIX')
+    data = _side_data(frame, 'DISPLAYMATRIX')
     if data is None:
-        return (1, 0, 0, 1)
+        return _QUARTERS[round(frame.rotation / 90) % 4]
     values = struct.unpack_from('=9i', bytes(data))
     return values[0], values[1], values[3], values[4]
+
+
+def _side_data(frame: Any, kind: str) -> Any:
+    try:
+        return frame.side_data.get(kind)
+    except ValueError:
+        # PyAV gives up on all if there is one that is newer than it.
+        return None
 
 
 def _from_wide(image: npt.NDArray[np.uint16], transfer: int) -> ImageArray:
@@ -165,20 +176,34 @@ def _from_wide(image: npt.NDArray[np.uint16], transfer: int) -> ImageArray:
     Returns:
         (H, W, 3) uint8 BGR.
     """
-    to_linear, to_gamma = _tables(transfer)
-    linear = to_linear[image[..., ::-1]]
-    if transfer == _HLG:
-        # The opto-optical transfer of a display of 1000 cd/m2 (ITU-R BT.2100).
-        luminance = linear @ np.array([0.0593, 0.6780, 0.2627], np.float32)
-        linear *= (1000 / WHITE) * np.maximum(luminance, 1e-6)[..., None] ** np.float32(0.2)
+    height, width = image.shape[:2]
+    white = 1.0
     if transfer in _TRANSFERS:
         # Nothing in the file tells where white lies: no brighter than what the frame shows.
-        brightest = np.percentile(linear[::2, ::2].max(axis=-1), 99.5)
-        linear /= np.float32(min(max(brightest, DARKEST_WHITE / WHITE), 1))
-    linear = cv2.transform(linear, _TO_709)
-    # Roots keep the dark levels apart.
-    places = np.sqrt(np.clip(linear, 0, _BRIGHTEST)) * np.float32((len(to_gamma) - 1) / _BRIGHTEST**0.5)
-    return np.asarray(to_gamma[places.astype(np.int32)], np.uint8)
+        step = max(1, round((height * width / _AT_A_TIME) ** 0.5))
+        brightest = np.percentile(_light(image[::step, ::step], transfer).max(axis=-1), 99.5)
+        white = float(min(max(brightest, DARKEST_WHITE / WHITE), 1))
+    to_gamma = _tables(transfer)[1]
+    scale = np.float32((len(to_gamma) - 1) / _BRIGHTEST**0.5)
+    result = np.empty((height, width, 3), np.uint8)
+    # In strips: in floating point a large frame takes gigabytes.
+    rows = max(1, _AT_A_TIME // width)
+    for top in range(0, height, rows):
+        light = cv2.transform(_light(image[top : top + rows], transfer) / np.float32(white), _TO_709)
+        # Roots keep the dark levels apart.
+        places = np.sqrt(np.clip(light, 0, _BRIGHTEST)) * scale
+        result[top : top + rows] = to_gamma[places.astype(np.int32)]
+    return result
+
+
+def _light(image: npt.NDArray[np.uint16], transfer: int) -> npt.NDArray[np.float32]:
+    """Linear light of a display, 1 = :data:`WHITE`: (H, W, 3) BGR of (H, W, 3) RGB."""
+    light = _tables(transfer)[0][image[..., ::-1]]
+    if transfer == _HLG:
+        # The opto-optical transfer of a display of 1000 cd/m2 (ITU-R BT.2100).
+        luminance = light @ np.array([0.0593, 0.6780, 0.2627], np.float32)
+        light *= (1000 / WHITE) * np.maximum(luminance, 1e-6)[..., None] ** np.float32(0.2)
+    return light
 
 
 @lru_cache(maxsize=4)

@@ -19,9 +19,9 @@ from iid_mm.errors import InputError
 from iid_mm.preparation.containers import ReadingStopped, ShouldStop
 from iid_mm.preparation.image_files import (
     MAX_PIXELS,
+    animation_durations,
     check_image,
     check_jpeg_coding,
-    webp_durations,
 )
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class ImageReader(FrameReader):
 
 
 class AnimationReader(FrameReader):
-    """Reads the frames of an animated WebP file, which FFmpeg does not.
+    """Reads the frames of an animated WebP or PNG file, which not every FFmpeg decodes and turns.
 
     Args:
         path: The file.
@@ -107,14 +107,10 @@ class AnimationReader(FrameReader):
         self.numbers = range(0)
         self.rate = 0.0
         self.times: npt.NDArray[np.float64] = np.zeros(0)
-        try:
-            with open(path, 'rb') as file:
-                durations = webp_durations(file)
-        except OSError as error:
-            self.note(f'cannot be read ({error.strerror})')
+        seconds = animation_durations(path)
+        if seconds is None:
+            self.note('cannot be read (it is missing, damaged, or no animation)')
             return
-        # As browsers do: what is to be shown for no time is shown for a tenth of a second.
-        seconds = [duration / 1000 if duration > 10 else 0.1 for duration in durations]
         self.numbers = range(len(seconds))
         self.times = np.cumsum([0.0, *seconds])[:-1]
         self.rate = len(seconds) / sum(seconds) if seconds else 0.0
@@ -130,15 +126,17 @@ class AnimationReader(FrameReader):
         good = 0
         try:
             data = self.path.read_bytes()
-            check_image(data)
+            orientation = check_image(data).orientation
             with _opened(data) as animation:
+                # An image for viewers that know no animations, which Pillow counts as the first one.
+                first = int(bool(animation.info.get('default_image')))
                 for number in range(max(wanted, default=-1) + 1):
                     # Each frame may change only a part of the one before.
                     if self._should_stop is not None and self._should_stop():
                         raise ReadingStopped
-                    animation.seek(number)
+                    animation.seek(number + first)
                     if number in wanted:
-                        image = _to_bgr(animation)
+                        image = _upright(_to_bgr(animation), orientation)
                         good += 1
                         yield number, image
         except _PILLOW_ERRORS as error:

@@ -108,7 +108,7 @@ class VideoReader(FrameReader):
         self._entries: Entries = NO_ENTRIES
         try:
             self._count_frames()
-        except (FFmpegError, OSError, InputError) as error:
+        except (FFmpegError, OSError, ValueError) as error:
             self.note(f'cannot be read ({_text(error)})')
 
     @property
@@ -147,7 +147,7 @@ class VideoReader(FrameReader):
                 break
             except _UnexpectedFrame:
                 continue
-            except (FFmpegError, OSError, InputError) as error:
+            except (FFmpegError, OSError, ValueError) as error:
                 self.note(f'decoding stopped ({_text(error)})')
                 break
         if good < len(wanted):

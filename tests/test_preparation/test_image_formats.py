@@ -298,7 +298,7 @@ def test_content_decides_what_is_an_image(tmp_path, kind):
     'suffix', ['mp4', 'mov', 'mkv', 'webm', 'avi', 'flv', 'ts', 'mpg', '3gp', 'wmv', 'ogv']
 )
 def test_content_decides_what_is_a_video(tmp_path, suffix):
-    codecs = {'webm': 'libvpx', 'mpg': 'mpeg2video', '3gp': 'mpeg4', 'wmv': 'wmv2', 'ogv': 'libtheora'}
+    codecs = {'webm': 'libvpx', 'mpg': 'mpeg2video', '3gp': 'mpeg4', 'wmv': 'wmv2', 'ogv': 'libvpx'}
     codec = codecs.get(suffix, 'libx264')
     if codec not in av.codecs_available:
         pytest.skip(f'this PyAV has no {codec}')
@@ -340,7 +340,7 @@ def test_an_animation_of_one_image_is_an_image(tmp_path):
 @pytest.mark.parametrize(
     ('kind', 'open_reader'),
     [
-        ('WEBP', AnimationReader), ('GIF', VideoReader), ('PNG', VideoReader),
+        ('WEBP', AnimationReader), ('PNG', AnimationReader), ('GIF', VideoReader),
         pytest.param('AVIF', VideoReader, marks=needs_avif),
     ],
 )  # fmt: skip
@@ -358,11 +358,40 @@ def test_frames_and_times_of_animations(tmp_path, kind, open_reader):
         assert np.abs(image.astype(int) - expected).max() <= (8 if kind == 'AVIF' else 2)
 
 
-def test_webp_images_that_are_shown_for_no_time(tmp_path):
+@pytest.mark.parametrize('kind', ['WEBP', 'PNG'])
+def test_images_that_are_shown_for_no_time(tmp_path, kind):
     first, *rest = frames()
-    data = encode(first, 'WEBP', save_all=True, append_images=rest, duration=0, lossless=True)
-    (tmp_path / 'a.webp').write_bytes(data)
-    assert AnimationReader(tmp_path / 'a.webp').times.tolist() == pytest.approx([0, 0.1, 0.2])
+    options = {'lossless': True} if kind == 'WEBP' else {}
+    data = encode(first, kind, save_all=True, append_images=rest, duration=0, **options)
+    (tmp_path / 'a').write_bytes(data)
+    assert AnimationReader(tmp_path / 'a').times.tolist() == pytest.approx([0, 0.1, 0.2])
+
+
+@pytest.mark.parametrize('tag', STORED)
+@pytest.mark.parametrize('kind', ['WEBP', 'PNG'])
+def test_orientation_of_animations(tmp_path, kind, tag):
+    stored = [image if STORED[tag] is None else image.transpose(STORED[tag]) for image in frames()]
+    exif = Image.Exif()
+    exif[274] = tag
+    options = {'lossless': True} if kind == 'WEBP' else {}
+    data = encode(
+        stored[0], kind, save_all=True, append_images=stored[1:], duration=100, exif=exif, **options
+    )
+    (tmp_path / 'a').write_bytes(data)
+    images = dict(AnimationReader(tmp_path / 'a').read(range(3)))
+    for image, expected in zip(images.values(), frames(), strict=True):
+        np.testing.assert_array_equal(image, np.asarray(expected)[..., ::-1])
+
+
+def test_the_image_for_viewers_without_animation_is_no_frame(tmp_path):
+    cover, *rest = frames()
+    data = encode(cover, 'PNG', save_all=True, append_images=rest, duration=200, default_image=True)
+    (tmp_path / 'a.png').write_bytes(data)
+    reader = AnimationReader(tmp_path / 'a.png')
+    images = dict(reader.read(range(5)))
+    assert reader.count == 2
+    for number in (0, 1):
+        np.testing.assert_array_equal(images[number], np.asarray(rest[number])[..., ::-1])
 
 
 def test_damaged_animations(tmp_path):
@@ -373,7 +402,9 @@ def test_damaged_animations(tmp_path):
         reader = AnimationReader(path)
         assert list(reader.read(range(3))) == []
         assert reader.problem or not reader.count
-    assert 'cannot be read' in AnimationReader(tmp_path / 'none').problem
+    (tmp_path / 'b').write_bytes(animation('PNG')[:60])
+    for name in ('b', 'none'):
+        assert 'cannot be read' in AnimationReader(tmp_path / name).problem
 
 
 @pytest.mark.parametrize('kind', ['PNG', 'WEBP', 'TIFF', pytest.param('AVIF', marks=needs_avif)])

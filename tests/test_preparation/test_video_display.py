@@ -9,8 +9,10 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from av.sidedata.sidedata import Type
 from av.stream import Disposition
 
+from iid_mm.preparation import pixels
 from iid_mm.preparation.pixels import squared, to_image, turned
 from iid_mm.preparation.video import VideoReader
 
@@ -172,6 +174,22 @@ def test_frames_are_turned_and_mirrored(tmp_path, matrix):
         np.testing.assert_array_equal(images[1][v, u], stored[1][y, x])
 
 
+@pytest.mark.parametrize(('degrees', 'turns'), [(0, 0), (90, 1), (-180, 2), (-90, 3), (44, 0)])
+def test_direction_where_side_data_cannot_be_had(degrees, turns):
+    # PyAV raises ValueError for all side data of a frame if it does not know the type of one.
+    class Frame:
+        color_trc = color_primaries = colorspace = 2
+        interlaced_frame, rotation = False, degrees
+        side_data = property(lambda frame: Type(10_000))
+
+        def to_ndarray(self, format):
+            return pattern()
+
+    image, note = to_image(Frame())
+    np.testing.assert_array_equal(image, np.rot90(pattern(), turns))
+    assert note == ''
+
+
 # Colors.
 
 
@@ -253,6 +271,14 @@ def test_hdr_is_tone_mapped(tmp_path, transfer, encode, coding, white):
     assert 'HDR' in reader.problem
 
 
+def test_hdr_in_strips_is_hdr(tmp_path, monkeypatch):
+    path = tmp_path / 'a.mkv'
+    flat_yuv(path, columns(pq, 203), 512, 512, bits=10, colors=(16, 9, 9, LIMITED), **FFV1)
+    whole = read(path)[1][1]
+    monkeypatch.setattr(pixels, '_AT_A_TIME', 5 * WIDTH)
+    np.testing.assert_array_equal(read(path)[1][1], whole)
+
+
 @pytest.mark.parametrize(('transfer', 'encode'), [(16, pq), (18, hlg)], ids=['PQ', 'HLG'])
 def test_hdr_beyond_white_and_in_the_dark(tmp_path, transfer, encode):
     for nits, least, most in ((1000, 250, 255), (400, 250, 255), (20, 120, 135), (1, 30, 45)):
@@ -306,6 +332,7 @@ def test_colors_that_cannot_be_converted_are_named():
 
         color_trc = color_primaries = 2
         interlaced_frame = False
+        rotation = 0
 
         def __init__(self, colorspace, *side):
             self.colorspace, self.side_data = colorspace, dict.fromkeys(side, b'x')

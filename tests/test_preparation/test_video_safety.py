@@ -184,8 +184,22 @@ def mp4(*tracks, data=bytes(1000)):
         mp4(track(1)) + box(b'moof', box(b'traf', full(b'trun', words(1 << 28)))),
         # FFmpeg takes tables from places where they do not belong.
         mp4(box(b'trak', box(b'udta', track(500_000_000)))),
+        box(b'junk') + mp4(track(500_000_000)),
+        mp4(track(500_000_000)).replace(b'moov', b'free'),
+        mp4(track(1)) + track(500_000_000),
     ],
-    ids=['constant', 'tracks', 'edits', 'sound', 'fragment', 'late fragment', 'elsewhere'],
+    ids=[
+        'constant',
+        'tracks',
+        'edits',
+        'sound',
+        'fragment',
+        'late fragment',
+        'elsewhere',
+        'junk',
+        'free',
+        'top',
+    ],
 )
 def test_a_header_of_a_thousand_bytes_cannot_list_a_hundred_million_samples(tmp_path, data, monkeypatch):
     # Not even opened by FFmpeg, which would take gigabytes.
@@ -224,7 +238,7 @@ def test_a_compressed_header_is_refused(tmp_path):
 def test_parts_are_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(mp4_boxes, '_MAX_BOXES', 100)
     (tmp_path / 'a.mp4').write_bytes(mp4(track(1)) + box(b'free') * 200)
-    assert 'samples' in VideoReader(tmp_path / 'a.mp4').problem
+    assert 'more than 100 parts' in VideoReader(tmp_path / 'a.mp4').problem
     monkeypatch.setattr(mp4_boxes, '_MAX_HEADER', 100)
     (tmp_path / 'a.mp4').write_bytes(mp4(track(1)))
     assert 'header has more than' in VideoReader(tmp_path / 'a.mp4').problem
