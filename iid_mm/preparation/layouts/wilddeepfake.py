@@ -123,8 +123,8 @@ def _list_all(
             yield from zip(paths, bar, strict=True)
         except BrokenProcessPool as error:
             raise InputError(
-                'a process that lists archives died (out of memory?); what it has listed is remembered: run the '
-                'same command again'
+                'a process that lists archives died (out of memory?); what was listed is remembered: run '
+                'the same command again'
             ) from error
 
 
