@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,9 @@ from iid_mm.preparation.video import VideoReader
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray
+
+
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE)
 
 
 class UnreadableSource(FrameReader):
@@ -83,6 +87,9 @@ class SourceOpener:
             unpack_images(archive, folder)
         except (InputError, OSError) as error:
             shutil.rmtree(folder.parent, ignore_errors=True)
+            if isinstance(error, OSError) and error.errno in OF_THE_DISK:
+                # Not the archive's fault: it must not count as worked on.
+                raise
             # Reports travel: no folders of this machine.
             self._problem = str(error).replace(f'{archive.parent}/', '')
             return

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,15 @@ import pytest
 
 from iid_mm.datasets.index import read_index
 from iid_mm.errors import InputError
-from iid_mm.preparation import parts, storage, writer
+from iid_mm.preparation import parts, sources, storage, writer
 from iid_mm.preparation.checking.runner import check_indexes
 from iid_mm.preparation.driver import RunOptions, make_settings, merge, prepare
 from iid_mm.preparation.group import GroupProcessor
+from iid_mm.preparation.layouts import wilddeepfake
 from iid_mm.preparation.lmdb_packing import stored_names
 from iid_mm.preparation.report import format_report
 from iid_mm.preparation.shards import Shard
+from iid_mm.testing.image_trees import write_wilddeepfake_tree
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'prepare_data.py'
 PATIENCE = 90
@@ -247,3 +250,32 @@ def test_the_end_tells_what_was_left_out():
     assert 'left out in all: 500 files or folders for 500 reasons; each is listed' in many
     assert len(many.splitlines()) < 20
     assert 'left out' not in format_report({**empty, **counts, 'left_out': {}})
+
+
+@pytest.mark.parametrize('number', [errno.ENOSPC, errno.EFBIG])
+def test_an_archive_that_the_disk_cannot_take_is_not_given_up(tmp_path, monkeypatch, number):
+    write_wilddeepfake_tree(tmp_path / 'set')
+    run(tmp_path / 'set', tmp_path / 'whole', 'wilddeepfake')
+
+    def full(archive, folder):
+        raise OSError(number, os.strerror(number), str(folder))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, 'unpack_images', full)
+        with pytest.raises(InputError, match=os.strerror(number)):
+            run(tmp_path / 'set', tmp_path / 'out', 'wilddeepfake')
+    run(tmp_path / 'set', tmp_path / 'out', 'wilddeepfake')
+    assert (tmp_path / 'out/index.parquet').read_bytes() == (tmp_path / 'whole/index.parquet').read_bytes()
+
+
+def test_a_lister_that_dies_is_one_line(tmp_path, monkeypatch):
+    write_wilddeepfake_tree(tmp_path / 'set')
+    monkeypatch.setattr(wilddeepfake, 'PARALLEL_FROM', 2)
+    monkeypatch.setattr(wilddeepfake.os, 'cpu_count', lambda: 2)
+    monkeypatch.setattr(wilddeepfake, 'partial', lambda function, cache_dir: partial(_die))
+    with pytest.raises(InputError, match='a process that lists archives died'):
+        run(tmp_path / 'set', tmp_path / 'out', 'wilddeepfake')
+
+
+def _die(path):
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -252,8 +252,8 @@ class Scanner:
             return present
         if unknown := sorted(set(self.options.methods) - set(present)):
             raise FileNotFoundError(
-                f'methods: no {self.compression} videos of {", ".join(unknown)} under {str(self.root)!r}; '
-                f'manipulations there: {", ".join(present) or "none"}'
+                f'methods: no {self.compression} videos of {safe_text(", ".join(unknown))} under '
+                f'{str(self.root)!r}; manipulations there: {safe_text(", ".join(present)) or "none"}'
             )
         return sorted(set(self.options.methods))
 

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -107,13 +108,24 @@ def _list_all(
     with ExitStack() as stack:
         listings: Iterator[ArchiveListing | InputError | OSError] = map(list_one, paths)
         if len(paths) >= PARALLEL_FROM and processes > 1 and not _is_cached(cache_dir, len(paths)):
+            # Imported here: the processes load this file, and need nothing of all that.
+            from iid_mm.preparation.worker import no_interrupts
+
             # Parsing of headers holds the interpreter, so that threads do not help.
             context = multiprocessing.get_context('spawn')
-            pool = stack.enter_context(ProcessPoolExecutor(processes, mp_context=context))
-            listings = pool.map(list_one, paths, chunksize=4)
+            pool = ProcessPoolExecutor(processes, mp_context=context)
+            stack.callback(pool.shutdown, cancel_futures=True)
+            with no_interrupts():
+                listings = pool.map(list_one, paths, chunksize=4)
         # Two seconds: a second pass has nothing to show.
         bar = tqdm(listings, 'listing archives', len(paths), delay=2, leave=False, unit='archive')
-        yield from zip(paths, bar, strict=True)
+        try:
+            yield from zip(paths, bar, strict=True)
+        except BrokenProcessPool as error:
+            raise InputError(
+                'a process that lists archives died (out of memory?); what was listed is remembered: run '
+                'the same command again'
+            ) from error
 
 
 def _is_cached(cache_dir: Path | None, count: int) -> bool:
