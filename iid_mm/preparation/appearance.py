@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from iid_mm.preparation.analysers.base import Face
     from iid_mm.utils.typing import ImageArray
 
-SAME_PERSON = 0.35
+SAME_PERSON = 0.3
 """A face that differs by less from some earlier face of a person may be that person."""
 SAME_AS_FIRST = 0.6
 """It must also differ by less than this from the person's first faces, so that no cross-fade leads to another one."""
@@ -34,6 +34,8 @@ SAME_AS_FIRST_HERE = 1.0
 """The same where the scene is still that of the first faces: heads turn, and hands and light come in the way."""
 SAME_FOR_A_MOMENT = 0.7
 """A face between two of a person, in the same scene and place, is that person's if it differs by less."""
+SAME_TEXTURE = 0.1
+"""The same in another light, where textures differ by less."""
 SURELY_SAME = 0.25
 """So like an earlier face that the person is known again elsewhere in the image."""
 MAX_ALLOWANCE = 0.1
@@ -53,7 +55,7 @@ _BRIGHTEST = 250
 _MIN_VISIBLE = 0.25
 # Texture weaker than this (lightness, 0 to 100) is noise.
 _MIN_CONTRAST = 1.5
-_TEXTURE_WEIGHT, _COLOR_WEIGHT = 2.0, 4.0
+_TEXTURE_WEIGHT, _COLOR_WEIGHT = 2.0, 4.5
 
 
 _UPPER_WEIGHT = 1.3
@@ -111,7 +113,9 @@ def _describe_face(image: ImageArray, face: Face, scene: FloatArray) -> Look | N
     small = cv2.resize(warped, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     lightness = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_BGR2LAB)[..., 0]
     texture = lightness - cv2.GaussianBlur(lightness, (0, 0), 6)
-    return Look(texture.ravel(), _color_ratios(small), _visible(small), scene)
+    # Compression leaves little of the detail of colors.
+    colors = _color_ratios(cv2.GaussianBlur(small, (0, 0), 1.5))
+    return Look(texture.ravel(), colors, _visible(small), scene)
 
 
 def _visible(image: ImageArray) -> npt.NDArray[np.bool_]:
@@ -125,7 +129,7 @@ def _visible(image: ImageArray) -> npt.NDArray[np.bool_]:
 
 def _color_ratios(image: ImageArray) -> FloatArray:
     """(n, 2) float32: log of red and of blue over green, linear light; dark pixels count as gray."""
-    light = np.log((image.reshape(-1, 3).astype(np.float32) / 255) ** 2.2 + 0.02)
+    light = np.log((image.reshape(-1, 3).astype(np.float32) / 255) ** 2.2 + 0.04)
     return np.asarray(light[:, [2, 0]] - light[:, [1]], np.float32)
 
 
@@ -162,16 +166,28 @@ def difference(first: Look, second: Look) -> float | None:
     return min(whole, _UPPER_WEIGHT * _part_difference(first, second, upper))
 
 
+def texture_difference(first: Look, second: Look) -> float:
+    """1 - correlation of the texture of two faces, where both are not overexposed."""
+    part = first.visible & second.visible & FACE_PIXELS
+    return _uncorrelated(first, second, part) if part.any() else 1.0
+
+
 def _part_difference(first: Look, second: Look, part: npt.NDArray[np.bool_]) -> float:
+    uncorrelated = _uncorrelated(first, second, part)
+    change = first.color[part] - second.color[part]
+    # White balance moves all colors alike, which therefore counts half.
+    colors = float(np.abs(change).mean() + np.abs(change - change.mean(axis=0)).mean()) / 2
+    return _TEXTURE_WEIGHT * uncorrelated + _COLOR_WEIGHT * colors
+
+
+def _uncorrelated(first: Look, second: Look, part: npt.NDArray[np.bool_]) -> float:
     count = np.count_nonzero(part)
     textures = []
     for look in (first, second):
         texture = look.texture[part]
         texture = texture - texture.mean()
         textures.append(texture / max(float(np.linalg.norm(texture)), _MIN_CONTRAST * float(np.sqrt(count))))
-    uncorrelated = float(((textures[0] - textures[1]) ** 2).sum()) / 2
-    colors = float(np.abs(first.color[part] - second.color[part]).mean())
-    return _TEXTURE_WEIGHT * uncorrelated + _COLOR_WEIGHT * colors
+    return float(((textures[0] - textures[1]) ** 2).sum()) / 2
 
 
 def scene_difference(first: FloatArray, second: FloatArray) -> float:
@@ -225,11 +241,15 @@ class KnownPerson:
         return self.scene is not None and scene_difference(self.scene, look.scene) < OTHER_SCENE
 
     def takes_back(self, look: Look) -> bool:
-        """Whether a face is this person's if nobody else came or went: in the same scene, and not quite unlike."""
-        if not any(scene_difference(known.scene, look.scene) <= SAME_SCENE for known in self.looks):
-            return False
-        nearest = self.differs(look)
-        return nearest is None or nearest <= SAME_FOR_A_MOMENT
+        """Whether a face between two of this person is theirs, too.
+
+        It is so in the same scene, if it is not quite unlike; and in another light (a flash), if only its color
+        is.
+        """
+        alike = [known for known in self.looks if (difference(known, look) or 0.0) <= SAME_FOR_A_MOMENT]
+        if any(scene_difference(known.scene, look.scene) <= SAME_SCENE for known in alike):
+            return True
+        return any(texture_difference(known, look) <= SAME_TEXTURE for known in self.looks)
 
     def add(self, look: Look) -> None:
         """Take up a face that is this person's."""
