@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What faces look like, as far as it tells people apart without a model that recognizes them.
 
-Two looks differ by the texture of the aligned face (correlation, which brightness and contrast do not change)
-and by its color (logarithms of color ratios, which brightness does not change). The thresholds were chosen on the
-training people of small sets of real faces: of pairs of different people who follow each other in one place fewer
-than 1 in 200 are taken for one, and none of 151 videos of one person breaks up at 12 looked-at frames or more.
+Two looks differ by the texture of the aligned face (correlation, which brightness and contrast do not
+change) and by its color (logarithms of color ratios, which brightness does not change). The thresholds were
+chosen on small sets of real faces: of pairs of different people who follow each other in one place about 1 in
+100 is taken for one (1 in 50 where nothing else changes), and none of 151 real videos of one person breaks up
+at six looked-at frames or more.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 SAME_PERSON = 0.3
 """A face that differs by less from some earlier face of a person may be that person."""
 SAME_AS_FIRST = 0.6
-"""It must also differ by less than this from the person's first faces, so that no cross-fade leads to another one."""
+"""It must also differ by less than this from the person's first faces: no cross-fade leads to another one."""
 SAME_AS_FIRST_HERE = 1.0
-"""The same where the scene is still that of the first faces: heads turn, and hands and light come in the way."""
+"""The same where the scene is still that of the first faces: heads turn, hands and light come in the way."""
 SAME_FOR_A_MOMENT = 0.7
 """A face between two of a person, in the same scene and place, is that person's if it differs by less."""
 SAME_TEXTURE = 0.1
@@ -119,7 +120,7 @@ def _describe_face(image: ImageArray, face: Face, scene: FloatArray) -> Look | N
 
 
 def _visible(image: ImageArray) -> npt.NDArray[np.bool_]:
-    """Where no channel is overexposed; in a face that mostly is (pale skin, flash) where not all of them are."""
+    """Where no channel is overexposed; in a face that mostly is (pale skin, flash) where not all are."""
     for channels in (image.max(axis=2), image.min(axis=2)):
         visible = (channels < _BRIGHTEST).ravel()
         if np.count_nonzero(visible & FACE_PIXELS) >= 2 * _MIN_VISIBLE * np.count_nonzero(FACE_PIXELS):
@@ -140,11 +141,12 @@ def describe_scene(image: ImageArray) -> FloatArray:
     values = np.column_stack([(light + 4) / 4.05 * 8, (_color_ratios(small) + 1.6) / 3.2 * 16])
     bins = np.clip(values.astype(np.int64), 0, (7, 15, 15))
     index = (bins[:, 0] * 16 + bins[:, 1]) * 16 + bins[:, 2]
-    counts = np.bincount(index, minlength=8 * 16 * 16).reshape(8, 16, 16).astype(np.float32)
+    counts: FloatArray = np.bincount(index, minlength=8 * 16 * 16).reshape(8, 16, 16).astype(np.float32)
     for axis in range(3):
         moved = np.moveaxis(counts, axis, 0)
         padded = np.pad(moved, ((1, 1), (0, 0), (0, 0)), mode='edge')
-        counts = np.moveaxis(padded[:-2] / 4 + padded[1:-1] / 2 + padded[2:] / 4, 0, axis)
+        smooth = np.asarray(padded[:-2] / 4 + padded[1:-1] / 2 + padded[2:] / 4, np.float32)
+        counts = np.moveaxis(smooth, 0, axis)
     return np.asarray(counts.ravel() / counts.sum(), np.float32)
 
 
@@ -243,8 +245,8 @@ class KnownPerson:
     def takes_back(self, look: Look) -> bool:
         """Whether a face between two of this person is theirs, too.
 
-        It is so in the same scene, if it is not quite unlike; and in another light (a flash), if only its color
-        is.
+        It is so in the same scene, if it is not quite unlike; and in another light (a flash), if only its
+        color is.
         """
         alike = [known for known in self.looks if (difference(known, look) or 0.0) <= SAME_FOR_A_MOMENT]
         if any(scene_difference(known.scene, look.scene) <= SAME_SCENE for known in alike):

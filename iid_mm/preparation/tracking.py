@@ -63,10 +63,10 @@ def nearest_face(faces: Sequence[Face], box: BoxesArray, max_distance: float = 1
 class TrackLinker:
     """Links the faces of successive frames, one frame at a time.
 
-    A face is linked to the track whose last face is near, however long ago that was, and whose looks agree with
-    it: what stands in one place in turn, before and after a cut, are different people. Somebody who is surely
-    known again is linked from anywhere in the image. A face that fits no track begins one. Where it is not clear
-    who somebody is, a new track is begun rather than two people mixed.
+    A face is linked to the track whose last face is near, however long ago that was, and whose looks agree
+    with it: what stands in one place in turn, before and after a cut, are different people. Somebody who is
+    surely known again is linked from anywhere in the image. A face that fits no track begins one. Where it is
+    not clear who somebody is, a new track is begun rather than two people mixed.
 
     Args:
         max_distance: Largest :func:`box_distance` between a face and the track it is linked to.
@@ -139,8 +139,8 @@ class TrackLinker:
     def merged(self) -> list[int]:
         """Put the tracks right after the last frame.
 
-        Where a hand, a flash or a blurred frame began a new track for a moment, and the person before and after
-        it is the same, it is theirs.
+        Where a hand, a flash or a blurred frame began a new track for a moment, and the person before and
+        after it is the same, it is theirs.
 
         Returns:
             For each track the number of the one it belongs to; these are numbered anew, from 0.

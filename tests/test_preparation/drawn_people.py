@@ -33,7 +33,11 @@ def face_points(center: tuple[float, float], side: float, turn: float = 0.0) -> 
 
 
 def draw_person(
-    image: np.ndarray, person: int, center: tuple[float, float] = (120, 90), side: float = 80, turn: float = 0.0
+    image: np.ndarray,
+    person: int,
+    center: tuple[float, float] = (120, 90),
+    side: float = 80,
+    turn: float = 0.0,
 ) -> Face:
     """Draw a person into an image; people differ in hair, skin, brows, eyes and mouth."""
     rng = np.random.default_rng(person)
@@ -55,7 +59,16 @@ def draw_person(
         cv2.rectangle(image, at(x - 0.12, -0.27 - brow), at(x + 0.12, -0.25), color(hair * 0.7), -1)
         cv2.circle(image, at(x, -0.15), max(round(eye * side), 2), color(np.array([40, 30, 30])), -1)
     cv2.line(image, at(0, -0.1), at(turn, 0.1), color(skin * 0.7), 3)
-    cv2.ellipse(image, at(0, 0.28), (round(0.16 * side), round(rng.uniform(0.04, 0.1) * side)), 0, 0, 360, color(lips), -1)
+    cv2.ellipse(
+        image,
+        at(0, 0.28),
+        (round(0.16 * side), round(rng.uniform(0.04, 0.1) * side)),
+        0,
+        0,
+        360,
+        color(lips),
+        -1,
+    )
     points = face_points(center, side, turn)
     return Face(landmarks_box(points), 0.9, points)
 

@@ -113,8 +113,12 @@ def test_one_person_stays_one(person: int) -> None:
     ]
     assert len(frames_of(squeezed)) == 1
     panned = [
-        (np.roll(image, 3 * i, axis=1), [Face(f.box + [3 * i, 0, 3 * i, 0], f.score, f.landmarks + [3 * i, 0])])
+        (
+            np.roll(image, 3 * i, axis=1),
+            [Face(f.box + np.tile(step, 2), f.score, f.landmarks + step)],
+        )
         for i, (image, (f,)) in enumerate(shot[:10])
+        for step in [np.float32([3 * i, 0])]
     ]
     assert len(frames_of(panned)) == 1
 
