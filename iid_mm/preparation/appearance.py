@@ -238,6 +238,20 @@ class KnownPerson:
         change = scene_difference(known.scene, look.scene)
         return float(np.clip((OTHER_SCENE - change) / (OTHER_SCENE - SAME_SCENE), 0, 1))
 
+    def is_surely(self, other: KnownPerson) -> bool:
+        """Whether somebody who was taken for another one is this person, now that both are known better."""
+        for known in self.looks[:_FIRST]:
+            for look in other.looks:
+                change = difference(known, look)
+                if change is not None and change <= SURELY_SAME:
+                    return True
+        return all(self.agrees(look) for look in other.looks)
+
+    def join(self, other: KnownPerson) -> None:
+        """Take up somebody who turned out to be this person."""
+        self.looks = self.looks[:_FIRST] + other.looks + self.looks[_FIRST:]
+        self.count += other.count
+
     def is_here(self, look: Look) -> bool:
         """Whether the scene is still that in which this person was seen last."""
         return self.scene is not None and scene_difference(self.scene, look.scene) < OTHER_SCENE
