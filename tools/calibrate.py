@@ -97,8 +97,8 @@ def report(found: Calibration) -> None:
     if fit.limits is not None:
         low, high = (100 * limit for limit in fit.limits)
         print(
-            f'{fit.genuine_videos} genuine and {fit.fake_videos} fake videos support probabilities from {low:.1f} '
-            f'to {high:.1f} %; nothing beyond is stated'
+            f'{fit.genuine_videos} genuine and {fit.fake_videos} fake videos support probabilities from '
+            f'{low:.1f} to {high:.1f} %; nothing beyond is stated'
         )
     for name, fit in (('images', found.frame), ('videos', found.video)):
         if fit.at_edge:

@@ -169,10 +169,10 @@ def fit_temperature(
 ) -> Fit:
     """Find the temperature of the least negative log-likelihood, both classes weighing equally.
 
-    The targets are those of Platt ("Probabilistic Outputs for Support Vector Machines", 1999, section 2.2): with
-    N+ fakes and N- genuine videos (N+ + 1) / (N+ + 2) for a fake and 1 / (N- + 2) for a genuine one, so that a
-    few videos that the scores separate do not make every score a certainty. The losses and errors of the fit
-    are computed with the labels themselves, so on such a set they may grow.
+    The targets are those of Platt ("Probabilistic Outputs for Support Vector Machines", 1999, section 2.2):
+    with N+ fakes and N- genuine videos (N+ + 1) / (N+ + 2) for a fake and 1 / (N- + 2) for a genuine one, so
+    that a few videos that the scores separate do not make every score a certainty. The losses and errors
+    of the fit are computed with the labels themselves, so on such a set they may grow.
 
     Args:
         probabilities: (N,) probabilities of fake.

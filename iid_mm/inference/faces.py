@@ -14,7 +14,7 @@ from iid_mm.preparation.writer import stored_points
 from iid_mm.utils.typing import FloatArray, ImageArray, PointsArray
 
 THOROUGH_EVERY = 8
-"""Of so many looked-at frames one is searched for small faces beside large ones; the others follow what was found."""
+"""One of so many looked-at frames is searched for small faces beside large ones; the others follow these."""
 
 
 @dataclass(frozen=True)

@@ -311,8 +311,8 @@ def _supported(result: MediaResult) -> str:
         return ''
     if fit.limits is None:
         return (
-            'The checkpoint was calibrated by an older version, which did not limit the percentage by the number '
-            'of videos it had: values near 0 or 100 % may claim too much. Calibrate it again.'
+            'The checkpoint was calibrated by an older version, which did not limit the percentage by the '
+            'number of videos it had: values near 0 or 100 % may claim too much. Calibrate it again.'
         )
     low, high = (f'{100 * limit:.3g} %' for limit in fit.limits)
     return (

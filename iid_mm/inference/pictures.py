@@ -90,7 +90,7 @@ def _tag(image: ImageArray, text: str, box: tuple[int, int, int, int], color: Co
     left = int(np.clip(box[0], 0, max(width - wide - 2 * pad, 0)))
     top = box[1] - high - 2 * pad
     top = int(np.clip(top if top >= 0 else box[1], 0, max(height - high - 2 * pad, 0)))
-    # Only the tag goes through the text renderer: of a photo of 64 megapixels the whole would cost seconds a face.
+    # Only the tag goes through the text renderer: a whole photo of 64 megapixels would cost seconds a face.
     tag = image[top : top + high + 2 * pad + 1, left : left + wide + 2 * pad + 1]
     tag[:] = color
     tag[:] = put_text(np.ascontiguousarray(tag), text, (pad, pad), size=size, color=WHITE, bold=True)

@@ -17,8 +17,8 @@ SCORED, NO_FACE, UNREADABLE = 'scored', 'no_face', 'unreadable'
 MAIN_SHARE = 0.25
 """A person counts for the verdict who is seen in at least this share of the frames of the one seen most."""
 GROUP_DISTANCE, GROUP_SHARE, GROUP_FRAMES = 0.5, 0.85, 2
-"""Scores of a person fall into two groups if their means are so far apart, the groups explain this share of the
-variance, and the smaller one has so many frames."""
+"""Scores of a person fall into two groups if their means are so far apart, the groups explain this share of
+the variance, and the smaller one has so many frames."""
 FORMAT_VERSION = 1
 
 

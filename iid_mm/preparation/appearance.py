@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What faces look like, as far as it tells people apart without a model that recognizes them.
 
-Two looks differ by the texture of the aligned face (correlation, which brightness and contrast do not change)
-and by its color (logarithms of color ratios, which brightness does not change). The thresholds were chosen on the
-training people of small sets of real faces: of pairs of different people who follow each other in one place fewer
-than 1 in 200 are taken for one, and none of 151 videos of one person breaks up at 12 looked-at frames or more.
+Two looks differ by the texture of the aligned face (correlation, which brightness and contrast do not
+change) and by its color (logarithms of color ratios, which brightness does not change). The thresholds were
+chosen on small sets of real faces: of pairs of different people who follow each other in one place about 1 in
+100 is taken for one (1 in 50 where nothing else changes), and none of 151 real videos of one person breaks up
+at six looked-at frames or more.
 """
 
 from __future__ import annotations
@@ -26,14 +27,16 @@ if TYPE_CHECKING:
     from iid_mm.preparation.analysers.base import Face
     from iid_mm.utils.typing import ImageArray
 
-SAME_PERSON = 0.35
+SAME_PERSON = 0.3
 """A face that differs by less from some earlier face of a person may be that person."""
 SAME_AS_FIRST = 0.6
-"""It must also differ by less than this from the person's first faces, so that no cross-fade leads to another one."""
+"""It must also differ by less than this from the person's first faces: no cross-fade leads to another one."""
 SAME_AS_FIRST_HERE = 1.0
-"""The same where the scene is still that of the first faces: heads turn, and hands and light come in the way."""
+"""The same where the scene is still that of the first faces: heads turn, hands and light come in the way."""
 SAME_FOR_A_MOMENT = 0.7
 """A face between two of a person, in the same scene and place, is that person's if it differs by less."""
+SAME_TEXTURE = 0.1
+"""The same in another light, where textures differ by less."""
 SURELY_SAME = 0.25
 """So like an earlier face that the person is known again elsewhere in the image."""
 MAX_ALLOWANCE = 0.1
@@ -53,7 +56,7 @@ _BRIGHTEST = 250
 _MIN_VISIBLE = 0.25
 # Texture weaker than this (lightness, 0 to 100) is noise.
 _MIN_CONTRAST = 1.5
-_TEXTURE_WEIGHT, _COLOR_WEIGHT = 2.0, 4.0
+_TEXTURE_WEIGHT, _COLOR_WEIGHT = 2.0, 4.5
 
 
 _UPPER_WEIGHT = 1.3
@@ -111,11 +114,13 @@ def _describe_face(image: ImageArray, face: Face, scene: FloatArray) -> Look | N
     small = cv2.resize(warped, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     lightness = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_BGR2LAB)[..., 0]
     texture = lightness - cv2.GaussianBlur(lightness, (0, 0), 6)
-    return Look(texture.ravel(), _color_ratios(small), _visible(small), scene)
+    # Compression leaves little of the detail of colors.
+    colors = _color_ratios(cv2.GaussianBlur(small, (0, 0), 1.5))
+    return Look(texture.ravel(), colors, _visible(small), scene)
 
 
 def _visible(image: ImageArray) -> npt.NDArray[np.bool_]:
-    """Where no channel is overexposed; in a face that mostly is (pale skin, flash) where not all of them are."""
+    """Where no channel is overexposed; in a face that mostly is (pale skin, flash) where not all are."""
     for channels in (image.max(axis=2), image.min(axis=2)):
         visible = (channels < _BRIGHTEST).ravel()
         if np.count_nonzero(visible & FACE_PIXELS) >= 2 * _MIN_VISIBLE * np.count_nonzero(FACE_PIXELS):
@@ -125,7 +130,7 @@ def _visible(image: ImageArray) -> npt.NDArray[np.bool_]:
 
 def _color_ratios(image: ImageArray) -> FloatArray:
     """(n, 2) float32: log of red and of blue over green, linear light; dark pixels count as gray."""
-    light = np.log((image.reshape(-1, 3).astype(np.float32) / 255) ** 2.2 + 0.02)
+    light = np.log((image.reshape(-1, 3).astype(np.float32) / 255) ** 2.2 + 0.04)
     return np.asarray(light[:, [2, 0]] - light[:, [1]], np.float32)
 
 
@@ -136,11 +141,12 @@ def describe_scene(image: ImageArray) -> FloatArray:
     values = np.column_stack([(light + 4) / 4.05 * 8, (_color_ratios(small) + 1.6) / 3.2 * 16])
     bins = np.clip(values.astype(np.int64), 0, (7, 15, 15))
     index = (bins[:, 0] * 16 + bins[:, 1]) * 16 + bins[:, 2]
-    counts = np.bincount(index, minlength=8 * 16 * 16).reshape(8, 16, 16).astype(np.float32)
+    counts: FloatArray = np.bincount(index, minlength=8 * 16 * 16).reshape(8, 16, 16).astype(np.float32)
     for axis in range(3):
         moved = np.moveaxis(counts, axis, 0)
         padded = np.pad(moved, ((1, 1), (0, 0), (0, 0)), mode='edge')
-        counts = np.moveaxis(padded[:-2] / 4 + padded[1:-1] / 2 + padded[2:] / 4, 0, axis)
+        smooth = np.asarray(padded[:-2] / 4 + padded[1:-1] / 2 + padded[2:] / 4, np.float32)
+        counts = np.moveaxis(smooth, 0, axis)
     return np.asarray(counts.ravel() / counts.sum(), np.float32)
 
 
@@ -162,16 +168,28 @@ def difference(first: Look, second: Look) -> float | None:
     return min(whole, _UPPER_WEIGHT * _part_difference(first, second, upper))
 
 
+def texture_difference(first: Look, second: Look) -> float:
+    """1 - correlation of the texture of two faces, where both are not overexposed."""
+    part = first.visible & second.visible & FACE_PIXELS
+    return _uncorrelated(first, second, part) if part.any() else 1.0
+
+
 def _part_difference(first: Look, second: Look, part: npt.NDArray[np.bool_]) -> float:
+    uncorrelated = _uncorrelated(first, second, part)
+    change = first.color[part] - second.color[part]
+    # White balance moves all colors alike, which therefore counts half.
+    colors = float(np.abs(change).mean() + np.abs(change - change.mean(axis=0)).mean()) / 2
+    return _TEXTURE_WEIGHT * uncorrelated + _COLOR_WEIGHT * colors
+
+
+def _uncorrelated(first: Look, second: Look, part: npt.NDArray[np.bool_]) -> float:
     count = np.count_nonzero(part)
     textures = []
     for look in (first, second):
         texture = look.texture[part]
         texture = texture - texture.mean()
         textures.append(texture / max(float(np.linalg.norm(texture)), _MIN_CONTRAST * float(np.sqrt(count))))
-    uncorrelated = float(((textures[0] - textures[1]) ** 2).sum()) / 2
-    colors = float(np.abs(first.color[part] - second.color[part]).mean())
-    return _TEXTURE_WEIGHT * uncorrelated + _COLOR_WEIGHT * colors
+    return float(((textures[0] - textures[1]) ** 2).sum()) / 2
 
 
 def scene_difference(first: FloatArray, second: FloatArray) -> float:
@@ -220,16 +238,34 @@ class KnownPerson:
         change = scene_difference(known.scene, look.scene)
         return float(np.clip((OTHER_SCENE - change) / (OTHER_SCENE - SAME_SCENE), 0, 1))
 
+    def is_surely(self, other: KnownPerson) -> bool:
+        """Whether somebody who was taken for another one is this person, now that both are known better."""
+        for known in self.looks[:_FIRST]:
+            for look in other.looks:
+                change = difference(known, look)
+                if change is not None and change <= SURELY_SAME:
+                    return True
+        return all(self.agrees(look) for look in other.looks)
+
+    def join(self, other: KnownPerson) -> None:
+        """Take up somebody who turned out to be this person."""
+        self.looks = self.looks[:_FIRST] + other.looks + self.looks[_FIRST:]
+        self.count += other.count
+
     def is_here(self, look: Look) -> bool:
         """Whether the scene is still that in which this person was seen last."""
         return self.scene is not None and scene_difference(self.scene, look.scene) < OTHER_SCENE
 
     def takes_back(self, look: Look) -> bool:
-        """Whether a face is this person's if nobody else came or went: in the same scene, and not quite unlike."""
-        if not any(scene_difference(known.scene, look.scene) <= SAME_SCENE for known in self.looks):
-            return False
-        nearest = self.differs(look)
-        return nearest is None or nearest <= SAME_FOR_A_MOMENT
+        """Whether a face between two of this person is theirs, too.
+
+        It is so in the same scene, if it is not quite unlike; and in another light (a flash), if only its
+        color is.
+        """
+        alike = [known for known in self.looks if (difference(known, look) or 0.0) <= SAME_FOR_A_MOMENT]
+        if any(scene_difference(known.scene, look.scene) <= SAME_SCENE for known in alike):
+            return True
+        return any(texture_difference(known, look) <= SAME_TEXTURE for known in self.looks)
 
     def add(self, look: Look) -> None:
         """Take up a face that is this person's."""

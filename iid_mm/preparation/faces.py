@@ -72,8 +72,8 @@ class VideoFaces:
 
     Attributes:
         decoded: Numbers of the frames that could be decoded.
-        tracks: The people in it, the weightiest first (:func:`link_tracks`). Where another person takes somebody's
-            place, at a cut or later, there are two.
+        tracks: The people in it, the weightiest first (:func:`link_tracks`). Where another person takes
+            somebody's place, at a cut or later, there are two.
     """
 
     decoded: list[int]

@@ -63,10 +63,10 @@ def nearest_face(faces: Sequence[Face], box: BoxesArray, max_distance: float = 1
 class TrackLinker:
     """Links the faces of successive frames, one frame at a time.
 
-    A face is linked to the track whose last face is near, however long ago that was, and whose looks agree with
-    it: what stands in one place in turn, before and after a cut, are different people. Somebody who is surely
-    known again is linked from anywhere in the image. A face that fits no track begins one. Where it is not clear
-    who somebody is, a new track is begun rather than two people mixed.
+    A face is linked to the track whose last face is near, however long ago that was, and whose looks agree
+    with it: what stands in one place in turn, before and after a cut, are different people. Somebody who is
+    surely known again is linked from anywhere in the image. A face that fits no track begins one. Where it is
+    not clear who somebody is, a new track is begun rather than two people mixed.
 
     Args:
         max_distance: Largest :func:`box_distance` between a face and the track it is linked to.
@@ -137,38 +137,52 @@ class TrackLinker:
         return look is None or person.agrees(look) or person.is_here(look)
 
     def merged(self) -> list[int]:
-        """Put the tracks right after the last frame.
+        """Put the tracks right after the last frame, when more is known of everybody.
 
-        Where a hand, a flash or a blurred frame began a new track for a moment, and the person before and after
-        it is the same, it is theirs.
+        Where a hand, a flash or a turning head began a new track, and it is the same person before, after or in
+        it, it is theirs.
 
         Returns:
             For each track the number of the one it belongs to; these are numbered anew, from 0.
         """
         owner = list(range(len(self.last)))
-        for t in sorted(owner, key=lambda t: len(self._seen[t])):
-            for other in sorted(owner, key=lambda other: -len(self._seen[other])):
-                if other != t and owner[other] == other and self._is_moment_of(t, other):
-                    owner[t] = other
-                    self._seen[other] |= self._seen[t]
-                    break
-        for t in owner:
-            while owner[t] != owner[owner[t]]:
-                owner[t] = owner[owner[t]]
-        numbers = {t: number for number, t in enumerate(sorted(set(owner)))}
+        while (pair := self._find_pair(owner)) is not None:
+            short, long = pair
+            owner = [long if t == short else t for t in owner]
+            self._seen[long] |= self._seen[short]
+            self._people[long].join(self._people[short])
+        numbers = {t: number for number, t in enumerate(dict.fromkeys(owner))}
         return [numbers[t] for t in owner]
+
+    def _find_pair(self, owner: Sequence[int]) -> tuple[int, int] | None:
+        """The next two tracks that show one person, the shorter first; None if there are none."""
+        ranked = sorted(set(owner), key=lambda t: (len(self._seen[t]), -t))
+        for place, short in enumerate(ranked):
+            for long in reversed(ranked[place + 1 :]):
+                if self._is_in_place_of(short, long) and (
+                    self._people[long].is_surely(self._people[short]) or self._is_moment_of(short, long)
+                ):
+                    return short, long
+        return None
+
+    def _is_in_place_of(self, short: int, long: int) -> bool:
+        """Whether two tracks lie in one place, and never in the same frame."""
+        part, whole = self._seen[short], self._seen[long]
+        if part.keys() & whole.keys() or not self._people[short].looks:
+            return False
+        for frame, face in part.items():
+            nearest = min(whole, key=lambda other: abs(other - frame))
+            if box_distance(face.box, whole[nearest].box) > self.max_distance:
+                return False
+        return True
 
     def _is_moment_of(self, short: int, long: int) -> bool:
         """Whether a short track interrupts a long one."""
         moment, whole = self._seen[short], self._seen[long]
         if len(moment) > max(_MOMENT, _MOMENT_SHARE * len(whole)) or len(moment) >= len(whole):
             return False
-        if not min(whole) < min(moment) <= max(moment) < max(whole) or moment.keys() & whole.keys():
+        if not min(whole) < min(moment) <= max(moment) < max(whole):
             return False
-        for frame, face in moment.items():
-            nearest = min(whole, key=lambda other: abs(other - frame))
-            if box_distance(face.box, whole[nearest].box) > self.max_distance:
-                return False
         return all(self._people[long].takes_back(look) for look in self._people[short].looks)
 
     def _cost(self, track: int, face: Face, look: Look | None) -> float | None:

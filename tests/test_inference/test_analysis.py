@@ -190,3 +190,68 @@ def test_callers_of_follower_get_a_new_one_each_time(analyser: SquareAnalyser) -
         result = media_analyser.analyse(MEDIA, Frames([draw_frame([(left, 60, 60)])]))
         assert [track.number for track in result.tracks] == [0]
     assert len(made) == 2
+
+
+class Thorough(SquareAnalyser):
+    """Finds squares under 30 px only where it is asked for all, and notes in which calls it was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thorough: list[int] = []
+
+    def analyse(self, image: Any, hint_box: Any = None, *, where: Any = None) -> list[Any]:
+        found = super().analyse(image, hint_box)
+        return found if hint_box is not None else [f for f in found if f.box[2] - f.box[0] >= 30]
+
+    def analyse_all(self, image: Any) -> list[Any]:
+        self.thorough.append(self.calls)
+        return super().analyse(image)
+
+
+def test_small_faces_are_searched_now_and_then_and_followed_in_between() -> None:
+    finder, scorer = Thorough(), Scorer()
+    images = [draw_frame([(40, 60, 80), (250, 60, 20)]) for _ in range(20)]
+    new = draw_frame([(40, 60, 80), (250, 60, 20)])
+    new[new.max(axis=2) < 50] = (200, 120, 60)
+    analyser = MediaAnalyser(lambda: FaceFollower(finder, 0.0, 320), scorer)  # type: ignore[arg-type]
+    result = analyser.analyse(MEDIA, Frames([*images, new, new]))
+    assert finder.thorough == [0, 8, 16, 20]
+    # In each frame both are there, the small one too.
+    assert sum(len(track.faces) for track in result.tracks) == 2 * 22
+    assert [len(track.faces) for track in result.tracks[:2]] == [20, 20]
+
+
+def test_two_people_in_one_place_are_two_and_a_short_forged_one_is_noted() -> None:
+    """The squares change their color with the scene, as people do at a cut."""
+
+    def other(left: int) -> Any:
+        image = draw_frame([(left, 60, 60)])
+        square = image[60:120, left : left + 60]
+        square[:] = (120, 255, 20)
+        image[image.max(axis=2) < 50] = (150, 140, 90)
+        return image
+
+    genuine, fake = draw_frame([(40, 60, 60)]), other(60)
+    result, _ = analyse([genuine] * 16 + [fake] * 8)
+    assert [[face.frame for face in track.faces] for track in result.tracks] == [
+        list(range(16)),
+        list(range(16, 24)),
+    ]
+    assert result.is_fake
+    assert result.problems == []
+    result, _ = analyse([genuine] * 30 + [fake] * 2)
+    assert not result.is_fake
+    assert result.problems == [
+        'person 2, seen in 2 of 32 frames, scores 52 % and does not count for the verdict: too few frames'
+    ]
+
+
+def test_limits_of_the_analyser_are_told() -> None:
+    class Limited(SquareAnalyser):
+        def analyse(self, image: Any, hint_box: Any = None, *, where: Any = None) -> list[Any]:
+            return self.limit(super().analyse(image, hint_box), 1)
+
+    scorer: Any = Scorer()
+    analyser = MediaAnalyser(lambda: FaceFollower(Limited(), 0.0, 320), scorer)
+    result = analyser.analyse(MEDIA, Frames([draw_frame([(20, 60, 60), (150, 60, 60), (240, 150, 40)])]))
+    assert result.problems == ['3 faces found, 1 analyzed']

@@ -73,3 +73,44 @@ def test_plain_data() -> None:
         'polygon': [[11.0, 22.0], [31.0, 21.0], [32.0, 41.0], [12.0, 42.0]],
         'score': 0.7778,
     }
+
+
+def test_who_looks_fake_and_does_not_count_is_noted() -> None:
+    result = make_result([0.1] * 32, [0.2] * 9, [0.98, 0.996])
+    assert result.is_fake is False
+    assert result.notes() == [
+        'person 3, seen in 2 of 32 frames, scores 99 % and does not count for the verdict: too few frames'
+    ]
+    result.threshold = 0.99
+    assert result.notes() == []
+    assert make_result([0.1] * 32, [0.9] * 9).notes() == []
+
+
+@pytest.mark.parametrize('how', ['mean', 'median', 'max', 'topk'])
+def test_scores_in_two_groups_are_noted(how: str) -> None:
+    result = make_result([0.02, 0.03, 0.0, 0.01] * 4 + [1.0, 0.99] * 3 + [0.04, 0.02])
+    result.tracks[0].how = how
+    assert result.notes() == [
+        'person 1: 6 of 24 frames score above 90 %, the others below 10 % (between 0.64 s and 0.84 s)'
+    ]
+
+
+def test_groups_need_not_be_extreme() -> None:
+    (note,) = make_result([0.1, 0.25, 0.15, 0.2, 0.1, 0.2] * 2 + [0.7, 0.85, 0.8]).notes()
+    assert '3 of 15 frames score above 70 %, the others below 30 %' in note
+
+
+@pytest.mark.parametrize(
+    'scores',
+    [
+        [0.1] * 20,
+        # A single frame can be chance.
+        [0.01] * 23 + [0.99],
+        [i / 23 for i in range(24)],
+        [0.3, 0.5] * 10,
+        [0.0, 1.0],
+        [0.9],
+    ],
+)
+def test_scores_in_one_group(scores: list[float]) -> None:
+    assert make_result(scores).notes() == []

@@ -4,20 +4,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from iid_mm.errors import InputError, MissingExtraError
 from iid_mm.preparation import analysers
 from iid_mm.preparation.analysers import AnalyserOptions, check_analyser
+from iid_mm.preparation.analysers.base import Face, FaceAnalyser
 from iid_mm.preparation.analysers.mesh68 import MESH_TO_68, MIRROR_68
 from iid_mm.preparation.analysers.regions import (
+    MAX_PARTS,
     choose_near,
     cut_around,
     cut_window,
     keep_distinct,
+    nested_parts,
     overlap,
+    search_parts,
     square_parts,
 )
 
@@ -28,6 +34,7 @@ from iid_mm.preparation.analysers.regions import (
         (AnalyserOptions('dlib'), r"analyser='dlib' is unknown.*mediapipe, insightface, precomputed"),
         (AnalyserOptions(device='tpu'), r"device='tpu' is unknown; choose from auto, cpu, cuda"),
         (AnalyserOptions(device='cuda'), r"'mediapipe' runs on the CPU; leave --device out"),
+        (AnalyserOptions(max_faces=0), r'max_faces=0: give at least 1'),
         (AnalyserOptions('precomputed', Path('m')), r"model_dir='m'.*leave --model-dir out"),
     ],
 )
@@ -104,3 +111,52 @@ def test_overlapping_detections():
     assert choose_near(found, np.float32([28, 28, 40, 40]))[1] == 0.6
     assert choose_near(found, np.float32([100, 0, 110, 10])) is None
     assert choose_near([], box) is None
+
+
+def bright_squares(image: np.ndarray) -> list[tuple[np.ndarray, float]]:
+    """A detector of white squares that loses those under a tenth of what it looks at."""
+    count, _, stats, _ = cv2.connectedComponentsWithStats((image[..., 0] > 127).astype(np.uint8))
+    found = [(np.float32([x, y, x + w, y + h]), 0.5 + w / 4000) for x, y, w, h, _ in stats[1:count]]
+    return [(box, score) for box, score in found if box[2] - box[0] >= min(image.shape[:2]) / 10]
+
+
+@pytest.mark.parametrize('size', [(900, 900), (1600, 900), (3000, 2000)])
+def test_small_faces_beside_a_large_one(size: tuple[int, int]) -> None:
+    """Parts ask for more, not whether anything was found; each face is found once, and whole."""
+    width, height = size
+    image = np.zeros((height, width, 3), np.uint8)
+    large = height // 3
+    squares = [(width // 2 - large // 2, height // 2 - large // 2, large)]
+    small = height // 12
+    for x in np.linspace(2, width - small - 2, 6).round().astype(int):
+        squares += [(int(x), 10, small), (int(x), height - small - 10, small)]
+    for x, y, side in squares:
+        image[y : y + side, x : x + side] = 255
+    whole = bright_squares(image)
+    assert len(whole) == 1
+    found = search_parts(image, whole, nested_parts(width, height, 384), bright_squares)
+    boxes = sorted(tuple(box.round().astype(int)) for box, _ in found)
+    assert len(boxes) == len(squares)
+    for (x, y, side), box in zip(sorted(squares), boxes, strict=True):
+        np.testing.assert_allclose(box, (x, y, x + side, y + side), atol=4)
+
+
+def test_parts_of_the_largest_photos_are_bounded() -> None:
+    assert 100 < len(nested_parts(9248, 6936, 384)) <= MAX_PARTS
+    assert len(nested_parts(100_000, 90_000, 384)) <= MAX_PARTS
+    assert nested_parts(480, 480, 384) == square_parts(480, 480)
+    assert nested_parts(2000, 3, 384) == []
+
+
+def test_a_limit_is_told() -> None:
+    class Few(FaceAnalyser):
+        def analyse(self, image: Any, hint_box: Any = None, *, where: Any = None) -> list[Face]:
+            found = [(np.float32([i, 0, i + 1, 1]), 1.0) for i in range(12)]
+            return [Face(box, score, np.zeros((68, 2))) for box, score in self.limit(found, 4)]
+
+    few = Few()
+    assert len(few.analyse(None)) == 4
+    assert few.take_problems() == '12 faces found, 4 analyzed'
+    assert few.take_problems() == ''
+    assert len(few.limit([(np.zeros(4), 1.0)] * 12, None)) == 12
+    assert few.take_problems() == ''

@@ -6,6 +6,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -144,3 +145,19 @@ def test_mediapipe_prepares_a_real_video(mini_ffpp, mediapipe_analyser, tmp_path
         assert real['detector_score'] > 0.5
         assert not np.array_equal(forged['landmarks'], real['landmarks'])
         assert np.abs(np.subtract(forged['landmarks'], real['landmarks'])).mean() < 8
+
+
+def test_all_faces_of_a_group_and_small_ones_beside_a_large_one(mediapipe_analyser, mini_ffpp):
+    videos = sorted((mini_ffpp / 'original_sequences/youtube/c23/videos').glob('*.mp4'))[:6]
+    heads = [next(VideoReader(video).read([0]))[1] for video in videos]
+    group = np.vstack([np.hstack(heads[:3]), np.hstack(heads[3:])])
+    assert len(mediapipe_analyser.analyse_all(group)) == 6
+    assert mediapipe_analyser.take_problems() == ''
+    small = np.vstack([cv2.resize(head, (160, 160), interpolation=cv2.INTER_AREA) for head in heads])
+    both = np.hstack([cv2.resize(heads[0], (960, 960)), small])
+    assert len(mediapipe_analyser.analyse_all(both)) == 7
+    limited = build_analyser(AnalyserOptions(max_faces=4), Path())
+    assert len(limited.analyse_all(group)) == 4
+    assert limited.take_problems() == '6 faces found, 4 analyzed'
+    # One face stays one.
+    assert len(mediapipe_analyser.analyse_all(heads[0])) == 1

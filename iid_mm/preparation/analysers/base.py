@@ -102,7 +102,9 @@ class FaceAnalyser(ABC):
         """
 
     def analyse_all(self, image: ImageArray) -> list[Face]:
-        """Find faces, small ones beside large ones too, at a higher cost; like :meth:`analyse` where not overridden.
+        """Find faces, small ones beside large ones too, at a higher cost.
+
+        Like :meth:`analyse` where it is not overridden.
 
         Args:
             image: (H, W, 3) uint8 BGR.
@@ -114,7 +116,7 @@ class FaceAnalyser(ABC):
         return ''
 
     def limit(self, detections: list[Detection], max_faces: int | None) -> list[Detection]:
-        """The first ``max_faces`` detections, all if it is None; :meth:`take_problems` tells of the others."""
+        """The first ``max_faces`` detections, or all; :meth:`take_problems` tells of those left out."""
         if max_faces is None or len(detections) <= max_faces:
             return detections
         self._problems.append(f'{len(detections)} faces found, {max_faces} analyzed')

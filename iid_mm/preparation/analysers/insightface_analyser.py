@@ -93,7 +93,7 @@ class InsightFaceAnalyser(FaceAnalyser):
         return self._add_landmarks(image, detections)
 
     def analyse_all(self, image: ImageArray) -> list[Face]:
-        """Find faces, small ones beside large ones too: down to about a fiftieth of the smallest parts.
+        """Find faces, small ones beside large ones too, from :data:`~regions.MIN_PART_FACE` pixels on.
 
         See :meth:`FaceAnalyser.analyse_all`.
         """

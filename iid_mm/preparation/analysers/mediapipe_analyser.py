@@ -44,8 +44,8 @@ HINT_MARGINS = (1.0, 2.0)
 DETECTION_SIDE = 192
 # Larger images are shrunk first; the detector's own reduction skips pixels, and copying them costs more.
 MAX_DETECTION_SIDE = 4096
-# Side of the smallest parts: faces are found from about 24 px on.
-MIN_PART = 384
+# Side of the smallest parts: about what the detector looks at.
+MIN_PART = 170
 DETECTION_SCORE = 0.4
 MESH_SCORE = 0.3
 
@@ -110,7 +110,7 @@ class MediapipeAnalyser(FaceAnalyser):
         return self._add_landmarks(image, detections)
 
     def analyse_all(self, image: ImageArray) -> list[Face]:
-        """Find faces, small ones beside large ones too: down to about a sixteenth of the smallest parts.
+        """Find faces, small ones beside large ones too, from :data:`~regions.MIN_PART_FACE` pixels on.
 
         See :meth:`FaceAnalyser.analyse_all`.
         """

@@ -24,6 +24,8 @@ MAX_PARTS = 200
 """Parts of one image that are looked at, so that the largest photos cost seconds."""
 MAX_PART_SIDE = 1280
 """Larger parts are shrunk before detectors see them, whose inputs are smaller still."""
+MIN_PART_FACE = 24
+"""Side of the smallest faces in pixels that parts are searched for: scores of smaller ones mean little."""
 PART_SCORE = 0.5
 """Score that a face needs in a part: parts show more, wallpaper too."""
 MAX_ASPECT = 8
@@ -162,15 +164,19 @@ def search_parts(
         detect: Finds faces in a part, in its pixels.
 
     Returns:
-        All of it, each face once, those of the whole image first, each group by score. A face that the border of
-        a part cuts is left to another part.
+        All of it, each face once, those of the whole image first, each group by score. A face that the border
+        of a part cuts is left to another part.
     """
     size = (image.shape[1], image.shape[0])
     extra: list[Detection] = []
     for window in windows:
         part = cut_window(image, window, max_side=MAX_PART_SIDE)
         boxes = [(part.box_to_whole(box), score) for box, score in detect(part.image)]
-        extra += [(box, score) for box, score in boxes if score >= PART_SCORE and not _is_cut(box, window, size)]
+        extra += [
+            (box, score)
+            for box, score in boxes
+            if score >= PART_SCORE and box_area(box) >= MIN_PART_FACE**2 and not _is_cut(box, window, size)
+        ]
     kept = list(found)
     for box, score in sorted(extra, key=lambda item: -item[1]):
         if not any(same_face(box, other) for other, _ in kept):
