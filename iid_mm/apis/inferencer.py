@@ -16,7 +16,7 @@ from mmengine.logging import MMLogger
 from tqdm import tqdm
 
 from iid_mm.apis.model import init_model
-from iid_mm.apis.stored_config import stored_config
+from iid_mm.apis.stored_config import building_stored_model, stored_config
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import AGGREGATIONS
 from iid_mm.inference.analysis import MediaAnalyser, Progress
@@ -28,16 +28,20 @@ from iid_mm.inference.results import MediaResult
 from iid_mm.inference.sampling import FrameStream, Sampling, TimedFrame, by_content, open_stream
 from iid_mm.inference.scorer import FaceScorer, face_pipeline
 from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP
+from iid_mm.models.wiring import check_wiring
 from iid_mm.preparation.analysers import AnalyserOptions, build_analyser, check_analyser
 from iid_mm.preparation.analysers.base import FaceAnalyser
 from iid_mm.preparation.containers import ReadingStopped
 from iid_mm.preparation.settings import Settings
 from iid_mm.utils.checkpoint import load_checkpoint_file
-from iid_mm.utils.config import load_config
+from iid_mm.utils.config import load_config, pipeline_input_size
 from iid_mm.utils.files import printable, reason_of, sha256
 from iid_mm.version import __version__
 
 BACKENDS = ('pytorch', 'onnxruntime')
+
+_Errors = type[Exception] | tuple[()]
+"""Errors that end their input only."""
 
 
 class IIDInferencer(BaseInferencer):
@@ -130,11 +134,17 @@ class IIDInferencer(BaseInferencer):
     def _load_pytorch(
         self, model: Any, weights: Path, device: str | None, heat_map: bool, trust: bool
     ) -> tuple[Any, Config, dict[str, Any] | None]:
-        meta = load_checkpoint_file(weights, trust=trust).get('meta')
-        cfg = stored_config(meta, str(weights)) if model is None else load_config(find_config(model))
+        content = load_checkpoint_file(weights, trust=trust)
+        meta = content.get('meta')
+        stored = model is None
+        cfg = stored_config(meta, str(weights), trust) if stored else load_config(find_config(model))
         if heat_map and cfg.model.get('artifact_head') and 'test_cfg' in cfg.model:
             cfg.model.test_cfg.setdefault('heat_map', DEFAULT_HEAT_MAP)
-        detector = init_model(cfg, weights, device or get_device(), trust=trust)
+        state = content.get('state_dict', content)
+        with building_stored_model(str(weights), state) if stored else contextlib.nullcontext():
+            detector = init_model(cfg, content, device or get_device())
+            if stored:
+                check_wiring(detector, pipeline_input_size(cfg))
         return detector, cfg, meta
 
     def _load_onnx(
@@ -149,8 +159,9 @@ class IIDInferencer(BaseInferencer):
         kind = DEFAULT_HEAT_MAP if heat_map else None
         detector = OnnxDetector(weights, providers=providers, heat_map=kind)
         meta = {'cfg': detector.metadata.get('config'), 'calibration': detector.metadata.get('calibration')}
-        cfg = stored_config(meta, str(weights)) if model is None else load_config(find_config(model))
-        return detector, cfg, meta
+        if model is None:
+            return detector, stored_config(meta, str(weights), trust, with_model=False), meta
+        return detector, load_config(find_config(model)), meta
 
     def __call__(
         self,
@@ -192,6 +203,7 @@ class IIDInferencer(BaseInferencer):
         top_k: int = 3,
         outputs: OutputOptions | None = None,
         progress: Progress | None = None,
+        keep_going: bool = True,
     ) -> Iterator[MediaResult]:
         """Analyse inputs one after the other; each result is there, and written, before the next begins.
 
@@ -205,11 +217,11 @@ class IIDInferencer(BaseInferencer):
             outputs: What is written to ``out_dir``.
             progress: Is told of frames done and frames to come, in place of the bar. What it raises ends the
                 analysis.
+            keep_going: An error that nobody foresaw ends only its input: the status is ``unreadable``, and
+                the ``problems`` tell why. False, or the environment variable ``IID_DEBUG=1``: it is raised.
 
         Yields:
-            A result for each input. What goes wrong with one input ends only that one: its status is
-            ``unreadable`` and its ``problems`` tell why; what could not be written is in ``unwritten``. With
-            the environment variable ``IID_DEBUG=1`` errors are raised instead.
+            A result for each input; what could not be written is in ``unwritten``.
 
         Raises:
             FileNotFoundError: An input does not exist; nothing has been analysed then.
@@ -226,8 +238,9 @@ class IIDInferencer(BaseInferencer):
                 MMLogger.get_current_instance().warning(text)
         analyser = MediaAnalyser(self._follower, FaceScorer(self.model, self.pipeline), batch_size)
         writer = None if out_dir is None else OutputWriter(out_dir, outputs or OutputOptions(), media)
+        errors = Exception if keep_going and os.environ.get('IID_DEBUG') != '1' else ()
         return self._analyse_all(
-            media, analyser, writer, sampling or Sampling(), (aggregation, top_k), progress
+            media, analyser, writer, sampling or Sampling(), (aggregation, top_k), progress, errors
         )
 
     def _analyse_all(
@@ -238,11 +251,12 @@ class IIDInferencer(BaseInferencer):
         sampling: Sampling,
         how: tuple[str, int],
         progress: Progress | None,
+        contained: _Errors,
     ) -> Iterator[MediaResult]:
         for item in map(by_content, media):
             with self._progress(item, progress) as (looked, written):
                 sink = None if writer is None else writer.begin(item, self.threshold)
-                result = self._analyse_one(item, analyser, sink, sampling, how, looked)
+                result = self._analyse_one(item, analyser, sink, sampling, how, looked, contained)
                 result.threshold = self.threshold
                 result.calibration = self.calibration
                 result.model = self.facts
@@ -258,6 +272,7 @@ class IIDInferencer(BaseInferencer):
         sampling: Sampling,
         how: tuple[str, int],
         progress: Progress | None,
+        contained: _Errors,
     ) -> MediaResult:
         """Analyze an input; whatever goes wrong is an answer, too, so that the others get theirs."""
         stop = _Stop(progress)
@@ -265,7 +280,7 @@ class IIDInferencer(BaseInferencer):
             stream = open_stream(item, sampling)
             if sink is not None:
                 sink.rate = stream.expected / sampling.camera_seconds
-            guarded: Any = _Guarded(stream)
+            guarded: Any = _Guarded(stream, contained)
             return analyser.analyse(
                 item,
                 guarded,
@@ -278,7 +293,7 @@ class IIDInferencer(BaseInferencer):
         except BaseException as error:
             if sink is not None:
                 sink.abort()
-            if error is stop.error or not _is_contained(error):
+            if error is stop.error or isinstance(error, ReadingStopped) or not isinstance(error, contained):
                 raise
             problem = f'the analysis failed ({reason_of(error)})'
             return MediaResult(item.source, item.name, item.kind, problems=[problem])
@@ -326,17 +341,12 @@ class IIDInferencer(BaseInferencer):
         raise NotImplementedError('call the inferencer')
 
 
-def _is_contained(error: BaseException) -> bool:
-    """Whether an error ends its input only: neither a wish to stop nor one that is looked for."""
-    wished = not isinstance(error, Exception) or isinstance(error, ReadingStopped)
-    return not wished and os.environ.get('IID_DEBUG') != '1'
-
-
 class _Guarded:
     """A stream that an error of its reader ends: what came before it counts."""
 
-    def __init__(self, stream: FrameStream) -> None:
+    def __init__(self, stream: FrameStream, contained: _Errors) -> None:
         self._stream = stream
+        self._contained = contained
         self._stopped = ''
 
     def __getattr__(self, name: str) -> Any:
@@ -345,9 +355,9 @@ class _Guarded:
     def __iter__(self) -> Iterator[TimedFrame]:
         try:
             yield from self._stream
-        except Exception as error:
-            if not _is_contained(error):
-                raise
+        except ReadingStopped:
+            raise
+        except self._contained as error:
             self._stopped = f'reading stopped ({reason_of(error)})'
 
     @property

@@ -19,7 +19,7 @@ from iid_mm.utils.config import load_config
 
 def init_model(
     config: str | os.PathLike[str] | Config,
-    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | dict[str, Any] | None = None,
     device: str | torch.device = 'cpu',
     cfg_options: dict[str, Any] | None = None,
     trust: bool = False,
@@ -28,7 +28,7 @@ def init_model(
 
     Args:
         config: Path of a config file, or a config with ``model``.
-        checkpoint: Weights; None leaves them random.
+        checkpoint: Weights: a file, or the content of one; None leaves them random.
         device: Where the model lives.
         cfg_options: Values that replace those of the config.
         trust: Whether to run code that the checkpoint may hold.

@@ -4,60 +4,147 @@
 from __future__ import annotations
 
 import ast
-import inspect
+import contextlib
+import io
+import math
 import re
-from collections.abc import Iterator, Mapping
+import tokenize
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeGuard
 
-from mmcv.transforms import BaseTransform
+import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from torch import nn
+from mmengine.utils import import_modules_from_strings
+from torch.overrides import TorchFunctionMode
 
+from iid_mm.apis.safe_parts import DETECTORS, PARTS, STEPS
 from iid_mm.errors import InputError
-from iid_mm.registry import MODELS, SCOPE, TRANSFORMS
+from iid_mm.inference.scorer import LOADERS
+from iid_mm.registry import SCOPE
 
-_TYPE = re.compile(r'(?:(?:iid_mm|mmdet|mmpretrain|mmcv|mmengine)\.)?[A-Za-z]\w*')
+MAX_TEXT = 1 << 20
+"""Characters of a stored config; the largest of ours has 20 000."""
+MAX_NUMBER, MAX_SIDE = 10**9, 4096
+"""Largest numbers in a stored model and in a stored pipeline."""
+_OPERATORS = ('(', ')', '[', ']', '{', '}', ',', ':', '=', '-')
+# From Python 3.12 on.
+_FSTRING = getattr(tokenize, 'FSTRING_START', -1)
 _NAMES = {'inf': float('inf'), 'nan': float('nan')}
+# Initialization, of which a checkpoint has no need: these may name files and addresses.
+_DROPPED = ('init_cfg', 'pretrained')
+_NAMES_A_FILE = re.compile(r'(.*_)?(ckpt|checkpoint|config|path|file|filename|dir|folder|root|url|uri)')
+# No path, address, expression or pattern: enough for names of parts, layers, modes and architectures.
+_PLAIN_TEXT = re.compile(r'[\w.:, -]*')
+_REMEDY = (
+    'name the config that it was trained with (--config, model=), or, if you trust its origin as you trust a '
+    'program, allow it (--trust-checkpoint, trust=True)'
+)
 
 
-def stored_config(meta: Mapping[str, Any] | None, name: str) -> Config:
+def stored_config(
+    meta: Mapping[str, Any] | None, name: str, trust: bool = False, with_model: bool = True
+) -> Config:
     """Read the model and the test pipeline of a checkpoint's own config.
 
     MMEngine stores the config as Python text and reads it by running it, which is no way to treat a file
-    from elsewhere. Here the text is parsed: only plain values and ``dict(...)`` are understood, and what
-    ``type`` names must be a module or a transform that a registry knows.
+    from elsewhere. Here the text is parsed: only plain values and ``dict(...)`` are understood. The model
+    must be a detector of this package made of the parts in :mod:`iid_mm.apis.safe_parts`; what would
+    initialize its weights is left out.
 
     Args:
         meta: ``meta`` of the checkpoint.
         name: What error messages call the checkpoint.
+        trust: Whether any registered part may be built, with any setting, after the modules that the config
+            imports were imported.
+        with_model: Whether the model is to be built; an exported one holds what it needs.
 
     Returns:
-        A config with ``default_scope``, ``model`` and ``test_dataloader.dataset.pipeline``.
+        A config with ``default_scope``, ``model`` and ``test_dataloader.dataset.pipeline``, the transforms
+        that read files left out.
 
     Raises:
-        InputError: There is no config, or one that holds more than values.
+        InputError: There is no config, or one that holds more than values, or wants to build anything else.
     """
     text = (meta or {}).get('cfg')
     if not isinstance(text, str):
         raise InputError(f'checkpoint {name} holds no config; name the config that it was trained with')
     try:
         values = parse_config_text(text)
-        kept = {
-            'default_scope': str(values.get('default_scope', SCOPE)),
-            'model': values['model'],
-            'test_dataloader': {'dataset': {'pipeline': _pipeline_of(values)}},
-        }
-    except (ValueError, KeyError, TypeError, SyntaxError, RecursionError) as error:
+        model, steps = values['model'], _pipeline_of(values)
+        scope = values.get('default_scope', SCOPE)
+        if not isinstance(model, dict) or not all(isinstance(step, dict) for step in steps):
+            raise ValueError('its model or a step of its pipeline is no dict(...)')
+        if trust:
+            modules = values.get('custom_imports') or {}
+            import_modules_from_strings(
+                modules.get('imports') or [], modules.get('allow_failed_imports', False)
+            )
+        elif scope != SCOPE:
+            raise ValueError(f'its default_scope is {str(scope)[:60]!r}, not {SCOPE!r}')
+        # Faces are in memory when a stored config is used.
+        steps = [step for step in steps if str(step.get('type')).rpartition('.')[2] not in LOADERS]
+        if not trust:
+            if with_model:
+                _check(model, DETECTORS, PARTS, MAX_NUMBER)
+            for step in steps:
+                _check(step, STEPS, (), MAX_SIDE)
+    except (
+        *(ValueError, LookupError, TypeError, AttributeError, SyntaxError),
+        *(RecursionError, MemoryError, ImportError),
+    ) as error:
+        reason = str(error) or type(error).__name__
+        raise InputError(f'the config in checkpoint {name} cannot be used: {reason}; {_REMEDY}') from error
+    init_default_scope(scope)
+    kept = {'default_scope': scope, 'test_dataloader': {'dataset': {'pipeline': steps}}}
+    return Config({**kept, 'model': model} if with_model else kept)
+
+
+@contextlib.contextmanager
+def building_stored_model(name: str, state: Mapping[str, Any]) -> Iterator[None]:
+    """Turn whatever goes wrong while a stored config is built into one line, and bound the memory that takes.
+
+    Args:
+        name: What error messages call the checkpoint.
+        state: Its weights: a model that is far larger than they are is not of this checkpoint.
+
+    Raises:
+        InputError: The model cannot be built.
+    """
+    sizes = [value.nbytes for value in state.values() if isinstance(value, torch.Tensor)]
+    try:
+        with _Budget(4 * sum(sizes) + (256 << 20), 100 * len(sizes) + 100_000):
+            yield
+    # Constructors of several packages, called with a stranger's arguments: anything may come.
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f'the config in checkpoint {name} cannot be read ({error}); name the config that it was '
-            'trained with'
+            f'the model that the config in checkpoint {name} describes cannot be built: {reason}; {_REMEDY}'
         ) from error
-    init_default_scope(kept['default_scope'])
-    _check_types(kept['model'], MODELS, nn.Module, name)
-    for step in kept['test_dataloader']['dataset']['pipeline']:
-        _check_types(step, TRANSFORMS, BaseTransform, name)
-    return Config(kept)
+
+
+class _Budget(TorchFunctionMode):
+    """Stops when more tensors, or larger ones, are made than a model of known weights can need."""
+
+    def __init__(self, n_bytes: int, calls: int) -> None:
+        super().__init__()
+        self.bytes, self.calls = n_bytes, calls
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.calls -= 1
+            if func in _FACTORIES:
+                # Fresh memory is given out when it is first written, so this is in time.
+                self.bytes -= result.nbytes
+            if self.bytes < 0 or self.calls < 0:
+                raise ValueError('it is much larger than the weights')
+        return result
+
+
+_FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye}
 
 
 def parse_config_text(text: str) -> dict[str, Any]:
@@ -70,9 +157,13 @@ def parse_config_text(text: str) -> dict[str, Any]:
         The values by name.
 
     Raises:
-        ValueError: There is anything else in it.
+        ValueError: There is anything else in it, or too much of it.
         SyntaxError: It is no Python.
+        RecursionError, MemoryError: It is nested too deeply.
     """
+    if len(text) > MAX_TEXT:
+        raise ValueError(f'it has {len(text)} characters')
+    _check_tokens(text)
     values = {}
     for statement in ast.parse(text).body:
         if not isinstance(statement, ast.Assign) or not all(
@@ -83,6 +174,22 @@ def parse_config_text(text: str) -> dict[str, Any]:
             assert isinstance(target, ast.Name)
             values[target.id] = _value(statement.value)
     return values
+
+
+def _check_tokens(text: str) -> None:
+    """Check that a text nests by brackets only, which Python limits: parsing other chains can crash it."""
+    last = ''
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            kind = 'word' if token.type in (tokenize.NAME, tokenize.NUMBER) else token.string
+            chained = kind == last and kind in ('word', '-')
+            unknown = token.type == tokenize.OP and token.string not in _OPERATORS
+            formatted = token.type == tokenize.STRING and 'f' in re.split('[\'"]', token.string)[0].lower()
+            if chained or unknown or formatted or token.type == _FSTRING:
+                raise ValueError(f'line {token.start[0]}: {token.line.strip()[:60]!r} is no plain value')
+            last = kind
+    except tokenize.TokenError as error:
+        raise SyntaxError(str(error)) from error
 
 
 def _value(node: ast.expr) -> Any:
@@ -113,37 +220,64 @@ def _is_plain_dict_call(node: ast.expr) -> TypeGuard[ast.Call]:
     return not node.args and all(word.arg for word in node.keywords)
 
 
-def _pipeline_of(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _pipeline_of(values: Mapping[str, Any]) -> list[Any]:
     dataset = values['test_dataloader']['dataset']
     while 'pipeline' not in dataset:
         dataset = dataset['dataset']
     return list(dataset['pipeline'])
 
 
-def _check_types(node: Any, registry: Any, base: type, name: str) -> None:
-    """Check that whatever a config builds is known; ``base`` is what its outermost part must be."""
-    outermost = True
-    for kind in _types(node):
-        found = registry.get(kind) if isinstance(kind, str) and _TYPE.fullmatch(kind) else None
-        known = inspect.isclass(found) and (not outermost or issubclass(found, base))
-        if not known and isinstance(kind, str) and _TYPE.fullmatch(kind) and not outermost:
-            # Parts of models may be built by other registries: coders, samplers, losses, norms, anchors.
-            known = '.' not in kind and found is None
-        if not known:
-            raise InputError(
-                f'the config in checkpoint {name} wants to build {kind!r}, which is unknown here or no '
-                'part of a model; name the config that it was trained with'
+def _check(node: Any, outermost: Collection[str], parts: Collection[str], largest: float) -> None:
+    """Check that a config builds only what is known, of values that name nothing outside.
+
+    Args:
+        node: A dictionary with ``type``; what initializes weights is taken out of it.
+        outermost: What it may be.
+        parts: What may be built within.
+        largest: Largest number.
+
+    Raises:
+        ValueError: Naming what is not allowed.
+    """
+    if node.get('type') not in outermost:
+        known = ' or '.join(name for name in outermost if '.' not in name)
+        raise ValueError(f'it wants to build {_shown(node.get("type"))} in place of {known}')
+    for key in list(node):
+        if key != 'type':
+            _check_value(node, key, parts, largest)
+
+
+def _check_value(owner: Any, key: Any, parts: Collection[str], largest: float) -> None:
+    value = owner[key]
+    if isinstance(owner, dict):
+        if not isinstance(key, str) or key == '_scope_' or key.startswith('__'):
+            raise ValueError(f'it has a key {_shown(key)}')
+        if key in _DROPPED:
+            del owner[key]
+            return
+        if _NAMES_A_FILE.fullmatch(key) and value is not None:
+            raise ValueError(f'it sets {key}, which names a file or an address')
+        if key == 'type' and not (isinstance(value, str) and value in parts):
+            raise ValueError(
+                f'it wants to build {_shown(value)}, which is not among the parts known to open no files'
             )
-        outermost = False
+    if isinstance(value, str):
+        if not _PLAIN_TEXT.fullmatch(value):
+            raise ValueError(f'{key}={_shown(value)} is no plain name')
+    elif isinstance(value, (int, float)):
+        if math.isfinite(value) and abs(value) > largest:
+            raise ValueError(f'{key}={_shown(value)} is out of range')
+    elif isinstance(value, dict):
+        # What it wants to build is the better thing to tell.
+        for inner in sorted(value, key=lambda name: name != 'type'):
+            _check_value(value, inner, parts, largest)
+    elif isinstance(value, (list, tuple)):
+        for number in range(len(value)):
+            _check_value(value, number, parts, largest)
+    elif value is not None:
+        raise ValueError(f'{key} is a {type(value).__name__}')
 
 
-def _types(node: Any) -> Iterator[Any]:
-    if isinstance(node, Mapping):
-        if 'type' in node:
-            yield node['type']
-        for key, value in node.items():
-            if key != 'type':
-                yield from _types(value)
-    elif isinstance(node, (list, tuple)):
-        for item in node:
-            yield from _types(item)
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f'{text[:57]}...'

@@ -16,6 +16,13 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, get_worker_info
 
+from iid_mm.errors import InputError
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 TIMEOUT = 600.0
 """Seconds that a batch may take before it is an error; ``timeout`` of a data loader's config changes it."""
 
@@ -33,12 +40,34 @@ def harden_loader(loader: DataLoader[Any]) -> DataLoader[Any]:
 
     Returns:
         The data loader; unchanged if it has no workers.
+
+    Raises:
+        InputError: If this process may not have as many open files as the workers need.
     """
     if loader.num_workers > 0 and not isinstance(loader.collate_fn, PackedCollate):
+        _check_open_files(loader)
         loader.collate_fn = PackedCollate(loader.collate_fn)
         loader.worker_init_fn = _WorkerStart(loader.worker_init_fn)
         loader.timeout = loader.timeout or TIMEOUT
     return loader
+
+
+def _check_open_files(loader: DataLoader[Any]) -> None:
+    """PyTorch fails with several tracebacks if files run out while it starts workers."""
+    if resource is None:
+        return
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    try:
+        present = len(os.listdir('/proc/self/fd'))
+    except OSError:
+        present = 32
+    # Three for each worker, one for each batch that is ready, and those that are opened in passing.
+    needed = present + loader.num_workers * (3 + (loader.prefetch_factor or 2)) + 16
+    if limit not in (-1, resource.RLIM_INFINITY) and needed > limit:
+        raise InputError(
+            f'num_workers={loader.num_workers}: needs about {needed} open files, the limit is {limit}; raise it '
+            '(ulimit -n), or take fewer num_workers'
+        )
 
 
 class PackedCollate:
@@ -150,6 +179,7 @@ class _WorkerStart:
         ignore_stop_signals()
         # PyTorch only prints that a batch could not be sent, and the run would wait for it.
         queues.Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]
+        sys.excepthook = _without_partings
         if self.first is not None:
             self.first(worker)
 
@@ -157,6 +187,12 @@ class _WorkerStart:
 def _end_worker(error: BaseException, item: Any) -> None:
     print(f'error: a data loader worker could not send a batch: {error}', file=sys.stderr, flush=True)
     os._exit(1)
+
+
+def _without_partings(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Say nothing of a parent that has ended while a batch was on its way."""
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def ignore_stop_signals() -> None:

@@ -29,11 +29,21 @@ from iid_mm.inference.media import CAMERA, IMAGE, VIDEO, Media
 from iid_mm.inference.pictures import draw_faces, plot_timeline
 from iid_mm.inference.results import SCORED, FaceScore, MediaResult
 from iid_mm.inference.sampling import TimedFrame
-from iid_mm.utils.files import printable, reason_of, temporary_beside, write_bytes, write_json
+from iid_mm.utils.files import (
+    MAX_NAME_BYTES,
+    printable,
+    reason_of,
+    safe_name,
+    temporary_beside,
+    write_bytes,
+    write_json,
+)
 from iid_mm.visualization.drawing import encode_picture
 from iid_mm.visualization.plots import save_figure
 
 _Write = Callable[[Path], object]
+_ROOM = 255 - MAX_NAME_BYTES
+"""Bytes that are kept for a suffix and a number."""
 _MAX_TAKEN = 100
 """Names of other inputs that are tried again; more would make the naming of many equal names slow."""
 
@@ -90,6 +100,7 @@ class OutputWriter:
                 'choose another'
             ) from error
         self._media = media
+        self._longest = min(MAX_NAME_BYTES, _longest_name(self.folder) - _ROOM)
         self._names = UniqueNames()
         # Names that were found taken: another input may be the one that they belong to.
         self._taken: dict[str, list[str]] = {}
@@ -102,9 +113,10 @@ class OutputWriter:
             threshold: Probability from which a face is called fake.
             rate: Frames a second of what a camera gives.
         """
-        taken = self._taken.setdefault(fold(media.stem), [])
+        stem = safe_name(media.stem, self._longest)
+        taken = self._taken.setdefault(fold(stem), [])
         tried = taken[:_MAX_TAKEN]
-        for name in itertools.chain(tried, iter(lambda: self._names.give(media.stem), None)):
+        for name in itertools.chain(tried, iter(lambda: self._names.give(stem), None)):
             free, earlier = self._is_free(name, media)
             if free:
                 break
@@ -135,6 +147,14 @@ class OutputWriter:
         if there and (not own or not self._inputs.isdisjoint(map(os.path.realpath, there))):
             return False, None
         return True, earlier
+
+
+def _longest_name(folder: Path) -> int:
+    """Bytes that a file name may have; encrypted and network folders often allow less than others."""
+    try:
+        return os.pathconf(folder, 'PC_NAME_MAX')
+    except (OSError, ValueError, AttributeError):
+        return 255
 
 
 def _suffixes_for(media: Media, options: OutputOptions) -> list[str]:

@@ -158,7 +158,7 @@ class VideoStream(FrameStream):
         should_stop: ShouldStop | None = None,
     ) -> None:
         self.reader: VideoReader | AnimationReader
-        self.reader = AnimationReader(path) if is_webp(path) else VideoReader(path, should_stop)
+        self.reader = (AnimationReader if is_webp(path) else VideoReader)(path, should_stop)
         self.total = self.reader.count
         self.rate = self.reader.rate or FALLBACK_RATE
         self.times = self.reader.times if self.reader.rate else np.arange(self.total) / self.rate

@@ -93,11 +93,17 @@ class FaceScorer:
 
         Returns:
             Score and picture of each face.
+
+        Raises:
+            InputError: A score is not finite.
         """
         if not items:
             return []
         with torch.no_grad():
             samples = self.model.test_step(pseudo_collate([packed for _, _, packed in items]))
+        if not all(torch.isfinite(sample.pred_score).all() for sample in samples):
+            # Compared with a threshold, NaN would be an answer: genuine.
+            raise InputError('the model gives scores that are not finite; its weights are damaged')
         return [
             self._result(frame, found, packed, sample.cpu())
             for (frame, found, packed), sample in zip(items, samples, strict=True)

@@ -12,6 +12,9 @@ from iid_mm.models.detectors import IIDDetector
 from iid_mm.models.heads import ForgeryHead
 from iid_mm.models.necks import ArtifactNeck, PatchArtifactNeck
 from iid_mm.models.task_modules import ExplicitAnchorGenerator, SSDBBoxCoder
+from iid_mm.utils.checkpoint import install_safe_loader
+
+install_safe_loader()
 
 __all__ = [
     'ArtifactHead',

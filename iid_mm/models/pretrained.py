@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import logging
+from http.client import HTTPException
 from typing import Any
-from urllib.error import URLError
 
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
-from mmengine.runner.checkpoint import load_url
 from torch import nn
+
+from iid_mm.utils.checkpoint import WEB, fetch_checkpoint
 
 WARNING = (
     'PRETRAINED WEIGHTS NOT LOADED: {url} cannot be reached ({reason}). {module} STARTS FROM RANDOM '
@@ -52,7 +53,7 @@ def drop_unreachable_weights(model: nn.Module) -> list[str]:
 
 def _url_of(entry: dict[str, Any]) -> str | None:
     checkpoint = entry.get('checkpoint')
-    is_url = isinstance(checkpoint, str) and checkpoint.startswith(('http://', 'https://'))
+    is_url = isinstance(checkpoint, str) and checkpoint.startswith(WEB)
     return checkpoint if entry.get('type') == 'Pretrained' and is_url else None
 
 
@@ -61,8 +62,8 @@ def _try_fetch(url: str) -> str | None:
     reason: list[str | None] = [None]
     if is_main_process():
         try:
-            load_url(url, map_location='cpu', progress=False)
-        except (URLError, ConnectionError, TimeoutError) as error:
+            fetch_checkpoint(url)
+        except (OSError, HTTPException) as error:
             reason = [str(error)]
     broadcast_object_list(reason)
     return reason[0]

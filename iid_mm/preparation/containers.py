@@ -61,7 +61,7 @@ class SourceFile(io.RawIOBase):
     def __init__(self, path: Path, should_stop: ShouldStop | None = None) -> None:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise InputError('not a regular file')
-        self._file = open(path, 'rb', buffering=0)  # noqa: SIM115 - closed by close()
+        self._file = open(path, 'rb', buffering=0)  # noqa: SIM115 - close() closes it
         self.size = os.fstat(self._file.fileno()).st_size
         self._left = _READS_PER_BYTE * self.size + _LEAST_READS
         self._should_stop = should_stop
@@ -98,7 +98,9 @@ class SourceFile(io.RawIOBase):
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        # Without one if the constructor failed.
+        if hasattr(self, '_file'):
+            self._file.close()
         super().close()
 
 
@@ -155,6 +157,8 @@ def choose_stream(container: Any) -> tuple[Any, str]:
     if not shown:
         cover = 'holds a cover picture and no video' if videos else 'has no video stream'
         return None, cover
+    # Animations in AVIF, and films with a poster, have a track of one picture, too.
+    shown = [stream for stream in shown if stream.frames != 1] or shown
     known = [stream for stream in shown if stream.codec_context is not None]
     if not known:
         return None, 'uses a codec that is unknown here'

@@ -23,10 +23,16 @@ from iid_mm.preparation.faces import (
 )
 from iid_mm.preparation.readers import FrameReader
 from iid_mm.preparation.records import FrameSource, VideoGroup, VideoRecord
-from iid_mm.preparation.registration import MIN_LIKENESS, register_crop, scene_correlation
+from iid_mm.preparation.registration import (
+    MIN_LAID_LIKENESS,
+    MIN_LIKENESS,
+    register_crop,
+    scene_correlation,
+)
 from iid_mm.preparation.results import GroupResult, VideoReport
 from iid_mm.preparation.settings import Settings
 from iid_mm.preparation.sources import SourceOpener
+from iid_mm.preparation.tracking import box_distance
 from iid_mm.preparation.video import evenly_spaced
 from iid_mm.preparation.writer import MASKS, WHOLE_FRAMES, CropWriter, Sample, fit_mask, make_row
 
@@ -37,6 +43,8 @@ if TYPE_CHECKING:
 CHOICE_FRAMES = 8
 # How much more a fake must differ in another place than in the weightiest person's.
 CHOICE_RATIO = 1.2
+# Crops of the same scene that others have cut differ by a few pixels; what differs by more was scaled.
+MAX_SIZE_CHANGE = 0.1
 
 
 @dataclass
@@ -95,7 +103,7 @@ class GroupProcessor:
         samples: dict[str, list[Sample]] = {}
         paired = []
         if genuine is not None:
-            paired = [fake for fake in fakes if set(fake.numbers) <= set(genuine.reader.numbers)]
+            paired = [fake for fake in fakes if not set(fake.numbers).isdisjoint(genuine.reader.numbers)]
             samples |= self._process_pairs(genuine, paired)
         for fake in (fake for fake in fakes if fake not in paired):
             if fake.record.pair:
@@ -130,11 +138,16 @@ class GroupProcessor:
         return reader
 
     def _choose_numbers(self, genuine: _Video | None, fakes: Sequence[_Video]) -> None:
-        """Choose evenly spaced frames; those of a fake are among the ones of its genuine video."""
+        """Choose evenly spaced frames; of a fake first those that its genuine video has, too."""
         there = set(genuine.numbers) if genuine else set()
         for video in [*([genuine] if genuine else []), *fakes]:
-            numbers = [number for number in video.numbers if number in there] or video.numbers
-            video.numbers = [numbers[i] for i in evenly_spaced(len(numbers), self.settings.frames)]
+            common = [number for number in video.numbers if number in there]
+            others = [number for number in video.numbers if number not in there]
+            chosen = [common[i] for i in evenly_spaced(len(common), self.settings.frames)]
+            free = self.settings.frames - len(chosen)
+            if free and others:
+                chosen += [others[i] for i in evenly_spaced(len(others), free)]
+            video.numbers = sorted(chosen)
             video.report.asked = len(video.numbers)
 
     def _read(
@@ -164,7 +177,8 @@ class GroupProcessor:
 
     def _process_pairs(self, genuine: _Video, fakes: Sequence[_Video]) -> dict[str, list[Sample]]:
         """Prepare a genuine video and the fakes that follow it; samples by video key."""
-        union = sorted({number for video in (genuine, *fakes) for number in video.numbers})
+        there = set(genuine.reader.numbers)
+        union = sorted({n for video in (genuine, *fakes) for n in video.numbers if n in there})
         faces = self.finder.find(genuine.record, self._read(genuine, union, keep=True))
         people = main_candidates(faces) or [Track()]
         choices = [self._choose_person(fake, people) for fake in fakes]
@@ -183,7 +197,7 @@ class GroupProcessor:
         }
         for fake, person in zip(fakes, choices, strict=True):
             process = self._process_cropped if fake.record.cropped else self._process_fake
-            samples[fake.record.key] = process(fake, people[person], paths[person])
+            samples[fake.record.key] = process(fake, genuine, people[person], paths[person])
         return samples
 
     def _choose_person(self, fake: _Video, people: Sequence[Track]) -> int:
@@ -199,11 +213,14 @@ class GroupProcessor:
         best = int(np.argmax(scores))
         return best if scores[best] > CHOICE_RATIO * scores[0] else 0
 
-    def _process_fake(self, fake: _Video, track: Track, paths: dict[int, str]) -> list[Sample]:
+    def _process_fake(
+        self, fake: _Video, genuine: _Video, track: Track, paths: dict[int, str]
+    ) -> list[Sample]:
         """Cut a fake with the windows of its genuine video."""
         if not set(fake.numbers) & set(track.faces):
             fake.report.problems.append('its genuine video shows no face: stored without pairs')
             return self._process_alone(fake)
+        there = set(genuine.reader.numbers)
         samples = []
         decoded = []
         correlations = []
@@ -211,14 +228,16 @@ class GroupProcessor:
             decoded.append(number)
             lead = track.faces.get(number)
             if lead is None:
+                if number not in there and (alone := self._unpaired(fake, number, image, track)):
+                    samples.append(alone)
                 continue
             size = (image.shape[1], image.shape[0])
             if size != lead.size:
-                fake.report.problems.append(
+                reason = (
                     f'its frames are {size[0]}x{size[1]}, those of its genuine video '
-                    f'{lead.size[0]}x{lead.size[1]}: stored without pairs'
+                    f'{lead.size[0]}x{lead.size[1]}'
                 )
-                return self._process_alone(fake)
+                return self._process_moved(fake, track, reason)
             found = self.finder.find_at(fake.record, number, image, lead.face)
             if found:
                 # The detector has seen the genuine frame; the fake's face was looked for in its place.
@@ -230,16 +249,63 @@ class GroupProcessor:
                 samples[-1].source_image = paths[number]
                 correlations.append(scene_correlation(stored, lead.crop, samples[-1].landmarks))
         if correlations and (likeness := float(np.median(correlations))) < MIN_LIKENESS:
-            fake.report.problems.append(
-                'its frames do not show the scene of its genuine video '
-                f'(correlation {likeness:.2f}): stored without pairs'
-            )
-            return self._process_alone(fake)
-        if lost := sorted(set(decoded) - set(track.faces)):
+            reason = f'its frames do not show the scene of its genuine video (correlation {likeness:.2f})'
+            return self._process_moved(fake, track, reason)
+        if extra := sorted(set(decoded) - there):
+            fake.report.problems.append(_no_counterpart(extra))
+        if lost := sorted(set(decoded) & there - set(track.faces)):
             fake.report.problems.append(f'{len(lost)} frames have no face in the genuine video: {lost}')
         return self._close(fake, decoded, samples)
 
-    def _process_cropped(self, fake: _Video, track: Track, paths: dict[int, str]) -> list[Sample]:
+    def _unpaired(self, fake: _Video, number: int, image: ImageArray, track: Track) -> Sample | None:
+        """Cut a frame out that the genuine video does not have, where the person is in the nearest one."""
+        face = self.finder.find_at(fake.record, number, image, track.nearest(number))
+        crop = self.finder.cut(fake.record, image, face) if face else None
+        if crop is None:
+            return None
+        return self.writer.sample(crop, number, self.writer.write_face(crop, fake.record.key, number))
+
+    def _process_moved(self, fake: _Video, track: Track, reason: str) -> list[Sample]:
+        """Prepare a fake that its genuine video does not fit as it is: others may have cropped both.
+
+        Args:
+            fake: The fake.
+            track: The person in its genuine video.
+            reason: What does not fit.
+        """
+        samples, own = self._process_own(fake, track)
+        pairs = {
+            sample.number: (own.faces[sample.number], track.faces[sample.number])
+            for sample in samples
+            if sample.number in track.faces
+        }
+        laid = {}
+        for number, (crop, lead) in pairs.items():
+            if _alike(crop.size, lead.size):
+                points = self.writer.points(crop)
+                genuine = register_crop(crop.crop, lead.crop, points, self.writer.points(lead))
+                # Portraits of two people can be laid over each other, too.
+                if genuine is not None and scene_correlation(crop.crop, genuine, points) >= MIN_LAID_LIKENESS:
+                    laid[number] = genuine
+        if 2 * len(laid) <= len(pairs):
+            fake.report.problems.append(f'{reason}: stored without pairs')
+            return samples
+        for sample in samples:
+            if sample.number in laid:
+                crop, lead = pairs[sample.number]
+                stored = FaceCrop(crop.size, crop.window, lead.face, laid[sample.number])
+                sample.source_image = self.writer.write_face(
+                    stored, fake.record.key, sample.number, '_genuine'
+                )
+        fake.report.paired = len(laid)
+        fake.report.problems.append(
+            f'{reason}: genuine crops are laid over those of {len(laid)} of {len(samples)} frames'
+        )
+        return samples
+
+    def _process_cropped(
+        self, fake: _Video, genuine: _Video, track: Track, paths: dict[int, str]
+    ) -> list[Sample]:
         """Take over the crops of a fake, and lay those of its genuine video over them."""
         faces = self.finder.find(fake.record, self._read(fake, fake.numbers, keep=True))
         own = faces.tracks[0] if faces.tracks else Track()
@@ -257,21 +323,35 @@ class GroupProcessor:
                     stored, fake.record.key, sample.number, '_genuine'
                 )
         fake.report.paired = sum(sample.source_image is not None for sample in samples)
-        if lost := len(samples) - fake.report.paired:
+        extra = sorted({sample.number for sample in samples} - set(genuine.reader.numbers))
+        if extra:
+            fake.report.problems.append(_no_counterpart(extra))
+        if lost := len(samples) - fake.report.paired - len(extra):
             fake.report.problems.append(f'{lost} frames do not fit those of the genuine video: unpaired')
         return samples
 
     def _process_alone(self, video: _Video) -> list[Sample]:
         """Prepare a video without a genuine counterpart."""
+        return self._process_own(video)[0]
+
+    def _process_own(self, video: _Video, like: Track | None = None) -> tuple[list[Sample], Track]:
+        """Prepare a video with windows of its own; its samples, and who is shown.
+
+        Args:
+            video: The video.
+            like: The person in its genuine video; None takes the one under the mask, or the weightiest.
+        """
         self.writer.clear(video.record.key)
         faces = self.finder.find(video.record, self._read(video, video.numbers, keep=True))
         people = main_candidates(faces) or [Track()]
         person = 0
-        if len(people) > 1 and video.record.mask is not None:
+        if like is not None:
+            person = int(np.argmin([_apart(track, like) for track in people]))
+        elif len(people) > 1 and video.record.mask is not None:
             person = int(np.argmax(self._mask_scores(video, people)))
         self._retry(video, faces, people[person], set(video.numbers))
         paths = self._write_faces(video, people[person], set(video.numbers))
-        return self._collect(video, faces.decoded, people[person], paths)
+        return self._collect(video, faces.decoded, people[person], paths), people[person]
 
     def _retry(self, video: _Video, faces: VideoFaces, track: Track, numbers: set[int]) -> None:
         """Look again where a person was missed."""
@@ -342,3 +422,20 @@ class GroupProcessor:
         if lost := len(samples) - video.report.masks:
             reason = reader.problem or 'missing, or of another shape than the frames'
             video.report.problems.append(f'{lost} frames have no mask ({reason})')
+
+
+def _no_counterpart(numbers: Sequence[int]) -> str:
+    shown = f'{numbers[:8]} ...' if len(numbers) > 8 else f'{numbers}'
+    return f'{len(numbers)} frames have no counterpart in the genuine video: stored without pairs: {shown}'
+
+
+def _apart(track: Track, other: Track) -> float:
+    """How far apart two people are in the frames that show both."""
+    both = track.faces.keys() & other.faces.keys()
+    gaps = [box_distance(track.faces[n].face.box, other.faces[n].face.box) for n in both]
+    return float(np.mean(gaps)) if gaps else float('inf')
+
+
+def _alike(size: Size, other: Size) -> bool:
+    """Whether two pictures differ so little in size that they may show the same at the same scale."""
+    return all(abs(a - b) <= MAX_SIZE_CHANGE * max(a, b) for a, b in zip(size, other, strict=True))

@@ -54,12 +54,14 @@ class ImageInfo:
         orientation: How it has to be turned to be shown: 1 to 8, as in Exif. The decoders of TIFF and AVIF
             see to that, which leaves 1.
         images: How many images the file holds: frames of an animation, pages.
+        by_pillow: Whether it is one for Pillow to decode, and not for OpenCV.
     """
 
     width: int
     height: int
     orientation: int = 1
     images: int = 1
+    by_pillow: bool = False
 
 
 def check_image(data: bytes) -> ImageInfo:
@@ -87,10 +89,11 @@ def check_image(data: bytes) -> ImageInfo:
         elif data.startswith(b'BM'):
             info = ImageInfo(*_check_bmp(data))
         elif data.startswith(_TIFF):
-            width, height, pages = check_tiff(data)
-            info = ImageInfo(width, height, images=pages)
+            width, height, bits, pages = check_tiff(data)
+            # Pillow knows no colors of 16 bits.
+            info = ImageInfo(width, height, images=pages, by_pillow=bits <= 8)
         elif is_avif(data):
-            info = ImageInfo(1, 1)
+            info = ImageInfo(1, 1, by_pillow=True)
         elif _is_heif(data):
             raise InputError('a HEIC image, which is not read here; convert it to JPEG or PNG')
         else:

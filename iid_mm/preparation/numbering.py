@@ -92,7 +92,9 @@ def number_frames(
     length = float(order[-1]) - float(order[0]) if len(order) else 0.0
     ends_early = bool(duration and len(order)) and length + 1.5 * step < duration
     if reorders and (lossy or (ends_early and not promised)):
-        limit = min(limit, _sound_tail(order, numbers))
+        limit = min(limit, _sound_tail(order, numbers, reorders))
+    if len(numbers) and limit <= numbers[-1] and not problem:
+        problem = 'it may be cut off, some of its last frames have no number'
     order, numbers = order[numbers < limit], numbers[numbers < limit]
     count = int(numbers.max(initial=-1)) + 1
     # Lost frames lie between their neighbors.
@@ -168,15 +170,17 @@ def _on_a_grid(order: IntArray, step: float) -> IntArray | None:
     return numbers
 
 
-def _sound_tail(order: IntArray, numbers: IntArray) -> int:
+def _sound_tail(order: IntArray, numbers: IntArray, reorders: int) -> int:
     """The first number after a pause near the end of a file that may be cut off.
 
     A frame that others refer to is stored before the ones shown ahead of it; those are missing if the
-    file ends between them.
+    file ends between them. At most ``reorders`` frames are shown after the first missing one, and a pause
+    that is longer than all that may be missing is one of a variable frame rate.
     """
     if len(order) < 3:
         return int(numbers[-1]) + 1 if len(order) else 0
     gaps = np.diff(order)
-    tail = max(0, len(gaps) - _REORDER_LIMIT)
-    pauses = np.flatnonzero(gaps[tail:] > 1.5 * np.median(gaps))
+    tail = max(0, len(gaps) - reorders)
+    usual = np.median(gaps)
+    pauses = np.flatnonzero((gaps[tail:] > 1.5 * usual) & (gaps[tail:] <= (_REORDER_LIMIT + 1) * usual))
     return int(numbers[tail + int(pauses[0]) if pauses.size else -1]) + 1

@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 from fractions import Fraction
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,14 +19,19 @@ if TYPE_CHECKING:
 
 WHITE = 203.0
 """Luminance of white in HDR video, cd/m2 (ITU-R BT.2408)."""
+DARKEST_WHITE = 100.0
+"""Luminance of white in films that were graded like SDR ones, cd/m2."""
 _KNEE = 0.75
 """Share of white up to which tone mapping leaves HDR as it is."""
+# What is brighter, in units of white, is as bright as this.
+_BRIGHTEST = 50
 # Numbers of ISO/IEC 23091-2.
-_PQ, _HLG = 16, 18
+_UNSPECIFIED, _PQ, _HLG = 2, 16, 18
 _TRANSFERS = {_PQ: 'smpte2084, PQ', _HLG: 'arib-std-b67, HLG'}
 _BT2020 = 9
 # Matrices that FFmpeg converts to RGB: BT.709, unspecified, FCC, BT.601, SMPTE 240M, BT.2020; 0 is RGB.
 _MATRICES = {0, 1, 2, 4, 5, 6, 7, 8, 9, 10}
+_DOLBY_VISION = ('DOVI_RPU_BUFFER', 'DOVI_METADATA')
 # Linear light in BT.2020 primaries to BT.709 ones (ITU-R BT.2087), rows and columns in order B, G, R.
 _TO_709 = np.array(
     [[1.1187, -0.1006, -0.0182], [-0.0083, 1.1329, -0.1246], [-0.0728, -0.5876, 1.6605]], np.float32
@@ -34,6 +39,36 @@ _TO_709 = np.array(
 # A difference in width of so little is not worth that every pixel is computed anew.
 _NEARLY_SQUARE = 0.01
 _LARGEST_ASPECT = 8
+
+
+class Colors(NamedTuple):
+    """What a container says of the colors, as numbers of ISO/IEC 23091-2; 2 stands for nothing."""
+
+    transfer: int
+    primaries: int
+    matrix: int
+    range: int
+
+
+def colors_of(codec: Any) -> Colors:
+    """Colors that a container names.
+
+    Args:
+        codec: ``av.VideoCodecContext``, before anything was decoded: decoders forget what their data lack.
+    """
+    return Colors(codec.color_trc, codec.color_primaries, codec.colorspace, codec.color_range)
+
+
+def complete(frame: Any, colors: Colors) -> None:
+    """Give a frame the colors that its container names, where its own data name none."""
+    if frame.color_trc == _UNSPECIFIED:
+        frame.color_trc = colors.transfer
+    if frame.color_primaries == _UNSPECIFIED:
+        frame.color_primaries = colors.primaries
+    if frame.colorspace == _UNSPECIFIED:
+        frame.colorspace = colors.matrix
+    if frame.color_range == 0:
+        frame.color_range = colors.range
 
 
 def to_image(frame: Any, aspect: Fraction | None = None) -> tuple[ImageArray, str]:
@@ -49,9 +84,9 @@ def to_image(frame: Any, aspect: Fraction | None = None) -> tuple[ImageArray, st
     Returns:
         (H, W, 3) uint8 BGR, and what is not as in other videos, empty if nothing.
     """
-    transfer = getattr(frame, 'color_trc', 2)
+    transfer = frame.color_trc
     notes = []
-    if transfer in _TRANSFERS or getattr(frame, 'color_primaries', 2) == _BT2020:
+    if transfer in _TRANSFERS or frame.color_primaries == _BT2020:
         image = _from_wide(frame.to_ndarray(format='rgb48le'), transfer)
         if transfer in _TRANSFERS:
             notes.append(f'HDR ({_TRANSFERS[transfer]}): tone mapped to SDR, colors are not as trained')
@@ -59,6 +94,8 @@ def to_image(frame: Any, aspect: Fraction | None = None) -> tuple[ImageArray, st
         image = frame.to_ndarray(format='bgr24')
     if frame.colorspace not in _MATRICES:
         notes.append(f'colors are not as trained (matrix {frame.colorspace} is not known here)')
+    elif transfer not in _TRANSFERS and any(frame.side_data.get(kind) for kind in _DOLBY_VISION):
+        notes.append('Dolby Vision without a layer for other displays: colors are not as trained')
     if frame.interlaced_frame:
         notes.append('interlaced: moving edges may be combed, which is not as trained')
     image, note = squared(image, aspect)
@@ -134,9 +171,13 @@ def _from_wide(image: npt.NDArray[np.uint16], transfer: int) -> ImageArray:
         # The opto-optical transfer of a display of 1000 cd/m2 (ITU-R BT.2100).
         luminance = linear @ np.array([0.0593, 0.6780, 0.2627], np.float32)
         linear *= (1000 / WHITE) * np.maximum(luminance, 1e-6)[..., None] ** np.float32(0.2)
+    if transfer in _TRANSFERS:
+        # Nothing in the file tells where white lies: no brighter than what the frame shows.
+        brightest = np.percentile(linear[::2, ::2].max(axis=-1), 99.5)
+        linear /= np.float32(min(max(brightest, DARKEST_WHITE / WHITE), 1))
     linear = cv2.transform(linear, _TO_709)
     # Roots keep the dark levels apart.
-    places = np.sqrt(np.clip(linear, 0, 50)) * np.float32((len(to_gamma) - 1) / 50**0.5)
+    places = np.sqrt(np.clip(linear, 0, _BRIGHTEST)) * np.float32((len(to_gamma) - 1) / _BRIGHTEST**0.5)
     return np.asarray(to_gamma[places.astype(np.int32)], np.uint8)
 
 
@@ -153,7 +194,7 @@ def _tables(transfer: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint
         linear = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
     else:
         linear = signal**2.4
-    light = np.linspace(0, 50**0.5, 1 << 14) ** 2
+    light = np.linspace(0, _BRIGHTEST**0.5, 1 << 14) ** 2
     if transfer in _TRANSFERS:
         # What is brighter than white is compressed and not cut off.
         rolled = 1 - (1 - _KNEE) * np.exp(-(light - _KNEE) / (1 - _KNEE))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,11 +16,11 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from iid_mm.errors import InputError
+from iid_mm.preparation.containers import ReadingStopped, ShouldStop
 from iid_mm.preparation.image_files import (
     MAX_PIXELS,
     check_image,
     check_jpeg_coding,
-    is_avif,
     webp_durations,
 )
 
@@ -81,7 +82,7 @@ class ImageReader(FrameReader):
                 bad.append(f'{self._paths[number].name}: {getattr(error, "strerror", None) or error}')
                 continue
             if images > 1:
-                self.note(f'1 of {images} images of an animation was read ({self._paths[number].name})')
+                self.note(f'1 of {images} images of the file was read ({self._paths[number].name})')
             yield number, image
         if bad:
             self.note(f'{len(bad)} of {len(wanted)} images cannot be read ({bad[0]})')
@@ -92,15 +93,17 @@ class AnimationReader(FrameReader):
 
     Args:
         path: The file.
+        should_stop: Asked before each frame whether to stop; None never stops.
 
     Attributes:
         rate: Average number of frames a second.
         times: When each frame is shown, (count,) float64 seconds.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, should_stop: ShouldStop | None = None) -> None:
         self.problem = ''
         self.path = path
+        self._should_stop = should_stop
         self.numbers = range(0)
         self.rate = 0.0
         self.times: npt.NDArray[np.float64] = np.zeros(0)
@@ -131,6 +134,8 @@ class AnimationReader(FrameReader):
             with _opened(data) as animation:
                 for number in range(max(wanted, default=-1) + 1):
                     # Each frame may change only a part of the one before.
+                    if self._should_stop is not None and self._should_stop():
+                        raise ReadingStopped
                     animation.seek(number)
                     if number in wanted:
                         image = _to_bgr(animation)
@@ -172,8 +177,8 @@ def decode_first(data: bytes) -> tuple[ImageArray, int]:
         InputError: If it is not a whole image.
     """
     info = check_image(data)
-    if is_avif(data):
-        return _decode_avif(data)
+    if info.by_pillow:
+        return _decode_by_pillow(data, info.images)
     check_jpeg_coding(data)
     try:
         # Which formats OpenCV turns itself depends on its version.
@@ -199,8 +204,10 @@ def _upright(image: ImageArray, orientation: int) -> ImageArray:
     return np.ascontiguousarray(image)
 
 
+# What is damaged is an error, or does not matter.
+warnings.filterwarnings('ignore', module='PIL.TiffImagePlugin')
 _PILLOW_ERRORS = (
-    *(OSError, ValueError, SyntaxError, EOFError, InputError, UnidentifiedImageError),
+    *(OSError, ValueError, SyntaxError, EOFError, RuntimeError, InputError, UnidentifiedImageError),
     Image.DecompressionBombError,
 )
 
@@ -216,12 +223,15 @@ def _to_bgr(image: Image.Image) -> ImageArray:
     return np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])
 
 
-def _decode_avif(data: bytes) -> tuple[ImageArray, int]:
+def _decode_by_pillow(data: bytes, images: int) -> tuple[ImageArray, int]:
+    """Decode TIFF, of which OpenCV darkens what is transparent, and AVIF, which it does not turn."""
     try:
         with _opened(data) as image:
-            images = getattr(image, 'n_frames', 1)
+            images = max(images, getattr(image, 'n_frames', 1) if image.format == 'AVIF' else 1)
             return _to_bgr(ImageOps.exif_transpose(image) or image), images
+    except InputError:
+        raise
     except UnidentifiedImageError as error:
-        raise InputError('not a readable AVIF image, or Pillow is older than 11.3') from error
+        raise InputError('not a readable image, or AVIF and Pillow older than 11.3') from error
     except _PILLOW_ERRORS as error:
         raise InputError(f'not a readable image ({error})') from error

@@ -100,7 +100,7 @@ def read_settings(folder: Path) -> Settings:
         values = json.loads(path.read_text(encoding='utf-8'))
         values['methods'] = tuple(values['methods']) if values['methods'] else None
         return Settings(**values)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise InputError(f'{path}: not the settings of this version ({error}); prepare it again') from error
 
 
@@ -143,8 +143,13 @@ def read_manifests(folders: Sequence[Path]) -> dict[Path, list[Manifest]]:
 
 def _read_manifest(path: Path) -> Manifest:
     try:
-        return Manifest(**json.loads(path.read_text(encoding='utf-8')))
-    except (OSError, ValueError, TypeError) as error:
+        manifest = Manifest(**json.loads(path.read_text(encoding='utf-8')))
+        kinds = {'index': int, 'total': int, 'scan': str, 'groups': dict, 'left_out': dict, 'missing': list}
+        for name, kind in kinds.items():
+            if not isinstance(getattr(manifest, name), kind):
+                raise TypeError(f'{name} is no {kind.__name__}')
+        return manifest
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f'{path} is unreadable ({error}); run this shard again') from error
 
 

@@ -38,14 +38,14 @@ def exif_orientation(data: bytes) -> int:
     return orientation if 1 <= orientation <= 8 else 1
 
 
-def check_tiff(data: bytes) -> tuple[int, int, int]:
+def check_tiff(data: bytes) -> tuple[int, int, int, int]:
     """Refuse a TIFF file whose first page is not whole or not in whole numbers.
 
     Args:
         data: The bytes of the file.
 
     Returns:
-        Width and height of the first page, and the number of pages.
+        Width, height and bits of a sample of the first page, and the number of pages.
 
     Raises:
         InputError: If it ends early or is of a kind that is not read.
@@ -71,7 +71,7 @@ def check_tiff(data: bytes) -> tuple[int, int, int]:
     ]
     if not parts or max(parts) > len(data):
         raise InputError('the file ends early')
-    return width, height, 1 + _more_pages(data, order, following, position)
+    return width, height, max(bits), 1 + _more_pages(data, order, following, position)
 
 
 def _more_pages(data: bytes, order: str, position: int, first: int) -> int:

@@ -28,7 +28,7 @@ from iid_mm.preparation.containers import ReadingStopped, ShouldStop, choose_str
 from iid_mm.preparation.image_files import MAX_PIXELS
 from iid_mm.preparation.numbering import Numbering, number_frames
 from iid_mm.preparation.packets import NO_ENTRIES, Entries, Entry, Packets
-from iid_mm.preparation.pixels import to_image
+from iid_mm.preparation.pixels import colors_of, complete, to_image
 from iid_mm.preparation.readers import FrameReader
 
 if TYPE_CHECKING:
@@ -174,8 +174,12 @@ class VideoReader(FrameReader):
             rate = stream.average_rate
             base = stream.time_base
             step = float(1 / (rate * base)) if rate and base else 0.0
-            duration = float((container.duration or 0) / (av.time_base * base)) if base else 0.0
-            start = max(container.start_time or 0, 0) / av.time_base
+            start = None if container.start_time is None else max(container.start_time, 0) / av.time_base
+            # Matroska counts the length from zero and not from the first frame.
+            length = (container.duration or 0) / av.time_base
+            if container.format.name == 'matroska,webm':
+                length -= start or 0
+            duration = length / float(base) if base else 0.0
         if packets.total < promised:
             self.note(f'the header promises {promised} frames, the file holds {packets.total}')
         found = number_frames(
@@ -218,8 +222,8 @@ class VideoReader(FrameReader):
                     raise InputError('its packets refer to the same data over and over')
                 if packets.total > MAX_FRAMES or count > _MAX_PACKETS:
                     raise InputError(
-                        f'it has more than {MAX_FRAMES} frames; cut out the part in question, for example '
-                        'with: ffmpeg -ss 0:30 -t 60 -i long.mp4 -c copy part.mp4'
+                        f'it has more than {MAX_FRAMES} frames or {_MAX_PACKETS} packets; cut out the part '
+                        'in question, for example with: ffmpeg -ss 0:30 -t 60 -i long.mp4 -c copy part.mp4'
                     )
         except FFmpegError as error:
             self.note(f'ends early ({_text(error)})')
@@ -237,7 +241,7 @@ class VideoReader(FrameReader):
                 return most
         return count
 
-    def _set_times(self, found: Numbering, rate: float, base: Fraction | None, start: float) -> None:
+    def _set_times(self, found: Numbering, rate: float, base: Fraction | None, start: float | None) -> None:
         ticks = found.times[: self.count]
         if len(ticks) < self.count or not base or not len(ticks):
             self.rate = rate
@@ -245,7 +249,7 @@ class VideoReader(FrameReader):
             return
         # Whole numbers are divided once, so that 3 * 512 ticks of 1/12800 s are exactly 3/25 s.
         self.times = (ticks - ticks[0]).astype(np.float64) * base.numerator / base.denominator
-        delay = float(ticks[0] * base) - start
+        delay = 0.0 if start is None else float(int(ticks[0]) * base) - start
         # The start is rounded to microseconds.
         if delay > max(1e-3, 1.5 * float(base)):
             self.times += delay
@@ -278,6 +282,7 @@ class VideoReader(FrameReader):
             codec.thread_type = 'NONE'
             codec.thread_count = 1
             codec.options = DECODER_OPTIONS
+            colors = colors_of(codec)
             place = -1
             skipping = False
             for packet in _filled(container, stream):
@@ -306,6 +311,7 @@ class VideoReader(FrameReader):
                     sound = state.judge(number, frame)
                     if not sound:
                         self.note('some frames are damaged')
+                    complete(frame, colors)
                     # What the container says counts more than what the codec says.
                     aspect = stream.sample_aspect_ratio or codec.sample_aspect_ratio
                     yield number, frame if sound else None, aspect

@@ -3,59 +3,60 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import re
-from importlib import import_module
+import struct
+import zipfile
+from collections.abc import Iterator
+from contextvars import ContextVar
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
-import numpy as np
 import torch
-from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.dist import barrier, get_rank
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from iid_mm.errors import InputError
+from iid_mm.utils.unpickling import load_plain
 
 # What torch.load raises for files that it cannot read, some only with trust.
-DAMAGE = (RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError, ImportError)
+DAMAGE = (
+    *(RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError, ImportError),
+    *(AssertionError, ArithmeticError, MemoryError, struct.error, zipfile.BadZipFile),
+)
 MAX_NAMED_KEYS = 8
 """How many keys an error message lists."""
+WEB = ('http://', 'https://')
+
+_trusted: ContextVar[bool] = ContextVar('trusted', default=False)
 
 
-HISTORY_METHODS = ('min', 'max', 'current', 'mean')
-"""What MMEngine's training history looks up when it is unpickled."""
+@contextlib.contextmanager
+def trusted_checkpoints(trust: bool) -> Iterator[None]:
+    """Let checkpoints that are loaded within run code that they may hold, if ``trust``.
+
+    For pretrained weights, which MMEngine loads deep inside of a model.
+    """
+    token = _trusted.set(trust)
+    try:
+        yield
+    finally:
+        _trusted.reset(token)
 
 
-def _history_method(owner: type, name: str) -> Any:
-    """Stand in for ``getattr``, which would let a file reach any code, while a checkpoint is read."""
-    if owner is not HistoryBuffer or name not in HISTORY_METHODS:
-        raise pickle.UnpicklingError(f'Unsupported global: GLOBAL getattr({owner!r}, {name!r})')
-    return getattr(HistoryBuffer, name)
-
-
-def _safe_globals() -> list[Any]:
-    """List what MMEngine stores beside tensors: training history as numpy arrays."""
-    core = 'core' if np.__version__.startswith('1.') else '_core'
-    multiarray: Any = import_module(f'numpy.{core}.multiarray')
-    dtypes = [type(np.dtype(t)) for t in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
-    # numpy 1 and numpy 2 name the module differently, and checkpoints move between them.
-    functions = [
-        (function, f'numpy.{name}.multiarray.{function.__name__}')
-        for name in ('core', '_core')
-        for function in (multiarray._reconstruct, multiarray.scalar)
-    ]
-    history = [HistoryBuffer, (_history_method, 'builtins.getattr')]
-    return [*history, np.ndarray, np.dtype, *dtypes, *functions]
-
-
-def load_checkpoint_file(path: str | os.PathLike[str], trust: bool = False) -> dict[str, Any]:
+def load_checkpoint_file(path: str | os.PathLike[str], trust: bool | None = None) -> dict[str, Any]:
     """Read a checkpoint to the CPU.
 
     Args:
         path: A file written by ``torch.save``.
         trust: Whether to run code that the file may hold (full unpickling). Only for files whose origin
-            you trust as you trust a program.
+            you trust as you trust a program. None: as :func:`trusted_checkpoints` says, which is no.
 
     Returns:
         The stored dictionary.
@@ -67,14 +68,15 @@ def load_checkpoint_file(path: str | os.PathLike[str], trust: bool = False) -> d
     path = Path(path)
     if path.is_dir():
         raise InputError(f'checkpoint {path} is a folder; name the file in it')
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f'checkpoint {path} does not exist')
+    if not path.is_file():
+        raise InputError(f'checkpoint {path} is no regular file')
+    trust = _trusted.get() if trust is None else trust
     try:
-        if trust:
-            content = torch.load(path, map_location='cpu', weights_only=False)
-        else:
-            with torch.serialization.safe_globals(_safe_globals()):
-                content = torch.load(path, map_location='cpu', weights_only=True)
+        content = torch.load(path, map_location='cpu', weights_only=False) if trust else load_plain(path)
+    except InputError:
+        raise
     except pickle.UnpicklingError as error:
         refused = re.search(r'GLOBAL (\S+)', str(error))
         if trust or refused is None:
@@ -88,15 +90,105 @@ def load_checkpoint_file(path: str | os.PathLike[str], trust: bool = False) -> d
         raise InputError(f'{path} is damaged or no checkpoint: {_reason(error)}') from error
     if not isinstance(content, dict):
         raise InputError(f'checkpoint {path} holds a {type(content).__name__}, expected a dictionary')
+    if not isinstance(content.get('meta', {}), dict):
+        kind = type(content['meta']).__name__
+        raise InputError(f"checkpoint {path} is damaged: 'meta' is a {kind}, expected a dictionary")
     return content
 
 
-def load_weights(model: nn.Module, path: str | os.PathLike[str], trust: bool = False) -> dict[str, Any]:
+def fetch_checkpoint(url: str) -> Path:
+    """Bring a checkpoint into PyTorch's cache, if it is not there; it is not opened.
+
+    Args:
+        url: An address that begins with ``http://`` or ``https://``.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: The address names no file.
+        OSError: It cannot be reached.
+    """
+    name = os.path.basename(urlparse(url).path)
+    if name in ('', '.', '..'):
+        raise InputError(f'checkpoint {url}: the address names no file')
+    path = Path(torch.hub.get_dir()) / 'checkpoints' / name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), progress=os.isatty(2))
+    return path
+
+
+def install_safe_loader() -> None:
+    """Let everything that MMEngine loads, pretrained weights above all, pass :func:`load_checkpoint_file`.
+
+    MMEngine's own loader unpickles in full whatever the restricted unpickler refuses, and what comes from an
+    address always.
+    """
+    for prefix in list(CheckpointLoader._schemes):
+        CheckpointLoader.register_scheme(prefix, loader=load_from_source, force=True)
+
+
+def load_from_source(filename: str | os.PathLike[str], map_location: Any = None) -> dict[str, Any]:
+    """Load what a config names as weights.
+
+    Args:
+        filename: A file, an address, or ``torchvision://``, ``open-mmlab://`` or ``mmcls://`` and a name of
+            MMEngine's lists of published weights.
+        map_location: Not used: weights are read to the CPU.
+
+    Returns:
+        The stored dictionary; of ``mmcls://`` the backbone's weights.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        InputError: As :func:`load_checkpoint_file`, or the address cannot be reached.
+    """
+    filename = os.fspath(filename)
+    scheme, separator, name = filename.partition('://')
+    if filename.startswith(WEB):
+        try:
+            # One process of each machine fetches, and the others wait.
+            if int(os.environ.get('LOCAL_RANK', get_rank())) == 0:
+                fetch_checkpoint(filename)
+        except (OSError, HTTPException) as error:
+            raise InputError(
+                f'checkpoint {filename} cannot be reached ({error}); download the file and name its path'
+            ) from error
+        barrier()
+        return load_checkpoint_file(fetch_checkpoint(filename))
+    if not separator:
+        return load_checkpoint_file(os.path.expanduser(filename))
+    lists = {
+        **dict.fromkeys(('modelzoo', 'torchvision'), mmengine_checkpoint.get_torchvision_models),
+        **dict.fromkeys(('open-mmlab', 'openmmlab'), mmengine_checkpoint.get_external_models),
+        'mmcls': mmengine_checkpoint.get_mmcls_models,
+    }
+    if scheme not in lists:
+        raise InputError(
+            f'checkpoint {filename}: {scheme}:// is not supported; fetch the file and name its path'
+        )
+    if scheme in ('open-mmlab', 'openmmlab'):
+        name = mmengine_checkpoint.get_deprecated_model_names().get(name, name)
+    address = str(lists[scheme]().get(name))
+    if not address.startswith(WEB):
+        raise InputError(f'checkpoint {filename}: no weights of that name are known')
+    content = load_from_source(address)
+    if scheme == 'mmcls':
+        state = content.get('state_dict', content)
+        prefix = 'backbone.'
+        return {'state_dict': {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}}
+    return content
+
+
+def load_weights(
+    model: nn.Module, checkpoint: str | os.PathLike[str] | dict[str, Any], trust: bool | None = None
+) -> dict[str, Any]:
     """Load a checkpoint into a model, all keys or none.
 
     Args:
         model: The model to fill.
-        path: Checkpoint with the weights under 'state_dict' or at the top.
+        checkpoint: A file with the weights under 'state_dict' or at the top, or the content of one.
         trust: See :func:`load_checkpoint_file`.
 
     Returns:
@@ -106,10 +198,17 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], trust: bool = F
         FileNotFoundError: If there is no such file.
         InputError: If the file cannot be read or its keys or shapes are not the model's.
     """
-    content = load_checkpoint_file(path, trust=trust)
+    if isinstance(checkpoint, dict):
+        name, content = 'given', checkpoint
+    else:
+        name, content = os.fspath(checkpoint), load_checkpoint_file(checkpoint, trust=trust)
     state = content.get('state_dict', content)
-    check_state_dict(model, state, str(path))
-    model.load_state_dict(state)
+    check_state_dict(model, state, name)
+    try:
+        model.load_state_dict(state)
+    # Tensors of the right shape may still be of a kind that cannot be copied.
+    except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+        raise InputError(f'the weights of checkpoint {name} cannot be copied: {_reason(error)}') from error
     return content
 
 
@@ -133,9 +232,9 @@ def check_state_dict(model: nn.Module | dict[str, torch.Tensor], state: dict[str
     missing = [k for k in expected if k not in state]
     unexpected = [k for k in state if k not in expected]
     reshaped = [
-        f'{k} {tuple(state[k].shape)} instead of {tuple(v.shape)}'
+        f'{k} {_shape(state[k])} instead of {_shape(v)}'
         for k, v in expected.items()
-        if k in state and getattr(state[k], 'shape', None) != v.shape
+        if k in state and _shape(state[k]) != _shape(v)
     ]
     problems = [
         f'{len(keys)} {title}: {_shorten(keys)}'
@@ -154,21 +253,42 @@ def check_state_dict(model: nn.Module | dict[str, torch.Tensor], state: dict[str
         )
 
 
-def check_resumable(checkpoint: dict[str, Any], name: str) -> None:
-    """Check that a checkpoint says where training stood.
+def prepare_resuming(checkpoint: dict[str, Any], name: str, work_dir: str | os.PathLike[str]) -> None:
+    """Check that a checkpoint says where training stood, and take out what MMEngine would believe.
+
+    MMEngine runs ``meta.config`` as Python, and deletes the best checkpoint so far, which the file names by a
+    path, when a better one comes.
 
     Args:
-        checkpoint: Its content.
+        checkpoint: Its content; changed in place.
         name: What to call it in messages.
+        work_dir: Folder of the run; checkpoints that the file names are those of this folder.
 
     Raises:
-        InputError: If it holds weights only.
+        InputError: If it holds weights only, or is damaged.
     """
-    if not ('optimizer' in checkpoint and 'epoch' in checkpoint.get('meta', {})):
+    meta, hub = checkpoint.get('meta'), checkpoint.get('message_hub')
+    if not ('optimizer' in checkpoint and isinstance(meta, dict) and 'epoch' in meta):
         raise InputError(
             f'checkpoint {name} holds weights only and not where training stood; resume from an '
             'epoch_*.pth or interrupted.pth, or start anew from its weights with load_from=...'
         )
+    counts = [meta.get('epoch'), meta.get('iter')]
+    parts = ('log_scalars', 'runtime_info', 'resumed_keys')
+    if not all(isinstance(count, int) and count >= 0 for count in counts):
+        raise InputError(f'checkpoint {name} is damaged: epoch and iteration are {counts}')
+    if not isinstance(hub, dict) or not all(isinstance(hub.get(part), dict) for part in parts):
+        raise InputError(f'checkpoint {name} is damaged: its message_hub lacks one of {", ".join(parts)}')
+    meta.pop('config', None)
+    info = hub['runtime_info']
+    for key, value in list(info.items()):
+        if str(key).startswith(('best_ckpt', 'last_ckpt')) and value is not None:
+            here = Path(work_dir) / os.path.basename(str(value))
+            info[key] = str(here) if here.is_file() else None
+
+
+def _shape(value: Any) -> Any:
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
 
 
 def _shorten(keys: list[Any]) -> str:

@@ -9,10 +9,10 @@ import torch
 from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
 from torch import nn
 
-from iid_mm.utils.checkpoint import check_state_dict
 from iid_mm.engine.runner.sync_bn import check_sync_bn
 from iid_mm.errors import InputError
 from iid_mm.registry import MODELS
+from iid_mm.utils.checkpoint import check_state_dict
 
 
 @pytest.fixture

@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from iid_mm.errors import InputError
 from iid_mm.inference.annotate import TrackPlaces, VideoWriter, annotate_video
@@ -67,6 +70,88 @@ def test_an_annotated_video_has_every_frame(make_video: Callable[..., Path], tmp
     for number, frame in enumerate(frames):
         assert np.abs(frame[110, 60 + 4 * number].astype(int) - (0, 94, 213)).max() < 60, number
     assert sorted(path.name for path in tmp_path.iterdir()) == ['a.mp4', 'out.mp4']
+
+
+def write_uneven(path: Path, times: list[float], **options: Any) -> Path:
+    """A video whose frames are shown at the given seconds."""
+    with av.open(str(path), 'w') as container:
+        stream: Any = container.add_stream('libx264', rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for name, value in options.items():
+            setattr(stream, name, value)
+        for number, time in enumerate(times):
+            image = np.full((48, 64, 3), 30 * number, np.uint8)
+            frame: Any = av.VideoFrame.from_ndarray(image, format='bgr24')
+            frame.pts, frame.time_base = round(1000 * time), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def times_of(path: Path) -> list[float]:
+    with av.open(str(path)) as container:
+        return [float(frame.time or 0) for frame in container.decode(video=0)]
+
+
+def empty_result(source: Path) -> MediaResult:
+    return MediaResult(source.stem, str(source), 'video', 'no_face', (64, 48), 6, 25.0, {0: 0})
+
+
+def test_an_annotated_video_keeps_the_times(tmp_path: Path) -> None:
+    uneven = [0, 0.04, 0.08, 0.12, 2.12, 4.12]
+    source = write_uneven(tmp_path / 'a.mp4', uneven)
+    annotate_video(source, tmp_path / 'b.mp4', empty_result(source))
+    assert times_of(tmp_path / 'b.mp4') == pytest.approx(uneven, abs=1e-4)
+
+
+def test_an_annotated_video_has_square_pixels(tmp_path: Path) -> None:
+    source = write_uneven(tmp_path / 'a.mp4', [0, 0.04], sample_aspect_ratio=Fraction(2))
+    annotate_video(source, tmp_path / 'b.mp4', empty_result(source))
+    with av.open(str(tmp_path / 'b.mp4')) as container:
+        video = container.streams.video[0]
+        assert (video.width, video.height) == (128, 48)
+        assert (video.sample_aspect_ratio or 1) == 1
+
+
+def test_an_annotated_animation(tmp_path: Path) -> None:
+    images = [Image.new('RGB', (64, 48), (value, 0, 0)) for value in (0, 120, 240)]
+    source = tmp_path / 'a.webp'
+    images[0].save(source, save_all=True, append_images=images[1:], duration=[100, 400, 100])
+    annotate_video(source, tmp_path / 'b.mp4', empty_result(source))
+    assert times_of(tmp_path / 'b.mp4') == pytest.approx([0, 0.1, 0.5], abs=1e-4)
+
+
+def test_frames_of_another_size_are_not_left_out(tmp_path: Path) -> None:
+    writer = VideoWriter(tmp_path / 'x.mp4', 25)
+    for size, time in (((48, 64), 0.0), ((96, 128), 0.04), ((49, 65), 0.04), ((48, 64), 0.08)):
+        writer.write(np.full((*size, 3), 100, np.uint8), time)
+    writer.close()
+    with av.open(str(tmp_path / 'x.mp4')) as container:
+        frames = list(container.decode(video=0))
+    assert [(frame.width, frame.height) for frame in frames] == [(64, 48)] * 4
+    stamps = [frame.pts for frame in frames]
+    # A frame that is said to be shown at the time of the one before is shown after it.
+    assert stamps == sorted(set(stamps))
+
+
+@pytest.mark.parametrize(
+    'name', ['12:30.mp4', 'http:x.mp4', 'a%03d.mp4', 'x' * 251 + '.mp4', 'ä' * 120 + '.mp4']
+)
+def test_names_of_annotated_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    writer = VideoWriter(Path(name), 25)
+    writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.close()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_video_that_cannot_be_finished(tmp_path: Path) -> None:
+    writer = VideoWriter(tmp_path / ('x' * 300 + '.mp4'), 25)
+    writer.write(np.zeros((48, 64, 3), np.uint8))
+    with pytest.raises(InputError, match='cannot be written'):
+        writer.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unfinished_video_leaves_nothing(tmp_path: Path) -> None:

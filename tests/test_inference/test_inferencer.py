@@ -267,6 +267,9 @@ def test_an_input_that_fails_ends_only_itself(
         *('a.json', 'b.json', 'c.json', 'a_annotated.jpg', 'c_annotated.jpg')
     }
     calls.clear()
+    with pytest.raises(type(error)):
+        inferencer(tmp_path, out_dir=out, keep_going=False)
+    calls.clear()
     monkeypatch.setenv('IID_DEBUG', '1')
     with pytest.raises(type(error)):
         inferencer(tmp_path, out_dir=out)

@@ -231,6 +231,17 @@ def test_the_video_of_a_camera_that_cannot_be_written(tmp_path: Path, monkeypatc
     assert {path.name for path in tmp_path.iterdir()} == set(result.outputs.values())
 
 
+def test_folders_that_take_short_names_only(tmp_path: Path, monkeypatch: Any) -> None:
+    write_image(tmp_path / 'in' / f'{"x" * 200}.png', PICTURE)
+    write_image(tmp_path / 'in' / f'{"x" * 201}.png', PICTURE)
+    monkeypatch.setattr(os, 'pathconf', lambda path, name: 143)
+    results = write(list(find_media(tmp_path / 'in')), tmp_path / 'out')
+    names = os.listdir(tmp_path / 'out')
+    assert len(names) == 6
+    assert max(map(len, names)) <= 143
+    assert not any(result.unwritten for result in results)
+
+
 def test_results_of_a_camera_replace_their_own(tmp_path: Path) -> None:
     for _ in range(2):
         (result,) = write([Media(CAMERA, 'camera_0', 'camera 0', camera=0)], tmp_path)

@@ -14,9 +14,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from iid_mm.apis import init_model
-from iid_mm.utils.checkpoint import check_state_dict
 from iid_mm.errors import InputError
 from iid_mm.models.caddm import background_last, convert_caddm
+from iid_mm.utils.checkpoint import check_state_dict
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 CONFIG_OF = {

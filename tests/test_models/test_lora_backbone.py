@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from iid_mm.utils.checkpoint import check_state_dict, load_weights
 from iid_mm.errors import InputError
 from iid_mm.models import LoRABackbone, pretrained
 from iid_mm.registry import MODELS
+from iid_mm.utils.checkpoint import check_state_dict, load_weights
 
 VIT: dict[str, Any] = dict(
     type='mmpretrain.VisionTransformer',

@@ -26,11 +26,11 @@ def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def fail_with(error: Exception, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     tried: list[str] = []
 
-    def load_url(url: str, **_: Any) -> None:
+    def fetch(url: str) -> None:
         tried.append(url)
         raise error
 
-    monkeypatch.setattr(pretrained, 'load_url', load_url)
+    monkeypatch.setattr(pretrained, 'fetch_checkpoint', fetch)
     return tried
 
 
@@ -74,7 +74,7 @@ def test_other_entries_of_init_cfg_stay(monkeypatch: pytest.MonkeyPatch, warning
 
 
 def test_reachable_url_stays(monkeypatch: pytest.MonkeyPatch, warnings: list[str]) -> None:
-    monkeypatch.setattr(pretrained, 'load_url', lambda url, **_: {})
+    monkeypatch.setattr(pretrained, 'fetch_checkpoint', lambda url: None)
     model = torch.nn.Identity()
     model.init_cfg = dict(type='Pretrained', checkpoint=URL)
     assert pretrained.drop_unreachable_weights(model) == []

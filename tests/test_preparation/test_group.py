@@ -271,3 +271,136 @@ def test_crops_of_others_are_kept_whole_and_laid_over_each_other(tmp_path, proce
     result = process(VideoGroup(real.key, real, (fake,)), Moved())
     assert [row['source_image'] for row in rows_of(result, 'fake')] == [None] * 3
     assert '3 frames do not fit' in result.videos[1].problems[0]
+
+
+# Frames that do not pair.
+
+
+def fake_with(tmp_path, numbers, name='f', change=LEFT):
+    clip = write_clip(tmp_path / name, change, count=len(numbers))
+    return make_record(ImageFiles(clip.folder, clip.names, tuple(numbers)), name)
+
+
+def test_frames_that_the_genuine_video_lacks_are_kept_unpaired(tmp_path, process):
+    clip = write_clip(tmp_path / 'real', count=4)
+    real = make_record(ImageFiles(clip.folder, clip.names, (0, 12, 25, 38)), 'real', label=0)
+    fake = fake_with(tmp_path, (0, 9, 19, 29))
+    result = process(VideoGroup(real.key, real, (fake,)), frames=32)
+    rows = rows_of(result, 'f')
+    assert [row['frame'] for row in rows] == [0, 9, 19, 29]
+    assert [row['source_image'] is not None for row in rows] == [True, False, False, False]
+    assert [row['crop_window'] for row in rows] == [LEFT_WINDOW] * 4
+    assert [row['frame'] for row in rows_of(result, 'real')] == [0, 12, 25, 38]
+    report = result.videos[1]
+    assert (report.asked, report.found, report.paired) == (4, 4, 1)
+    assert report.problems == [
+        '3 frames have no counterpart in the genuine video: stored without pairs: [9, 19, 29]'
+    ]
+    for row in rows:
+        assert cv2.imread(str(tmp_path / 'out' / row['image'])) is not None
+
+
+def test_an_unpaired_frame_shows_the_person_of_the_paired_ones(tmp_path, process):
+    clip = write_clip(tmp_path / 'real', count=4)
+    real = make_record(ImageFiles(clip.folder, clip.names, (0, 1, 2, 3)), 'real', label=0)
+    fake = fake_with(tmp_path, (1, 2, 7, 8), change=RIGHT)
+    result = process(VideoGroup(real.key, real, (fake,)), frames=32)
+    assert [row['crop_window'] for row in rows_of(result, 'f')] == [RIGHT_WINDOW] * 4
+
+
+@pytest.mark.parametrize(
+    ('numbers', 'frames', 'expected'),
+    [
+        # As many in common as are wanted: those alone, as ever.
+        (range(12), 3, [1, 3, 5]),
+        # Too few: all of them, and evenly spaced others.
+        ([0, 1, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29], 4, [0, 1, 22, 27]),
+        ([20, 21, 22], 2, [20, 22]),
+    ],
+)
+def test_chosen_frames(tmp_path, real, process, numbers, frames, expected):
+    fake = fake_with(tmp_path, numbers)
+    result = process(VideoGroup(real.key, real, (fake,)), frames=frames)
+    assert [row['frame'] for row in rows_of(result, 'f')] == expected
+
+
+def test_crops_of_others_without_counterparts_are_told(tmp_path, process):
+    clip = write_clip(tmp_path / 'real', count=4)
+    real = make_record(ImageFiles(clip.folder, clip.names, (0, 1, 2, 3)), 'real', label=0, cropped=True)
+    clip = write_clip(tmp_path / 'f', LEFT, count=4)
+    fake = make_record(ImageFiles(clip.folder, clip.names, (0, 1, 7, 8)), 'f', cropped=True)
+    result = process(VideoGroup(real.key, real, (fake,)), frames=32)
+    rows = rows_of(result, 'f')
+    assert [(row['frame'], row['source_image'] is not None) for row in rows] == [
+        (0, True),
+        (1, True),
+        (7, False),
+        (8, False),
+    ]
+    assert result.videos[1].problems == [
+        '2 frames have no counterpart in the genuine video: stored without pairs: [7, 8]'
+    ]
+
+
+def write_cut_frames(tmp_path, *, same_scene=True, grow=0):
+    """A scene and its fake, each frame cut out on its own, and where its face is."""
+    rng = np.random.default_rng(1)
+    scenes = {}
+    for name in ('real', 'fake'):
+        if name == 'real' or not same_scene:
+            coarse = rng.uniform(0, 255, (24, 34, 3)).astype(np.float32)
+            scene = cv2.resize(coarse, (200, 150), interpolation=cv2.INTER_CUBIC)
+        scenes[name] = np.clip(scene, 0, 255).astype(np.uint8)
+    scenes['fake'] = scenes['fake'].copy()
+    hull = cv2.convexHull(face_points(80.0, 60.0, 32.0)[:68].astype(np.int32))
+    inside = cv2.fillConvexPoly(np.zeros((150, 200), np.uint8), hull, 1) == 1
+    scenes['fake'][inside] = 255 - scenes['fake'][inside]
+    places = {}
+    for name, scene in scenes.items():
+        for number in range(COUNT):
+            x, y = rng.integers(20, 27, 2)
+            width = 150 + (grow if name == 'fake' else 0)
+            write_image(tmp_path / name / f'{number:03d}.png', scene[y : y + 110, x : x + width])
+            places[name, number] = (80.0 - x, 60.0 - y)
+    names = tuple(f'{number:03d}.png' for number in range(COUNT))
+    source = {name: ImageFiles(tmp_path / name, names, tuple(range(COUNT))) for name in scenes}
+    return make_record(source['real'], 'real', label=0), make_record(source['fake'], 'fake'), places, scenes
+
+
+class CutFaces(KnownFaces):
+    """One face, where it lies in each cut frame."""
+
+    def __init__(self, places):
+        super().__init__()
+        self.places = places
+
+    def analyse(self, image, hint_box=None, *, where=None):
+        x, y = self.places[where.record.method, where.frame]
+        return [make_face(x, 32.0, top=y)]
+
+
+@pytest.mark.parametrize('grow', [0, 6])
+def test_frames_that_others_have_cut_are_laid_over_each_other(tmp_path, process, grow):
+    real, fake, places, scenes = write_cut_frames(tmp_path, grow=grow)
+    result = process(VideoGroup(real.key, real, (fake,)), CutFaces(places), frames=COUNT, margin=0.6)
+    rows = rows_of(result, 'fake')
+    assert [row['frame'] for row in rows] == list(range(COUNT))
+    for row in rows:
+        assert row['source_image'] == f'frames/set/fake/native/v/{row["frame"]:05d}_genuine.webp'
+        laid = cv2.imread(str(tmp_path / 'out' / row['source_image'])).astype(int)
+        x0, y0, x1, y1 = row['crop_window']
+        left, top = (round(v) for v in places['fake', row['frame']])
+        wanted = scenes['real'][60 - top + y0 : 60 - top + y1, 80 - left + x0 : 80 - left + x1].astype(int)
+        assert np.abs(laid - wanted)[8:-8, 8:-8].mean() < 2.0
+    assert result.videos[1].paired == COUNT
+    (problem,) = result.videos[1].problems
+    assert f'genuine crops are laid over those of {COUNT} of {COUNT} frames' in problem
+
+
+def test_frames_of_another_scene_are_not_laid_over_each_other(tmp_path, process):
+    real, fake, places, _ = write_cut_frames(tmp_path, same_scene=False)
+    result = process(VideoGroup(real.key, real, (fake,)), CutFaces(places), frames=COUNT, margin=0.6)
+    assert [row['source_image'] for row in rows_of(result, 'fake')] == [None] * COUNT
+    (problem,) = result.videos[1].problems
+    assert problem.startswith('its frames do not show the scene of its genuine video (correlation ')
+    assert problem.endswith('): stored without pairs')

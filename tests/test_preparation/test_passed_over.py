@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections import Counter
@@ -303,3 +304,26 @@ def test_long_names_stay_apart():
     assert all(len(name) <= 360 for name in names)
     assert index_name('a' * 255) == 'a' * 255
     assert len(index_name('a' * 256)) <= 255
+
+
+def test_no_file_is_asked_about_on_its_own(tmp_path, monkeypatch):
+    """A folder of 100 000 files on a network disk is listed, not asked about file by file."""
+    count = 300
+    touch(tmp_path, *(f'real/{n:06d}.mp4' for n in range(count)), *(f'fake/x/{n}.png' for n in range(count)))
+    ids = [f'{n:03d}' for n in range(count)]
+    touch(tmp_path, *(f'original_sequences/youtube/c23/videos/{n}.mp4' for n in ids))
+    for split, pairs in (('train', list(zip(ids[::2], ids[1::2], strict=True))), ('val', []), ('test', [])):
+        (tmp_path / f'{split}.json').write_text(json.dumps(pairs))
+    calls = Counter()
+    for name in ('stat', 'lstat', 'scandir', 'listdir', 'readlink'):
+        real = getattr(os, name)
+
+        def counted(*args, real=real, name=name, **kwargs):
+            calls[name] += 1
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(os, name, counted)
+    for layout in ('folder', 'ffpp'):
+        calls.clear()
+        assert len(scan(layout, tmp_path, stills=layout == 'folder').records) >= count
+        assert sum(calls.values()) < 60

@@ -166,3 +166,23 @@ def test_a_shard_that_starts_leaves_what_others_have_unpacked(tmp_path, monkeypa
 def test_shards_do_not_delete_the_work_of_each_other():
     with pytest.raises(InputError, match=r'overwrite with num_shards=2: .*delete the folder first'):
         RunOptions(shard=Shard(0, 2), overwrite=True)
+
+
+@pytest.mark.parametrize(
+    'text', [b'', b'[1]', b'{}', b'\xff', b'[' * 5000, b'{"groups": [], "index": 0, "total": 1, "scan": "x"}']
+)
+def test_a_damaged_manifest_is_one_line(wide_tree, tmp_path, text):
+    run(wide_tree, tmp_path / 'out', 0, 2)
+    run(wide_tree, tmp_path / 'out', 1, 2)
+    (tmp_path / 'out/.parts/shard-1-of-2.json').write_bytes(text)
+    with pytest.raises(InputError, match=r'shard-1-of-2\.json is unreadable .* run this shard again'):
+        merge(tmp_path / 'out')
+
+
+@pytest.mark.parametrize('field', ['groups', 'left_out', 'missing', 'total'])
+def test_a_manifest_with_values_of_another_kind(wide_tree, tmp_path, field):
+    run(wide_tree, tmp_path / 'out', 0, 2)
+    path = tmp_path / 'out/.parts/shard-0-of-2.json'
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: None}))
+    with pytest.raises(InputError, match='is unreadable'):
+        merge(tmp_path / 'out')

@@ -259,7 +259,7 @@ def test_too_many_frames(tmp_path, monkeypatch, write_gray_video):
     write_gray_video(tmp_path / 'a.mp4', 21)
     reader = VideoReader(tmp_path / 'a.mp4')
     assert reader.count == 0
-    assert 'it has more than 20 frames; cut out the part in question' in reader.problem
+    assert 'it has more than 20 frames or ' in reader.problem
     write_gray_video(tmp_path / 'b.mp4', 20)
     assert VideoReader(tmp_path / 'b.mp4').problem == ''
 

@@ -3,20 +3,30 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from collections import OrderedDict
+from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseModule
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmengine.runner import load_checkpoint as mmengine_load
+from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
+import iid_mm.models  # noqa: F401  # installs the safe loader
 from iid_mm.apis import load_checkpoint_file, load_weights
-from iid_mm.utils.checkpoint import check_state_dict
 from iid_mm.errors import InputError
+from iid_mm.utils.checkpoint import check_state_dict, load_from_source, prepare_resuming, trusted_checkpoints
 
 
 class Evil:
@@ -183,3 +193,154 @@ def test_state_dict_of_another_type(state: Any, tmp_path: Path) -> None:
     torch.save(dict(state_dict=state), tmp_path / 'a.pth')
     with pytest.raises(InputError, match=r"'state_dict' is a \w+, expected a dictionary"):
         load_weights(nn.Linear(1, 1), tmp_path / 'a.pth')
+
+
+def test_meta_of_another_type(tmp_path: Path) -> None:
+    torch.save(dict(state_dict={}, meta='text'), tmp_path / 'a.pth')
+    with pytest.raises(InputError, match=r"a\.pth is damaged: 'meta' is a str"):
+        load_checkpoint_file(tmp_path / 'a.pth')
+
+
+# What MMEngine loads for itself.
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Address of a server on this machine that gives the files of ``tmp_path/served``."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    (tmp_path / 'served').mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / 'served'))
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{server.server_address[1]}'
+        server.shutdown()
+
+
+def save_evil(path: Path, marker: Path) -> Path:
+    torch.save(dict(state_dict=dict(weight=torch.ones(1, 2), bias=torch.ones(1)), extra=Evil(marker)), path)
+    return path
+
+
+@pytest.mark.parametrize('from_web', [True, False])
+def test_pretrained_weights_run_nothing(from_web: bool, tmp_path: Path, address: str) -> None:
+    """``init_cfg`` of any module, and everything else that asks MMEngine's loader."""
+    evil = save_evil(tmp_path / 'served' / 'evil.pth', tmp_path / 'ran')
+    source = f'{address}/evil.pth' if from_web else str(evil)
+    module = BaseModule(init_cfg=dict(type='Pretrained', checkpoint=source))
+    module.layer = nn.Linear(2, 1)
+    for load in (
+        module.init_weights,
+        lambda: mmengine_load(nn.Linear(2, 1), source),
+        lambda: CheckpointLoader.load_checkpoint(source),
+        lambda: load_from_source(source),
+    ):
+        with pytest.raises(InputError, match=r'evil\.pth holds more than weights'):
+            load()
+    assert not (tmp_path / 'ran').exists()
+    with trusted_checkpoints(True):
+        assert 'extra' in load_from_source(source)
+    assert (tmp_path / 'ran').exists()
+
+
+def test_weights_from_the_web_are_fetched_once(tmp_path: Path, address: str) -> None:
+    torch.save(dict(state_dict=dict(weight=torch.ones(1, 2), bias=torch.ones(1))), tmp_path / 'served/w.pth')
+    layer = nn.Linear(2, 1)
+    mmengine_load(layer, f'{address}/w.pth')
+    assert layer.weight.tolist() == [[1, 1]]
+    (tmp_path / 'served/w.pth').unlink()
+    assert load_from_source(f'{address}/w.pth')['state_dict']['bias'].tolist() == [1]
+    with pytest.raises(InputError, match=r'other\.pth cannot be reached .*404.*; download the file'):
+        load_from_source(f'{address}/other.pth')
+
+
+def test_a_zipped_file_from_the_web_runs_nothing(tmp_path: Path, address: str) -> None:
+    """PyTorch unpacks these and loads what is in them in full."""
+    torch.save(Evil(tmp_path / 'ran'), tmp_path / 'in.pth', _use_new_zipfile_serialization=False)
+    with zipfile.ZipFile(tmp_path / 'served/x.zip', 'w') as archive:
+        archive.write(tmp_path / 'in.pth', '../../escaped.pth')
+    with pytest.raises(InputError, match=r'x\.zip'):
+        load_from_source(f'{address}/x.zip')
+    assert not (tmp_path / 'ran').exists()
+    assert not list(tmp_path.rglob('escaped.pth'))
+
+
+def test_names_of_published_weights(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(
+        dict(state_dict={'backbone.w': torch.ones(1), 'head.w': torch.ones(1)}), tmp_path / 'served/w.pth'
+    )
+    known = {'known': f'{address}/w.pth', 'odd': 'file:///etc/passwd'}
+    for name in ('get_mmcls_models', 'get_torchvision_models', 'get_external_models'):
+        monkeypatch.setattr(mmengine_checkpoint, name, lambda: known)
+    assert list(load_from_source('mmcls://known')['state_dict']) == ['w']
+    for scheme in ('torchvision', 'modelzoo', 'open-mmlab', 'openmmlab'):
+        assert list(load_from_source(f'{scheme}://known')['state_dict']) == ['backbone.w', 'head.w']
+        for name in ('unknown', 'odd'):
+            with pytest.raises(InputError, match='no weights of that name'):
+                load_from_source(f'{scheme}://{name}')
+    for source in (
+        's3://bucket/w.pth',
+        'petrel://w.pth',
+        'pavi://w',
+        'ftp://127.0.0.1/w.pth',
+        'file:///w.pth',
+    ):
+        with pytest.raises(InputError, match='not supported; fetch the file'):
+            CheckpointLoader.load_checkpoint(source)
+    with pytest.raises(InputError, match='names no file'):
+        load_from_source(address)
+
+
+def resumable(**info: Any) -> dict[str, Any]:
+    hub = dict(log_scalars={}, runtime_info=info, resumed_keys={})
+    return dict(meta=dict(epoch=1, iter=2, config='import os'), optimizer={}, message_hub=hub)
+
+
+def test_resuming_believes_no_config_and_no_path(tmp_path: Path) -> None:
+    """MMEngine would run the one, and delete what the other names."""
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run/best.pth').touch()
+    (tmp_path / 'other.pth').touch()
+    content = resumable(
+        best_ckpt='/elsewhere/best.pth',
+        best_ckpt_auc=str(tmp_path / 'other.pth'),
+        last_ckpt=5,
+        best_score=0.5,
+    )
+    prepare_resuming(content, 'x.pth', tmp_path / 'run')
+    assert content['meta'] == dict(epoch=1, iter=2)
+    assert content['message_hub']['runtime_info'] == dict(
+        best_ckpt=str(tmp_path / 'run/best.pth'), best_ckpt_auc=None, last_ckpt=None, best_score=0.5
+    )
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'reason'),
+    [
+        (('optimizer',), None, 'weights only'),
+        (('meta',), 'text', 'weights only'),
+        (('meta', 'epoch'), None, 'weights only'),
+        (('meta', 'epoch'), -1, r'epoch and iteration are \[-1, 2\]'),
+        (('meta', 'iter'), 'x', r'epoch and iteration are'),
+        (('message_hub',), None, 'lacks one of log_scalars'),
+        (('message_hub', 'runtime_info'), 5, 'lacks one of log_scalars'),
+    ],
+)
+def test_resuming_from_a_damaged_state(path: tuple[str, ...], value: Any, reason: str) -> None:
+    content = resumable()
+    *parents, last = path
+    owner = content
+    for parent in parents:
+        owner = owner[parent]
+    if value is None:
+        del owner[last]
+    else:
+        owner[last] = value
+    with pytest.raises(InputError, match=f'checkpoint x.pth .*{reason}'):
+        prepare_resuming(content, 'x.pth', '.')
+
+
+def test_weights_that_are_no_tensors_or_cannot_be_copied() -> None:
+    with pytest.raises(InputError, match=r'1 of another shape: bias int instead of \(1,\)'):
+        load_weights(nn.Linear(2, 1), dict(weight=torch.ones(1, 2), bias=5))
+    with pytest.raises(InputError, match='cannot be copied'):
+        load_weights(nn.Linear(2, 1), dict(weight=torch.ones(1, 2).to_sparse(), bias=torch.ones(1)))

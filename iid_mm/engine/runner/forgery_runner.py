@@ -17,7 +17,12 @@ from iid_mm.engine.runner.safe_training import SafeTraining
 from iid_mm.engine.runner.sync_bn import check_sync_bn
 from iid_mm.models.backbones import LoRABackbone
 from iid_mm.registry import RUNNERS
-from iid_mm.utils.checkpoint import check_resumable, check_state_dict, load_checkpoint_file
+from iid_mm.utils.checkpoint import (
+    check_state_dict,
+    load_from_source,
+    prepare_resuming,
+    trusted_checkpoints,
+)
 
 
 @RUNNERS.register_module()
@@ -62,12 +67,14 @@ class ForgeryRunner(SafeTraining, Runner):
         Returns:
             The model.
         """
-        for module in self.model.modules():
-            # Hooks copy the model (EMAHook) before its weights are initialised, and a copy of frozen weights
-            # that checkpoints do not hold would never be brought up to date.
-            if isinstance(module, LoRABackbone) and not module.store_base:
-                module.init_weights()
-        model: nn.Module = super().train()
+        # Pretrained weights are loaded within.
+        with trusted_checkpoints(bool(self.cfg.get('trust_checkpoint', False))):
+            for module in self.model.modules():
+                # Hooks copy the model (EMAHook) before its weights are initialised, and a copy of frozen
+                # weights that checkpoints do not hold would never be brought up to date.
+                if isinstance(module, LoRABackbone) and not module.store_base:
+                    module.init_weights()
+            model: nn.Module = super().train()
         return model
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
@@ -103,7 +110,7 @@ class ForgeryRunner(SafeTraining, Runner):
         """Load a checkpoint into the model.
 
         Args:
-            filename: The file.
+            filename: The file, or its address.
             map_location: Not used: weights are read to the CPU and copied from there.
             strict: Not used: all keys must match.
             revise_keys: Not used.
@@ -116,14 +123,14 @@ class ForgeryRunner(SafeTraining, Runner):
             InputError: If the file cannot be read, is of another model, or training is to be resumed
                 and the file does not say where it stood.
         """
-        trust = bool(self.cfg.get('trust_checkpoint', False))
-        checkpoint = load_checkpoint_file(filename, trust=trust)
+        with trusted_checkpoints(bool(self.cfg.get('trust_checkpoint', False))):
+            checkpoint = load_from_source(filename)
+        if self._resume:
+            prepare_resuming(checkpoint, filename, self.work_dir)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
         state = checkpoint.get('state_dict', checkpoint)
         check_state_dict(model, state, filename)
-        if self._resume:
-            check_resumable(checkpoint, filename)
         model.load_state_dict(state)
         self._has_loaded = True
         self.logger.info(f'loaded checkpoint {filename}')

@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +116,13 @@ class SafeTraining:
         Raises:
             StoppedError: If a signal asked for it; a checkpoint is written.
         """
+        for handler in self.logger.handlers:  # type: ignore[attr-defined]
+            if isinstance(handler, logging.FileHandler):
+                handler.handleError = _raise  # type: ignore[method-assign]
         if is_main_process():
             _remove_leftovers(self)
         stop = next(hook for hook in self.hooks if isinstance(hook, StopHook))  # type: ignore[attr-defined]
-        with stop.listening():
+        with stop.listening(), _brief_threads():
             model: nn.Module = super().train()  # type: ignore[misc]
         return model
 
@@ -168,6 +176,29 @@ class SafeTraining:
                     temporary.unlink(missing_ok=True)
         if kwargs.get('save_optimizer', True):
             self.saved_position = {name: position[name] for name in ('epoch', 'iter')}
+
+
+def _raise(record: logging.LogRecord) -> None:
+    """Let a log that cannot be written, as on a full disk, end training like any other file, not by a report each line."""
+    raise  # noqa: PLE0704
+
+
+@contextmanager
+def _brief_threads() -> Iterator[None]:
+    """Let threads that write logs tell a full disk in a line; what they write next ends training by the same error."""
+    before = threading.excepthook
+
+    def tell(args: threading.ExceptHookArgs) -> None:
+        if isinstance(args.exc_value, OSError):
+            print(f'warning: a log cannot be written: {args.exc_value}', file=sys.stderr)
+        else:
+            before(args)
+
+    threading.excepthook = tell
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _replace(temporary: Path, path: Path) -> None:

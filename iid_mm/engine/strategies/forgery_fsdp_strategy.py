@@ -20,7 +20,7 @@ from iid_mm.engine.runner.cpu_processes import join_cpu_processes
 from iid_mm.engine.runner.sync_bn import check_sync_bn
 from iid_mm.engine.strategies.optimizer_keys import name_parameters, number_parameters
 from iid_mm.errors import InputError
-from iid_mm.utils.checkpoint import check_resumable, check_state_dict, load_checkpoint_file
+from iid_mm.utils.checkpoint import check_state_dict, load_checkpoint_file, prepare_resuming
 
 WRAPPERS = ('_fsdp_wrapped_module.', '_checkpoint_wrapped_module.')
 
@@ -199,10 +199,10 @@ class ForgeryFSDPStrategy(FSDPStrategy):
             InputError: If the file cannot be read or is of another model.
         """
         checkpoint = load_checkpoint_file(filename, trust=self.trust_checkpoint)
+        if self._resuming:
+            prepare_resuming(checkpoint, filename, self.work_dir)
         if callback is not None:
             callback(checkpoint)
-        if self._resuming:
-            check_resumable(checkpoint, filename)
         state = checkpoint.pop('state_dict', checkpoint)
         check_state_dict(self._shapes, state, filename)
         self.load_model_state_dict(state, strict=True)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from bisect import bisect_left
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -35,8 +36,14 @@ if TYPE_CHECKING:
 LANDMARK_COUNTS = (68, 81)
 # No frame is that large: such a number is a damaged one.
 MAX_COORDINATE = 1e5
-# What numpy raises for damaged files: its header is Python source, an archive is a zip file.
-_DAMAGE = (OSError, ValueError, EOFError, SyntaxError, TokenError, BadZipFile, MemoryError)
+# Half a day at 24 frames a second: a header that promises more is damaged, whatever a sparse file holds.
+MAX_FRAMES = 2**20
+# What numpy raises for damaged files: its header is Python source, an archive is a zip file, and a shape may
+# be of anything that is an int.
+_DAMAGE = (
+    *(OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, SyntaxError),
+    *(TokenError, BadZipFile, MemoryError, RecursionError, SystemError),
+)
 
 
 class PrecomputedAnalyser(FaceAnalyser):
@@ -248,8 +255,13 @@ def load_faces(path: Path) -> PointsArray:
 
 def _load_array(path: Path) -> np.ndarray:
     try:
-        # Mapped: a damaged header that promises more than the file holds is refused, not allocated.
-        array = np.load(path, mmap_mode='r', allow_pickle=False)
+        if path.exists() and not path.is_file():
+            raise OSError('not a file')
+        with warnings.catch_warnings():
+            # Of a header that is nearly Python.
+            warnings.simplefilter('ignore')
+            # Mapped: a damaged header that promises more than the file holds is refused, not allocated.
+            array = np.load(path, mmap_mode='r', allow_pickle=False)
     except _DAMAGE as error:
         raise InputError(f'landmarks {str(path)!r} cannot be read ({error})') from error
     if not isinstance(array, np.ndarray):
@@ -260,6 +272,7 @@ def _load_array(path: Path) -> np.ndarray:
 
 def _as_points(array: np.ndarray, ndim: int, expected: str, path: Path) -> PointsArray:
     shape_fits = array.ndim == ndim and array.shape[-2] in LANDMARK_COUNTS and array.shape[-1] == 2
+    shape_fits = shape_fits and len(array) <= MAX_FRAMES
     if not shape_fits or array.dtype.kind not in 'fiu':
         raise InputError(f'landmarks {str(path)!r}: found {array.dtype} {array.shape}, expected {expected}')
     with np.errstate(over='ignore', invalid='ignore'):

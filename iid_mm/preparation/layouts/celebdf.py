@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from iid_mm.errors import InputError
 from iid_mm.preparation.layouts.base import Layout, Scanner, refuse_options, subfolders
-from iid_mm.preparation.layouts.lists import plain_path, read_lines
+from iid_mm.preparation.layouts.lists import plain_path, read_lines, short
 from iid_mm.preparation.records import FAKE, GENUINE, LayoutOptions, LayoutScan
 
 LIST_NAME = 'List_of_testing_videos.txt'
@@ -120,7 +120,7 @@ def read_test_list(path: Path) -> set[tuple[str, str]]:
         parts = PurePosixPath(plain_path(video)).parts
         folder = FOLDERS.get(parts[0].lower()) if len(parts) > 1 else None
         if label not in ('0', '1') or folder is None:
-            raise InputError(f'{place}: {line!r} is not a test video; expected {EXPECTED}')
+            raise InputError(f'{place}: {short(line)} is not a test video; expected {EXPECTED}')
         if (label == '1') != (LABELS[folder] == GENUINE):
             kind = 'genuine' if LABELS[folder] == GENUINE else 'fake'
             raise InputError(

@@ -20,7 +20,7 @@ from iid_mm.preparation.layouts.base import (
     refuse_options,
     subfolders,
 )
-from iid_mm.preparation.layouts.lists import plain_path, read_lines
+from iid_mm.preparation.layouts.lists import plain_path, read_lines, short
 from iid_mm.preparation.records import FAKE, GENUINE, LayoutOptions, LayoutScan
 
 DATASET = 'deeperforensics'
@@ -90,7 +90,7 @@ def read_splits(folder: Path) -> dict[str, str]:
         for place, line in read_lines(folder / f'{split}.txt', EXPECTED):
             video = PurePosixPath(plain_path(line)).stem
             if FAKE_NAME.fullmatch(video) is None:
-                raise InputError(f'{place}: {line!r} is not a fake; expected {EXPECTED}')
+                raise InputError(f'{place}: {short(line)} is not a fake; expected {EXPECTED}')
             if splits.setdefault(video, split) != split:
                 raise InputError(f'{place}: {video!r} is also in {splits[video]}.txt; it may be in one split')
     return splits

@@ -11,6 +11,9 @@ from typing import Any
 
 from iid_mm.errors import InputError
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 120
+
 
 def read_text(path: Path, expected: str) -> str:
     """Read a list file.
@@ -111,7 +114,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def short(value: Any) -> str:
     """A value from a list for a message of one line, whatever its size and depth."""
-    return reprlib.repr(value)
+    return _SHORT.repr(value)
 
 
 def read_csv(path: Path, columns: tuple[str, ...], expected: str) -> list[tuple[str, dict[str, str]]]:

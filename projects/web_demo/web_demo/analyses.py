@@ -96,7 +96,7 @@ def analyse_file(
     inferencer: IIDInferencer, sampling: Sampling, analysis: Analysis, progress: Progress
 ) -> Answer:
     """Analyse a file and write the page, all in memory."""
-    (result,) = inferencer.analyse(analysis.path, sampling=sampling, progress=progress)
+    (result,) = inferencer.analyse(analysis.path, sampling=sampling, progress=progress, keep_going=False)
     # The page shows the name that the user knows.
     result.source = result.name = analysis.name
     if analysis.note:

@@ -24,7 +24,12 @@ def test_nothing_to_report(tiny, check):
 
 @pytest.mark.parametrize(
     ('text', 'words'),
-    [('', 'there is no report.json'), ('{', 'cannot be read'), ('[]', 'is not the report of a preparation')],
+    [
+        ('', 'there is no report.json'),
+        ('{', 'cannot be read'),
+        ('[' * 9999, 'cannot be read'),
+        ('[]', 'is not the report of a preparation'),
+    ],
 )
 def test_missing_or_unreadable_report_is_a_note(tiny, check, find, text, words):
     tiny.pair()

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading files of ``torch.save`` without running what they may hold.
+
+PyTorch's own restricted unpickler does the work. It takes tensors and plain containers; what MMEngine stores
+beside them (NumPy arrays and scalars, training history) it would build by calling NumPy, whose ``dtype`` and
+``ndarray`` believe what a file says about memory: an ``object`` array of forged pointers is enough to take
+over the process. Here plain stand-ins receive these parts, and numbers are made from checked values.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging.history_buffer import HistoryBuffer
+
+from iid_mm.errors import InputError
+
+HISTORY_METHODS = ('min', 'max', 'current', 'mean')
+"""What MMEngine's training history looks up when it is unpickled."""
+_NUMBERS = 'biuf'
+"""Kinds of NumPy numbers that a checkpoint may hold: truth values, integers and floats."""
+
+
+class _Dtype:
+    """Stands in for ``numpy.dtype``."""
+
+    def __init__(self, name: Any, align: Any = False, copy: Any = False) -> None:
+        if not isinstance(name, str) or name[:1] not in _NUMBERS or not name[1:].isdecimal():
+            raise pickle.UnpicklingError(f'Unsupported global: GLOBAL numpy.dtype({str(name)[:20]!r})')
+        self.dtype = np.dtype(name)
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        order = state[1] if len(state) > 1 else None
+        if order not in ('<', '>', '|', '='):
+            raise pickle.UnpicklingError(f'unknown byte order {order!r}')
+        self.dtype = self.dtype.newbyteorder(order)
+
+
+class _Array:
+    """Stands in for ``numpy.ndarray``."""
+
+    # Not set in __init__, which unpickling passes by.
+    array: np.ndarray = np.empty(0)
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        _, shape, dtype, fortran, data = state
+        if not isinstance(dtype, _Dtype) or not isinstance(data, bytes):
+            raise pickle.UnpicklingError('Unsupported global: GLOBAL numpy.ndarray of objects')
+        # A copy, in native byte order; a shape that does not fit the data is a ValueError.
+        flat = np.frombuffer(data, dtype.dtype).astype(dtype.dtype.newbyteorder('='))
+        self.array = flat.reshape(shape, order='F' if fortran else 'C')
+
+
+class _History:
+    """Stands in for MMEngine's ``HistoryBuffer``."""
+
+    state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def restore(self) -> HistoryBuffer:
+        if not isinstance(self.state, dict):
+            raise pickle.UnpicklingError('damaged training history')
+        logs, counts = (self._numbers(name) for name in ('_log_history', '_count_history'))
+        length = self.state.get('max_length', 1_000_000)
+        if len(logs) != len(counts) or not isinstance(length, int):
+            raise pickle.UnpicklingError('damaged training history')
+        return HistoryBuffer(logs, counts, max(length, 1))
+
+    def _numbers(self, name: str) -> Any:
+        value = self.state.get(name)
+        if not isinstance(value, _Array) or value.array.ndim != 1:
+            raise pickle.UnpicklingError('damaged training history')
+        return value.array
+
+
+def _reconstruct(kind: Any, shape: Any, code: Any) -> _Array:
+    """Stand in for NumPy's function of that name, which arrays are pickled with."""
+    return _Array()
+
+
+def _scalar(dtype: Any, data: Any = None) -> Any:
+    """Stand in for NumPy's function of that name, which single numbers are pickled with."""
+    if not isinstance(dtype, _Dtype) or not isinstance(data, bytes):
+        raise pickle.UnpicklingError('Unsupported global: GLOBAL numpy scalar of an object')
+    return np.frombuffer(data, dtype.dtype, 1).astype(dtype.dtype.newbyteorder('='))[0]
+
+
+def _history_method(owner: Any, name: Any) -> Any:
+    """Stand in for ``getattr``, which would let a file reach any code."""
+    if owner is not _History or name not in HISTORY_METHODS:
+        raise pickle.UnpicklingError(f'Unsupported global: GLOBAL getattr({owner!r}, {name!r})')
+    return getattr(HistoryBuffer, name)
+
+
+# NumPy 1 and NumPy 2 name the module differently, and checkpoints move between them.
+_STAND_INS: list[Any] = [
+    (_Dtype, 'numpy.dtype'),
+    (_Array, 'numpy.ndarray'),
+    (_History, 'mmengine.logging.history_buffer.HistoryBuffer'),
+    (_history_method, 'builtins.getattr'),
+    *((_reconstruct, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),
+    *((_scalar, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core')),
+]
+
+
+def load_plain(path: Path) -> Any:
+    """Read a file of ``torch.save`` to the CPU: tensors, plain values and training history only.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        pickle.UnpicklingError: It holds anything else.
+        InputError: It claims to hold more than its size allows.
+    """
+    _check_size(path)
+    with torch.serialization.safe_globals(_STAND_INS):
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    return _restore(content, set())
+
+
+def _check_size(path: Path) -> None:
+    """Check that an archive is no larger inside than outside: ``torch.save`` does not compress."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        inside = sum(entry.file_size for entry in archive.infolist())
+    if inside > path.stat().st_size:
+        raise InputError(f'{path} is no checkpoint: it unpacks to {inside} bytes, more than the file has')
+
+
+def _restore(value: Any, seen: set[int]) -> Any:
+    """Replace stand-ins by what they stand for, in place where that is possible."""
+    if isinstance(value, _History):
+        return value.restore()
+    if isinstance(value, _Array):
+        return value.array
+    if isinstance(value, _Dtype):
+        return value.dtype
+    if isinstance(value, (dict, list)):
+        if id(value) not in seen:
+            seen.add(id(value))
+            for key, item in list(value.items() if isinstance(value, dict) else enumerate(value)):
+                value[key] = _restore(item, seen)
+        return value
+    return tuple(_restore(item, seen) for item in value) if type(value) is tuple else value
