@@ -57,8 +57,8 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     for text in figure.findobj(Text):
         # Names may hold dollars; only the labels of logarithmic axes are formulas.
-        if '$' in text.get_text() and not _TICK.fullmatch(text.get_text()):  # type: ignore[attr-defined]
-            text.set_parse_math(False)  # type: ignore[attr-defined]
+        if '$' in text.get_text() and not _TICK.fullmatch(text.get_text()):
+            text.set_parse_math(False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=target.suffix[1:] or None)
     write_bytes(buffer.getvalue(), target)
