@@ -22,6 +22,7 @@ from iid_mm.evaluation.functional.delong import delong_test
 from iid_mm.evaluation.functional.intervals import holm
 from iid_mm.evaluation.functional.per_method import ScoredSet, scored_set
 from iid_mm.evaluation.scores import FrameScores
+from iid_mm.utils.files import printable
 
 GROUPS = ('target_id',)
 """Columns that videos can be grouped by."""
@@ -232,7 +233,7 @@ def comparison_table(found: Comparison) -> str:
         table.add_column(header, justify='right', no_wrap=True)
     for row in found.rows:
         table.add_row(
-            row.name,
+            printable(row.name).replace('|', r'\|'),
             f'{row.videos} ({row.fakes})',
             f'{100 * row.auc_a:.2f}',
             f'{100 * row.auc_b:.2f}',

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 from matplotlib.ticker import MultipleLocator
 
 from iid_mm.errors import InputError
@@ -27,6 +29,7 @@ from iid_mm.utils.typing import FloatArray
 PALETTE = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00')
 # Beyond six curves the line style tells them apart.
 DASHES: Sequence[str | tuple[int, tuple[int, ...]]] = ('-', (0, (5, 2)), (0, (1, 1.5)))  # type: ignore[assignment]
+_TICK = re.compile(r'\$\\mathdefault\{[-+0-9.^{}]*(?:\\times[-+0-9.^{}]*)?\}\$')
 INK = '#22242A'
 MUTED = '#8A8F98'
 GENUINE = '#0072B2'
@@ -52,6 +55,10 @@ def polish(axes: Axes) -> None:
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Write a figure, whole or not at all; its folder is made, its suffix is the format (PNG without one)."""
     target = Path(path)
+    for text in figure.findobj(Text):
+        # Names may hold dollars; only the labels of logarithmic axes are formulas.
+        if '$' in text.get_text() and not _TICK.fullmatch(text.get_text()):
+            text.set_parse_math(False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=target.suffix[1:] or None)
     write_bytes(buffer.getvalue(), target)

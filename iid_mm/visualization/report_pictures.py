@@ -7,6 +7,7 @@ from pathlib import Path
 
 from iid_mm.evaluation.functional import roc_curve
 from iid_mm.evaluation.report.figures import ScoredVideos
+from iid_mm.utils.files import safe_name
 from iid_mm.visualization.det_plot import plot_det
 from iid_mm.visualization.plots import plot_roc, plot_score_histograms
 from iid_mm.visualization.reliability_plot import plot_reliability
@@ -31,7 +32,7 @@ def report_pictures(scored: ScoredVideos, folder: Path, *, threshold: float, con
     pictures: list[Path] = []
     for dataset in datasets:
         title = scored.test_set if len(datasets) == 1 else f'{scored.test_set}: {dataset}'
-        stem = folder / title.replace(': ', '_').replace('/', '_')
+        stem = folder / safe_name(title.replace(': ', '_'))
         curves, groups = {}, {}
         for name, manipulation in scored.subsets():
             if name != dataset:

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from mmengine.fileio import get
 
-from iid_mm.datasets.storage import backends
+from iid_mm.datasets.storage import NOTE_KEY, backends
 from iid_mm.datasets.storage.backends import LmdbReader, close_environments
+from iid_mm.datasets.storage.image_storage import ImageStorage
+from iid_mm.datasets.transforms.reading import read_crop
 from iid_mm.errors import InputError, MissingExtraError
 
 lmdb = pytest.importorskip('lmdb')
@@ -115,3 +117,24 @@ def test_without_lmdb(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, 'find_spec', lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'iid-mm\[lmdb\]'"):
         LmdbReader(database)
+
+
+@pytest.mark.parametrize('note', [b'', b'[]', b'{}', b'[' * 100_000, b'\xff'])
+def test_a_note_that_is_none(tmp_path: Path, note: bytes) -> None:
+    path = tmp_path / 'images.lmdb'
+    with lmdb.open(str(path), map_size=2**24) as environment, environment.begin(write=True) as transaction:
+        transaction.put(NOTE_KEY.encode(), note)
+    storage = ImageStorage({'backend': 'lmdb', 'db_path': str(path)}, str(tmp_path))
+    (tmp_path / 'index.parquet').touch()
+    with pytest.raises(InputError, match='what the database says of itself is no JSON'):
+        storage.is_packed_from(tmp_path / 'index.parquet')
+    storage.close()
+
+
+def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / 'data.mdb')
+    with pytest.raises(InputError, match=r'data\.mdb'):
+        LmdbReader(tmp_path).get('x')
+    os.mkfifo(tmp_path / 'x.png')
+    with pytest.raises(InputError, match=r'x\.png is no ordinary file'):
+        read_crop(str(tmp_path / 'x.png'))

@@ -194,3 +194,13 @@ def test_the_tool(tmp_path: Path) -> None:
     done = run(a, c)
     assert done.returncode == 1
     assert done.stderr.startswith('error: the score files are of different videos: 45 only in A')
+
+
+def test_names_are_cells_and_command_no_terminal() -> None:
+    scores = make_scores()
+    names = ['a|b\x1b[2J\n[/b]' if name == 'FaceSwap' else name for name in scores.method]
+    columns = {name: getattr(scores, name) for name in FrameScore._fields} | {'method': names}
+    hostile = FrameScores.from_columns(columns)
+    table = comparison_table(compare_scores(hostile, hostile, resamples=100))
+    assert 'a\\|b\ufffd[2J\ufffd[/b]' in table
+    assert len(table.splitlines()) == 2 + 3

@@ -469,7 +469,7 @@ class TestReportsOfStrangers:
         text = report_text(content)
         assert '\x1b' not in text
         # In code everything stands for itself, up to the next backtick.
-        assert '`a|b<img src=x onerror=alert(1)>[c](javascript:d)\'e\'\ufffd\ufffd[2J`.' in text
+        assert "`a|b<img src=x onerror=alert(1)>[c](javascript:d)'e'\ufffd\ufffd[2J`." in text
         text = '\n'.join(line for line in text.splitlines() if not line.startswith('Made on'))
         for sign in ('|b', '<img', '[c]', '](java', '`'):
             if sign == '`':

@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from mmengine.config import Config
 
+from iid_mm.errors import InputError
 from iid_mm.evaluation.report import scoring
 from iid_mm.evaluation.report.card import _training_manipulations
-from iid_mm.evaluation.report.prepared import coverage_facts
+from iid_mm.evaluation.report.prepared import coverage_facts, index_facts
 from iid_mm.evaluation.report.provenance import command_line, config_text, without_paths
 from iid_mm.evaluation.report.scoring import ScoringJob, write_json
 from iid_mm.evaluation.report.text import _trained_on
@@ -154,7 +157,12 @@ def test_scores_are_taken_over_from_the_same_source_only(tmp_path: Path) -> None
         assert job.finished_record('a', source | {other: 'x'}) is None
     write_scores(scores(seed=5), path)
     assert job.finished_record('a', source) is None
-    job.record_file('a').write_text('{')
+    for text in ('{', '[' * 100_000, '7'):
+        job.record_file('a').write_text(text)
+        assert job.finished_record('a', source) is None
+    # A pipe would be waited for without end.
+    job.record_file('a').unlink()
+    os.mkfifo(job.record_file('a'))
     assert job.finished_record('a', source) is None
 
 
@@ -167,3 +175,27 @@ def test_scores_of_other_library_versions_are_not_taken_over(
     assert job._settings(test_set) == before
     monkeypatch.setattr(scoring, 'library_versions', lambda: {'torch': '0.1'})
     assert job._settings(test_set) != before
+
+
+@pytest.mark.parametrize('stored', [b'{', b'[]', b'\xff', b'[' * 100_000])
+def test_notes_of_a_stranger(tmp_path: Path, stored: bytes) -> None:
+    path = tmp_path / 'index.parquet'
+    table = pa.table({'a': [1]}).replace_schema_metadata({b'iid_mm.preparation': stored})
+    pq.write_table(table, path)
+    test_set = TestSet('a', dict(dataset=dict(ann_file=str(path), split='test')))
+    with pytest.raises(InputError, match=r'index\.parquet: its note iid_mm\.preparation is no JSON object'):
+        index_facts(test_set)
+
+
+@pytest.mark.parametrize(
+    'report',
+    [
+        {'methods': {'a': 7}},
+        {'without_face': [7]},
+        {'without_face': [{'key': 'x'}]},
+        {'methods': {'a': {'videos_without_face': []}}},
+    ],
+)
+def test_reports_of_a_preparation_by_a_stranger(tmp_path: Path, report: Any) -> None:
+    with pytest.raises(InputError, match=r'report\.json beside an index of test set x lacks an entry'):
+        TestCoverage().found(tmp_path, report)

@@ -207,3 +207,32 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match=r'null\.parquet: column score is empty in 2 of 2 rows'):
         read_scores(tmp_path / 'null.parquet')
+
+
+def test_scores_of_a_stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_scores(FrameScores.from_records([record('a', 0), record('b', 1)]), tmp_path / 's.parquet')
+    table = pq.read_table(path)
+
+    def change(name: str, column: pa.Array) -> None:
+        place = table.column_names.index(name)
+        pq.write_table(table.set_column(place, name, column), path, compression='zstd')
+
+    change('image', pa.array([b'ok', b'caf\xe9']).view(pa.string()))
+    with pytest.raises(InputError, match=r"s\.parquet, row 1, column 'image': .* no text in UTF-8"):
+        read_scores(path)
+    change('video_key', pa.array(['k', 'p' * 5000]))
+    with pytest.raises(InputError, match=r"row 1, column 'video_key': .* longer than 4096 bytes"):
+        read_scores(path)
+    change('score', pa.array(['high', 'low']))
+    with pytest.raises(InputError, match=r"s\.parquet, column 'score': type .*string.*, expected double"):
+        read_scores(path)
+    change('label', pa.array([300, 0]))
+    with pytest.raises(InputError, match=r"s\.parquet, column 'label': type int64, expected int8"):
+        read_scores(path)
+    change('method', pa.array([['a'], ['b']]))
+    with pytest.raises(InputError, match=r"column 'method': type list<.* is not read here"):
+        read_scores(path)
+    monkeypatch.setattr('iid_mm.utils.parquet.ALWAYS_READ', 2**20)
+    pq.write_table(pa.concat_tables([table] * 50_000).combine_chunks(), path, compression='zstd')
+    with pytest.raises(InputError, match='out of all proportion; it was not read'):
+        read_scores(path)

@@ -291,7 +291,7 @@ from iid_mm.errors import InputError
 class Stubborn:
     facts = {'checkpoint': 'none'}
 
-    def analyse(self, path, sampling, progress):
+    def analyse(self, path, sampling, progress, **options):
         progress(3, 9)
         if path.name == 'fails':
             raise InputError('what was said')

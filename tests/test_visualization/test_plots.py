@@ -122,3 +122,18 @@ def test_figures_are_written_whole_and_under_any_name(
     with pytest.raises(OSError, match='No space left'):
         save_figure(new_figure(1, 1), tmp_path / 'new' / 'c.png')
     assert sorted(os.listdir(tmp_path / 'new')) == before
+
+
+@pytest.mark.parametrize('name', ['$\\frac{', '$x$ and $y', '$\\mathdefault{10}$ $\\foo{'])
+def test_names_are_no_formulas(tmp_path: Path, name: str) -> None:
+    """matplotlib would read what is between dollars, and fail where it is none."""
+    curves = {name: roc_curve([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1])}
+    assert plot_roc(curves, tmp_path / 'roc.png', title=name).stat().st_size
+    figure = new_figure(3, 3)
+    axes = figure.subplots()
+    axes.set_xscale('log')
+    axes.plot([1, 100], [1, 2])
+    save_figure(figure, tmp_path / 'log.png')
+    labels = [label for label in axes.get_xticklabels() if label.get_text()]
+    assert labels
+    assert all(label.get_parse_math() for label in labels)

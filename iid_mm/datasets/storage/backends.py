@@ -12,6 +12,7 @@ from urllib.request import urlopen
 from mmengine.fileio import BaseStorageBackend, HTTPBackend, LmdbBackend
 
 from iid_mm.errors import InputError, MissingExtraError
+from iid_mm.utils.files import MAX_SMALL
 
 # LMDB refuses to open a database twice in one process, and an open one must not be carried into a child.
 _ENVIRONMENTS: dict[str, Any] = {}
@@ -76,9 +77,11 @@ class LmdbReader(BaseStorageBackend):
     def _open(self) -> Any:
         import lmdb
 
+        file = os.path.join(self.db_path, 'data.mdb') if self._options['subdir'] else self.db_path
+        if not os.path.isfile(file):
+            raise InputError(f'{file} is no ordinary file')
         environment = lmdb.open(self.db_path, readonly=True, lock=False, **self._options)
         needed = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
-        file = os.path.join(self.db_path, 'data.mdb') if self._options['subdir'] else self.db_path
         if (size := os.path.getsize(file)) < needed:
             environment.close()
             # Reading behind the end would kill the process.
@@ -110,7 +113,9 @@ class TimedHTTPBackend(HTTPBackend):
     def get(self, filepath: str) -> bytes:
         """Read what is at an address."""
         with urlopen(filepath, timeout=self.timeout) as response:
-            data: bytes = response.read()
+            data: bytes = response.read(MAX_SMALL + 1)
+        if len(data) > MAX_SMALL:
+            raise InputError(f'the answer has more than {MAX_SMALL} bytes, which is too much for an image')
         return data
 
 

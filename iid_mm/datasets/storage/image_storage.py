@@ -138,7 +138,15 @@ class ImageStorage:
     def is_packed_from(self, index: str | os.PathLike[str]) -> bool | None:
         """Whether an LMDB database says that it was packed from this index; None: it says nothing."""
         note = self._connect().get(NOTE_KEY) if issubclass(self._class, LmdbReader) else None
-        return None if note is None else bool(json.loads(note)['index_sha256'] == sha256(index))
+        if note is None:
+            return None
+        try:
+            return bool(json.loads(note)['index_sha256'] == sha256(index))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(
+                f'backend_args={self}: what the database says of itself is no JSON with index_sha256 '
+                f'({_text(error)}){self._remedy()}'
+            ) from error
 
     def close(self) -> None:
         """Let go of connections, before processes are forked; the next read makes new ones."""

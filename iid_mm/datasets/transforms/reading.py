@@ -7,11 +7,11 @@ import logging
 
 import cv2
 import numpy as np
-from mmengine.fileio import get
 from mmengine.logging import print_log
 
 from iid_mm.datasets.storage.image_storage import PACKING_TOOL, ImageStorage
 from iid_mm.errors import InputError
+from iid_mm.utils.files import read_limited
 from iid_mm.utils.typing import ImageArray
 
 # What a whole file ends with. OpenCV decodes the rest of a cut PNG or JPEG file without an error.
@@ -63,8 +63,7 @@ def read_crop(
 
 def read_bytes(path: str, storage: ImageStorage | None = None) -> bytes:
     """Read the file of a crop, from a storage or (None) from the disk."""
-    data: bytes = get(path) if storage is None else storage.read(path)
-    return data
+    return read_limited(path) if storage is None else storage.read(path)
 
 
 def check_storage(storage: ImageStorage, index: str, path: str) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from iid_mm.evaluation.functional.per_method import Figures
+from iid_mm.utils.files import printable
 
 OVERALL_KEYS = (
     *('frame_auc', 'video_auc', 'frame_ap', 'video_ap', 'frame_eer', 'video_eer'),
@@ -62,7 +63,7 @@ def format_table(rows: Sequence[Figures], *, title: str = '') -> str:
     for row in rows:
         values = asdict(row)
         table.add_row(
-            row.subset.name,
+            printable(row.subset.name).replace('|', r'\|'),
             *(f'{100 * values[key]:.2f}' for key in _PERCENT_COLUMNS.values()),
             f'{row.num_videos} ({row.num_fake_videos})',
         )

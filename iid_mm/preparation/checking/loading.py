@@ -16,6 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from iid_mm.datasets.index import INDEX_SCHEMA, LANDMARK_COUNTS, InvalidIndexError, read_index
+from iid_mm.errors import InputError
+from iid_mm.utils.files import load_json
+from iid_mm.utils.parquet import check_size, open_parquet
 
 # Nine tenths of an index are landmarks. They are read in pieces and reduced to boxes.
 _COLUMNS = [name for name in INDEX_SCHEMA.names if name != 'landmarks']
@@ -148,7 +151,7 @@ def load_set(path: Path) -> PreparedSet:
     try:
         boxes, points = _read_boxes(path, table.num_rows)
         good = bool(np.isfinite(boxes).all() and np.isin(points, LANDMARK_COUNTS).all())
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, InputError):
         good = False
     if not good:
         # Says which row it is, and why; its rules are those above.
@@ -173,7 +176,8 @@ def _read_boxes(path: Path, rows: int) -> tuple[npt.NDArray[np.float32], npt.NDA
     """Bounding box and number of the landmarks of every row; NaN and 0 for what is no list of points."""
     boxes = np.full((rows, 4), np.nan, np.float32)
     points = np.zeros(rows, np.int64)
-    with pq.ParquetFile(path) as file:
+    with open_parquet(path) as file:
+        check_size(file, path, ['landmarks'])
         start = 0
         # Whole row groups: batches of any other size are put together again and take twice the time.
         for group in range(file.num_row_groups):
@@ -226,8 +230,8 @@ def _read_report(path: Path) -> tuple[dict[str, Any] | None, str]:
     if not path.is_file():
         return None, 'there is no report.json next to the index'
     try:
-        report = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError, RecursionError) as error:
+        report = load_json(path)
+    except (OSError, ValueError) as error:
         return None, f'report.json cannot be read ({error})'
     if not isinstance(report, dict) or not isinstance(report.get('settings'), dict):
         return None, 'report.json is not the report of a preparation'
