@@ -99,9 +99,9 @@ class Worker:
                 raise InputError(
                     'the process of the model ended while it was loading; see its log'
                 ) from error
-            if kind != 'ready':
+            if kind != 'ready' or not isinstance(content, dict):
                 raise InputError(str(content))
-            self._ready = dict(content)
+            self._ready = content
         return self._ready
 
     def _follow(self, analysis: Analysis, progress: Progress) -> Answer:
