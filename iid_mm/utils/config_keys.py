@@ -24,9 +24,7 @@ SETTINGS = frozenset(
 """Top-level settings that something reads; all other names of a config file are its own variables."""
 
 _LOADER = frozenset(
-    'dataset sampler batch_sampler collate_fn worker_init_fn num_batch_per_epoch disable_subprocess_warning batch_size '
-    'shuffle num_workers pin_memory drop_last timeout multiprocessing_context generator prefetch_factor '
-    'persistent_workers pin_memory_device in_order'.split()
+    ['dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn', 'num_batch_per_epoch', 'disable_subprocess_warning', 'batch_size', 'shuffle', 'num_workers', 'pin_memory', 'drop_last', 'timeout', 'multiprocessing_context', 'generator', 'prefetch_factor', 'persistent_workers', 'pin_memory_device', 'in_order']
 )
 SECTIONS: Mapping[str, frozenset[str]] = {
     'train_dataloader': _LOADER,

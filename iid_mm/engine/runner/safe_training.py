@@ -180,7 +180,7 @@ class SafeTraining:
 
 def _raise(record: logging.LogRecord) -> None:
     """Let a log that cannot be written, as on a full disk, end training like any other file, not by a report each line."""
-    raise  # noqa: PLE0704
+    raise
 
 
 @contextmanager
