@@ -203,12 +203,14 @@ class KnownPerson:
 
     Attributes:
         looks: The first faces, and later ones that brought something new.
+        firsts: How many of the looks are those of the first faces.
         steps: By how much the latest faces differed from all before them.
         count: Number of faces.
         scene: Histogram of the frame of the last one.
     """
 
     looks: list[Look] = field(default_factory=list)
+    firsts: int = 0
     steps: list[float] = field(default_factory=list)
     count: int = 0
     scene: FloatArray | None = None
@@ -230,7 +232,7 @@ class KnownPerson:
             return False
         familiar = max(self._familiarity(known, look) for known in self.looks)
         limit = SAME_AS_FIRST + (SAME_AS_FIRST_HERE - SAME_AS_FIRST) * familiar + allowance
-        return any(change is None or change <= limit for change in changes[:_FIRST])
+        return any(change is None or change <= limit for change in changes[: self.firsts])
 
     @staticmethod
     def _familiarity(known: Look, look: Look) -> float:
@@ -240,16 +242,18 @@ class KnownPerson:
 
     def is_surely(self, other: KnownPerson) -> bool:
         """Whether somebody who was taken for another one is this person, now that both are known better."""
-        for known in self.looks[:_FIRST]:
+        for known in self.looks[: self.firsts]:
             for look in other.looks:
                 change = difference(known, look)
                 if change is not None and change <= SURELY_SAME:
                     return True
-        return all(self.agrees(look) for look in other.looks)
+        return 2 * sum(self.agrees(look) for look in other.looks) >= len(other.looks)
 
     def join(self, other: KnownPerson) -> None:
         """Take up somebody who turned out to be this person."""
-        self.looks = self.looks[:_FIRST] + other.looks + self.looks[_FIRST:]
+        mine, theirs = self.firsts, other.firsts
+        self.looks = self.looks[:mine] + other.looks[:theirs] + self.looks[mine:] + other.looks[theirs:]
+        self.firsts += theirs
         self.count += other.count
 
     def is_here(self, look: Look) -> bool:
@@ -276,7 +280,10 @@ class KnownPerson:
             return
         if nearest is not None:
             self.steps = [*self.steps, nearest][-_HISTORY:]
-        if len(self.looks) < _FIRST or (nearest is not None and nearest > _NOVEL):
+        if self.firsts < _FIRST:
+            self.firsts += 1
+            self.looks.append(look)
+        elif nearest is not None and nearest > _NOVEL:
             self.looks.append(look)
         if len(self.looks) > _KEPT:
-            del self.looks[_FIRST]
+            del self.looks[self.firsts]

@@ -139,8 +139,8 @@ class TrackLinker:
     def merged(self) -> list[int]:
         """Put the tracks right after the last frame, when more is known of everybody.
 
-        Where a hand, a flash or a turning head began a new track, and it is the same person before, after or in
-        it, it is theirs.
+        Where a hand, a flash or a turning head began a new track, and it is the same person before, after or
+        in it, it is theirs.
 
         Returns:
             For each track the number of the one it belongs to; these are numbered anew, from 0.

@@ -116,7 +116,7 @@ def test_overlapping_detections():
 def bright_squares(image: np.ndarray) -> list[tuple[np.ndarray, float]]:
     """A detector of white squares that loses those under a tenth of what it looks at."""
     count, _, stats, _ = cv2.connectedComponentsWithStats((image[..., 0] > 127).astype(np.uint8))
-    found = [(np.float32([x, y, x + w, y + h]), 0.5 + w / 4000) for x, y, w, h, _ in stats[1:count]]
+    found = [(np.float32([x, y, x + w, y + h]), 0.7 + w / 8000) for x, y, w, h, _ in stats[1:count]]
     return [(box, score) for box, score in found if box[2] - box[0] >= min(image.shape[:2]) / 10]
 
 

@@ -24,9 +24,9 @@ MAX_PARTS = 200
 """Parts of one image that are looked at, so that the largest photos cost seconds."""
 MAX_PART_SIDE = 1280
 """Larger parts are shrunk before detectors see them, whose inputs are smaller still."""
-MIN_PART_FACE = 24
+MIN_PART_FACE = 32
 """Side of the smallest faces in pixels that parts are searched for: scores of smaller ones mean little."""
-PART_SCORE = 0.5
+PART_SCORE = 0.6
 """Score that a face needs in a part: parts show more, wallpaper too."""
 MAX_ASPECT = 8
 """Images that are more elongated than this are no pictures of people; they would have very many parts."""
