@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from iid_mm.errors import InputError, StoppedError
-from iid_mm.utils.user_errors import user_message
+from iid_mm.utils.user_errors import PEER_ENDED, user_message
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -48,7 +48,10 @@ def run_tool(main: Callable[[], int | None]) -> int:
         text = user_message(error)
         if text is None or os.environ.get('IID_DEBUG') == '1':
             raise
-        if os.environ.get('LOCAL_RANK', '0') != '0':
+        if text == PEER_ENDED:
+            # The launcher ends all when the first one leaves, so the one that has met the error leaves before.
+            time.sleep(2 * PATIENCE)
+        elif os.environ.get('LOCAL_RANK', '0') != '0':
             # Most errors are met by all processes. The first one then ends, and its launcher this one.
             time.sleep(PATIENCE)
         print(f'error: {text}', file=sys.stderr)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import re
 import traceback
+from pathlib import Path
 
 from iid_mm.errors import InputError, MissingExtraError
 
@@ -25,6 +26,9 @@ _SYSTEM = {
 }
 _REMEDIES = {getattr(errno, name): text for name, text in _SYSTEM.items() if hasattr(errno, name)}
 """What helps against errors of the system, by their numbers."""
+
+PEER_ENDED = 'another process of this run has ended, which says why if it could'
+"""Message of the processes that were waiting for one that has ended."""
 
 KEPT = 'Checkpoints are kept; training goes on with --resume'
 
@@ -50,8 +54,8 @@ def user_message(error: BaseException) -> str | None:
         if 'is not in the' in str(error):
             return str(error.args[0])
         return _one_line(error) if 'must contain the key "type"' in str(error) else None
-    if isinstance(error, TypeError):
-        return _of_argument(error)
+    if isinstance(error, (TypeError, ValueError, AssertionError)):
+        return _of_config(error)
     return _of_workers(text) if isinstance(error, RuntimeError) else None
 
 
@@ -68,6 +72,8 @@ def _of_system(error: OSError, text: str) -> str | None:
 
 
 def _of_workers(text: str) -> str | None:
+    if re.search(r'gloo.*Connection (closed|reset) by peer|remote process exited', text, re.DOTALL):
+        return PEER_ENDED
     if 'Too many open files' in text or 'ancdata' in text:
         return f'too many open files: {_REMEDIES[errno.EMFILE]}. {KEPT}'
     if match := re.search(r'DataLoader timed out after (\S+) seconds', text):
@@ -85,16 +91,15 @@ def _of_workers(text: str) -> str | None:
     return f'data loader worker {match[1]} {how}; {hint}. {KEPT}'
 
 
-def _of_argument(error: TypeError) -> str | None:
-    """Wrong arguments of what a config builds; those of other calls are defects."""
+def _of_config(error: Exception) -> str | None:
+    """Wrong arguments of what a config builds, told by a constructor; errors of other calls are defects."""
     frames = traceback.extract_tb(error.__traceback__)
-    built = [i for i, f in enumerate(frames) if f.filename.replace('\\', '/').endswith('/build_functions.py')]
-    constructors = frames[built[-1] + 1 :] if built else []
-    if not built or any(frame.name != '__init__' for frame in constructors):
+    builders = [number for number, frame in enumerate(frames) if frame.name in ('build_from_cfg', 'build_dataloader')]
+    if not builders or not str(error) or any(frame.name != '__init__' for frame in frames[builders[-1] + 1 :]):
         return None
-    if not re.search(r'unexpected keyword argument|required (positional|keyword-only) argument', str(error)):
-        return None
-    return f'the config does not fit: {_one_line(error)}'
+    where = Path(frames[-1].filename).stem
+    within = f' ({where})' if len(frames) > builders[-1] + 1 else ''
+    return f'the config does not fit{within}: {_one_line(error)}'
 
 
 def _one_line(error: BaseException) -> str:
