@@ -30,9 +30,10 @@ def run_tool(main: Callable[[], int | None]) -> int:
         main: The tool; returns its exit status or None for success.
 
     Returns:
-        The exit status: 1 after an error that a user can mend, see :func:`~iid_mm.utils.user_errors.user_message`,
-        whose message goes to stderr, in distributed runs once a machine; 75 if training saved and ended because it
-        was asked to; 130 after Ctrl+C. Set the environment variable ``IID_DEBUG=1`` to see the traceback instead.
+        The exit status: 1 after an error that a user can mend, see
+        :func:`~iid_mm.utils.user_errors.user_message`, whose message goes to stderr, in distributed runs once
+        a machine; 75 if training saved and ended because it was asked to; 130 after Ctrl+C. Set the
+        environment variable ``IID_DEBUG=1`` to see the traceback instead.
     """
     try:
         status = main() or 0
@@ -49,7 +50,8 @@ def run_tool(main: Callable[[], int | None]) -> int:
         if text is None or os.environ.get('IID_DEBUG') == '1':
             raise
         if text == PEER_ENDED:
-            # The launcher ends all when the first one leaves, so the one that has met the error leaves before.
+            # The launcher ends all when the first one leaves, so the one that has met the error leaves
+            # before.
             time.sleep(2 * PATIENCE)
         elif os.environ.get('LOCAL_RANK', '0') != '0':
             # Most errors are met by all processes. The first one then ends, and its launcher this one.
@@ -87,14 +89,16 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--cfg-options``."""
     from mmengine.config import DictAction
 
-    class Options(DictAction):  # type: ignore[misc]
+    class Options(DictAction):
         def __call__(
             self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *args: Any
         ) -> None:
             for value in values:
                 key, equals, _ = value.partition('=')
                 if not (key.strip() and equals):
-                    raise InputError(f'--cfg-options {value}: give KEY=VALUE, e.g. train_dataloader.batch_size=32')
+                    raise InputError(
+                        f'--cfg-options {value}: give KEY=VALUE, e.g. train_dataloader.batch_size=32'
+                    )
                 try:
                     super().__call__(parser, namespace, [value], *args)
                 except AssertionError as error:

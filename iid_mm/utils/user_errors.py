@@ -22,7 +22,7 @@ _SYSTEM = {
     'EPERM': 'look at its permissions, or choose another folder',
     'EIO': 'look at the disk or the network that it is reached through',
     'EMFILE': 'raise the limit (ulimit -n), or take fewer num_workers',
-    'ENFILE': 'the whole system has as many open as it allows; close other programs, or take fewer num_workers',
+    'ENFILE': 'the whole system allows no more; close other programs, or take fewer num_workers',
 }
 _REMEDIES = {getattr(errno, name): text for name, text in _SYSTEM.items() if hasattr(errno, name)}
 """What helps against errors of the system, by their numbers."""
@@ -40,9 +40,9 @@ def user_message(error: BaseException) -> str | None:
         error: What a tool ended with.
 
     Returns:
-        The line: of an error of this package, a missing file, an unknown name or a wrong argument in a config, a
-        full disk or another limit of the system, or a data loader worker that was killed or hangs. None for
-        defects.
+        The line: of an error of this package, a missing file, an unknown name or a wrong argument in a
+        config, a full disk or another limit of the system, or a data loader worker that was killed or hangs.
+        None for defects.
     """
     text = _without_worker_trace(str(error))
     if isinstance(error, USER_ERRORS):
@@ -78,8 +78,8 @@ def _of_workers(text: str) -> str | None:
         return f'too many open files: {_REMEDIES[errno.EMFILE]}. {KEPT}'
     if match := re.search(r'DataLoader timed out after (\S+) seconds', text):
         return (
-            f'a data loader waited {match[1]} s for a batch: its storage hangs, or a batch takes longer, for which '
-            f'raise train_dataloader.timeout. {KEPT}'
+            f'a data loader waited {match[1]} s for a batch: its storage hangs, or a batch takes longer, for '
+            f'which raise train_dataloader.timeout. {KEPT}'
         )
     if not (match := re.search(r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.+)', text)):
         return None
@@ -87,15 +87,23 @@ def _of_workers(text: str) -> str | None:
     hint = 'the machine may be out of memory: take fewer num_workers or a smaller batch_size'
     if 'Bus error' in how:
         how = 'is killed by signal: Bus error'
-        hint = 'shared memory (/dev/shm) is full: enlarge it, or take fewer num_workers or a smaller batch_size'
+        hint = (
+            'shared memory (/dev/shm) is full: enlarge it, or take fewer num_workers or a smaller batch_size'
+        )
     return f'data loader worker {match[1]} {how}; {hint}. {KEPT}'
 
 
 def _of_config(error: Exception) -> str | None:
     """Wrong arguments of what a config builds, told by a constructor; errors of other calls are defects."""
     frames = traceback.extract_tb(error.__traceback__)
-    builders = [number for number, frame in enumerate(frames) if frame.name in ('build_from_cfg', 'build_dataloader')]
-    if not builders or not str(error) or any(frame.name != '__init__' for frame in frames[builders[-1] + 1 :]):
+    builders = [
+        number for number, frame in enumerate(frames) if frame.name in ('build_from_cfg', 'build_dataloader')
+    ]
+    if (
+        not builders
+        or not str(error)
+        or any(frame.name != '__init__' for frame in frames[builders[-1] + 1 :])
+    ):
         return None
     where = Path(frames[-1].filename).stem
     within = f' ({where})' if len(frames) > builders[-1] + 1 else ''

@@ -222,9 +222,14 @@ def test_options_that_do_not_fit(option: str, part: str, fails: Any, tiny_config
 
 
 @pytest.mark.parametrize('tool', ['test.py', 'calibrate.py', 'deployment/export_onnx.py'])
-def test_options_of_other_tools(tool: str, fails: Any, tiny_config: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_options_of_other_tools(
+    tool: str, fails: Any, tiny_config: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     extra = {'calibrate.py': ('--out', tmp_path / 'out'), 'deployment/export_onnx.py': (tmp_path / 'out',)}
-    for option, part in (('foo', 'give KEY=VALUE'), ('test_dataloder.batch_size=4', "did you mean 'test_dataloader'?")):
+    for option, part in (
+        ('foo', 'give KEY=VALUE'),
+        ('test_dataloder.batch_size=4', "did you mean 'test_dataloader'?"),
+    ):
         arguments = (tiny_config, tiny_checkpoint, *extra.get(tool, ()), '--cfg-options', option)
         assert part in fails(tool, *arguments, work_dir=tool == 'test.py')
 

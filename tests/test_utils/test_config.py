@@ -90,8 +90,14 @@ def load(folder: Path, text: str = SETTINGS, **options: Any) -> Any:
         (dict(modle=1), ("'modle'", "did you mean 'model'?")),
         (dict(val_evaluater__type='X'), ("did you mean 'val_evaluator'?",)),
         (dict(zzz=1), ("neither the config nor the runner has 'zzz'",)),
-        (dict(train_dataloader__batch_sise=4), ("train_dataloader has no 'batch_sise'; did you mean 'batch_size'?",)),
-        (dict(env_cfg__cudnn_benchmrk=True), ("env_cfg has no 'cudnn_benchmrk'; did you mean 'cudnn_benchmark'?",)),
+        (
+            dict(train_dataloader__batch_sise=4),
+            ("train_dataloader has no 'batch_sise'; did you mean 'batch_size'?",),
+        ),
+        (
+            dict(env_cfg__cudnn_benchmrk=True),
+            ("env_cfg has no 'cudnn_benchmrk'; did you mean 'cudnn_benchmark'?",),
+        ),
         (dict(randomness__sed=1), ("did you mean 'seed'?",)),
         (dict(auto_scale_lr__enabel=True), ("did you mean 'enable'?",)),
         (dict(default_hooks__loger__interval=1), ("default_hooks has no 'loger'; did you mean 'logger'?",)),
@@ -106,7 +112,9 @@ def load(folder: Path, text: str = SETTINGS, **options: Any) -> Any:
     ],
     ids=str,
 )
-def test_options_that_would_do_nothing(options: dict[str, Any], parts: tuple[str, ...], tmp_path: Path) -> None:
+def test_options_that_would_do_nothing(
+    options: dict[str, Any], parts: tuple[str, ...], tmp_path: Path
+) -> None:
     with pytest.raises(InputError) as caught:
         load(tmp_path, **options)
     message = str(caught.value)
@@ -157,9 +165,15 @@ def test_variables_of_a_file_change_nothing_from_outside(
 @pytest.mark.parametrize(
     ('line', 'warning'),
     [
-        ('train_dataloder = dict(batch_size=4)', "'train_dataloder' is no setting that anything reads; did you mean"),
+        (
+            'train_dataloder = dict(batch_size=4)',
+            "'train_dataloder' is no setting that anything reads; did you mean",
+        ),
         ('custom_hook = []', "did you mean 'custom_hooks'?"),
-        ('val_dataloader = dict(batchsize=4)', "val_dataloader has no 'batchsize'; did you mean 'batch_size'?"),
+        (
+            'val_dataloader = dict(batchsize=4)',
+            "val_dataloader has no 'batchsize'; did you mean 'batch_size'?",
+        ),
         ('size = (2, 2)\ntrain_pipeline = []\nlr = 3', ''),
     ],
 )

@@ -31,7 +31,11 @@ def write(path: Path, iteration: int, epoch: int = 0, *, weights_only: bool = Fa
 def run(tmp_path: Path) -> Path:
     """A run with three checkpoints, the newest of which was copied first."""
     folder = tmp_path / 'run'
-    for name, iteration, epoch in (('epoch_2.pth', 20, 2), ('epoch_1.pth', 10, 1), ('interrupted.pth', 15, 1)):
+    for name, iteration, epoch in (
+        ('epoch_2.pth', 20, 2),
+        ('epoch_1.pth', 10, 1),
+        ('interrupted.pth', 15, 1),
+    ):
         write(folder / name, iteration, epoch)
     write(folder / 'best_auc_epoch_2.pth', 20, 2, weights_only=True)
     return folder

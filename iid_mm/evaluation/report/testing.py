@@ -36,7 +36,13 @@ from iid_mm.evaluation.report.provenance import command_line, config_text
 from iid_mm.evaluation.report.scoring import ScoringJob
 from iid_mm.evaluation.report.tables import localisation_table, main_table, markdown
 from iid_mm.evaluation.report.text import report_text
-from iid_mm.evaluation.test_sets import TestSet, check_test_set, check_test_sets, find_test_sets, validation_set
+from iid_mm.evaluation.test_sets import (
+    TestSet,
+    check_test_set,
+    check_test_sets,
+    find_test_sets,
+    validation_set,
+)
 from iid_mm.utils.files import sha256
 from iid_mm.visualization.report_pictures import report_pictures
 
