@@ -109,7 +109,9 @@ def pack(batch: Any) -> tuple[bytes, torch.Tensor]:
     text = io.BytesIO()
     pickler = _Pickler(text)
     pickler.dump(batch)
-    buffer = torch.empty(pickler.size, dtype=torch.uint8).share_memory_()
+    # As PyTorch's own collate function does: memory that is shared from the start needs no copy to be.
+    storage = torch.UntypedStorage._new_shared(max(pickler.size, 1))
+    buffer = torch.empty(0, dtype=torch.uint8).set_(storage)
     for tensor, (start, _, dtype) in zip(pickler.tensors, pickler.places, strict=True):
         view = buffer[start : start + tensor.numel() * tensor.element_size()].view(dtype)
         view.view(tensor.shape).copy_(tensor)
