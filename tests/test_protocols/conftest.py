@@ -41,8 +41,10 @@ if fails and fails in sys.argv[1]:
     sys.exit(1)
 name = 'best_forgery_video_auc_epoch_2.pth'
 for file, seen in ((name, 0), ('epoch_2.pth', 12), ('interrupted.pth', 9)):
-    content = dict(meta=dict(iter=seen, epoch=seen // 6), config=sys.argv[1], **(dict(optimizer={}) if seen
-    else {})) with zipfile.ZipFile(folder / file, 'w') as archive:
+    content = dict(meta=dict(iter=seen, epoch=seen // 6), config=sys.argv[1])
+    if seen:
+        content['optimizer'] = {}
+    with zipfile.ZipFile(folder / file, 'w') as archive:
         archive.writestr('archive/data.pkl', pickle.dumps(content))
 methods = cfg['val_dataloader']['dataset']['methods']
 validation = dict(epoch=2, iter=12, metrics={}, best_checkpoint=name, best_score=0.75)
