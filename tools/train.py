@@ -54,7 +54,8 @@ def prepare_config(args: argparse.Namespace) -> Config:
             raise InputError(f'--auto-scale-lr needs auto_scale_lr.base_batch_size in {args.config}')
         cfg.auto_scale_lr.enable = True
     if args.resume == 'auto':
-        found, told = find_checkpoint(cfg.work_dir, checkpoint_folders(cfg.work_dir, cfg.get('default_hooks')))
+        folders = checkpoint_folders(cfg.work_dir, cfg.get('default_hooks'))
+        found, told = find_checkpoint(cfg.work_dir, folders)
         if found is None:
             # A first start: what the config loads must not be lost.
             tell(f'--resume: no checkpoint in {cfg.work_dir} yet, so training begins')

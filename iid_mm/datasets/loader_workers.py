@@ -65,8 +65,8 @@ def _check_open_files(loader: DataLoader[Any]) -> None:
     needed = present + loader.num_workers * (3 + (loader.prefetch_factor or 2)) + 16
     if limit not in (-1, resource.RLIM_INFINITY) and needed > limit:
         raise InputError(
-            f'num_workers={loader.num_workers}: needs about {needed} open files, the limit is {limit}; raise it '
-            '(ulimit -n), or take fewer num_workers'
+            f'num_workers={loader.num_workers}: needs about {needed} open files, the limit is {limit}; '
+            'raise it (ulimit -n), or take fewer num_workers'
         )
 
 
@@ -103,13 +103,15 @@ def pack(batch: Any) -> tuple[bytes, torch.Tensor]:
         batch: The object; plain tensors on the CPU go into the buffer, all else into the text.
 
     Returns:
-        The object without its tensors, pickled, and a buffer with the values of all of them, (bytes,) uint8 in
-        shared memory.
+        The object without its tensors, pickled, and a buffer with the values of all of them, (bytes,) uint8
+        in shared memory.
     """
     text = io.BytesIO()
     pickler = _Pickler(text)
     pickler.dump(batch)
-    buffer = torch.empty(pickler.size, dtype=torch.uint8).share_memory_()
+    # As PyTorch's own collate function does: memory that is shared from the start needs no copy to be.
+    storage = torch.UntypedStorage._new_shared(max(pickler.size, 1))
+    buffer = torch.empty(0, dtype=torch.uint8).set_(storage)
     for tensor, (start, _, dtype) in zip(pickler.tensors, pickler.places, strict=True):
         view = buffer[start : start + tensor.numel() * tensor.element_size()].view(dtype)
         view.view(tensor.shape).copy_(tensor)
@@ -198,9 +200,9 @@ def _without_partings(kind: type[BaseException], error: BaseException, trace: An
 def ignore_stop_signals() -> None:
     """Let this worker outlive signals that ask a whole job to stop, unless they come from its parent.
 
-    A worker that dies when its run is asked to stop takes the checkpoint along that the run is about to write.
-    The parent, which ends its workers by SIGTERM, is told apart by its number; where the system cannot tell
-    senders, SIGTERM ends the worker, as PyTorch has it.
+    A worker that dies when its run is asked to stop takes the checkpoint along that the run is about to
+    write. The parent, which ends its workers by SIGTERM, is told apart by its number; where the system cannot
+    tell senders, SIGTERM ends the worker, as PyTorch has it.
     """
     for name in ('SIGINT', 'SIGUSR1'):
         if hasattr(signal, name):

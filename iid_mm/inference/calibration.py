@@ -17,6 +17,7 @@ from scipy.special import expit, logit
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from iid_mm.datasets.loader_workers import harden_loader
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import video_scores
 from iid_mm.evaluation.functional.checks import check_probabilities, check_scores
@@ -261,11 +262,13 @@ def calibrate(
     """
     cfg = dict(dataloader)
     dataset = DATASETS.build(cfg['dataset'])
-    loader: Any = DataLoader(
-        dataset,
-        batch_size=cfg.get('batch_size', 32),
-        num_workers=cfg.get('num_workers', 0),
-        collate_fn=pseudo_collate,
+    loader: Any = harden_loader(
+        DataLoader(
+            dataset,
+            batch_size=cfg.get('batch_size', 32),
+            num_workers=cfg.get('num_workers', 0),
+            collate_fn=pseudo_collate,
+        )
     )
     scores: list[float] = []
     labels: list[int] = []

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import shutil
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from iid_mm.protocols.data_facts import file_digest
 from iid_mm.protocols.selection_record_hook import PROGRESS, RECORD
 from iid_mm.protocols.settings import Tree, differences, digest
 from iid_mm.utils.files import read_json, write_json
+from iid_mm.utils.latest_checkpoint import find_checkpoint
 
 Status = Literal['new', 'partial', 'trained', 'finished', 'changed']
 
@@ -92,11 +92,10 @@ class RunState:
 
     def resumable(self) -> Path | None:
         """The newest checkpoint that training can go on from; one that is cut off does not count."""
-        patterns = ('epoch_*.pth', 'iter_*.pth', 'interrupted.pth')
-        found = [path for pattern in patterns for path in self.directory.glob(pattern)]
-        # A checkpoint is a zip archive, whose table of contents is written last.
-        whole = [path for path in found if zipfile.is_zipfile(path)]
-        return max(whole, key=lambda path: path.stat().st_mtime_ns, default=None)
+        try:
+            return find_checkpoint(self.directory)[0]
+        except InputError:
+            return None
 
     def progress(self) -> float:
         """Share of the run that is done, 0 to 1; an estimate."""

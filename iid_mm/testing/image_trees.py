@@ -99,7 +99,7 @@ def write_wilddeepfake_tree(root: Path) -> None:
     write_landmarks(root, extracted, FRAMES)
     write_archive(root / 'fake_train/3.tar.gz', [('3/fake/1/../../../evil.png', b'x')])
     whole = write_archive(root / 'real_test/2.tar.gz', _sequence('./2/real/1', 0, seed=30, fake=False))
-    whole.write_bytes(whole.read_bytes()[:-12_000])
+    whole.write_bytes(whole.read_bytes()[:-20_000])
     write_landmarks(root, root / 'real_test/2/2/real/1', FRAMES)
 
 

@@ -22,10 +22,10 @@ SIDE = 20.0
 
 
 def make_frame(number: int, *, size: Size = SIZE, seed: int = 0, fake: bool = False) -> ImageArray:
-    """A smooth random picture that brightens with time.
+    """A smooth random image that brightens with time and moves to the right with the face in it.
 
     Args:
-        number: Frame number; every frame is 2 gray values brighter than the one before.
+        number: Frame number; every frame is 2 gray values brighter than the one before and 1 px further.
         size: Width and height.
         seed: Equal seeds give equal pictures.
         fake: Change the picture under :func:`make_mask`.
@@ -34,10 +34,11 @@ def make_frame(number: int, *, size: Size = SIZE, seed: int = 0, fake: bool = Fa
         (H, W, 3) uint8 BGR.
     """
     coarse = np.random.default_rng(seed).uniform(60, 150, (6, 8, 3)).astype(np.float32)
-    image = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC) + 2 * (number % 40)
+    image = np.roll(cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC), number, axis=1)
     if fake:
         changed = make_mask(number, size=size)[..., 0] > 0
         image[changed] = 230 - image[changed]
+    image += 2 * (number % 40)
     return np.clip(image, 0, 255).astype(np.uint8)
 
 

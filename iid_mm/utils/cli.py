@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from iid_mm.errors import InputError, StoppedError
 from iid_mm.utils.files import printable
-from iid_mm.utils.user_errors import user_message
+from iid_mm.utils.user_errors import PEER_ENDED, user_message
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -32,9 +32,10 @@ def run_tool(main: Callable[[], int | None]) -> int:
         main: The tool; returns its exit status or None for success.
 
     Returns:
-        The exit status: 1 after an error that a user can mend, see :func:`~iid_mm.utils.user_errors.user_message`,
-        whose message goes to stderr, in distributed runs once a machine; 75 if training saved and ended because it
-        was asked to; 130 after Ctrl+C. Set the environment variable ``IID_DEBUG=1`` to see the traceback instead.
+        The exit status: 1 after an error that a user can mend, see
+        :func:`~iid_mm.utils.user_errors.user_message`, whose message goes to stderr, in distributed runs once
+        a machine; 75 if training saved and ended because it was asked to; 130 after Ctrl+C. Set the
+        environment variable ``IID_DEBUG=1`` to see the traceback instead.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -54,7 +55,11 @@ def run_tool(main: Callable[[], int | None]) -> int:
         text = user_message(error)
         if text is None or os.environ.get('IID_DEBUG') == '1':
             raise
-        if os.environ.get('LOCAL_RANK', '0') != '0':
+        if text == PEER_ENDED:
+            # The launcher ends all when the first one leaves, so the one that has met the error leaves
+            # before.
+            time.sleep(2 * PATIENCE)
+        elif os.environ.get('LOCAL_RANK', '0') != '0':
             # Most errors are met by all processes. The first one then ends, and its launcher this one.
             time.sleep(PATIENCE)
         print('error: ' + '\n'.join(map(printable, text.split('\n'))), file=sys.stderr)
@@ -90,14 +95,16 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--cfg-options``."""
     from mmengine.config import DictAction
 
-    class Options(DictAction):  # type: ignore[misc]
+    class Options(DictAction):
         def __call__(
             self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *args: Any
         ) -> None:
             for value in values:
                 key, equals, _ = value.partition('=')
                 if not (key.strip() and equals):
-                    raise InputError(f'--cfg-options {value}: give KEY=VALUE, e.g. train_dataloader.batch_size=32')
+                    raise InputError(
+                        f'--cfg-options {value}: give KEY=VALUE, e.g. train_dataloader.batch_size=32'
+                    )
                 try:
                     super().__call__(parser, namespace, [value], *args)
                 except AssertionError as error:

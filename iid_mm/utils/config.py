@@ -34,8 +34,8 @@ def load_config(config: str | os.PathLike[str] | Config, cfg_options: dict[str, 
 
     Raises:
         FileNotFoundError: If there is no such file.
-        InputError: If the file is no config, or ``cfg_options`` do not fit it; a setting that nothing reads is a
-            warning on stderr if it stands in the file.
+        InputError: If the file is no config, or ``cfg_options`` do not fit it; a setting that nothing reads
+            is a warning on stderr if it stands in the file.
     """
     if not isinstance(config, Config):
         path = Path(config)

@@ -10,22 +10,33 @@ from typing import Any
 
 from iid_mm.errors import InputError
 
+# fmt: off
 SETTINGS = frozenset(
-    # What MMEngine's runners take ...
-    'model work_dir train_dataloader val_dataloader test_dataloader train_cfg val_cfg test_cfg auto_scale_lr '
-    'optim_wrapper param_scheduler val_evaluator test_evaluator default_hooks custom_hooks data_preprocessor load_from '
-    'resume launcher env_cfg log_processor log_level visualizer default_scope randomness experiment_name strategy '
-    # ... read from their config ...
-    'custom_imports model_wrapper_cfg sync_bn find_unused_parameters activation_checkpointing efficient_conv_bn_eval '
-    'compile init_weights_for_test_or_val '
-    # ... and what this package reads.
-    'runner_type trust_checkpoint backend_args data_root test_sets'.split()
+    {
+        # What MMEngine's runners take ...
+        'model', 'work_dir', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg',
+        'val_cfg', 'test_cfg', 'auto_scale_lr', 'optim_wrapper', 'param_scheduler', 'val_evaluator',
+        'test_evaluator', 'default_hooks', 'custom_hooks', 'data_preprocessor', 'load_from', 'resume',
+        'launcher', 'env_cfg', 'log_processor', 'log_level', 'visualizer', 'default_scope', 'randomness',
+        'experiment_name', 'strategy',
+        # ... read from their config ...
+        'custom_imports', 'model_wrapper_cfg', 'sync_bn', 'find_unused_parameters',
+        'activation_checkpointing', 'efficient_conv_bn_eval', 'compile', 'init_weights_for_test_or_val',
+        # ... and what this package reads.
+        'runner_type', 'trust_checkpoint', 'backend_args', 'data_root', 'test_sets',
+    }
 )
 """Top-level settings that something reads; all other names of a config file are its own variables."""
 
 _LOADER = frozenset(
-    ['dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn', 'num_batch_per_epoch', 'disable_subprocess_warning', 'batch_size', 'shuffle', 'num_workers', 'pin_memory', 'drop_last', 'timeout', 'multiprocessing_context', 'generator', 'prefetch_factor', 'persistent_workers', 'pin_memory_device', 'in_order']
+    {
+        'dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn', 'num_batch_per_epoch',
+        'disable_subprocess_warning', 'batch_size', 'shuffle', 'num_workers', 'pin_memory', 'drop_last',
+        'timeout', 'multiprocessing_context', 'generator', 'prefetch_factor', 'persistent_workers',
+        'pin_memory_device', 'in_order',
+    }
 )
+# fmt: on
 SECTIONS: Mapping[str, frozenset[str]] = {
     'train_dataloader': _LOADER,
     'val_dataloader': _LOADER,
@@ -62,8 +73,8 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 def check_options(config: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     """Check ``--cfg-options`` against the config that they change.
 
-    A key below a component may be new, since components have settings that configs leave out: a wrong one is an
-    error when the component is built.
+    A key below a component may be new, since components have settings that configs leave out: a wrong one is
+    an error when the component is built.
 
     Args:
         config: The config.
@@ -79,8 +90,9 @@ def check_options(config: Mapping[str, Any], options: Mapping[str, Any]) -> None
             raise InputError(f'--cfg-options {key}={value}: a part of the key is empty; give KEY=VALUE')
         if parts[0] not in config and parts[0] not in SETTINGS:
             known = SETTINGS | set(config)
+            close = suggestion(parts[0], known)
             raise InputError(
-                f'--cfg-options {key}: neither the config nor the runner has {parts[0]!r}{suggestion(parts[0], known)}'
+                f'--cfg-options {key}: neither the config nor the runner has {parts[0]!r}{close}'
             )
         if len(parts) > 1 and parts[1] not in SECTIONS.get(parts[0], {parts[1]}):
             close = suggestion(parts[1], SECTIONS[parts[0]])
@@ -95,14 +107,13 @@ def _check_place(config: Mapping[str, Any], parts: Sequence[str], value: Any) ->
         above = '.'.join(parts[:depth])
         if isinstance(node, list):
             if not part.isdigit() or int(part) >= len(node):
-                raise InputError(
-                    f'--cfg-options {key}: {above} is a list of {len(node)}; give a number from 0 to {len(node) - 1}'
-                    if node
-                    else f'--cfg-options {key}: {above} is an empty list'
-                )
+                which = f'give a number from 0 to {len(node) - 1}' if node else 'it is empty'
+                raise InputError(f'--cfg-options {key}: {above} is a list of {len(node)}; {which}')
             node = node[int(part)]
             if depth == len(parts) - 1 or not isinstance(node, (dict, list)):
-                raise InputError(f'--cfg-options {key}: items of lists are not replaced one by one; give {above} whole')
+                raise InputError(
+                    f'--cfg-options {key}: items of lists are not replaced one by one; give {above} whole'
+                )
         elif isinstance(node, Mapping):
             if part not in node:
                 _check_hook(parts, value, node)
@@ -112,13 +123,22 @@ def _check_place(config: Mapping[str, Any], parts: Sequence[str], value: Any) ->
             what = 'is None' if node is None else f'is a {type(node).__name__}'
             raise InputError(f'--cfg-options {key}: {above} {what} and has no keys; give {above} whole')
     if isinstance(node, Mapping) and isinstance(value, (str, int, float, bool)):
-        raise InputError(f'--cfg-options {key}={value}: {key} is a dictionary; set one of its keys, e.g. {key}.type')
+        raise InputError(
+            f'--cfg-options {key}={value}: {key} is a dictionary; set one of its keys, e.g. {key}.type'
+        )
 
 
 def _check_hook(parts: Sequence[str], value: Any, node: Mapping[str, Any]) -> None:
     """Refuse a new default hook that is none, which would be one without a type."""
     if parts[0] == 'default_hooks' and (len(parts) == 3 or len(parts) == 2) and parts[1] not in node:
-        known = set(node) | {'runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'}
+        known = set(node) | {
+            'runtime_info',
+            'timer',
+            'sampler_seed',
+            'logger',
+            'param_scheduler',
+            'checkpoint',
+        }
         if parts[1] not in known:
             close = suggestion(parts[1], known)
             raise InputError(f'--cfg-options {".".join(parts)}: default_hooks has no {parts[1]!r}{close}')
@@ -154,7 +174,10 @@ def without_effect(options: Mapping[str, Any]) -> list[str]:
         A sentence for each.
     """
     names = sorted({str(key).split('.')[0] for key in options} - SETTINGS)
-    return [f'--cfg-options {name}: a variable of the config file; to change it here changes nothing' for name in names]
+    return [
+        f'--cfg-options {name}: a variable of the config file; to change it here changes nothing'
+        for name in names
+    ]
 
 
 def misspelled_variables(used: Iterable[str] = ()) -> list[str]:

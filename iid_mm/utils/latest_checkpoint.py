@@ -28,17 +28,17 @@ def find_checkpoint(
 ) -> tuple[Path | None, str]:
     """Find the checkpoint that training in a work directory goes on from.
 
-    It is the file that :data:`POINTER` names. Of the pointer only the file's name counts, since work directories
-    are moved and copied: a checkpoint of another folder is never taken. Where that file is not there or cannot
-    be read, it is the checkpoint of the folder that has seen the most iterations.
+    It is the file that :data:`POINTER` names. Of the pointer only the file's name counts, since work
+    directories are moved and copied: a checkpoint of another folder is never taken. Where that file is not
+    there or cannot be read, it is the checkpoint of the folder that has seen the most iterations.
 
     Args:
         work_dir: The work directory.
         out_dirs: Further folders that hold this run's checkpoints, see :func:`checkpoint_folders`.
 
     Returns:
-        The checkpoint, None if there is none yet, and a sentence that says why it is not the one that the pointer
-        names; empty if it is.
+        The checkpoint, None if there is none yet, and a sentence that says why it is not the one that the
+        pointer names; empty if it is.
 
     Raises:
         InputError: If there are checkpoints and none of them can be read.
@@ -55,8 +55,8 @@ def find_checkpoint(
     newest, unreadable = _newest(folders)
     if newest is None and unreadable:
         raise InputError(
-            f'{folders[0]}: none of its checkpoints ({", ".join(unreadable)}) is whole and says where training stood; '
-            'bring back one that does, or remove them to start anew'
+            f'{folders[0]}: none of its checkpoints ({", ".join(unreadable)}) is whole and says where '
+            'training stood; bring back one that does, or remove them to start anew'
         )
     if newest is None or not fault:
         return newest, ''
@@ -94,8 +94,8 @@ def stored_position(path: Path) -> tuple[int, int] | None:
         path: The checkpoint.
 
     Returns:
-        Iterations and epochs done. None if the file is not there, is cut off, is no checkpoint, or holds weights
-        only.
+        Iterations and epochs done. None if the file is not there, is cut off, is no checkpoint, or holds
+        weights only.
     """
     try:
         with zipfile.ZipFile(path) as archive:

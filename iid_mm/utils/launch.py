@@ -29,13 +29,13 @@ ECHO = 1.0
 def main() -> int:
     """Start the processes and wait for them.
 
-    SIGTERM, SIGUSR1 and Ctrl+C are passed on, and the processes get the time that they need to save where they stand;
-    asked a second time, torchrun ends them within 30 seconds.
+    SIGTERM, SIGUSR1 and Ctrl+C are passed on, and the processes get the time that they need to save where
+    they stand; asked a second time, torchrun ends them within 30 seconds.
 
     Returns:
         0, or the exit status of the process that failed first; 1 if a signal killed it. A process that ends
-        with 1, 75 or 130 has said why. With the environment variable ``IID_DEBUG=1`` torchrun reports as it always
-        does.
+        with 1, 75 or 130 has said why. With the environment variable ``IID_DEBUG=1`` torchrun reports as it
+        always does.
     """
     if os.environ.get('IID_DEBUG') == '1':
         torchrun()
@@ -61,15 +61,14 @@ def pass_signals_on() -> None:
     """Let torchrun pass signals on to its processes and wait for these, in place of ending them."""
     start = PContext.start
 
-    def started(context: PContext) -> Any:
-        result = start(context)
+    def started(context: PContext) -> None:
+        start(context)
         # torchrun has just set its own.
         handler = _PassedOn(context, signal.getsignal(signal.SIGTERM))
         for name in ('SIGTERM', 'SIGUSR1', 'SIGINT'):
             signal.signal(getattr(signal, name), handler)
-        return result
 
-    PContext.start = started  # type: ignore[method-assign]
+    setattr(PContext, 'start', started)  # noqa: B010
 
 
 class _PassedOn:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import re
 import traceback
+from pathlib import Path
 
 from iid_mm.errors import InputError, MissingExtraError
 
@@ -21,10 +22,13 @@ _SYSTEM = {
     'EPERM': 'look at its permissions, or choose another folder',
     'EIO': 'look at the disk or the network that it is reached through',
     'EMFILE': 'raise the limit (ulimit -n), or take fewer num_workers',
-    'ENFILE': 'the whole system has as many open as it allows; close other programs, or take fewer num_workers',
+    'ENFILE': 'the whole system allows no more; close other programs, or take fewer num_workers',
 }
 _REMEDIES = {getattr(errno, name): text for name, text in _SYSTEM.items() if hasattr(errno, name)}
 """What helps against errors of the system, by their numbers."""
+
+PEER_ENDED = 'another process of this run has ended, which says why if it could'
+"""Message of the processes that were waiting for one that has ended."""
 
 KEPT = 'Checkpoints are kept; training goes on with --resume'
 
@@ -36,9 +40,9 @@ def user_message(error: BaseException) -> str | None:
         error: What a tool ended with.
 
     Returns:
-        The line: of an error of this package, a missing file, an unknown name or a wrong argument in a config, a
-        full disk or another limit of the system, or a data loader worker that was killed or hangs. None for
-        defects.
+        The line: of an error of this package, a missing file, an unknown name or a wrong argument in a
+        config, a full disk or another limit of the system, or a data loader worker that was killed or hangs.
+        None for defects.
     """
     text = _without_worker_trace(str(error))
     if isinstance(error, USER_ERRORS):
@@ -50,8 +54,8 @@ def user_message(error: BaseException) -> str | None:
         if 'is not in the' in str(error):
             return str(error.args[0])
         return _one_line(error) if 'must contain the key "type"' in str(error) else None
-    if isinstance(error, TypeError):
-        return _of_argument(error)
+    if isinstance(error, (TypeError, ValueError, AssertionError)):
+        return _of_config(error)
     return _of_workers(text) if isinstance(error, RuntimeError) else None
 
 
@@ -68,12 +72,14 @@ def _of_system(error: OSError, text: str) -> str | None:
 
 
 def _of_workers(text: str) -> str | None:
+    if re.search(r'gloo.*Connection (closed|reset) by peer|remote process exited', text, re.DOTALL):
+        return PEER_ENDED
     if 'Too many open files' in text or 'ancdata' in text:
         return f'too many open files: {_REMEDIES[errno.EMFILE]}. {KEPT}'
     if match := re.search(r'DataLoader timed out after (\S+) seconds', text):
         return (
-            f'a data loader waited {match[1]} s for a batch: its storage hangs, or a batch takes longer, for which '
-            f'raise train_dataloader.timeout. {KEPT}'
+            f'a data loader waited {match[1]} s for a batch: its storage hangs, or a batch takes longer, for '
+            f'which raise train_dataloader.timeout. {KEPT}'
         )
     if not (match := re.search(r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.+)', text)):
         return None
@@ -81,20 +87,27 @@ def _of_workers(text: str) -> str | None:
     hint = 'the machine may be out of memory: take fewer num_workers or a smaller batch_size'
     if 'Bus error' in how:
         how = 'is killed by signal: Bus error'
-        hint = 'shared memory (/dev/shm) is full: enlarge it, or take fewer num_workers or a smaller batch_size'
+        hint = (
+            'shared memory (/dev/shm) is full: enlarge it, or take fewer num_workers or a smaller batch_size'
+        )
     return f'data loader worker {match[1]} {how}; {hint}. {KEPT}'
 
 
-def _of_argument(error: TypeError) -> str | None:
-    """Wrong arguments of what a config builds; those of other calls are defects."""
+def _of_config(error: Exception) -> str | None:
+    """Wrong arguments of what a config builds, told by a constructor; errors of other calls are defects."""
     frames = traceback.extract_tb(error.__traceback__)
-    built = [i for i, f in enumerate(frames) if f.filename.replace('\\', '/').endswith('/build_functions.py')]
-    constructors = frames[built[-1] + 1 :] if built else []
-    if not built or any(frame.name != '__init__' for frame in constructors):
+    builders = [
+        number for number, frame in enumerate(frames) if frame.name in ('build_from_cfg', 'build_dataloader')
+    ]
+    if (
+        not builders
+        or not str(error)
+        or any(frame.name != '__init__' for frame in frames[builders[-1] + 1 :])
+    ):
         return None
-    if not re.search(r'unexpected keyword argument|required (positional|keyword-only) argument', str(error)):
-        return None
-    return f'the config does not fit: {_one_line(error)}'
+    where = Path(frames[-1].filename).stem
+    within = f' ({where})' if len(frames) > builders[-1] + 1 else ''
+    return f'the config does not fit{within}: {_one_line(error)}'
 
 
 def _one_line(error: BaseException) -> str:

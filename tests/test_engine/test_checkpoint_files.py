@@ -57,7 +57,9 @@ def test_a_full_disk_leaves_the_checkpoints_before(
     work = tmp_path / 'work'
     disk = FullDisk(monkeypatch, nth)
     runner = make_runner(default_hooks__checkpoint__max_keep_ckpts=1)
-    with pytest.raises(InputError, match=r'could not be written: No space left on device.*--resume') as caught:
+    with pytest.raises(
+        InputError, match=r'could not be written: No space left on device.*--resume'
+    ) as caught:
         runner.train()
     assert '\n' not in str(caught.value)
     assert files(work) == expected
@@ -112,7 +114,9 @@ def test_a_copied_run_touches_nothing_of_the_first_one(
     for folder in (first, copy):
         (folder / 'last_checkpoint').write_text(str(first / 'epoch_1.pth'))
         content = torch.load(folder / 'epoch_1.pth', weights_only=False)
-        content['message_hub']['runtime_info']['best_ckpt'] = str(first / 'best_forgery_video_auc_epoch_1.pth')
+        content['message_hub']['runtime_info']['best_ckpt'] = str(
+            first / 'best_forgery_video_auc_epoch_1.pth'
+        )
         content['message_hub']['runtime_info']['best_score'] = 0.1
         torch.save(content, folder / 'epoch_1.pth')
     before = {path.name: path.stat().st_mtime_ns for path in first.rglob('*')}

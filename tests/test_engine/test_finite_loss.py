@@ -44,7 +44,9 @@ def test_nothing_is_saved_after_a_loss_that_is_not_finite(
             validated.append(args)
 
     runner.register_hook(Count())
-    with pytest.raises(InputError, match=rf'{name}\.loss_cls.* was not finite.* at iteration 3 \(epoch 1\).*optim_wrapper'):
+    with pytest.raises(
+        InputError, match=rf'{name}\.loss_cls.* was not finite.* at iteration 3 \(epoch 1\).*optim_wrapper'
+    ):
         runner.train()
     assert list((tmp_path / 'work').glob('*.pth')) == []
     assert not validated
@@ -135,8 +137,11 @@ def test_looking_waits_for_nothing(monkeypatch: pytest.MonkeyPatch, make_runner:
 
     monkeypatch.setattr(FiniteLossHook, '_check', check)
     runner = make_runner(
-        train_cfg__max_epochs=1, custom_hooks=[dict(type='FiniteLossHook', interval=3)], default_hooks__checkpoint=None
+        train_cfg__max_epochs=1,
+        custom_hooks=[dict(type='FiniteLossHook', interval=3)],
+        default_hooks__checkpoint=None,
     )
     runner.train()
-    # The third and the sixth iteration, the end of the epoch, and the validation; once, when names are learned.
+    # The third and the sixth iteration, the end of the epoch, and the validation; once, when names are
+    # learned.
     assert reads == [0, 2, 5, 6, 6]

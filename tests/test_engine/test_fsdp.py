@@ -156,3 +156,16 @@ def test_resuming_from_weights_alone_is_an_error(runs: Any, train_processes: Any
     torch.save(weights, tmp_path / 'weights.pth')
     with pytest.raises(InputError, match=r'weights\.pth holds weights only'):
         train_processes(2, tmp_path / 'work', resume=tmp_path / 'weights.pth', **cfg, **SHARDED)
+
+
+def test_shards_stop_together_and_go_on_whole(train_processes: Any, tmp_path: Path) -> None:
+    """The signal of one process; at the end of the epoch the flexible runner would store another position."""
+    cfg = options(VIT)
+    for asked, position in ((3, (0, 3)), (6, (0, 6))):
+        folder = tmp_path / str(asked)
+        stopped = train_processes(2, folder, asked=asked, asked_rank=1, **cfg, **SHARDED)
+        assert len(stopped.losses) == asked
+        content = load_checkpoint_file(folder / 'interrupted.pth')
+        assert (content['meta']['epoch'], content['meta']['iter']) == position
+        rest = train_processes(1, folder, resume=True, **cfg)
+        assert sorted(rest.losses) == list(range(asked + 1, 13))

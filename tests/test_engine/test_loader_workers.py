@@ -24,7 +24,9 @@ from iid_mm.structures import ForgeryDataSample
 def sample(index: int) -> dict[str, Any]:
     found = ForgeryDataSample(metainfo=dict(img_path=f'{index}.png', array=np.arange(3)))
     found.gt_label = torch.tensor([index % 2])
-    found.gt_instances = InstanceData(bboxes=torch.full((index % 2, 4), 0.5), labels=torch.zeros(index % 2).long())
+    found.gt_instances = InstanceData(
+        bboxes=torch.full((index % 2, 4), 0.5), labels=torch.zeros(index % 2).long()
+    )
     return dict(inputs=torch.full((3, 8, 8), index % 256, dtype=torch.uint8), data_samples=found)
 
 
@@ -139,7 +141,9 @@ def test_open_files_do_not_grow_with_the_batch() -> None:
 
 
 def test_a_killed_worker_is_an_error() -> None:
-    with pytest.raises(RuntimeError, match=r'DataLoader worker .* (is killed by signal: Killed|exited unexpectedly)'):
+    with pytest.raises(
+        RuntimeError, match=r'DataLoader worker .* (is killed by signal: Killed|exited unexpectedly)'
+    ):
         list(loader(Killed()))
 
 
@@ -165,7 +169,7 @@ def test_a_batch_that_does_not_come_is_an_error() -> None:
 
 def test_a_batch_that_cannot_be_sent_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:
     started = time.monotonic()
-    with pytest.raises(RuntimeError, match='DataLoader worker .* exited unexpectedly'):
+    with pytest.raises(RuntimeError, match=r'DataLoader worker .* exited unexpectedly'):
         next(iter(loader(Unsendable(), timeout=30)))
     assert time.monotonic() - started < 25
     assert 'error: a data loader worker could not send a batch' in capfd.readouterr().err

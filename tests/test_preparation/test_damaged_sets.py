@@ -19,8 +19,8 @@ FRAMES = 12
 
 def write_set(root, seed=None):
     """100 videos and 100 pictures; with a seed, all but every tenth are damaged. Returns how many are."""
-    # Every frame is another picture, so that a wrong number is noticed.
-    frames = [make_frame(0, seed=number) for number in range(FRAMES)]
+    # Every frame differs from the others, so that a wrong number is noticed, and shows the same person.
+    frames = [make_frame(number) for number in range(FRAMES)]
     video = write_video(root / 'real' / 'v.mp4', frames).read_bytes()
     (root / 'real' / 'v.mp4').unlink()
     count = 0
@@ -57,9 +57,9 @@ def test_most_files_damaged(tmp_path):
     assert len(with_problem) > 90
     sound, damaged = crops(tmp_path / 'a'), crops(tmp_path / 'b')
     assert len(sound) == 500
-    assert 120 < len(damaged) < 500
+    assert 90 < len(damaged) < 500
     # All frames of the sound video, at a place that only depends on the frame.
-    originals = np.stack([make_frame(0, seed=number) for number in range(FRAMES)]).astype(int)
+    originals = np.stack([make_frame(number) for number in range(FRAMES)]).astype(int)
     wrong = 0
     for (key, frame), (row, image) in damaged.items():
         x0, y0, x1, y1 = row['crop_window']

@@ -27,7 +27,7 @@ test_dataloader = dict(dataset=dict(data_root=data_root))
 # What the queue sees of a training: the record of the hook and checkpoints. TRAIN_FAILS holds a part of the
 # name of a config whose training fails.
 FAKE_TRAIN = """
-import json, os, sys, zipfile
+import json, os, pickle, sys, zipfile
 from pathlib import Path
 
 cfg = {}
@@ -40,9 +40,12 @@ if fails and fails in sys.argv[1]:
     print('error: the loss is NaN', file=sys.stderr)
     sys.exit(1)
 name = 'best_forgery_video_auc_epoch_2.pth'
-for file in (name, 'epoch_2.pth', 'interrupted.pth'):
+for file, seen in ((name, 0), ('epoch_2.pth', 12), ('interrupted.pth', 9)):
+    content = dict(meta=dict(iter=seen, epoch=seen // 6), config=sys.argv[1])
+    if seen:
+        content['optimizer'] = {}
     with zipfile.ZipFile(folder / file, 'w') as archive:
-        archive.writestr('weights', sys.argv[1])
+        archive.writestr('archive/data.pkl', pickle.dumps(content))
 methods = cfg['val_dataloader']['dataset']['methods']
 validation = dict(epoch=2, iter=12, metrics={}, best_checkpoint=name, best_score=0.75)
 record = dict(data=dict(val=dict(fakes={method: 4 for method in methods})), validations=[validation])

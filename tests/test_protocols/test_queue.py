@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -189,13 +190,12 @@ def test_training_goes_on_from_the_newest_whole_checkpoint(
     monkeypatch.setenv('TRAIN_FAILS', 'seed_0')
     execute()
     folder = run_dirs(tmp_path)[0]
-    for age, name in enumerate(['epoch_3.pth', 'interrupted.pth', 'epoch_2.pth']):
+    for name, iteration in (('epoch_3.pth', 18), ('interrupted.pth', 15), ('epoch_2.pth', 12)):
         with zipfile.ZipFile(folder / name, 'w') as archive:
-            archive.writestr('weights', 'w' * 100)
-        os.utime(folder / name, (1000 - age, 1000 - age))
+            content = dict(meta=dict(iter=iteration, epoch=iteration // 6), optimizer={})
+            archive.writestr('archive/data.pkl', pickle.dumps(content))
     # Cut off while it was written.
     (folder / 'epoch_3.pth').write_bytes((folder / 'epoch_3.pth').read_bytes()[:60])
-    os.utime(folder / 'epoch_3.pth', (1000, 1000))
     monkeypatch.delenv('TRAIN_FAILS')
     execute(jobs=1)
     lines = (fake_tools / 'calls.txt').read_text().splitlines()

@@ -128,6 +128,112 @@ def test_one_class_only(fails: Any, tiny_config: Path, tiny_checkpoint: Path, co
     assert 'genuine' in message
 
 
+def one_class(root: Path, split: str, label: int) -> None:
+    """Leave only one class in a split."""
+    table = pq.read_table(root / 'index.parquet')
+    other = (pa.compute.field('split') != split) | (pa.compute.field('label') == label)
+    pq.write_table(table.filter(other), root / 'index.parquet')
+
+
+@pytest.mark.parametrize(('label', 'present'), [(0, 'genuine'), (1, 'fake')])
+def test_validation_of_one_class(
+    label: int, present: str, fails: Any, tiny_config: Path, copied_set: Path, tmp_path: Path
+) -> None:
+    one_class(copied_set, 'val', label)
+    message = fails('train.py', tiny_config, *options(copied_set))
+    assert f"val_dataloader: set 'ffpp' in split 'val' of {copied_set}/index.parquet: all " in message
+    assert f'samples are {present}' in message
+    # Not a single iteration was made.
+    assert not list((tmp_path / 'work').rglob('scalars.json'))
+    assert not list((tmp_path / 'work').glob('*.pth'))
+
+
+def test_validation_of_one_class_that_nothing_compares(
+    call_tool: Any, tiny_config: Path, copied_set: Path, tmp_path: Path
+) -> None:
+    """Without validation the split does not matter."""
+    one_class(copied_set, 'val', 1)
+    config = tmp_path / 'child.py'
+    config.write_text(
+        f"_base_ = '{tiny_config}'\nval_cfg = val_dataloader = val_evaluator = None\n"
+        'train_cfg = dict(max_epochs=1)\ndefault_hooks = dict(checkpoint=dict(save_best=None))\n'
+    )
+    arguments = (config, '--work-dir', tmp_path / 'work', *options(copied_set))
+    assert call_tool('train.py', *arguments) == (0, '')
+
+
+def test_empty_validation(fails: Any, tiny_config: Path, copied_set: Path) -> None:
+    one_class(copied_set, 'val', 2)
+    assert "split='val' is empty" in fails('train.py', tiny_config, *options(copied_set))
+
+
+def test_test_sets_of_one_class_are_told_each(
+    call_tool: Any, tiny_config: Path, tiny_checkpoint: Path, copied_set: Path, tmp_path: Path
+) -> None:
+    second = Path(shutil.copytree(copied_set, tmp_path / 'second'))
+    one_class(copied_set, 'test', 1)
+    one_class(second, 'test', 2)
+    sets = ('--test-sets', f'a={copied_set}', f'b={second}')
+    status, message = call_tool('test.py', tiny_config, tiny_checkpoint, '--work-dir', tmp_path / 'w', *sets)
+    assert status == 1
+    first, other = message.splitlines()
+    assert first.startswith("error: test set a: all videos of 'ffpp' in split 'test' are fake")
+    assert other.startswith("error: test set b: split 'test' is empty")
+
+
+def test_test_of_one_class_is_refused_before_it_runs(
+    fails: Any, call_tool: Any, tiny_config: Path, tiny_checkpoint: Path, copied_set: Path, tmp_path: Path
+) -> None:
+    one_class(copied_set, 'test', 0)
+    message = fails('test.py', tiny_config, tiny_checkpoint, *options(copied_set))
+    assert "test_dataloader: set 'ffpp' in split 'test'" in message
+    # With --out the scores are what is wanted.
+    arguments = ('--work-dir', tmp_path / 'w', '--out', tmp_path / 's.parquet', *options(copied_set))
+    status, message = call_tool('test.py', tiny_config, tiny_checkpoint, *arguments)
+    assert status == 1
+    assert 'genuine' in message
+    assert (tmp_path / 's.parquet').is_file()
+
+
+@pytest.mark.parametrize(
+    ('option', 'part'),
+    [
+        ('foo', 'give KEY=VALUE'),
+        ('=3', 'give KEY=VALUE'),
+        ('a..b=1', 'KEY=VALUE'),
+        ('model.x=[1,(2]', 'brackets do not match'),
+        ('train_dataloder.batch_size=4', "did you mean 'train_dataloader'?"),
+        # Known only when they are built.
+        ('model.backbon.depth=18', "unexpected keyword argument 'backbon'"),
+        ('model.neck.chanels=3', "unexpected keyword argument 'chanels'"),
+        ('default_hooks.logger.intervall=1', "unexpected keyword argument 'intervall'"),
+        ('default_hooks.extra.interval=1', "default_hooks has no 'extra'; there are checkpoint, "),
+        ('train_dataloader.dataset.splitt=train', "unexpected keyword argument 'splitt'"),
+        ('optim_wrapper.optimizer.lrr=1', "unexpected keyword argument 'lrr'"),
+        ('optim_wrapper.clip_grd.max_norm=1', "unexpected keyword argument 'clip_grd'"),
+        ('train_cfg.max_epoch=3', "unexpected keyword argument 'max_epoch'"),
+        ('model.neck.type=None', 'type must be a str or valid type'),
+        ('train_dataloader.batch_size=-1', 'batch_size should be a positive integer'),
+        ('train_dataloader.num_workers=-1', 'num_workers option should be non-negative'),
+    ],
+)
+def test_options_that_do_not_fit(option: str, part: str, fails: Any, tiny_config: Path) -> None:
+    assert part in fails('train.py', tiny_config, '--cfg-options', option)
+
+
+@pytest.mark.parametrize('tool', ['test.py', 'calibrate.py', 'deployment/export_onnx.py'])
+def test_options_of_other_tools(
+    tool: str, fails: Any, tiny_config: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    extra = {'calibrate.py': ('--out', tmp_path / 'out'), 'deployment/export_onnx.py': (tmp_path / 'out',)}
+    for option, part in (
+        ('foo', 'give KEY=VALUE'),
+        ('test_dataloder.batch_size=4', "did you mean 'test_dataloader'?"),
+    ):
+        arguments = (tiny_config, tiny_checkpoint, *extra.get(tool, ()), '--cfg-options', option)
+        assert part in fails(tool, *arguments, work_dir=tool == 'test.py')
+
+
 def test_unknown_method(fails: Any, tiny_config: Path, tiny_prepared: Path) -> None:
     chosen = options(tiny_prepared, train_dataloader__dataset__methods='[Magic]')
     assert 'methods: no fake of Magic' in fails('train.py', tiny_config, *chosen)

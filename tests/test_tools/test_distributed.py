@@ -6,7 +6,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +18,44 @@ import pytest
 import torch
 
 from iid_mm.evaluation.scores import read_scores
+from iid_mm.utils.latest_checkpoint import stored_position
 
 
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+
+
+def start_script(config: Path, processes: int, work_dir: Path, *options: str) -> subprocess.Popen[str]:
+    """Start tools/dist_train.sh without waiting for it."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    tools = Path(__file__).resolve().parents[2] / 'tools'
+    path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+    return subprocess.Popen(
+        [
+            *('bash', str(tools / 'dist_train.sh'), str(config), str(processes), '--work-dir', str(work_dir)),
+            *('--cfg-options', 'train_dataloader.batch_size=2', *options),
+        ],
+        env={**os.environ, 'PATH': path, 'PORT': str(port), 'OMP_NUM_THREADS': '1'},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_iterations(work_dir: Path) -> None:
+    for _ in range(600):
+        if any('Epoch(train)' in log.read_text() for log in work_dir.glob('*/*.log')):
+            return
+        time.sleep(0.2)
+    raise AssertionError('training has not begun')
+
+
+def children(process: int) -> list[int]:
+    found = [path.read_text().split() for path in Path(f'/proc/{process}/task').glob('*/children')]
+    return sorted(int(number) for numbers in found for number in numbers)
 
 
 def metrics(work_dir: Path) -> dict[str, float]:
@@ -87,6 +124,50 @@ def test_an_error_in_two_processes_ends_both(run_script: Any, tiny_config: Path,
     assert 'Traceback' not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ('number', 'status'), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)], ids=str
+)
+def test_a_signal_to_the_script_saves_and_ends_all(
+    number: signal.Signals, status: int, tiny_config: Path, tmp_path: Path
+) -> None:
+    """As a cluster, a scheduler or a terminal sends it: to the launcher, which has started two processes."""
+    process = start_script(
+        tiny_config, 2, tmp_path, 'train_cfg.max_epochs=1000', 'train_cfg.val_interval=1000'
+    )
+    wait_for_iterations(tmp_path)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == status, errors[-3000:]
+    name = 'Ctrl+C' if number == signal.SIGINT else number.name
+    told = [line for line in errors.splitlines() if 'training stopped' in line]
+    assert told == [
+        f'{name}: training stopped, {tmp_path}/interrupted.pth holds where it stands; go on with --resume'
+    ]
+    assert 'Traceback' not in errors
+    assert 'error:' not in errors
+    assert stored_position(tmp_path / 'interrupted.pth') is not None
+    assert not list(tmp_path.glob('.*'))
+
+
+def test_a_killed_loader_worker_of_one_process_ends_both(tiny_config: Path, tmp_path: Path) -> None:
+    options = (
+        'train_cfg.max_epochs=1000',
+        'train_cfg.val_interval=1000',
+        'default_hooks.checkpoint.interval=1000',
+    )
+    workers = ('train_dataloader.num_workers=1', 'train_dataloader.persistent_workers=True')
+    process = start_script(tiny_config, 2, tmp_path, *options, *workers)
+    wait_for_iterations(tmp_path)
+    second = children(process.pid)[-1]
+    os.kill(children(second)[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    told = [line for line in errors.splitlines() if line.startswith('error: ')]
+    assert len(told) == 1
+    assert told[0].startswith('error: data loader worker')
+    assert 'Traceback' not in errors
+
+
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh'])
 def test_scripts_explain_themselves(script: str, run_script: Any) -> None:
     result = run_script(script)
@@ -127,13 +208,14 @@ def test_slurm_on_nodes_without_gpus(
     result = run_script('slurm_train.sh', 'queue', 'job', tiny_config, *options)
     assert result.returncode == 0, result.stderr[-3000:]
     arguments = (tmp_path / 'log').read_text().splitlines()
-    assert arguments[:8] == [
+    assert arguments[:9] == [
         '--partition=queue',
         '--job-name=job',
         '--ntasks=2',
         '--ntasks-per-node=2',
         '--cpus-per-task=8',
         '--kill-on-bad-exit=1',
+        '--signal=USR1@120',
         '--a=1',
         '--b=2',
     ]

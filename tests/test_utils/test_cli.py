@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from iid_mm.errors import InputError, MissingExtraError
+from iid_mm.errors import InputError, MissingExtraError, StoppedError
 from iid_mm.utils.cli import add_run_options, load_run_config, run_tool
 
 
@@ -53,6 +54,82 @@ def test_errors_of_users_become_one_line(
 def test_defects_keep_their_traceback(error: Exception) -> None:
     with pytest.raises(type(error)):
         run_tool(raising(error))
+
+
+@pytest.mark.parametrize(
+    ('error', 'parts'),
+    [
+        (
+            OSError(errno.ENOSPC, 'No space left on device', 'a.json'),
+            ('No space left', '(a.json)', 'make room'),
+        ),
+        (OSError(errno.EMFILE, 'Too many open files'), ('Too many open files', 'ulimit -n', 'num_workers')),
+        (
+            PermissionError(errno.EACCES, 'Permission denied', '/x'),
+            ('Permission denied (/x)', 'another folder'),
+        ),
+        (RuntimeError('received 0 items of ancdata'), ('too many open files', 'ulimit -n')),
+        (
+            RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. '),
+            ('data loader worker 7 is killed by signal: Killed; ', 'memory', '--resume'),
+        ),
+        (
+            RuntimeError('DataLoader worker (pid(s) 7, 8) exited unexpectedly'),
+            ('data loader worker 7, 8 exited unexpectedly; ', 'num_workers'),
+        ),
+        (
+            RuntimeError('DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that ...'),
+            ('Bus error; shared memory (/dev/shm) is full',),
+        ),
+        (
+            RuntimeError('DataLoader timed out after 600 seconds'),
+            ('waited 600 s', 'train_dataloader.timeout'),
+        ),
+        (
+            OSError(
+                'Caught OSError in DataLoader worker process 0.\n'
+                'Original Traceback (most recent call last):\n'
+                '  File "x"\nOSError: [Errno 24] Too many open files: \'a.png\''
+            ),
+            ("Too many open files: 'a.png'", 'ulimit -n'),
+        ),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_the_system_refuses_becomes_one_line(
+    error: Exception, parts: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_tool(raising(error)) == 1
+    written = capsys.readouterr().err
+    assert written.startswith('error: ')
+    assert written.count('\n') == 1
+    for part in parts:
+        assert part in written, written
+
+
+def test_processes_that_wait_for_one_that_has_ended_let_it_speak(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(time, 'sleep', waited.append)
+    error = RuntimeError('[/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:208')
+    assert run_tool(raising(error)) == 1
+    assert waited == [10.0]
+    assert capsys.readouterr().err.startswith('error: another process of this run has ended')
+
+
+@pytest.mark.parametrize(
+    ('error', 'status', 'line'),
+    [
+        (StoppedError('SIGTERM: stopped', 75), 75, 'SIGTERM: stopped\n'),
+        (KeyboardInterrupt(), 130, 'interrupted\n'),
+    ],
+)
+def test_being_asked_to_stop_is_no_error(
+    error: BaseException, status: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_tool(raising(error)) == status
+    assert capsys.readouterr().err == line
 
 
 def test_debugging_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

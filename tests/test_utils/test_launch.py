@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
+import signal
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +31,8 @@ def failing(*exitcodes: int) -> Any:
     ('exitcodes', 'status', 'message'),
     [
         ((1, -15), 1, ''),
+        ((75, -15), 75, ''),
+        ((130,), 130, ''),
         ((3,), 3, 'error: process 0 ended with exit status 3\n'),
         (
             (-9, -15),
@@ -59,3 +65,24 @@ def test_debugging_leaves_torchrun_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(launch, 'torchrun', failing(1))
     with pytest.raises(ChildFailedError):
         launch.main()
+
+
+def test_signals_are_passed_on_before_processes_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(time, 'monotonic', lambda: now[0])
+    monkeypatch.setattr(os, 'kill', lambda process, number: sent.append((process, number)))
+    ended: list[int] = []
+    context: Any = SimpleNamespace(pids=lambda: {0: 11, 1: 12})
+    handler = launch._PassedOn(context, lambda number, frame: ended.append(number))
+    handler(signal.SIGINT, None)
+    # Both the terminal and a scheduler send it.
+    handler(signal.SIGINT, None)
+    assert sent == [(11, signal.SIGINT), (12, signal.SIGINT)]
+    now[0] += 5
+    handler(signal.SIGUSR1, None)
+    assert len(sent) == 4
+    assert not ended
+    now[0] += 5
+    handler(signal.SIGTERM, None)
+    assert ended == [signal.SIGTERM]

@@ -26,7 +26,9 @@ class CheckpointHook(MMEngineCheckpointHook):
     def before_train(self, runner: Any) -> None:
         """Look for the best checkpoint so far."""
         super().before_train(runner)
-        self._set_best_paths({key: path and self._path(os.path.basename(path)) for key, path in self._best_paths().items()})
+        self._set_best_paths(
+            {key: path and self._path(os.path.basename(path)) for key, path in self._best_paths().items()}
+        )
 
     def _path(self, name: str) -> str:
         path: str = self.file_backend.join_path(self.out_dir, name)

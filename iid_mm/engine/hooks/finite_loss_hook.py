@@ -15,8 +15,8 @@ from iid_mm.errors import InputError
 from iid_mm.registry import HOOKS
 
 REMEDY = (
-    'lower the learning rate (optim_wrapper.optimizer.lr), clip gradients (optim_wrapper.clip_grad), or train in '
-    'full precision'
+    'lower the learning rate (optim_wrapper.optimizer.lr), clip gradients (optim_wrapper.clip_grad), or '
+    'train in full precision'
 )
 
 
@@ -24,10 +24,10 @@ REMEDY = (
 class FiniteLossHook(Hook):
     """End training when a loss or a trained weight is infinite or no number, before a checkpoint holds it.
 
-    Every iteration is looked at where it was computed; nothing waits for a GPU but every ``interval`` iterations and
-    before a checkpoint, a validation or the end of an epoch. All processes of a distributed run end together. It is
-    the loss that counts: gradients that overflow under a dynamic loss scale are that scale's business, and the step
-    is left out. The runners of this package register the hook by themselves.
+    Every iteration is looked at where it was computed; nothing waits for a GPU but every ``interval``
+    iterations and before a checkpoint, a validation or the end of an epoch. All processes of a distributed
+    run end together. It is the loss that counts: gradients that overflow under a dynamic loss scale are that
+    scale's business, and the step is left out. The runners of this package register the hook by themselves.
 
     Args:
         interval: Iterations between checks.
@@ -88,8 +88,8 @@ class FiniteLossHook(Hook):
         spoiled = _spoiled(runner)
         if spoiled:
             raise InputError(
-                f'weights are no longer finite after iteration {runner.iter + 1} ({spoiled}); no checkpoint was '
-                f'written. Go on from the last one with other settings: {REMEDY}'
+                f'weights are no longer finite after iteration {runner.iter + 1} ({spoiled}); no '
+                f'checkpoint was written. Go on from the last one with other settings: {REMEDY}'
             )
 
     def _check(self, runner: Runner) -> None:
@@ -98,7 +98,9 @@ class FiniteLossHook(Hook):
             return
         first = self._first.clone()
         all_reduce(first, op='min')
-        found = {name: value for name, value in zip(self._names, first.tolist(), strict=True) if value < torch.inf}
+        found = {
+            name: value for name, value in zip(self._names, first.tolist(), strict=True) if value < torch.inf
+        }
         self._first = None
         if not found:
             return
@@ -108,8 +110,8 @@ class FiniteLossHook(Hook):
         names = [name for name in names if name != 'loss'] or names
         raise InputError(
             f'{", ".join(names)} was not finite (NaN or infinite) at iteration {iteration} (epoch '
-            f'{runner.epoch + 1}); training was stopped and nothing was saved since. Go on from the last checkpoint with '
-            f'other settings: {REMEDY}'
+            f'{runner.epoch + 1}); training was stopped and nothing was saved since. Go on from the '
+            f'last checkpoint with other settings: {REMEDY}'
         )
 
 

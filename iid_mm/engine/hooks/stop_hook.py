@@ -34,12 +34,13 @@ ECHO = 1.0
 
 @HOOKS.register_module()
 class StopHook(Hook):
-    """Save a checkpoint and end when a signal asks to: SIGTERM, SIGUSR1 (as Slurm's ``--signal`` sends) or Ctrl+C.
+    """Save a checkpoint and end when a signal asks to: SIGTERM, SIGUSR1 (as Slurm's ``--signal`` sends) or
+    Ctrl+C.
 
-    Training ends behind the iteration that is running, with ``interrupted.pth``, from which ``--resume`` goes on as if
-    nothing had happened. The processes of a distributed run agree on the iteration, which takes up to ``interval``
-    of them. A validation is broken off if the state before it can be gone on from. A second Ctrl+C ends at once.
-    The runners of this package register the hook by themselves.
+    Training ends behind the iteration that is running, with ``interrupted.pth``, from which ``--resume`` goes
+    on as if nothing had happened. The processes of a distributed run agree on the iteration, which takes up
+    to ``interval`` of them. A validation is broken off if the state before it can be gone on from. A second
+    Ctrl+C ends at once. The runners of this package register the hook by themselves.
 
     Args:
         interval: Iterations between agreements of several processes; None: every one on CPUs, every tenth on
@@ -109,8 +110,8 @@ class StopHook(Hook):
         position = dict(epoch=runner.epoch, iter=runner.iter)
         if getattr(runner, 'saved_position', None) == position:
             raise _stopped(self._asked, 'the checkpoint of the epoch')
-        # Processes may have different numbers of batches here, so they cannot agree on one; and a moving average has
-        # the model's weights in its hands.
+        # Processes may have different numbers of batches here, so they cannot agree on one; and a moving
+        # average has the model's weights in its hands.
         if get_world_size() == 1 and not any(isinstance(hook, EMAHook) for hook in runner.hooks):
             self._stop(runner, self._asked, position)
 
@@ -151,4 +152,6 @@ class StopHook(Hook):
 def _stopped(number: int, name: str) -> StoppedError:
     status = INTERRUPTED if number == signal.SIGINT else STOPPED
     asked = 'Ctrl+C' if number == signal.SIGINT else signal.Signals(number).name
-    return StoppedError(f'{asked}: training stopped, {name} holds where it stands; go on with --resume', status)
+    return StoppedError(
+        f'{asked}: training stopped, {name} holds where it stands; go on with --resume', status
+    )

@@ -94,7 +94,7 @@ class SafeTraining:
         present = {type(hook) for hook in self.hooks}  # type: ignore[attr-defined]
         for needed in (FiniteLossHook, StopHook):
             if needed not in present:
-                self.register_hook(needed())  # type: ignore[attr-defined]
+                self.register_hook(needed())
 
     def register_hook(self, hook: Any, priority: Any = None) -> None:
         """Register a hook.
@@ -168,8 +168,8 @@ class SafeTraining:
                     _replace(temporary, path)
             except OSError as error:
                 raise InputError(
-                    f'checkpoint {path} could not be written: {error.strerror or error}; the checkpoints before it are '
-                    'whole. Make room, or choose another --work-dir, and go on with --resume'
+                    f'checkpoint {path} could not be written: {error.strerror or error}; the checkpoints '
+                    'before it are whole. Make room, or choose another --work-dir, and go on with --resume'
                 ) from error
             finally:
                 if is_main_process():
@@ -179,13 +179,13 @@ class SafeTraining:
 
 
 def _raise(record: logging.LogRecord) -> None:
-    """Let a log that cannot be written, as on a full disk, end training like any other file, not by a report each line."""
+    """Let a log that cannot be written, as on a full disk, end training like any other file."""
     raise
 
 
 @contextmanager
 def _brief_threads() -> Iterator[None]:
-    """Let threads that write logs tell a full disk in a line; what they write next ends training by the same error."""
+    """Let threads that write logs tell a full disk in a line; the next that they write ends training."""
     before = threading.excepthook
 
     def tell(args: threading.ExceptHookArgs) -> None:

@@ -28,7 +28,9 @@ def dataset_labels(dataset: Any) -> dict[str, npt.NDArray[np.int64]]:
     samples = getattr(dataset, 'data_list', None)
     if isinstance(samples, SampleTable):
         return samples.labels()
-    if not isinstance(samples, list) or not all('gt_label' in sample and 'dataset' in sample for sample in samples):
+    if not isinstance(samples, list) or not all(
+        'gt_label' in sample and 'dataset' in sample for sample in samples
+    ):
         return {}
     names = dict.fromkeys(str(sample['dataset']) for sample in samples)
     return {
