@@ -348,6 +348,13 @@ def test_no_tool_replaces_its_inputs(
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.parametrize('part', ['train_dataloader', 'train_cfg', 'val_cfg', 'optim_wrapper'])
+def test_a_config_without_one_of_the_parts_of_a_run(fails: Any, tiny_config: Path, part: str) -> None:
+    message = fails('train.py', tiny_config, '--cfg-options', f'{part}=None')
+    assert message.startswith('error: the config does not fit')
+    assert part in message
+
+
 class TestConverter:
     tool = 'model_converters/caddm2iid.py'
 
