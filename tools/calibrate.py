@@ -26,6 +26,7 @@ from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import AGGREGATIONS
 from iid_mm.inference.calibration import BOUNDS, META_KEY, Calibration, calibrate
 from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.files import check_output
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,12 +51,12 @@ def main() -> None:
     args = parse_args()
     out = args.out or args.checkpoint.with_name(f'{args.checkpoint.stem}_calibrated.pth')
     cfg = load_config(args.config, args.cfg_options)
+    check_writable(out, [args.config, args.checkpoint])
     if not cfg.get('val_dataloader'):
         raise InputError(f'{args.config} has no val_dataloader; temperatures are fitted on validation data')
     content = load_checkpoint_file(args.checkpoint, trust=args.trust_checkpoint)
     if 'state_dict' not in content:
         raise InputError(f'checkpoint {args.checkpoint} has no state_dict and so no place for temperatures')
-    check_writable(out)
     model = init_model(cfg, args.checkpoint, args.device, trust=args.trust_checkpoint)
     found = calibrate(model, cfg.val_dataloader, aggregation=args.aggregation, progress=True)
     content.setdefault('meta', {})[META_KEY] = found.as_dict()
@@ -64,8 +65,11 @@ def main() -> None:
     print(f'written: {out}')
 
 
-def check_writable(path: Path) -> None:
-    """Refuse before the long work what could not be written after it."""
+def check_writable(path: Path, inputs: list[str | Path]) -> None:
+    """Refuse before the long work what could not be written after it, or would destroy something."""
+    if path.suffix != '.pth':
+        raise InputError(f'--out {path}: name a file that ends in .pth')
+    check_output(path, inputs)
     if not os.access(path.parent, os.W_OK):
         raise InputError(f'--out {path}: the folder does not exist or cannot be written')
 

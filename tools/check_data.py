@@ -47,11 +47,17 @@ def main() -> int:
     from iid_mm.preparation.checking.runner import check_indexes
     from iid_mm.preparation.checking.summary import summarise
     from iid_mm.preparation.storage import write_bytes
+    from iid_mm.utils.files import check_output
 
     args = parse_args()
     # A terminal that does not know a sign must not end a check of hours.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='backslashreplace')
+    inputs = [path / name for path in args.index for name in ('', 'index.parquet', 'report.json')]
+    inputs += [path.parent / 'report.json' for path in args.index]
+    for option, path in (('--picture', args.picture), ('--summary', args.summary), ('--json', args.json)):
+        if path is not None:
+            check_output(path, inputs, option=option)
     result = check_indexes(
         args.index,
         images=not args.no_images,

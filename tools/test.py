@@ -10,6 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from mmengine.config import Config
 
 from iid_mm.engine import ForgeryRunner
@@ -17,7 +19,9 @@ from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import AGGREGATIONS
 from iid_mm.evaluation.report import BOOTSTRAP_UNITS, ReportOptions
 from iid_mm.evaluation.report.testing import TestRequest, run_test
+from iid_mm.evaluation.scores import SCORES_SCHEMA
 from iid_mm.utils.cli import add_run_options, load_run_config, run_tool
+from iid_mm.utils.files import check_output
 
 
 def parse_args() -> argparse.Namespace:
@@ -81,9 +85,23 @@ def prepare_config(args: argparse.Namespace) -> Config:
     cfg.load_from, cfg.resume = args.checkpoint, False
     cfg.trust_checkpoint = args.trust_checkpoint
     if args.out is not None:
+        check_scores_file(args.out, [args.config, args.checkpoint])
         evaluator = cfg.test_evaluator[0] if isinstance(cfg.test_evaluator, list) else cfg.test_evaluator
         evaluator.scores_file = args.out
     return cfg
+
+
+def check_scores_file(path: str, inputs: list[str]) -> None:
+    """Refuse to replace anything but the scores of an earlier test, e.g. an index."""
+    check_output(path, inputs)
+    if not Path(path).is_file():
+        return
+    try:
+        names = pq.read_schema(path).names
+    except (OSError, pa.ArrowException):
+        names = []
+    if names != SCORES_SCHEMA.names:
+        raise InputError(f'--out {path} exists and holds no scores, so it is not replaced; name another file')
 
 
 def make_request(args: argparse.Namespace, cfg: Config) -> TestRequest:
@@ -112,6 +130,8 @@ def make_request(args: argparse.Namespace, cfg: Config) -> TestRequest:
 
 def main() -> None:
     args = parse_args()
+    if args.out_dir is not None and args.out_dir.exists() and not args.out_dir.is_dir():
+        raise InputError(f'--out-dir {args.out_dir} is a file; name a folder')
     cfg = prepare_config(args)
     if args.test_sets is None and args.out_dir is None:
         ForgeryRunner.from_cfg(cfg).test()

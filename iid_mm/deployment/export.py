@@ -28,7 +28,7 @@ from iid_mm.deployment.precision import PRECISIONS, to_half, to_int8_dynamic, to
 from iid_mm.errors import InputError
 from iid_mm.models import IIDDetector
 from iid_mm.utils.config import pipeline_input_size
-from iid_mm.utils.files import sha256
+from iid_mm.utils.files import check_output, sha256
 from iid_mm.version import __version__
 
 OPSETS = range(13, 21)
@@ -115,6 +115,7 @@ def export_checkpoint(
         MissingExtraError: If onnx or onnxruntime is not installed.
     """
     import_onnx()
+    check_output(out, [config, checkpoint], option='output')
     model = init_model(config, cfg_options=cfg_options)
     meta = load_weights(model, checkpoint, trust=trust).get('meta')
     calibration = meta.get('calibration') if isinstance(meta, dict) else None

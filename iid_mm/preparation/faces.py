@@ -47,9 +47,11 @@ class Track:
 
     Attributes:
         faces: Frame number -> face.
+        others: Numbers of the frames in which somebody else was found.
     """
 
     faces: dict[int, FaceCrop] = field(default_factory=dict)
+    others: set[int] = field(default_factory=set)
 
     def nearest(self, number: int) -> Face:
         """The face of the frame nearest in time."""
@@ -115,7 +117,13 @@ class FaceFinder:
             [[crop.face for crop in found] for found in crops],
             [[crop.look for crop in found] for found in crops],
         )
-        tracks = [Track({numbers[i]: crops[i][f] for i, f in link.items()}) for link in links]
+        tracks = [
+            Track(
+                {numbers[i]: crops[i][f] for i, f in link.items()},
+                {numbers[i] for other in links if other is not link for i in other},
+            )
+            for link in links
+        ]
         return VideoFaces(numbers, tracks)
 
     def retry(self, record: VideoRecord, frames: Frames, track: Track, others: Sequence[Track] = ()) -> None:
@@ -124,7 +132,7 @@ class FaceFinder:
         Args:
             record: The video.
             frames: Those frames.
-            track: The person; gets what is found.
+            track: The person; gets what is found, and learns where somebody else is found.
             others: All people of the video: what is theirs already is not taken.
         """
         for number, image in frames:
@@ -136,6 +144,8 @@ class FaceFinder:
             (look,) = describe(image, [face])
             if nearest_face(there, face.box, SAME_FACE) is None and track.stays(look):
                 track.faces[number] = replace(crop, look=look)
+            else:
+                track.others.add(number)
 
     def find_at(self, record: VideoRecord, number: int, image: ImageArray, hint: Face) -> Face | None:
         """The face of an image that lies where one lies in a frame with the same scene.

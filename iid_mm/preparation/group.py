@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from iid_mm.preparation.analysers.base import Face, FaceAnalyser
+from iid_mm.preparation.appearance import describe
 from iid_mm.preparation.cropping import crop_image
 from iid_mm.preparation.faces import (
     FaceCrop,
@@ -224,12 +225,13 @@ class GroupProcessor:
         samples = []
         decoded = []
         correlations = []
+        own, unpaired = Track(), {}
         for number, image in self._read(fake, fake.numbers, keep=True):
             decoded.append(number)
             lead = track.faces.get(number)
             if lead is None:
-                if number not in there and (alone := self._unpaired(fake, number, image, track)):
-                    samples.append(alone)
+                if number not in there and (alone := self._find_unpaired(fake, number, image, track)):
+                    unpaired[number] = alone
                 continue
             size = (image.shape[1], image.shape[0])
             if size != lead.size:
@@ -248,22 +250,30 @@ class GroupProcessor:
                 samples.append(self.writer.sample(crop, number, path))
                 samples[-1].source_image = paths[number]
                 correlations.append(scene_correlation(stored, lead.crop, samples[-1].landmarks))
+                if not there.issuperset(fake.numbers):
+                    own.faces[number] = replace(crop, look=describe(image, [face])[0])
         if correlations and (likeness := float(np.median(correlations))) < MIN_LIKENESS:
             reason = f'its frames do not show the scene of its genuine video (correlation {likeness:.2f})'
             return self._process_moved(fake, track, reason)
-        if extra := sorted(set(decoded) - there):
+        for number, crop in unpaired.items():
+            if own.stays(crop.look):
+                own.faces[number] = crop
+                path = self.writer.write_face(crop, fake.record.key, number)
+                samples.append(self.writer.sample(crop, number, path))
+            else:
+                own.others.add(number)
+        samples.sort(key=lambda sample: sample.number)
+        if extra := sorted(set(decoded) - there - own.others):
             fake.report.problems.append(_no_counterpart(extra))
-        if lost := sorted(set(decoded) & there - set(track.faces)):
+        if lost := sorted(set(decoded) & there - set(track.faces) - track.others):
             fake.report.problems.append(f'{len(lost)} frames have no face in the genuine video: {lost}')
-        return self._close(fake, decoded, samples)
+        return self._close(fake, decoded, samples, (track.others - set(track.faces)) | own.others)
 
-    def _unpaired(self, fake: _Video, number: int, image: ImageArray, track: Track) -> Sample | None:
+    def _find_unpaired(self, fake: _Video, number: int, image: ImageArray, track: Track) -> FaceCrop | None:
         """Cut a frame out that the genuine video does not have, where the person is in the nearest one."""
         face = self.finder.find_at(fake.record, number, image, track.nearest(number))
         crop = self.finder.cut(fake.record, image, face) if face else None
-        if crop is None:
-            return None
-        return self.writer.sample(crop, number, self.writer.write_face(crop, fake.record.key, number))
+        return None if face is None or crop is None else replace(crop, look=describe(image, [face])[0])
 
     def _process_moved(self, fake: _Video, track: Track, reason: str) -> list[Sample]:
         """Prepare a fake that its genuine video does not fit as it is: others may have cropped both.
@@ -372,17 +382,24 @@ class GroupProcessor:
         """Samples of a video from crops that were written."""
         wanted = [number for number in video.numbers if number in paths]
         samples = [self.writer.sample(track.faces[number], number, paths[number]) for number in wanted]
-        return self._close(video, decoded, samples)
+        return self._close(video, decoded, samples, track.others - set(track.faces))
 
-    def _close(self, video: _Video, decoded: Sequence[int], samples: list[Sample]) -> list[Sample]:
-        """Count, and add the masks."""
+    def _close(
+        self, video: _Video, decoded: Sequence[int], samples: list[Sample], others: set[int]
+    ) -> list[Sample]:
+        """Count, and add the masks; ``others`` are frames that show somebody else."""
         report = video.report
         report.found = len(samples)
         report.paired = sum(sample.source_image is not None for sample in samples)
         wanted = set(decoded) & set(video.numbers)
         report.given_up = sorted(wanted - {sample.number for sample in samples})
-        if report.given_up:
-            report.problems.append(f'no face in {len(report.given_up)} of {len(wanted)} frames')
+        if strange := sorted(others.intersection(report.given_up)):
+            report.problems.append(
+                f'{len(strange)} of {len(wanted)} frames show another person and are left out: '
+                f'{_list(strange)}'
+            )
+        if none := len(report.given_up) - len(strange):
+            report.problems.append(f'no face in {none} of {len(wanted)} frames')
         if problem := self.analyser.take_problems():
             report.problems.append(problem)
         if video.record.mask is not None and self.settings.masks:
@@ -425,8 +442,14 @@ class GroupProcessor:
 
 
 def _no_counterpart(numbers: Sequence[int]) -> str:
-    shown = f'{numbers[:8]} ...' if len(numbers) > 8 else f'{numbers}'
-    return f'{len(numbers)} frames have no counterpart in the genuine video: stored without pairs: {shown}'
+    return (
+        f'{len(numbers)} frames have no counterpart in the genuine video: stored without pairs: '
+        f'{_list(numbers)}'
+    )
+
+
+def _list(numbers: Sequence[int]) -> str:
+    return f'{numbers[:8]} ...' if len(numbers) > 8 else f'{numbers}'
 
 
 def _apart(track: Track, other: Track) -> float:

@@ -32,7 +32,8 @@ def build_report(
         Plain data: ``settings``, ``videos``, ``frames_asked``, ``frames_found``, ``methods``
         (counts per method), ``splits`` (samples per split and method), ``left_out``, ``missing``,
         ``without_face`` (videos that gave no sample), ``given_up`` (video -> numbers of the frames
-        without a face), ``problems``, ``seconds`` (a stage), ``cpu_seconds`` and ``frames_analysed``.
+        without a face of its person), ``problems``, ``seconds`` (a stage), ``cpu_seconds`` and
+        ``frames_analysed``.
     """
     videos = sorted((v for group in groups for v in group['videos']), key=lambda v: v['key'])
     methods: dict[str, Counter[str]] = {}

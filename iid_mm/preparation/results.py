@@ -23,7 +23,7 @@ class VideoReport:
         found: Frames that became samples.
         paired: Samples with a genuine counterpart.
         masks: Samples with a mask.
-        given_up: Frames that were decoded but show no face, not even after all retries.
+        given_up: Frames that were decoded but do not show the person's face, not even after all retries.
         problems: What went wrong, in words.
     """
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,31 @@ def reason_of(error: BaseException) -> str:
     text = printable(' '.join(str(error).split()))[:300]
     # The type tells more than the message of an error that nobody foresaw.
     return text if isinstance(error, ValueError) and text else f'{type(error).__name__}: {text}'.rstrip(': ')
+
+
+def check_output(
+    path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]] = (), *, option: str = '--out'
+) -> None:
+    """Refuse a place for a result whose writing would destroy something.
+
+    Args:
+        path: Where a file is to be written or replaced.
+        inputs: Files that are read; those that are not there do not matter.
+        option: What the message calls the place.
+
+    Raises:
+        InputError: It is one of the inputs, also by another name, or a folder, a device or a pipe.
+    """
+    if not os.path.exists(path):
+        return
+    if not os.path.isfile(path):
+        kind = 'a folder' if os.path.isdir(path) else 'no ordinary file'
+        raise InputError(f'{option} {os.fspath(path)} is {kind}; name a file')
+    for other in inputs:
+        if os.path.exists(other) and os.path.samefile(path, other):
+            raise InputError(
+                f'{option} {os.fspath(path)} is an input, which is not replaced; name another file'
+            )
 
 
 def temporary_beside(path: Path) -> Path:

@@ -96,6 +96,10 @@ def _of_workers(text: str) -> str | None:
 def _of_config(error: Exception) -> str | None:
     """Wrong arguments of what a config builds, told by a constructor; errors of other calls are defects."""
     frames = traceback.extract_tb(error.__traceback__)
+    last = Path(frames[-1].filename) if frames else Path()
+    if str(error) and last.parts[-3:-1] == ('mmengine', 'runner') and frames[-1].name == '__init__':
+        # Nothing builds a runner but its class; it looks whether parts of the config belong together.
+        return f'the config does not fit: {_one_line(error)}'
     builders = [
         number for number, frame in enumerate(frames) if frame.name in ('build_from_cfg', 'build_dataloader')
     ]

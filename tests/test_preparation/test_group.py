@@ -19,6 +19,8 @@ from iid_mm.preparation.tracking import nearest_face
 from iid_mm.preparation.writer import CropWriter
 from iid_mm.testing.media import face_points, make_frame, write_image
 
+from . import drawn_people
+
 COUNT = 6
 SIZE = (96, 48)
 # Left edges of two people's faces; the left one is larger.
@@ -54,11 +56,16 @@ class KnownFaces(FaceAnalyser):
         return [] if place in self.missed else faces
 
 
+def still_frame(number, size=SIZE):
+    """A frame of a video in which nobody moves."""
+    return np.roll(make_frame(number, size=size), -number, axis=1)
+
+
 def write_clip(folder: Path, change=None, size=SIZE, count=COUNT) -> ImageFiles:
     """Images of a video; ``change`` is the person whose face a manipulation inverts."""
     names = []
     for number in range(count):
-        image = make_frame(number, size=size)
+        image = still_frame(number, size)
         if change:
             left, side = change
             hull = cv2.convexHull(face_points(left, 14.0, side)[:68].astype(np.int32))
@@ -128,7 +135,7 @@ def test_each_fake_follows_the_person_it_manipulates(tmp_path, real, process):
         image = cv2.imread(str(tmp_path / 'out' / row['image']))
         assert image.shape == (y1 - y0, x1 - x0, 3)
         if row['source_image']:
-            genuine = make_frame(row['frame'], size=SIZE)[y0:y1, x0:x1]
+            genuine = still_frame(row['frame'])[y0:y1, x0:x1]
             np.testing.assert_array_equal(cv2.imread(str(tmp_path / 'out' / row['source_image'])), genuine)
 
 
@@ -306,6 +313,54 @@ def test_an_unpaired_frame_shows_the_person_of_the_paired_ones(tmp_path, process
     fake = fake_with(tmp_path, (1, 2, 7, 8), change=RIGHT)
     result = process(VideoGroup(real.key, real, (fake,)), frames=32)
     assert [row['crop_window'] for row in rows_of(result, 'f')] == [RIGHT_WINDOW] * 4
+
+
+# Clips with a cut: one person, then another in the same place.
+
+
+def write_people(folder, people, change=None):
+    """A frame for each person of the list; ``change`` is the one whose face a manipulation makes redder."""
+    names = []
+    for number, person in enumerate(people):
+        image, (face,) = drawn_people.frame(person, person)
+        if person == change:
+            hull = cv2.convexHull(face.landmarks.astype(np.int32))
+            inside = cv2.fillConvexPoly(np.zeros(image.shape[:2], np.uint8), hull, 1) == 1
+            image[inside] = (0.8 * image[inside] + 0.2 * np.array([60, 60, 200])).astype(np.uint8)
+        names.append(f'{number:03d}.png')
+        write_image(folder / names[-1], image)
+    return ImageFiles(folder, tuple(names), tuple(range(len(people))))
+
+
+class DrawnFaces(KnownFaces):
+    """The face that is drawn in the middle of every frame."""
+
+    def analyse(self, image, hint_box=None, *, where=None):
+        return drawn_people.frame(0, 0)[1]
+
+
+def test_frames_behind_a_cut_are_reported_as_another_person(tmp_path, process):
+    people = [1] * 6 + [2] * 3
+    real = make_record(write_people(tmp_path / 'real', people), 'real', label=0)
+    fake = make_record(write_people(tmp_path / 'f', people, 1), 'fake')
+    alone = make_record(write_people(tmp_path / 'g', people), 'alone', label=0)
+    result = process(VideoGroup(real.key, real, (fake,)), DrawnFaces(), frames=9)
+    result.videos += process(VideoGroup(alone.key, alone), DrawnFaces(), frames=9).videos
+    assert [row['frame'] for row in result.rows] == [*range(6), *range(6)]
+    for report in result.videos:
+        assert report.given_up == [6, 7, 8]
+        assert report.problems == ['3 of 9 frames show another person and are left out: [6, 7, 8]']
+
+
+def test_frames_without_a_counterpart_are_not_those_of_another_person(tmp_path, process):
+    real = make_record(write_people(tmp_path / 'real', [1] * 4), 'real', label=0)
+    fake = make_record(write_people(tmp_path / 'f', [1] * 6 + [2] * 3, 1), 'fake')
+    result = process(VideoGroup(real.key, real, (fake,)), DrawnFaces(), frames=9)
+    assert [row['frame'] for row in rows_of(result, 'fake')] == [0, 1, 2, 3, 4, 5]
+    assert result.videos[1].problems == [
+        '2 frames have no counterpart in the genuine video: stored without pairs: [4, 5]',
+        '3 of 9 frames show another person and are left out: [6, 7, 8]',
+    ]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import shutil
 import subprocess
@@ -310,6 +311,48 @@ def test_amp_replaces_the_plain_wrapper_only() -> None:
 def test_auto_scale_lr_without_base(fails: Any, tiny_config: Path) -> None:
     chosen = ('--auto-scale-lr', '--cfg-options', 'auto_scale_lr=None')
     assert 'auto_scale_lr.base_batch_size' in fails('train.py', tiny_config, *chosen)
+
+
+@pytest.mark.parametrize('name', ['tiny.py', 'tiny.pth', 'index.parquet', 'folder'])
+def test_no_tool_replaces_its_inputs(
+    fails: Any, tiny_config: Path, tiny_checkpoint: Path, copied_set: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / 'folder').mkdir()
+    weights = Path(shutil.copy(tiny_checkpoint, tmp_path / 'tiny.pth'))
+    index = copied_set / 'index.parquet'
+    paths = {
+        'tiny.py': tiny_config,
+        'tiny.pth': weights,
+        'index.parquet': index,
+        'folder': tmp_path / 'folder',
+    }
+    out = paths[name]
+    before = {path: path.read_bytes() for path in (tiny_config, weights, index)}
+    data = ('--cfg-options', f'data_root={copied_set}')
+    known = r'is an input|is a folder|ends in \.pth|ends in \.onnx|holds no scores'
+    assert re.search(known, fails('calibrate.py', tiny_config, weights, '--out', out, *data, work_dir=False))
+    assert re.search(known, fails('test.py', tiny_config, weights, '--out', out))
+    if name != 'folder':
+        assert 'is a file' in fails('test.py', tiny_config, weights, '--out-dir', out)
+    arguments = (tiny_config, weights, out)
+    assert re.search(known, fails('deployment/export_onnx.py', *arguments, work_dir=False))
+    if name == 'tiny.pth':
+        arguments = (weights, out, '--backbone', 'resnet34')
+        assert 'is an input' in fails('model_converters/caddm2iid.py', *arguments, work_dir=False)
+    if name == 'index.parquet':
+        for option in ('--json', '--summary', '--picture'):
+            for given in (index, copied_set):
+                assert f'{option} {out} is an input' in fails(
+                    'check_data.py', given, option, out, work_dir=False
+                )
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize('part', ['train_dataloader', 'train_cfg', 'val_cfg', 'optim_wrapper'])
+def test_a_config_without_one_of_the_parts_of_a_run(fails: Any, tiny_config: Path, part: str) -> None:
+    message = fails('train.py', tiny_config, '--cfg-options', f'{part}=None')
+    assert message.startswith('error: the config does not fit')
+    assert part in message
 
 
 class TestConverter:

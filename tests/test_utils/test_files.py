@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from iid_mm.errors import InputError
-from iid_mm.utils.files import printable, reason_of, replacing, safe_name, write_bytes, write_json, write_text
+from iid_mm.utils.files import (
+    check_output,
+    printable,
+    reason_of,
+    replacing,
+    safe_name,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 ODD = 'a\x1b[2J\n\r\t\x07\x9b1m\u202eb\u2066c\u2028d\udce9'
 
@@ -33,6 +42,24 @@ def test_safe_names() -> None:
     assert long[0] == long[1] != long[2]
     assert {len(os.fsencode(name)) for name in long} <= {228, 229, 230}
     assert len(safe_name('x' * 300, 40)) == 40
+
+
+def test_outputs_that_would_destroy_something(tmp_path: Path) -> None:
+    source, out = tmp_path / 'in.pth', tmp_path / 'out.pth'
+    source.write_bytes(b'x')
+    check_output(out, [source, tmp_path / 'missing'])
+    out.write_bytes(b'an earlier result')
+    check_output(out, [source])
+    out.unlink()
+    out.symlink_to(source)
+    for path in (source, out):
+        with pytest.raises(InputError, match='is an input'):
+            check_output(path, [source])
+    with pytest.raises(InputError, match='is a folder'):
+        check_output(tmp_path, [source])
+    os.mkfifo(tmp_path / 'pipe')
+    with pytest.raises(InputError, match=r'--json .* is no ordinary file'):
+        check_output(tmp_path / 'pipe', [source], option='--json')
 
 
 def write_half(path: Path) -> None:

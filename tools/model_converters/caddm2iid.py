@@ -18,6 +18,7 @@ from iid_mm.errors import InputError
 from iid_mm.models.caddm import BACKBONES, convert_caddm
 from iid_mm.utils.checkpoint import check_state_dict, load_checkpoint_file
 from iid_mm.utils.cli import run_tool
+from iid_mm.utils.files import check_output, replacing
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / 'configs'
 CONFIGS = {
@@ -44,6 +45,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    check_output(args.dst, [args.src], option='dst')
     content = load_checkpoint_file(args.src, trust=args.trust_checkpoint)
     if not isinstance(content.get('network'), dict):
         raise InputError(
@@ -59,9 +61,9 @@ def main() -> None:
     config = Config.fromfile(str(CONFIG_DIR / CONFIGS[args.backbone]))
     model = init_model(config)
     check_state_dict(model, state, f'{args.src} (converted, --backbone {args.backbone})')
-    Path(args.dst).parent.mkdir(parents=True, exist_ok=True)
     meta = dict(source=Path(args.src).name, converted_from='CADDM', backbone=args.backbone)
-    torch.save(dict(state_dict=state, meta=meta), args.dst)
+    with replacing(Path(args.dst)) as temporary:
+        torch.save(dict(state_dict=state, meta=meta), temporary)
     print(f'{len(state)} tensors written to {args.dst}; use it with configs/{CONFIGS[args.backbone]}')
 
 

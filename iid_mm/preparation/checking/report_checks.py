@@ -96,7 +96,8 @@ def _check_given_up(
         f'{plural(count, "frame")} given up' + (f' ({100 * share:.2f} % of {asked})' if asked else ''),
         count=count,
         examples=[f'{key}: {_short(frames)}' for key, frames in sorted(given_up.items())],
-        remedy='no face was found there, or the video is damaged: see problems in report.json',
+        remedy='no face or another person was found there, or the video is damaged: see problems in '
+        'report.json',
     )
     problems = _problems(report)
     findings.add(
