@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from iid_mm.errors import InputError
 from iid_mm.preparation.packets import Entries
@@ -113,6 +114,20 @@ def test_truncated_video_gives_what_it_has(tmp_path):
     assert len(images) >= reader.count - 1
     for number, image in images.items():
         np.testing.assert_array_equal(image, whole[number])
+
+
+@pytest.mark.parametrize('share', [0.5, 0.8, 0.97])
+@pytest.mark.parametrize('name', ['a.gif', 'a.png', 'a.mkv', 'a.webm', 'a.ts'])
+def test_a_file_that_is_cut_off_says_so(tmp_path, write_gray_video, name, share):
+    path = tmp_path / name
+    if name in ('a.gif', 'a.png'):
+        pictures = [Image.fromarray(image) for image in moving_picture(10)]
+        pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=100)
+    else:
+        write_gray_video(path, 30, codec='libvpx-vp9' if name == 'a.webm' else 'libx264')
+    assert VideoReader(path).problem == ''
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    assert 'the file ends early' in VideoReader(path).problem
 
 
 def test_damage_costs_frames_but_does_not_shift_or_falsify_others(tmp_path):
