@@ -124,6 +124,8 @@ def open_container(path: Path, should_stop: ShouldStop | None = None) -> Iterato
         ReadingStopped: If ``should_stop`` said so.
     """
     with SourceFile(path, should_stop) as source:
+        if not source.size:
+            raise InputError('the file is empty')
         check_sample_counts(source, source.size)
         source.seek(0)
         container_options = {'format_whitelist': ','.join(DEMUXERS), 'protocol_whitelist': 'none'}

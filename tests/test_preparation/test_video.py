@@ -154,6 +154,7 @@ def test_useless_files_are_a_reason_not_a_crash(tmp_path, data):
     reader, images = read_all(tmp_path / 'x.mp4', [0, 1])
     assert (reader.count, images) == (0, {})
     assert 'cannot be read' in reader.problem
+    assert ('the file is empty' in reader.problem) is (not data)
 
 
 def test_missing_file(tmp_path):
