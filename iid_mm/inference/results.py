@@ -212,6 +212,13 @@ class MediaResult:
             )
         return notes
 
+    @property
+    def has_suspicious_parts(self) -> bool:
+        """Whether the verdict is genuine although some frames, or somebody who does not count, look fake."""
+        if self.is_fake is not False:
+            return False
+        return any(track.probability >= self.threshold or self._hidden(track) for track in self.tracks)
+
     def _hidden(self, track: PersonTrack) -> str:
         """Say which frames of somebody who looks genuine score as fake; empty if none does.
 
