@@ -127,6 +127,11 @@ class MediaAnalyser:
             result.problems.append(stream.problem)
         if problem := follower.analyser.take_problems():
             result.problems.append(problem)
+        if count := follower.frames_with_small:
+            result.problems.append(
+                f'faces smaller than {follower.min_face} pixels were passed over in {count} of '
+                f'{len(result.times)} frames'
+            )
         result.problems.extend(result.notes())
         if not result.times:
             result.status = UNREADABLE

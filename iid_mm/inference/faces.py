@@ -54,6 +54,9 @@ class FaceFollower:
         margin: Margin of crops, see :class:`~iid_mm.preparation.settings.Settings`.
         max_side: Longest side of crops.
         min_face: Faces whose box is smaller than this, in pixels, are passed over.
+
+    Attributes:
+        frames_with_small: In how many frames faces were passed over for their size.
     """
 
     def __init__(self, analyser: FaceAnalyser, margin: float, max_side: int, min_face: int = 0) -> None:
@@ -61,6 +64,7 @@ class FaceFollower:
         self.margin = margin
         self.max_side = max_side
         self.min_face = min_face
+        self.frames_with_small = 0
         self._linker = TrackLinker()
         self._present: set[int] = set()
         self._count = 0
@@ -75,7 +79,9 @@ class FaceFollower:
         self._count += 1
         self._scene = scene
         search = self.analyser.analyse_all if thorough else self.analyser.analyse
-        faces = [face for face in search(image) if self._is_large(face)]
+        every = search(image)
+        faces = [face for face in every if self._is_large(face)]
+        self.frames_with_small += len(faces) < len(every)
         tracks = self._linker.link(faces, describe(image, faces, scene))
         if self.analyser.searches:
             for track in sorted(self._present - set(tracks)):

@@ -136,6 +136,8 @@ def verdict_of(result: MediaResult) -> Verdict:
         return Verdict('none', 'The input could not be read')
     value, mark = result.calibrated(result.probability), result.calibrated(result.threshold)
     fake = bool(result.is_fake)
+    if result.has_suspicious_parts:
+        return Verdict('unclear', 'Unclear: parts look manipulated', value, mark)
     if result.calibration is None:
         headline = 'The model calls it manipulated' if fake else 'The model finds no manipulation'
         return Verdict('fake' if fake else 'genuine', headline, value, mark)

@@ -138,6 +138,9 @@ class _Search:
             self.found.setdefault(f'camera {item}', (CAMERA, item))
             return
         text = os.fspath(item)
+        if not text:
+            # It would be the folder of the shell; a variable that is not set leads here.
+            raise InputError('an input is empty: name images, videos, folders or the number of a camera')
         path = str(Path(text))
         if os.path.isdir(path):
             if not self._add_folder(path):

@@ -57,7 +57,8 @@ def draw_faces(
     drawn = np.ascontiguousarray(image).copy()
     height, width = drawn.shape[:2]
     line = max(2, round(min(height, width) / 300))
-    for number, face in faces:
+    # In a group tags may overlap: that of the most suspicious face is drawn last.
+    for number, face in sorted(faces, key=lambda item: item[1].probability):
         color = verdict_color(face.probability, threshold)
         if face.probability >= threshold:
             for artifact in _drawn_artifacts(face):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,8 @@ MAIN_SHARE = 0.25
 GROUP_DISTANCE, GROUP_SHARE, GROUP_FRAMES = 0.5, 0.85, 2
 """Scores of a person fall into two groups if their means are so far apart, the groups explain this share of
 the variance, and the smaller one has so many frames."""
+UNSEEN_SECONDS = 0.5
+"""Stretches of a video that no looked-at frame is in are told from this length on."""
 FORMAT_VERSION = 1
 
 
@@ -188,7 +191,8 @@ class MediaResult:
         return None if self.decisive is None else self.decisive.probability
 
     def notes(self) -> list[str]:
-        """What the verdict does not show: people who do not count but look fake, and scores of two minds."""
+        """What the verdict does not show: people who do not count but look fake, frames whose scores a mean
+        hides, and, where nothing fake was found, what was not looked at."""
         main = {track.number for track in self.main_tracks}
         notes = []
         for track in self.tracks:
@@ -198,9 +202,51 @@ class MediaResult:
                     f'{who}, seen in {seen}, scores {_percent(track.probability)} and does not count for the '
                     'verdict: too few frames'
                 )
-            if found := track.groups():
+            if found := track.groups() or self._hidden(track):
                 notes.append(f'{who}: {found}')
+        unseen = self._longest_unseen()
+        if self.kind == 'video' and not self.is_fake and unseen >= UNSEEN_SECONDS:
+            notes.append(
+                f'{len(self.times)} of {self.total_frames} frames were looked at, up to {unseen:.1f} s '
+                'apart: a shorter forged part can be missed'
+            )
         return notes
+
+    @property
+    def has_suspicious_parts(self) -> bool:
+        """Whether the verdict is genuine although some frames, or somebody who does not count, look fake."""
+        if self.is_fake is not False:
+            return False
+        return any(track.probability >= self.threshold or self._hidden(track) for track in self.tracks)
+
+    def _hidden(self, track: PersonTrack) -> str:
+        """Say which frames of somebody who looks genuine score as fake; empty if none does.
+
+        A single frame can be chance, unless it stands for neighbors that were not looked at.
+        """
+        if track.probability >= self.threshold:
+            return ''
+        usual = float(np.median([face.probability for face in track.faces]))
+        limit = max(self.threshold, usual + GROUP_DISTANCE)
+        high = [face for face in track.faces if face.probability >= limit]
+        near = {face.frame + step for face in high for step in (-1, 1)}
+        alone = any(0 <= n < self.total_frames and n not in self.times for n in near)
+        if not high or (len(high) < GROUP_FRAMES and not alone):
+            return ''
+        most = f'{_percent(max(face.probability for face in high))}, against {_percent(usual)}'
+        where, counts = f'{high[0].time:.2f} s', f'{len(high)} of {len(track.faces)} frames'
+        if len(high) == 1:
+            return f'{counts} scores {most} (at {where})'
+        return f'{counts} score up to {most} (between {where} and {high[-1].time:.2f} s)'
+
+    def _longest_unseen(self) -> float:
+        """Seconds between the two looked-at frames that are furthest apart and have others between them."""
+        numbers = sorted(self.times)
+        pairs = itertools.pairwise(numbers)
+        gaps = [self.times[b] - self.times[a] for a, b in pairs if b > a + 1]
+        if numbers and self.rate > 0:
+            gaps += [numbers[0] / self.rate, (self.total_frames - 1 - numbers[-1]) / self.rate]
+        return max(gaps, default=0.0)
 
     def calibrated(self, probability: float) -> float:
         """A probability of this input's kind, calibrated where the checkpoint has a calibration."""

@@ -66,7 +66,10 @@ class Sampling:
         if total < 2:
             return list(range(total))
         # A frame is due if a multiple of 1/fps lies from the usual end of the one before to its own.
-        ends = (times + np.median(np.diff(times))) * self.fps
+        steps = np.diff(times)
+        usual = np.median(steps)
+        # No frame is shown any more when the next one is.
+        ends = (times + np.append(np.minimum(steps, usual), usual)) * self.fps
         # Times are rounded: what is within a millionth of a multiple is one.
         due = np.ceil(ends - 1e-6)
         return [0, *(np.flatnonzero(due[1:] > due[:-1]) + 1).tolist()]

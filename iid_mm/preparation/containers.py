@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import av
 from av.error import FFmpegError
@@ -33,6 +33,8 @@ DEMUXERS = (
 # Files of which the parts lie in a bad order are read piecemeal, and some parts more than once.
 _READS_PER_BYTE = 16
 _LEAST_READS = 1 << 28
+# Parts of a file that are followed to its end.
+_MAX_PARTS = 1 << 22
 _NO_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
 
 ShouldStop = Callable[[], bool]
@@ -122,6 +124,8 @@ def open_container(path: Path, should_stop: ShouldStop | None = None) -> Iterato
         ReadingStopped: If ``should_stop`` said so.
     """
     with SourceFile(path, should_stop) as source:
+        if not source.size:
+            raise InputError('the file is empty')
         check_sample_counts(source, source.size)
         source.seek(0)
         container_options = {'format_whitelist': ','.join(DEMUXERS), 'protocol_whitelist': 'none'}
@@ -175,3 +179,85 @@ def _is_default(stream: Any) -> bool:
 
 def _pixels(stream: Any) -> int:
     return int(stream.codec_context.width * stream.codec_context.height)
+
+
+def is_cut_off(path: Path) -> bool:
+    """Whether a file ends before its own structure does.
+
+    FFmpeg gives the frames of such a file up to the end and no error. Told of GIF, PNG, Matroska with a known
+    size, and MPEG transport streams; of other formats the samples tell.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with open(path, 'rb') as file:
+        size = os.fstat(file.fileno()).st_size
+        head = file.read(200)
+        file.seek(0)
+        try:
+            if head.startswith((b'GIF87a', b'GIF89a')):
+                return not _gif_ends(file)
+            if head.startswith(b'\x89PNG'):
+                return not _png_ends(file, size)
+            if head.startswith(b'\x1aE\xdf\xa3'):
+                file.seek(4)
+                file.seek(_matroska_size(file) or 0, os.SEEK_CUR)
+                if file.read(4) != b'\x18S\x80g':
+                    return False
+                length = _matroska_size(file)
+                return length is not None and file.tell() + length > size
+        except IndexError:
+            return True
+        for start, step in ((0, 188), (4, 192)):
+            if head[start : start + 1] == head[start + step : start + step + 1] == b'G':
+                return size % step != 0
+    return False
+
+
+def _gif_ends(file: IO[bytes]) -> bool:
+    """Whether all blocks up to the mark of the end are there; IndexError if one is not."""
+    flags = file.read(13)[10]
+    file.seek(3 << (flags & 7) + 1 if flags & 0x80 else 0, os.SEEK_CUR)
+    parts = 0
+    while (kind := file.read(1)[0]) != 0x3B:
+        if kind == 0x2C:
+            flags = file.read(9)[8]
+            # The colors, and how wide the codes are at first.
+            file.seek((3 << (flags & 7) + 1 if flags & 0x80 else 0) + 1, os.SEEK_CUR)
+        elif kind == 0x21:
+            file.seek(1, os.SEEK_CUR)
+        elif kind:
+            # What follows is no GIF; decoders stop, too.
+            return True
+        else:
+            continue
+        while length := file.read(1)[0]:
+            file.seek(length, os.SEEK_CUR)
+            parts += 1
+            if parts > _MAX_PARTS:
+                return True
+    return True
+
+
+def _png_ends(file: IO[bytes], size: int) -> bool:
+    position = 8
+    for _ in range(_MAX_PARTS):
+        if position + 12 > size:
+            return False
+        file.seek(position)
+        part = file.read(8)
+        position += 12 + int.from_bytes(part[:4], 'big')
+        if part[4:] == b'IEND':
+            return position <= size
+    return True
+
+
+def _matroska_size(file: IO[bytes]) -> int | None:
+    """Read the size of an element; None if it is not known."""
+    first = file.read(1)[0]
+    count = 8 - first.bit_length()
+    value = (first & (0x7F >> count)) << 8 * count | int.from_bytes(file.read(count), 'big')
+    return None if value == (1 << 7 * (count + 1)) - 1 else value

@@ -8,10 +8,11 @@ a JPEG whose coded data break the rules of the code; a changed byte that keeps t
 
 from __future__ import annotations
 
+import contextlib
 import re
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -33,6 +34,9 @@ _TIFF = (b'II*\0', b'MM\0*')
 # What ends the coded data of a JPEG scan: a marker other than a stuffed zero, a restart or a fill byte.
 _END_OF_SCAN = re.compile(rb'\xff[^\x00\xd0-\xd7\xff]')
 _FILL = re.compile(rb'\xff*')
+# What may follow a JPEG: other images, or a film.
+_FOLLOWING = re.compile(rb'\xff\xd8\xff|\x00\x00\x00.ftyp', re.DOTALL)
+_MAX_FOLLOWING = 100
 # Start of frame; 0xC4, 0xC8 and 0xCC are other things.
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _HEIC_BRANDS = {b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1'}
@@ -53,7 +57,8 @@ class ImageInfo:
         height: Likewise.
         orientation: How it has to be turned to be shown: 1 to 8, as in Exif. The decoders of TIFF and AVIF
             see to that, which leaves 1.
-        images: How many images the file holds: frames of an animation, pages.
+        images: How many images the file holds: frames of an animation, pages, and what follows a JPEG, such
+            as the second view of a stereo camera or the film of a "motion photo".
         by_pillow: Whether it is one for Pillow to decode, and not for OpenCV.
     """
 
@@ -161,7 +166,12 @@ def _png_images(file: IO[bytes]) -> int:
         file.seek(position)
         length, kind = struct.unpack('>I4s', file.read(8))
         if kind == b'acTL':
-            return int(struct.unpack('>I', file.read(4))[0])
+            (promised,) = struct.unpack('>I', file.read(4))
+            try:
+                return max(int(promised), len(_png_durations(file)))
+            except struct.error:
+                # The file ends early.
+                return int(promised)
         if kind in (b'IDAT', b'IEND'):
             break
         position += 12 + length
@@ -262,7 +272,7 @@ def _check_png(data: bytes) -> ImageInfo:
     view = memoryview(data)
     width, height = struct.unpack_from('>II', data, 16)
     position, kind = len(_PNG), b''
-    orientation = images = 1
+    orientation, images, controls = 1, 1, 0
     for _ in range(_MAX_PARTS):
         length, kind = struct.unpack_from('>I4s', data, position)
         start, end = position + 8, position + 8 + length
@@ -275,16 +285,31 @@ def _check_png(data: bytes) -> ImageInfo:
             orientation = exif_orientation(data[start:end])
         elif kind == b'acTL':
             (images,) = struct.unpack_from('>I', data, start)
+        elif kind == b'fcTL':
+            controls += 1
         elif kind == b'IEND':
-            return ImageInfo(width, height, orientation, images)
+            return ImageInfo(width, height, orientation, max(images, controls))
         position = end + 4
     raise InputError(f'it has more than {_MAX_PARTS} parts')
 
 
 def _check_jpeg(data: bytes) -> ImageInfo:
+    info, end = _jpeg_from(data, 0)
+    images = 1
+    with contextlib.suppress(InputError, struct.error, IndexError):
+        while images < _MAX_FOLLOWING and (found := _FOLLOWING.search(data, end)) is not None:
+            images += 1
+            if not data.startswith(_JPEG, found.start()):
+                break
+            end = _jpeg_from(data, found.start())[1]
+    return replace(info, images=images)
+
+
+def _jpeg_from(data: bytes, position: int) -> tuple[ImageInfo, int]:
+    """Check a JPEG image that begins at a position; also tells where it ends."""
     width = height = scans = 0
     orientation = None
-    position = 2
+    position += 2
     for _ in range(_MAX_PARTS):
         if data[position] != 0xFF:
             raise InputError('its parts are damaged')
@@ -294,14 +319,14 @@ def _check_jpeg(data: bytes) -> ImageInfo:
         marker = data[position]
         position += 1
         if marker == 0xD9:
-            return ImageInfo(width, height, orientation or 1)
+            return ImageInfo(width, height, orientation or 1), position
         if marker == 0x01 or 0xD0 <= marker <= 0xD7:
             continue
         (length,) = struct.unpack_from('>H', data, position)
         if marker in _JPEG_FRAMES:
             height, width = struct.unpack_from('>HH', data, position + 3)
             if width * height > MAX_PIXELS:
-                return ImageInfo(width, height)
+                return ImageInfo(width, height), len(data)
         if marker == 0xE1 and orientation is None and data[position + 2 : position + 8] == b'Exif\0\0':
             orientation = exif_orientation(data[position + 2 : position + length])
         position += length

@@ -24,7 +24,13 @@ import numpy.typing as npt
 from av.error import FFmpegError
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.containers import ReadingStopped, ShouldStop, choose_stream, open_container
+from iid_mm.preparation.containers import (
+    ReadingStopped,
+    ShouldStop,
+    choose_stream,
+    is_cut_off,
+    open_container,
+)
 from iid_mm.preparation.image_files import MAX_PIXELS
 from iid_mm.preparation.numbering import Numbering, number_frames
 from iid_mm.preparation.packets import NO_ENTRIES, Entries, Entry, Packets
@@ -182,6 +188,8 @@ class VideoReader(FrameReader):
             duration = length / float(base) if base else 0.0
         if packets.total < promised:
             self.note(f'the header promises {promised} frames, the file holds {packets.total}')
+        elif is_cut_off(self.path):
+            self.note('the file ends early')
         found = number_frames(
             packets,
             reorders=reorders,

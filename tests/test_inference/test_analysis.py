@@ -169,6 +169,7 @@ def test_small_faces_are_passed_over() -> None:
     result = analyser.analyse(MEDIA, Frames([image, image]))
     assert len(result.tracks) == 1
     assert result.tracks[0].faces[0].box[0] == pytest.approx(150, abs=1)
+    assert result.problems == ['faces smaller than 60 pixels were passed over in 2 of 2 frames']
 
 
 def test_bad_batch_size() -> None:

@@ -186,6 +186,15 @@ def test_faces_are_drawn_in_the_colour_of_the_verdict() -> None:
     assert drawn.shape == image.shape
 
 
+def test_the_most_suspicious_face_of_a_group_is_never_covered() -> None:
+    image = np.full((240, 320, 3), 200, np.uint8)
+    faces = [(n, FaceScore(0, 0, (60 + 20 * n, 80, 140 + 20 * n, 180), 0.9, 0.9 - 0.4 * n)) for n in range(3)]
+    drawn = draw_faces(image, faces, name_people=True)
+    np.testing.assert_array_equal(drawn, draw_faces(image, faces[::-1], name_people=True))
+    assert not np.array_equal(drawn, draw_faces(drawn, [faces[1]], name_people=True))
+    np.testing.assert_array_equal(drawn, draw_faces(drawn, [faces[0]], name_people=True))
+
+
 def test_artifacts_of_genuine_faces_and_whole_faces_are_not_drawn() -> None:
     image = np.full((240, 320, 3), 90, np.uint8)
     small = Artifact(((120.0, 100.0), (160.0, 100.0), (160.0, 140.0), (120.0, 140.0)), 0.9)

@@ -211,6 +211,22 @@ def test_without_calibration_nothing_is_called_likely() -> None:
     assert 'The model finds no manipulation' in read(scored(person(0, 0.1))).text
 
 
+@pytest.mark.parametrize('more', [{}, {'calibration': CALIBRATION}])
+@pytest.mark.parametrize(
+    'people',
+    [
+        # Few frames of the person, and a person who is seen in few frames.
+        [person(0, *[0.0001] * 30, 0.99, 0.99)],
+        [person(0, *[0.0001] * 30), person(1, 0.99, 0.99)],
+    ],
+)
+def test_no_sign_found_is_not_said_where_parts_look_fake(people: list[PersonTrack], more: Any) -> None:
+    result = scored(*people, **more)
+    assert result.is_fake is False
+    found = verdict_of(result)
+    assert (found.tone, found.headline) == ('unclear', 'Unclear: parts look manipulated')
+
+
 def test_the_threshold_decides_and_is_on_the_scale_of_the_value() -> None:
     result = scored(person(0, 0.9), calibration=CALIBRATION, threshold=0.99)
     found = verdict_of(result)

@@ -80,6 +80,16 @@ def test_bad_inputs(tree: Path, tmp_path: Path) -> None:
         find_media(True)
 
 
+@pytest.mark.parametrize('inputs', ['', ['a.mp4', '']])
+def test_an_empty_name_is_not_this_folder(
+    tmp_path: Path, inputs: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'a.mp4').write_bytes(b'x')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match='an input is empty'):
+        find_media(inputs)  # type: ignore[arg-type]
+
+
 def test_linked_folders_are_searched_and_loops_end(tmp_path: Path) -> None:
     for name in ('in/a.png', 'elsewhere/b.png', 'elsewhere/deep/c.png'):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

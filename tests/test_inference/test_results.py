@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -114,3 +115,43 @@ def test_groups_need_not_be_extreme() -> None:
 )
 def test_scores_in_one_group(scores: list[float]) -> None:
     assert make_result(scores).notes() == []
+
+
+def spread(result: MediaResult, step: int) -> MediaResult:
+    """As if of each ``step`` frames one had been looked at."""
+    for track in result.tracks:
+        faces = [replace(face, frame=face.frame * step, time=face.time * step) for face in track.faces]
+        track.faces = faces
+    result.times = {number * step: seconds * step for number, seconds in result.times.items()}
+    result.total_frames = len(result.times) * step
+    return result
+
+
+def test_one_frame_that_stands_for_others_is_noted() -> None:
+    result = spread(make_result([0.05] * 16 + [1.0] + [0.05] * 15), 12)
+    assert result.is_fake is False
+    assert result.notes() == ['person 1: 1 of 32 frames scores 100 %, against 5 % (at 7.68 s)']
+
+
+def test_fake_frames_among_noisy_ones_are_noted() -> None:
+    scores = [0.0, 0.15, 0.3, 0.45] * 7 + [0.95, 0.85]
+    assert make_result(scores).notes() == [
+        'person 1: 2 of 30 frames score up to 95 %, against 30 % (between 1.12 s and 1.16 s)'
+    ]
+
+
+def test_what_was_not_looked_at_is_noted_where_nothing_fake_was_found() -> None:
+    text = '4 of 120 frames were looked at, up to 1.2 s apart: a shorter forged part can be missed'
+    assert spread(make_result([0.1] * 4), 30).notes() == [text]
+    assert spread(make_result([0.9] * 4), 30).notes() == []
+    assert spread(make_result([0.1] * 4), 10).notes() == []
+    unseen = spread(make_result([0.1] * 4), 30)
+    unseen.tracks = []
+    assert unseen.notes() == [text]
+
+
+def test_frames_far_apart_with_none_between_are_not_unseen() -> None:
+    result = make_result([0.1] * 4)
+    result.times = {number: 2.0 * number for number in range(4)}
+    result.total_frames, result.rate = 4, 0.5
+    assert result.notes() == []

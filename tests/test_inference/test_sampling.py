@@ -61,6 +61,12 @@ def test_frames_a_second_of_a_constant_rate(rate: float, fps: float) -> None:
         assert Sampling(fps=fps).choose(total, rate, places) == expected
 
 
+def test_the_frame_that_is_shown_is_chosen_where_most_are_shown_for_long() -> None:
+    times = np.array([0, 0.04, 0.08, 0.12, 2.12, 4.12, 6.12, 8.12])
+    # Number 3 is shown at 1 s and 2 s, number 1 is gone by then.
+    assert Sampling(fps=1).choose(8, 1.0, times) == [0, 3, 4, 5, 6, 7]
+
+
 def test_chosen_frames_of_hostile_times() -> None:
     # A step of 1/fps for each of three billion seconds would never end.
     assert Sampling(fps=1000).choose(3, 25.0, np.array([0, 1e9, 3e9])) == [0, 1, 2]

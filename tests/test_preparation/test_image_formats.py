@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 
 import av
 import cv2
@@ -435,3 +436,35 @@ def test_small_copies_in_a_tiff_are_no_pages():
     # A list that leads to itself ends.
     struct.pack_into('<I', data, 10 + 12 * count, 8)
     assert decode_first(bytes(data))[1] == 1
+
+
+def test_images_and_films_behind_a_jpeg_are_counted(tmp_path):
+    first, *rest = (Image.fromarray(np.roll(pattern(), 9 * n, axis=1)) for n in range(3))
+    first.save(tmp_path / 'stereo.jpg', 'MPO', save_all=True, append_images=rest)
+    jpeg = encode(pattern(), 'JPEG')
+    film = struct.pack('>I4s4sI', 16, b'ftyp', b'mp42', 0) + bytes(100)
+    for data, images in (
+        ((tmp_path / 'stereo.jpg').read_bytes(), 3),
+        (jpeg, 1),
+        (jpeg + bytes(50), 1),
+        (jpeg + film, 2),
+        (jpeg + b'vendor' + bytes(10) + b'MotionPhoto_Data' + film, 2),
+        (jpeg + jpeg[:-9], 2),
+    ):
+        assert check_image(data).images == images
+        assert decode_first(data)[1] == images
+
+
+def test_images_of_a_png_are_counted_and_not_believed(tmp_path):
+    first, *rest = (Image.fromarray(np.roll(pattern(), 9 * n, axis=1)) for n in range(3))
+    first.save(tmp_path / 'a.png', save_all=True, append_images=rest)
+    data = (tmp_path / 'a.png').read_bytes()
+    place = data.index(b'acTL')
+    control = b'acTL' + struct.pack('>II', 1, 0)
+    checked = control + struct.pack('>I', zlib.crc32(control))
+    (tmp_path / 'a.png').write_bytes(data[:place] + checked + data[place + len(checked) :])
+    assert check_image((tmp_path / 'a.png').read_bytes()).images == 3
+    assert is_clip(tmp_path / 'a.png') is True
+    reader = AnimationReader(tmp_path / 'a.png')
+    images = dict(reader.read(range(3)))
+    assert len(images) == 3 or reader.problem

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from iid_mm.errors import InputError
 from iid_mm.preparation.packets import Entries
@@ -115,6 +116,20 @@ def test_truncated_video_gives_what_it_has(tmp_path):
         np.testing.assert_array_equal(image, whole[number])
 
 
+@pytest.mark.parametrize('share', [0.5, 0.8, 0.97])
+@pytest.mark.parametrize('name', ['a.gif', 'a.png', 'a.mkv', 'a.webm', 'a.ts'])
+def test_a_file_that_is_cut_off_says_so(tmp_path, write_gray_video, name, share):
+    path = tmp_path / name
+    if name in ('a.gif', 'a.png'):
+        pictures = [Image.fromarray(image) for image in moving_picture(10)]
+        pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=100)
+    else:
+        write_gray_video(path, 30, codec='libvpx-vp9' if name == 'a.webm' else 'libx264')
+    assert VideoReader(path).problem == ''
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    assert 'the file ends early' in VideoReader(path).problem
+
+
 def test_damage_costs_frames_but_does_not_shift_or_falsify_others(tmp_path):
     noisy_video(tmp_path / 'whole.mp4', 40)
     _, whole = read_all(tmp_path / 'whole.mp4', range(40))
@@ -139,6 +154,7 @@ def test_useless_files_are_a_reason_not_a_crash(tmp_path, data):
     reader, images = read_all(tmp_path / 'x.mp4', [0, 1])
     assert (reader.count, images) == (0, {})
     assert 'cannot be read' in reader.problem
+    assert ('the file is empty' in reader.problem) is (not data)
 
 
 def test_missing_file(tmp_path):
