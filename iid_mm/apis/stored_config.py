@@ -28,8 +28,8 @@ MAX_TEXT = 1 << 20
 """Characters of a stored config; the largest of ours has 20 000."""
 MAX_NUMBER, MAX_SIDE = 10**9, 4096
 """Largest numbers in a stored model and in a stored pipeline."""
-MAX_COUNT, MAX_LENGTH = 1 << 16, 1024
-"""Largest whole number, and longest list, of either."""
+MAX_LENGTH = 1024
+"""Longest list of either."""
 SLACK = 2 << 30
 """Bytes that building a stored model may take beside its weights, as for the stacks of threads."""
 _OPERATORS = ('(', ')', '[', ']', '{', '}', ',', ':', '=', '-')
@@ -302,12 +302,9 @@ def _check_value(owner: Any, key: Any, parts: Collection[str], largest: float) -
     if isinstance(value, str):
         if not _PLAIN_TEXT.fullmatch(value):
             raise ValueError(f'{key}={_shown(value)} is no plain name')
-    elif isinstance(value, int):
-        # Constructors count up to these, and multiply them.
-        if abs(value) > min(MAX_COUNT, largest):
-            raise ValueError(f'{key}={_shown(value)} is out of range')
-    elif isinstance(value, float):
-        if math.isfinite(value) and abs(value) > largest:
+    elif isinstance(value, (int, float)):
+        # Not every whole number can be asked whether it is finite.
+        if abs(value) > largest and (isinstance(value, int) or math.isfinite(value)):
             raise ValueError(f'{key}={_shown(value)} is out of range')
     elif isinstance(value, dict):
         # What it wants to build is the better thing to tell.
