@@ -10,6 +10,7 @@ import math
 import re
 import tokenize
 from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
@@ -27,6 +28,10 @@ MAX_TEXT = 1 << 20
 """Characters of a stored config; the largest of ours has 20 000."""
 MAX_NUMBER, MAX_SIDE = 10**9, 4096
 """Largest numbers in a stored model and in a stored pipeline."""
+MAX_LENGTH = 1024
+"""Longest list of either."""
+SLACK = 2 << 30
+"""Bytes that building a stored model may take beside its weights, as for the stacks of threads."""
 _OPERATORS = ('(', ')', '[', ']', '{', '}', ',', ':', '=', '-')
 # From Python 3.12 on.
 _FSTRING = getattr(tokenize, 'FSTRING_START', -1)
@@ -111,9 +116,11 @@ def building_stored_model(name: str, state: Mapping[str, Any]) -> Iterator[None]
     Raises:
         InputError: The model cannot be built.
     """
-    sizes = [value.nbytes for value in state.values() if isinstance(value, torch.Tensor)]
+    # Not `nbytes`, by which a file of a few bytes could allow itself any model.
+    sizes = [_stored_bytes(value) for value in state.values()] if isinstance(state, Mapping) else []
     try:
-        with _Budget(4 * sum(sizes) + (256 << 20), 100 * len(sizes) + 100_000):
+        budget = 4 * sum(sizes) + (256 << 20)
+        with _bounded_memory(budget + SLACK), _Budget(budget, 100 * len(sizes) + 100_000):
             yield
     # Constructors of several packages, called with a stranger's arguments: anything may come.
     except Exception as error:
@@ -121,6 +128,37 @@ def building_stored_model(name: str, state: Mapping[str, Any]) -> Iterator[None]
         raise InputError(
             f'the model that the config in checkpoint {name} describes cannot be built: {reason}; {_REMEDY}'
         ) from error
+
+
+@contextlib.contextmanager
+def _bounded_memory(n_bytes: int) -> Iterator[None]:
+    """Let this process take no more memory than it has and some bytes, where the system can see to that.
+
+    Lists, and what is computed of tensors in place of being made, pass by :class:`_Budget`.
+    """
+    try:
+        import resource
+
+        pages = int(Path('/proc/self/statm').read_text().split()[5])
+    except (ImportError, OSError):
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    limits = [limit for limit in before if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(
+        resource.RLIMIT_DATA, (min([pages * resource.getpagesize() + n_bytes, *limits]), before[1])
+    )
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def _stored_bytes(value: Any) -> int:
+    """Bytes that a tensor takes in a file, which may be fewer than its shape says: one number for all."""
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_nested:
+        return 0
+    return 0 if value.is_meta else min(value.nbytes, value.untyped_storage().nbytes())
 
 
 class _Budget(TorchFunctionMode):
@@ -265,13 +303,16 @@ def _check_value(owner: Any, key: Any, parts: Collection[str], largest: float) -
         if not _PLAIN_TEXT.fullmatch(value):
             raise ValueError(f'{key}={_shown(value)} is no plain name')
     elif isinstance(value, (int, float)):
-        if math.isfinite(value) and abs(value) > largest:
+        # Not every whole number can be asked whether it is finite.
+        if abs(value) > largest and (isinstance(value, int) or math.isfinite(value)):
             raise ValueError(f'{key}={_shown(value)} is out of range')
     elif isinstance(value, dict):
         # What it wants to build is the better thing to tell.
         for inner in sorted(value, key=lambda name: name != 'type'):
             _check_value(value, inner, parts, largest)
     elif isinstance(value, (list, tuple)):
+        if len(value) > MAX_LENGTH:
+            raise ValueError(f'{key} has {len(value)} parts')
         for number in range(len(value)):
             _check_value(value, number, parts, largest)
     elif value is not None:

@@ -116,6 +116,13 @@ class Calibration:
         Raises:
             InputError: Something is missing or no temperature.
         """
+        if not isinstance(content, Mapping):
+            raise InputError(f'the calibration in the checkpoint is a {type(content).__name__}')
+        for value in content.values():
+            # Nothing else is written; what these hold goes into messages and reports.
+            parts = value.values() if isinstance(value, Mapping) else [value]
+            if not all(isinstance(part, (int, float, str, type(None))) for part in parts):
+                raise InputError('the calibration in the checkpoint holds more than numbers and text')
         try:
             found = cls(
                 Fit(**content['frame']),

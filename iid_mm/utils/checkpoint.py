@@ -23,6 +23,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from iid_mm.errors import InputError
+from iid_mm.utils.files import printable
 from iid_mm.utils.unpickling import load_plain
 
 # What torch.load raises for files that it cannot read, some only with trust.
@@ -32,6 +33,8 @@ DAMAGE = (
 )
 MAX_NAMED_KEYS = 8
 """How many keys an error message lists."""
+MAX_NAME = 200
+"""Characters of a key, or of a reason, in an error message."""
 WEB = ('http://', 'https://')
 
 _trusted: ContextVar[bool] = ContextVar('trusted', default=False)
@@ -276,7 +279,9 @@ def prepare_resuming(checkpoint: dict[str, Any], name: str, work_dir: str | os.P
     counts = [meta.get('epoch'), meta.get('iter')]
     parts = ('log_scalars', 'runtime_info', 'resumed_keys')
     if not all(isinstance(count, int) and count >= 0 for count in counts):
-        raise InputError(f'checkpoint {name} is damaged: epoch and iteration are {counts}')
+        # A list that holds another one twice, which holds another one twice, ... has no end when written.
+        shown = [count if isinstance(count, (int, float, str)) else type(count).__name__ for count in counts]
+        raise InputError(f'checkpoint {name} is damaged: epoch and iteration are {str(shown)[:MAX_NAME]}')
     if not isinstance(hub, dict) or not all(isinstance(hub.get(part), dict) for part in parts):
         raise InputError(f'checkpoint {name} is damaged: its message_hub lacks one of {", ".join(parts)}')
     meta.pop('config', None)
@@ -287,12 +292,23 @@ def prepare_resuming(checkpoint: dict[str, Any], name: str, work_dir: str | os.P
 
 
 def _shape(value: Any) -> Any:
-    return tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+    if not isinstance(value, torch.Tensor):
+        return type(value).__name__
+    if value.is_nested:
+        return 'nested tensor'
+    # Of these, PyTorch would copy the real part with no more than a warning.
+    return 'complex numbers' if value.is_complex() else tuple(value.shape)
 
 
 def _shorten(keys: list[Any]) -> str:
     more = f', ... ({len(keys) - MAX_NAMED_KEYS} more)' if len(keys) > MAX_NAMED_KEYS else ''
-    return ', '.join(map(str, keys[:MAX_NAMED_KEYS])) + more
+    return ', '.join(map(_one_line, keys[:MAX_NAMED_KEYS])) + more
+
+
+def _one_line(key: Any) -> str:
+    """A name of a checkpoint, which may hold anything, for a message."""
+    text = printable(key) if isinstance(key, str) else f'a key of type {type(key).__name__}'
+    return text if len(text) <= MAX_NAME else text[:MAX_NAME] + ' ...'
 
 
 def _reason(error: BaseException) -> str:

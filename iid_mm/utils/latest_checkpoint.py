@@ -169,7 +169,9 @@ class _Anything:
         return self
 
 
-class _RecordReader(pickle.Unpickler):
+# The unpickler that is written in Python: that in C makes a table as long as the largest number of an object
+# that the record names, gigabytes for a record of a few bytes.
+class _RecordReader(pickle._Unpickler):
     """Reads the plain values of a checkpoint's record; runs nothing, since it knows no other class."""
 
     def find_class(self, module: str, name: str) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def load_plain(path: Path) -> Any:
     _check_size(path)
     with torch.serialization.safe_globals(_STAND_INS):
         content = torch.load(path, map_location='cpu', weights_only=True)
-    return _restore(content, set())
+    return _restore(content, {})
 
 
 def _check_size(path: Path) -> None:
@@ -140,18 +141,45 @@ def _check_size(path: Path) -> None:
         raise InputError(f'{path} is no checkpoint: it unpacks to {inside} bytes, more than the file has')
 
 
-def _restore(value: Any, seen: set[int]) -> Any:
-    """Replace stand-ins by what they stand for, in place where that is possible."""
+def _restore(value: Any, seen: dict[int, Any]) -> Any:
+    """Replace stand-ins by what they stand for, in place where that is possible.
+
+    Args:
+        value: What was read.
+        seen: What was made of containers so far, by identity: a file may hold one in many places.
+    """
     if isinstance(value, _History):
         return value.restore()
     if isinstance(value, _Array):
         return value.array
     if isinstance(value, _Dtype):
         return value.dtype
+    if id(value) in seen:
+        return seen[id(value)][1]
     if isinstance(value, (dict, list)):
-        if id(value) not in seen:
-            seen.add(id(value))
-            for key, item in list(value.items() if isinstance(value, dict) else enumerate(value)):
-                value[key] = _restore(item, seen)
-        return value
-    return tuple(_restore(item, seen) for item in value) if type(value) is tuple else value
+        # Together with the value itself, whose identity would else be given to another one.
+        seen[id(value)] = value, value
+        if isinstance(value, OrderedDict):
+            _strip_attributes(value)
+        for key, item in list(value.items() if isinstance(value, dict) else enumerate(value)):
+            value[key] = _restore(item, seen)
+    elif type(value) is tuple:
+        seen[id(value)] = value, tuple(_restore(item, seen) for item in value)
+        return seen[id(value)][1]
+    return value
+
+
+def _strip_attributes(value: OrderedDict[Any, Any]) -> None:
+    """Leave of the attributes that a file may give to a dictionary only the versions of layers.
+
+    Others would stand in for its methods.
+    """
+    versions = vars(value).pop('_metadata', None)
+    vars(value).clear()
+    if isinstance(versions, dict) and all(
+        isinstance(name, str)
+        and isinstance(layer, dict)
+        and isinstance(layer.get('version'), (int, type(None)))
+        for name, layer in versions.items()
+    ):
+        vars(value)['_metadata'] = versions

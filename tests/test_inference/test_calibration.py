@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -155,8 +157,18 @@ def test_bad_input() -> None:
         fit_temperature([0.1, 1.2], [0, 1])
     with pytest.raises(InputError, match='incomplete'):
         Calibration.from_dict({'frame': {}})
+    endless: list[Any] = [1]
+    for _ in range(60):
+        # As text this has no end.
+        endless = [endless, endless]
+    for damaged in ('x', 5, [1], np.ones(3)):
+        with pytest.raises(InputError, match='the calibration in the checkpoint is a '):
+            Calibration.from_dict(damaged)  # type: ignore[arg-type]
     fit = fit_temperature([0.9, 0.2], [1, 0])
     content = Calibration(fit, fit, '').as_dict()
+    for damaged in ({**content, 'data': endless}, {**content, 'frame': {'temperature': endless}}):
+        with pytest.raises(InputError, match='more than numbers and text'):
+            Calibration.from_dict(damaged)
     content['video']['temperature'] = -1.0
     with pytest.raises(InputError, match=r'temperature=-1\.0'):
         Calibration.from_dict(content)

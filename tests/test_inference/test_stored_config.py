@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import resource
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -130,6 +133,8 @@ def stored(backbone: str = RESNET, step: str = ALIGN, head: str = '') -> dict[st
         ("dict(type='mmpretrain.ResNet', _scope_='mmdet')", ALIGN, 'has a key'),
         ("dict(type='mmpretrain.ResNet', depth=10**9)", ALIGN, 'no plain value'),
         ("dict(type='mmpretrain.ResNet', base_channels=2000000000)", ALIGN, 'out of range'),
+        (f"dict(type='mmpretrain.ResNet', depth=0x{'f' * 500})", ALIGN, 'out of range'),
+        (f"dict(type='mmdet.AnchorGenerator', ratios={[1.0] * 2000})", ALIGN, 'ratios has 2000 parts'),
         ("dict(type='mmpretrain.ResNet', a={1: 2})", ALIGN, 'has a key 1'),
         ("dict(type='mmpretrain.ResNet', a={2})", ALIGN, 'is a set'),
         ("dict(type='mmpretrain.ResNet', a=b'x')", ALIGN, 'is a bytes'),
@@ -224,6 +229,25 @@ def test_a_model_that_is_larger_than_its_weights_is_not_built(count: int, iid_sc
     ):
         # 64 Mi numbers, 256 MiB: the second is one too many even for the allowance.
         [torch.empty(1 << 26) for _ in range(2)] if count == 2 else [torch.zeros(1) for _ in range(101_000)]
+
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda: torch.linspace(0, 1, 1 << 30),
+        lambda: torch.arange(1 << 15)[:, None] - torch.arange(1 << 15),
+        lambda: [0] * (1 << 30),
+        lambda: np.ones(1 << 30),
+    ],
+    ids=['linspace', 'difference', 'list', 'array'],
+)
+def test_a_bomb_of_any_kind_is_not_built(make: Callable[[], object]) -> None:
+    # One number that claims to be as many as would make room for all of it.
+    weights = {'a': torch.zeros(()).expand(1 << 40), 'b': torch.zeros(2, device='meta'), 'c': 'text'}
+    with pytest.raises(InputError, match='cannot be built'), building_stored_model('x.pth', weights):
+        make()
+    # The bound is gone.
+    assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
 
 
 def test_any_fault_of_a_constructor_is_one_line() -> None:

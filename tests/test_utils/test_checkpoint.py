@@ -333,6 +333,34 @@ def test_resuming_from_a_damaged_state(path: tuple[str, ...], value: Any, reason
         prepare_resuming(content, 'x.pth', '.')
 
 
+def endless() -> list[Any]:
+    """A list of 2 ** 60 parts that takes no room, until it is written out."""
+    value: list[Any] = [1]
+    for _ in range(60):
+        value = [value, value]
+    return value
+
+
+def test_messages_stay_short() -> None:
+    with pytest.raises(InputError) as caught:
+        check_state_dict(nn.Linear(1, 1), {'a\n\x1b[2J' + 1000 * 'x': 1, 5: 2, torch.ones(2): 3}, 'x')
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600
+    content = resumable()
+    content['meta']['epoch'] = endless()
+    with pytest.raises(InputError, match=r"epoch and iteration are \['list', 2\]"):
+        prepare_resuming(content, 'x.pth', '.')
+
+
+def test_numbers_that_would_be_copied_in_part() -> None:
+    for weight, kind in (
+        (torch.ones(1, 2, dtype=torch.complex64), 'complex numbers'),
+        (torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), 'nested tensor'),
+    ):
+        with pytest.raises(InputError, match=f'weight {kind} instead of'):
+            load_weights(nn.Linear(2, 1), dict(weight=weight, bias=torch.ones(1)))
+
+
 def test_weights_that_are_no_tensors_or_cannot_be_copied() -> None:
     with pytest.raises(InputError, match=r'1 of another shape: bias int instead of \(1,\)'):
         load_weights(nn.Linear(2, 1), dict(weight=torch.ones(1, 2), bias=5))

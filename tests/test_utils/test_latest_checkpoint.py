@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -150,3 +152,12 @@ def test_a_run_without_a_whole_checkpoint_is_not_begun_anew_in_silence(tmp_path:
 )
 def test_other_folders_of_a_run(hooks: object, expected: list[str]) -> None:
     assert checkpoint_folders('/work/run/', hooks) == expected
+
+
+def test_a_record_with_large_numbers_takes_no_memory(tmp_path: Path) -> None:
+    """The number of an object, here 300 million, is no length of anything."""
+    with zipfile.ZipFile(tmp_path / 'epoch_1.pth', 'w') as archive:
+        archive.writestr('a/data.pkl', b'\x80\x02}r' + (300_000_000).to_bytes(4, 'little') + b'.')
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert stored_position(tmp_path / 'epoch_1.pth') is None
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20

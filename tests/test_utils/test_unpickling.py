@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,30 @@ def test_containers_that_hold_themselves(tmp_path: Path) -> None:
     found = load_checkpoint_file(save(tmp_path / 'x.pth', loop))['x']
     assert found['self'][0] is found
     assert found['a'] == 1.0
+
+
+def test_tuples_that_hold_another_one_twice_are_read_once(tmp_path: Path) -> None:
+    """Looked at one by one these would be 2 ** 60 tuples."""
+    value: Any = (np.float64(1),)
+    for _ in range(60):
+        value = (value, value)
+    found = load_checkpoint_file(save(tmp_path / 'x.pth', value))['x']
+    for _ in range(60):
+        assert found[0] is found[1]
+        found = found[0]
+    assert found == (1.0,)
+
+
+@pytest.mark.parametrize('versions', ['x', {'': 5}, {5: {}}, {'': {'version': 'x'}}, {'': {'version': 2}}])
+def test_dictionaries_bring_no_methods_of_their_own(versions: Any, tmp_path: Path) -> None:
+    state = OrderedDict(w=torch.ones(1))
+    vars(state).update(get='x', _metadata=versions)
+    content = OrderedDict(state_dict=state)
+    vars(content)['get'] = 'x'
+    torch.save(content, tmp_path / 'x.pth')
+    found = load_checkpoint_file(tmp_path / 'x.pth')
+    assert vars(found) == {}
+    assert vars(found['state_dict']) == ({'_metadata': versions} if versions == {'': {'version': 2}} else {})
 
 
 def test_an_archive_larger_inside_than_outside_is_not_read(tmp_path: Path) -> None:
