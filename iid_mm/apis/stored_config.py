@@ -119,7 +119,7 @@ def building_stored_model(name: str, state: Mapping[str, Any]) -> Iterator[None]
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f'the model that the config in checkpoint {name} describes cannot be built: {reason}; {_REMEDY}'
+            f'what the config in checkpoint {name} describes cannot be built: {reason}; {_REMEDY}'
         ) from error
 
 
