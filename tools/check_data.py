@@ -11,7 +11,6 @@ Exit status: 0 if nothing is wrong, 1 if there are errors.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import sys
@@ -49,9 +48,6 @@ def main() -> int:
     from iid_mm.preparation.storage import write_bytes
 
     args = parse_args()
-    # A terminal that does not know a sign must not end a check of hours.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors='backslashreplace')
     result = check_indexes(
         args.index,
         images=not args.no_images,

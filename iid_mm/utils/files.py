@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,10 +48,13 @@ def read_limited(path: str | os.PathLike[str], most: int = MAX_SMALL) -> bytes:
         InputError: It is larger, or no ordinary file: a named pipe would be waited for without end.
         OSError: It cannot be read.
     """
-    if os.path.exists(path) and not os.path.isfile(path):
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
         raise InputError(f'{os.fspath(path)} is no ordinary file')
     with open(path, 'rb') as file:
-        data = file.read(most + 1)
+        # No more than there is: room for all that is asked for is made before anything is read. Files of the
+        # system say that they are empty.
+        data = file.read(min(max(found.st_size, 1 << 16), most) + 1)
     if len(data) > most:
         raise InputError(f'{os.fspath(path)} is larger than {most} bytes, which is too much for what it is')
     return data

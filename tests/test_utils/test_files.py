@@ -2,12 +2,22 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from iid_mm.errors import InputError
-from iid_mm.utils.files import printable, reason_of, replacing, safe_name, write_bytes, write_json, write_text
+from iid_mm.utils.files import (
+    printable,
+    read_limited,
+    reason_of,
+    replacing,
+    safe_name,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 ODD = 'a\x1b[2J\n\r\t\x07\x9b1m\u202eb\u2066c\u2028d\udce9'
 
@@ -78,3 +88,21 @@ def test_reasons_are_one_line() -> None:
     error = InputError('out/x cannot be written')
     error.__cause__ = OSError(30, 'Read-only file system')
     assert reason_of(error) == 'Read-only file system'
+
+
+def test_reading_makes_no_more_room_than_there_is(tmp_path: Path) -> None:
+    path = tmp_path / 'a'
+    path.write_bytes(b'x' * 70_000)
+    tracemalloc.start()
+    try:
+        assert read_limited(path) == b'x' * 70_000
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(read_limited(path, 70_000)) == 70_000
+    with pytest.raises(InputError, match='larger than 69999 bytes'):
+        read_limited(path, 69_999)
+    with pytest.raises(InputError, match='no ordinary file'):
+        read_limited(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        read_limited(tmp_path / 'b')
