@@ -147,8 +147,12 @@ def replacing(path: Path) -> Iterator[Path]:
         path: The file; its folder is made. A link there is replaced, not followed.
 
     Yields:
-        Where to write in its place, see :func:`temporary_beside`; takes its name if nothing is raised.
+        Where to write in its place, see :func:`temporary_beside`; takes its name if nothing is raised. Of a
+        device such as ``/dev/null``, and of ``/dev/stdout``, the path itself.
     """
+    if _is_device(path):
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
@@ -158,6 +162,17 @@ def replacing(path: Path) -> Iterator[Path]:
         # What went wrong before matters more than what is left behind.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _is_device(path: Path) -> bool:
+    """Whether a path names a device or an open file, which belong to the system and are not replaced."""
+    try:
+        mode = os.lstat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    if stat.S_ISLNK(mode):
+        return os.path.abspath(path).split(os.sep)[1] in ('dev', 'proc') and not os.path.isdir(path)
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
 
 
 def write_bytes(data: bytes, path: Path) -> None:

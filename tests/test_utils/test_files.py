@@ -106,3 +106,18 @@ def test_reading_makes_no_more_room_than_there_is(tmp_path: Path) -> None:
         read_limited(tmp_path)
     with pytest.raises(FileNotFoundError):
         read_limited(tmp_path / 'b')
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/fd'), reason='a system without /dev/fd')
+def test_devices_and_open_files_are_written_to_and_not_replaced(tmp_path: Path) -> None:
+    with (tmp_path / 'out').open('w+b') as file:
+        write_bytes(b'said', Path(f'/dev/fd/{file.fileno()}'))
+        file.seek(0)
+        assert file.read() == b'said'
+    terminal, end = os.openpty()
+    try:
+        write_bytes(b'said', Path(os.ttyname(end)))
+        assert os.read(terminal, 10) == b'said'
+    finally:
+        os.close(terminal)
+        os.close(end)
