@@ -17,7 +17,7 @@ from iid_mm.datasets.index import read_index
 from iid_mm.datasets.storage.image_storage import storage_settings_for
 from iid_mm.errors import InputError
 from iid_mm.evaluation.localisation_config import with_masks
-from iid_mm.preparation.readers import decode_image
+from iid_mm.preparation.readers import decode_image, read_image_file
 from iid_mm.registry import DATASETS
 from iid_mm.utils.files import printable, reason_of
 
@@ -132,7 +132,7 @@ class PictureDataset:
         self.faceless: list[Path] = []
         for path in pictures:
             try:
-                image = decode_image(path.read_bytes())
+                image = decode_image(read_image_file(path))
             except (OSError, InputError) as error:
                 raise InputError(
                     f'picture {printable(path)} cannot be decoded ({reason_of(error)})'
