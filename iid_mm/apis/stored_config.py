@@ -19,8 +19,8 @@ from mmengine.utils import import_modules_from_strings
 from torch.overrides import TorchFunctionMode
 
 from iid_mm.apis.safe_parts import DETECTORS, PARTS, STEPS
+from iid_mm.datasets.transforms.loading import LOADERS
 from iid_mm.errors import InputError
-from iid_mm.inference.scorer import LOADERS
 from iid_mm.registry import SCOPE
 
 MAX_TEXT = 1 << 20
