@@ -26,7 +26,7 @@ from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import AGGREGATIONS
 from iid_mm.inference.calibration import BOUNDS, META_KEY, Calibration, calibrate
 from iid_mm.utils.cli import add_config_options, run_tool
-from iid_mm.utils.files import check_output
+from iid_mm.utils.files import check_output, replacing
 
 
 def parse_args() -> argparse.Namespace:
@@ -76,12 +76,8 @@ def check_writable(path: Path, inputs: list[str | Path]) -> None:
 
 def write_checkpoint(content: dict[str, Any], path: Path) -> None:
     """Write a checkpoint whole or not at all."""
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
+    with replacing(path) as temporary:
         torch.save(content, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def report(found: Calibration) -> None:

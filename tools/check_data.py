@@ -11,7 +11,6 @@ Exit status: 0 if nothing is wrong, 1 if there are errors.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import sys
@@ -50,9 +49,6 @@ def main() -> int:
     from iid_mm.utils.files import check_output
 
     args = parse_args()
-    # A terminal that does not know a sign must not end a check of hours.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors='backslashreplace')
     inputs = [path / name for path in args.index for name in ('', 'index.parquet', 'report.json')]
     inputs += [path.parent / 'report.json' for path in args.index]
     for option, path in (('--picture', args.picture), ('--summary', args.summary), ('--json', args.json)):

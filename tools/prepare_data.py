@@ -15,7 +15,6 @@ Exit status: 0 if it is done, 1 after bad input or if nothing can be written, 13
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 from pathlib import Path
@@ -97,9 +96,6 @@ def run_preparation(args: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> int:
     args = parse_args()
-    # A terminal that does not know a sign must not end a run of hours.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors='backslashreplace')
     try:
         report = merge(args.out_dir, args.shard_dirs) if args.layout == 'merge' else run_preparation(args)
     except KeyboardInterrupt:

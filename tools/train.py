@@ -17,6 +17,7 @@ from iid_mm.engine import build_runner
 from iid_mm.errors import InputError
 from iid_mm.utils.cli import add_run_options, load_run_config, run_tool, tell
 from iid_mm.utils.latest_checkpoint import checkpoint_folders, find_checkpoint
+from iid_mm.utils.user_errors import KEPT
 
 
 def parse_args() -> argparse.Namespace:
@@ -92,4 +93,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    sys.exit(run_tool(main, KEPT))

@@ -120,7 +120,8 @@ class IIDInferencer(BaseInferencer):
         load = self._load_onnx if backend == 'onnxruntime' else self._load_pytorch
         self.model, self.cfg, meta = load(model, Path(weights), device, heat_map, trust)
         self.calibration = calibration_of(meta)
-        self.pipeline = face_pipeline(self.cfg)
+        with building_stored_model(str(weights), {}) if model is None else contextlib.nullcontext():
+            self.pipeline = face_pipeline(self.cfg)
         self.facts = {
             'config': str(model) if isinstance(model, (str, os.PathLike)) else 'stored in the checkpoint',
             'checkpoint': Path(weights).name,
@@ -138,7 +139,7 @@ class IIDInferencer(BaseInferencer):
         meta = content.get('meta')
         stored = model is None
         cfg = stored_config(meta, str(weights), trust) if stored else load_config(find_config(model))
-        if heat_map and cfg.model.get('artifact_head') and 'test_cfg' in cfg.model:
+        if heat_map and cfg.model.get('artifact_head') and isinstance(cfg.model.get('test_cfg'), dict):
             cfg.model.test_cfg.setdefault('heat_map', DEFAULT_HEAT_MAP)
         state = content.get('state_dict', content)
         with building_stored_model(str(weights), state) if stored else contextlib.nullcontext():

@@ -20,8 +20,8 @@ from mmengine.utils import import_modules_from_strings
 from torch.overrides import TorchFunctionMode
 
 from iid_mm.apis.safe_parts import DETECTORS, PARTS, STEPS
+from iid_mm.datasets.transforms.loading import LOADERS
 from iid_mm.errors import InputError
-from iid_mm.inference.scorer import LOADERS
 from iid_mm.registry import SCOPE
 
 MAX_TEXT = 1 << 20
@@ -126,7 +126,7 @@ def building_stored_model(name: str, state: Mapping[str, Any]) -> Iterator[None]
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f'the model that the config in checkpoint {name} describes cannot be built: {reason}; {_REMEDY}'
+            f'what the config in checkpoint {name} describes cannot be built: {reason}; {_REMEDY}'
         ) from error
 
 

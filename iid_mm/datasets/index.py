@@ -26,6 +26,7 @@ from iid_mm.datasets.table_checks import (
     same_kind,
 )
 from iid_mm.errors import InputError
+from iid_mm.utils.files import replacing
 from iid_mm.utils.parquet import open_parquet, read_parquet
 
 __all__ = [
@@ -159,9 +160,7 @@ def write_index(
     notes = {'iid_mm.index_version': INDEX_VERSION, **(metadata or {})}
     table = table.replace_schema_metadata(dict(sorted(notes.items())))
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
+    with replacing(path) as temporary:
         # Every option that changes the bytes is written out: defaults move between releases.
         pq.write_table(
             table,
@@ -174,9 +173,6 @@ def write_index(
             row_group_size=65536,
             write_statistics=True,
         )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_index(path: str | os.PathLike[str], *, columns: Sequence[str] | None = None) -> pa.Table:

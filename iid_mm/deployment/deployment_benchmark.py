@@ -17,7 +17,7 @@ import torch
 from mmengine.config import Config
 from torch._dynamo.exc import TorchDynamoException
 
-from iid_mm.apis import init_model
+from iid_mm.apis.model import init_model
 from iid_mm.benchmarking.turns import SkippedError, Step, take_turns, torch_threads
 from iid_mm.deployment.export import export_onnx
 from iid_mm.deployment.export_graph import ExportGraph

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.localisation import CENTRE_SHARES, LEVELS
 from iid_mm.evaluation.functional.localisation_table import LocalisationSample
+from iid_mm.utils.files import replacing
 from iid_mm.utils.parquet import open_parquet, read_parquet
 
 _VALUES = pa.list_(pa.float64())
@@ -51,11 +52,8 @@ def write_localisation(samples: Sequence[LocalisationSample], path: str | os.Pat
         for field, column in zip(SCHEMA, columns, strict=True)
     ]
     table = pa.table([pa.array(a, f.type) for a, f in zip(arrays, SCHEMA, strict=True)], schema=SCHEMA)
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f'{target.name}.partial')
-    pq.write_table(table, partial, compression='zstd')
-    os.replace(partial, target)
+    with replacing(Path(path)) as temporary:
+        pq.write_table(table, temporary, compression='zstd')
 
 
 def read_localisation(path: str | os.PathLike[str]) -> list[LocalisationSample]:

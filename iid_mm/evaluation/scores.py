@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.checks import Labels, Scores
 from iid_mm.evaluation.functional.coding import Coded, Names, factorise
+from iid_mm.utils.files import replacing
 from iid_mm.utils.parquet import open_parquet, read_parquet
 
 SCORES_SCHEMA = pa.schema(
@@ -273,26 +273,14 @@ def write_scores(scores: FrameScores, path: str | os.PathLike[str]) -> Path:
         The path.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f'.{target.name}.', dir=target.parent)
-    os.close(handle)
-    try:
-        with pq.ParquetWriter(temporary, SCORES_SCHEMA, compression='zstd') as writer:
-            # Plain strings: a dictionary in memory may have any order, which would change the bytes.
-            for start in range(0, max(len(scores), 1), _ROWS_A_GROUP):
-                writer.write_table(scores.table.slice(start, _ROWS_A_GROUP).cast(SCORES_SCHEMA))
-        # mkstemp makes private files; a result should be as readable as any other file of its user.
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with (
+        replacing(target) as temporary,
+        pq.ParquetWriter(temporary, SCORES_SCHEMA, compression='zstd') as writer,
+    ):
+        # Plain strings: a dictionary in memory may have any order, which would change the bytes.
+        for start in range(0, max(len(scores), 1), _ROWS_A_GROUP):
+            writer.write_table(scores.table.slice(start, _ROWS_A_GROUP).cast(SCORES_SCHEMA))
     return target
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def read_scores(path: str | os.PathLike[str]) -> FrameScores:

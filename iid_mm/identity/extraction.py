@@ -25,7 +25,7 @@ from iid_mm.errors import InputError
 from iid_mm.identity.background import HideFace
 from iid_mm.identity.features import FeatureExtractor
 from iid_mm.registry import DATASETS, SCOPE
-from iid_mm.utils.files import sha256
+from iid_mm.utils.files import replacing, sha256
 
 VERSION = 1
 PART_ROWS = 512
@@ -214,9 +214,8 @@ def extract(
         part = _read_part(path, len(wanted))
         if part is None:
             part = _compute(extractor, wanted, names, batch_size)
-            temporary = path.with_suffix(f'.{os.getpid()}.tmp')
-            pq.write_table(part, temporary, compression='zstd')
-            os.replace(temporary, path)
+            with replacing(path) as temporary:
+                pq.write_table(part, temporary, compression='zstd')
         parts.append(part)
     return FaceTable(pa.concat_tables(parts))
 

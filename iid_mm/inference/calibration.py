@@ -28,6 +28,8 @@ META_KEY = 'calibration'
 BOUNDS = (0.05, 20.0)
 """Smallest and largest temperature that is looked for."""
 _EDGE = 1e-6
+# Of counts and errors that a checkpoint tells.
+_MOST = 1e12
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,13 @@ class Calibration:
                     raise InputError(f'the calibration in the checkpoint counts {count!r} videos of a class')
             if not isinstance(fit.temperature, float) or not 0 < fit.temperature < float('inf'):
                 raise InputError(f'the calibration in the checkpoint has temperature={fit.temperature!r}')
+            for name in ('samples', 'fakes', 'loss_before', 'loss_after', 'error_before', 'error_after'):
+                value = getattr(fit, name)
+                if type(value) not in (int, float) or not 0 <= value < _MOST:
+                    raise InputError(
+                        f'the calibration in the checkpoint has {name}={str(value)[:40]!r}; fit it again '
+                        '(tools/calibrate.py)'
+                    )
         return found
 
 

@@ -8,12 +8,13 @@ alone says nothing.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
+
+from iid_mm.utils.files import load_json
 
 JSON, REPORT, TIMELINE = '.json', '_report.html', '_timeline.png'
 ANNOTATED_VIDEO = '_annotated.mp4'
@@ -82,11 +83,8 @@ class EarlierResult:
 def read_result(path: Path) -> EarlierResult | None:
     """Read ``NAME.json``; None if there is none, or if it is no result of this package."""
     try:
-        # A pipe would be waited for.
-        if not path.is_file() or path.stat().st_size > _MAX_RESULT_BYTES:
-            return None
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content = load_json(path, _MAX_RESULT_BYTES)
+    except (OSError, ValueError):
         return None
     if not isinstance(content, dict) or not isinstance(content.get('format'), int):
         return None

@@ -18,8 +18,9 @@ from iid_mm.errors import InputError
 from iid_mm.inference.media import CAMERA, IMAGE, VIDEO, Media
 from iid_mm.preparation.containers import ShouldStop
 from iid_mm.preparation.image_files import animation_durations, is_clip
-from iid_mm.preparation.readers import AnimationReader, decode_first
+from iid_mm.preparation.readers import AnimationReader, decode_first, read_image_file
 from iid_mm.preparation.video import VideoReader, evenly_spaced
+from iid_mm.utils.files import reason_of
 from iid_mm.utils.typing import ImageArray
 
 FALLBACK_RATE = 25.0
@@ -126,9 +127,9 @@ class ImageStream(FrameStream):
 
     def __iter__(self) -> Iterator[TimedFrame]:
         try:
-            image, images = decode_first(self.path.read_bytes())
+            image, images = decode_first(read_image_file(self.path))
         except (OSError, InputError) as error:
-            self._problem = f'cannot be read ({getattr(error, "strerror", None) or error})'
+            self._problem = f'cannot be read ({reason_of(error)})'
             return
         if images > 1:
             self._problem = f'1 of {images} images of the file was analyzed'

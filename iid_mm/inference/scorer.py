@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
+from iid_mm.datasets.transforms.loading import LOADERS
 from iid_mm.errors import InputError
 from iid_mm.inference.faces import FoundFace
 from iid_mm.inference.geometry import canvas_to_frame
@@ -21,8 +22,6 @@ from iid_mm.inference.sampling import TimedFrame
 from iid_mm.registry import SCOPE, TRANSFORMS
 from iid_mm.structures import ForgeryDataSample
 
-LOADERS = ('LoadForgeryPair', 'LoadForgeryMask', 'LoadImageFromFile')
-"""Transforms that read files; faces of an input are in memory already."""
 MIN_SCORE = 0.3
 """Artifact boxes with a smaller score are not told."""
 MAX_ARTIFACTS = 5

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.records import IMAGE_SUFFIXES
+from iid_mm.preparation.records import IMAGE_SUFFIXES, is_system_file
 from iid_mm.preparation.storage import write_bytes
 
 # Frames and face crops take up to a few MiB, even without compression.
@@ -410,8 +410,8 @@ def _plain_name(name: str) -> str:
 
 
 def _is_image(name: str) -> bool:
-    base = name.rpartition('/')[2]
-    return base.lower().endswith(IMAGE_SUFFIXES) and not base.startswith('.')
+    parts = [part for part in name.split('/') if part not in ('', '.')]
+    return name.lower().endswith(IMAGE_SUFFIXES) and not any(map(is_system_file, parts))
 
 
 def _write(target: Path, data: list[bytes], path: Path, name: str) -> None:

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray
 
 
+MAX_FILE = 8 * MAX_PIXELS + 2**20
+"""Bytes of an image file: the largest image without compression, four channels of 16 bits."""
+
+
 class FrameReader(ABC):
     """Reads chosen frames of one video; what is wrong with it ends up in :attr:`problem`.
 
@@ -77,7 +81,7 @@ class ImageReader(FrameReader):
         bad = []
         for number in wanted:
             try:
-                image, images = decode_first(self._paths[number].read_bytes())
+                image, images = decode_first(read_image_file(self._paths[number]))
             except (OSError, InputError) as error:
                 bad.append(f'{self._paths[number].name}: {getattr(error, "strerror", None) or error}')
                 continue
@@ -125,7 +129,7 @@ class AnimationReader(FrameReader):
         wanted = set(numbers) & set(self.numbers)
         good = 0
         try:
-            data = self.path.read_bytes()
+            data = read_image_file(self.path)
             orientation = check_image(data).orientation
             with _opened(data) as animation:
                 # An image for viewers that know no animations, which Pillow counts as the first one.
@@ -143,6 +147,21 @@ class AnimationReader(FrameReader):
             self.note(f'decoding stopped ({error})')
         if good < len(wanted):
             self.note(f'{len(wanted) - good} of {len(wanted)} frames cannot be decoded')
+
+
+def read_image_file(path: Path) -> bytes:
+    """Read an image file.
+
+    Args:
+        path: The file, an ordinary one.
+
+    Raises:
+        InputError: If it is larger than any image that would be decoded.
+        OSError: If it cannot be read.
+    """
+    if (size := path.stat().st_size) > MAX_FILE:
+        raise InputError(f'a file of {size} bytes; images of up to {MAX_FILE} bytes are read')
+    return path.read_bytes()
 
 
 def decode_image(data: bytes) -> ImageArray:

@@ -6,8 +6,6 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,20 +14,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from iid_mm.utils.files import replacing, write_bytes, write_text
+
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray, PointsArray
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it on success."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_video(path: Path, frames: ImageArray | npt.NDArray[np.uint8], fps: int, crf: int) -> None:
@@ -43,7 +31,7 @@ def write_video(path: Path, frames: ImageArray | npt.NDArray[np.uint8], fps: int
     """
     # Converted here and not inside FFmpeg: the encoder's input is then known to the bit.
     code = cv2.COLOR_BGR2YUV_I420
-    with _replacing(path) as temporary, av.open(os.path.abspath(temporary), 'w', format='mp4') as container:
+    with replacing(path) as temporary, av.open(os.path.abspath(temporary), 'w', format='mp4') as container:
         video = container.add_stream('libx264', rate=fps)
         video.height, video.width = frames.shape[1:3]
         video.pix_fmt = 'yuv420p'
@@ -63,11 +51,9 @@ def write_landmarks(path: Path, landmarks: PointsArray) -> None:
     """Write landmarks (T, K, 2) float32 as .npy."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(landmarks, np.float32), allow_pickle=False)
-    with _replacing(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+    write_bytes(buffer.getvalue(), path)
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write a value as JSON."""
-    with _replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+    write_text(path, json.dumps(content, indent=1) + '\n')

@@ -25,11 +25,12 @@ PATIENCE = 5.0
 """Seconds that a process leaves to the first one of its machine to tell an error that both met."""
 
 
-def run_tool(main: Callable[[], int | None]) -> int:
+def run_tool(main: Callable[[], int | None], after: str = '') -> int:
     """Run a tool and turn the errors a user can mend into one message.
 
     Args:
         main: The tool; returns its exit status or None for success.
+        after: What is left when the system fails and how to go on, in words, e.g. of training.
 
     Returns:
         The exit status: 1 after an error that a user can mend, see
@@ -52,7 +53,7 @@ def run_tool(main: Callable[[], int | None]) -> int:
         tell('interrupted', sys.stderr)
         status = 130
     except Exception as error:
-        text = user_message(error)
+        text = user_message(error, after)
         if text is None or os.environ.get('IID_DEBUG') == '1':
             raise
         if text == PEER_ENDED:

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -47,10 +48,13 @@ def read_limited(path: str | os.PathLike[str], most: int = MAX_SMALL) -> bytes:
         InputError: It is larger, or no ordinary file: a named pipe would be waited for without end.
         OSError: It cannot be read.
     """
-    if os.path.exists(path) and not os.path.isfile(path):
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
         raise InputError(f'{os.fspath(path)} is no ordinary file')
     with open(path, 'rb') as file:
-        data = file.read(most + 1)
+        # No more than there is: room for all that is asked for is made before anything is read. Files of the
+        # system say that they are empty.
+        data = file.read(min(max(found.st_size, 1 << 16), most) + 1)
     if len(data) > most:
         raise InputError(f'{os.fspath(path)} is larger than {most} bytes, which is too much for what it is')
     return data
@@ -168,8 +172,12 @@ def replacing(path: Path) -> Iterator[Path]:
         path: The file; its folder is made. A link there is replaced, not followed.
 
     Yields:
-        Where to write in its place, see :func:`temporary_beside`; takes its name if nothing is raised.
+        Where to write in its place, see :func:`temporary_beside`; takes its name if nothing is raised. Of a
+        device such as ``/dev/null``, and of ``/dev/stdout``, the path itself.
     """
+    if _is_device(path):
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
@@ -179,6 +187,17 @@ def replacing(path: Path) -> Iterator[Path]:
         # What went wrong before matters more than what is left behind.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _is_device(path: Path) -> bool:
+    """Whether a path names a device or an open file, which belong to the system and are not replaced."""
+    try:
+        mode = os.lstat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    if stat.S_ISLNK(mode):
+        return os.path.abspath(path).split(os.sep)[1] in ('dev', 'proc') and not os.path.isdir(path)
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
 
 
 def write_bytes(data: bytes, path: Path) -> None:

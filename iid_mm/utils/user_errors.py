@@ -31,13 +31,15 @@ PEER_ENDED = 'another process of this run has ended, which says why if it could'
 """Message of the processes that were waiting for one that has ended."""
 
 KEPT = 'Checkpoints are kept; training goes on with --resume'
+"""What a tool that trains adds to errors that are none of its arguments."""
 
 
-def user_message(error: BaseException) -> str | None:
+def user_message(error: BaseException, after: str = '') -> str | None:
     """Say in one line what went wrong, if it is something that a user can mend.
 
     Args:
         error: What a tool ended with.
+        after: What is left and how to go on, in words; added where the system or a data loader failed.
 
     Returns:
         The line: of an error of this package, a missing file, an unknown name or a wrong argument in a
@@ -48,7 +50,7 @@ def user_message(error: BaseException) -> str | None:
     if isinstance(error, USER_ERRORS):
         return text
     if isinstance(error, OSError):
-        return _of_system(error, text)
+        return _and(_of_system(error, text), after)
     if isinstance(error, KeyError):
         # MMEngine's errors of configs; others are defects.
         if 'is not in the' in str(error):
@@ -56,7 +58,11 @@ def user_message(error: BaseException) -> str | None:
         return _one_line(error) if 'must contain the key "type"' in str(error) else None
     if isinstance(error, (TypeError, ValueError, AssertionError)):
         return _of_config(error)
-    return _of_workers(text) if isinstance(error, RuntimeError) else None
+    return _and(_of_workers(text), after) if isinstance(error, RuntimeError) else None
+
+
+def _and(text: str | None, after: str) -> str | None:
+    return f'{text}. {after}' if text and after and text != PEER_ENDED else text
 
 
 def _of_system(error: OSError, text: str) -> str | None:
@@ -68,18 +74,18 @@ def _of_system(error: OSError, text: str) -> str | None:
         return None
     name = '' if error.filename is None else f' ({error.filename})'
     reason = error.strerror or re.sub(r'^\[Errno \d+\] ', '', text)
-    return f'{reason}{name}: {_REMEDIES[number]}. {KEPT}'
+    return f'{reason}{name}: {_REMEDIES[number]}'
 
 
 def _of_workers(text: str) -> str | None:
     if re.search(r'gloo.*Connection (closed|reset) by peer|remote process exited', text, re.DOTALL):
         return PEER_ENDED
     if 'Too many open files' in text or 'ancdata' in text:
-        return f'too many open files: {_REMEDIES[errno.EMFILE]}. {KEPT}'
+        return f'too many open files: {_REMEDIES[errno.EMFILE]}'
     if match := re.search(r'DataLoader timed out after (\S+) seconds', text):
         return (
             f'a data loader waited {match[1]} s for a batch: its storage hangs, or a batch takes longer, for '
-            f'which raise train_dataloader.timeout. {KEPT}'
+            'which raise train_dataloader.timeout'
         )
     if not (match := re.search(r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.+)', text)):
         return None
@@ -90,7 +96,7 @@ def _of_workers(text: str) -> str | None:
         hint = (
             'shared memory (/dev/shm) is full: enlarge it, or take fewer num_workers or a smaller batch_size'
         )
-    return f'data loader worker {match[1]} {how}; {hint}. {KEPT}'
+    return f'data loader worker {match[1]} {how}; {hint}'
 
 
 def _of_config(error: Exception) -> str | None:

@@ -15,14 +15,15 @@ from mmengine.dataset import Compose
 from iid_mm.datasets import ForgeryDataset
 from iid_mm.datasets.index import read_index
 from iid_mm.datasets.storage.image_storage import storage_settings_for
+from iid_mm.datasets.transforms.loading import LOADERS
 from iid_mm.errors import InputError
 from iid_mm.evaluation.localisation_config import with_masks
-from iid_mm.preparation.readers import decode_image
+from iid_mm.preparation.layouts.images import is_image
+from iid_mm.preparation.readers import decode_image, read_image_file
+from iid_mm.preparation.records import IMAGE_SUFFIXES
 from iid_mm.registry import DATASETS
 from iid_mm.utils.files import printable, reason_of
-
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp')
-"""Of pictures that are taken from a folder."""
+from iid_mm.utils.typing import ImageArray
 
 
 def config_of_test_set(cfg: Config) -> ConfigDict:
@@ -91,9 +92,9 @@ def find_pictures(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
     found = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(p for p in path.rglob('*') if p.suffix.lower() in SUFFIXES)
+            inside = sorted(p for p in path.rglob('*') if is_image(p.relative_to(path).as_posix()))
             if not inside:
-                raise InputError(f'{printable(path)} holds no picture ({", ".join(SUFFIXES)})')
+                raise InputError(f'{printable(path)} holds no picture ({", ".join(IMAGE_SUFFIXES)})')
             found += inside
         elif path.is_file():
             found.append(path)
@@ -126,18 +127,13 @@ class PictureDataset:
         from iid_mm.preparation.analysers.mediapipe_analyser import MediapipeAnalyser
 
         pictures = find_pictures(paths)
-        self.pipeline = Compose(config_of_test_set(cfg).pipeline)
+        steps = config_of_test_set(cfg).pipeline
+        self.pipeline = Compose([s for s in steps if s['type'].rpartition('.')[2] not in LOADERS])
         analyser = MediapipeAnalyser()
         self.infos: list[dict[str, Any]] = []
         self.faceless: list[Path] = []
         for path in pictures:
-            try:
-                image = decode_image(path.read_bytes())
-            except (OSError, InputError) as error:
-                raise InputError(
-                    f'picture {printable(path)} cannot be decoded ({reason_of(error)})'
-                ) from error
-            faces = analyser.analyse(image)
+            faces = analyser.analyse(_decode(path))
             if faces:
                 self.infos.append(dict(img_path=str(path), landmarks=faces[0].landmarks))
             else:
@@ -155,4 +151,14 @@ class PictureDataset:
         return len(self.infos)
 
     def __getitem__(self, index: int) -> Any:
-        return self.pipeline(dict(self.infos[index]))
+        # What reads crops leaves images of others as they are stored, not as they are shown.
+        image = _decode(Path(self.infos[index]['img_path']))
+        shape = image.shape[:2]
+        return self.pipeline(dict(self.infos[index], img=image, img_shape=shape, ori_shape=shape))
+
+
+def _decode(path: Path) -> ImageArray:
+    try:
+        return decode_image(read_image_file(path))
+    except (OSError, InputError) as error:
+        raise InputError(f'picture {printable(path)} cannot be decoded ({reason_of(error)})') from error

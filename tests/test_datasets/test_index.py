@@ -68,6 +68,12 @@ def test_bytes_depend_on_content_only(tmp_path: Path) -> None:
     assert sha(tmp_path / '1.parquet') == sha(tmp_path / '2.parquet') == sha(tmp_path / '3.parquet')
 
 
+def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / f'{"x" * 247}.parquet'
+    write_index(pa.Table.from_pylist([make_row()], INDEX_SCHEMA), path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_columns_and_optional_keys(tmp_path: Path) -> None:
     row = make_row(label=0)
     for name in ('source_image', 'target_id', 'source_id', 'mask'):

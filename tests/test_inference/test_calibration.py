@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -171,4 +172,14 @@ def test_bad_input() -> None:
             Calibration.from_dict(damaged)
     content['video']['temperature'] = -1.0
     with pytest.raises(InputError, match=r'temperature=-1\.0'):
+        Calibration.from_dict(content)
+
+
+@pytest.mark.parametrize('name', ['samples', 'loss_before', 'error_after'])
+@pytest.mark.parametrize('value', ['x', None, [1], math.nan, -1, 10**400])
+def test_figures_that_are_none_are_refused(name: str, value: Any) -> None:
+    fit = fit_temperature([0.9, 0.2], [1, 0])
+    content = Calibration(fit, fit, '').as_dict()
+    content['frame'][name] = value
+    with pytest.raises(InputError, match=f'{name}=.*calibrate'):
         Calibration.from_dict(content)

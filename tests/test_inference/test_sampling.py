@@ -14,6 +14,7 @@ from iid_mm.inference import sampling
 from iid_mm.inference.media import IMAGE, VIDEO, find_media
 from iid_mm.inference.sampling import CameraStream, Sampling, VideoStream, by_content, open_stream
 from iid_mm.preparation.containers import ReadingStopped
+from iid_mm.preparation.readers import MAX_FILE
 from iid_mm.preparation.video import evenly_spaced
 
 
@@ -190,6 +191,19 @@ class Camera:
 
     def release(self) -> None:
         self.released = True
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.webp'])
+def test_a_file_that_is_larger_than_any_image_is_not_read(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f'a{suffix}'
+    frames = [Image.new('RGB', (8, 8), color) for color in ('red', 'blue')]
+    frames[0].save(path, save_all=suffix == '.webp', append_images=frames[1:], duration=40)
+    with path.open('rb+') as file:
+        # Takes no room on the disk.
+        file.truncate(MAX_FILE + 1)
+    stream = open_stream(by_content(find_media(path)[0]), Sampling())
+    assert list(stream) == []
+    assert f'a file of {MAX_FILE + 1} bytes' in stream.problem
 
 
 def test_camera(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,8 @@ def test_images_only_under_plain_names(tmp_path):
             (member('./1//fake/./3.jpg', size=2), b'de'),
             (member('./1/readme.txt', size=1), b'x'),
             (member('./1/fake/._2.png', size=1), b'x'),
+            (member('./1/@eaDir/2.png/thumb.jpg', size=1), b'x'),
+            (member('__MACOSX/2.png', size=1), b'x'),
             (member('0.webp'), b''),
         ],
         'w:gz',

@@ -358,6 +358,10 @@ def test_the_opening_of_a_video_can_be_ended(
     assert probe.probe_duration(clip, threading.Event()) > 0
     (tmp_path / 'junk.mp4').write_bytes(b'\0\0\0\x18ftypisom' + bytes(500))
     assert probe.probe_duration(tmp_path / 'junk.mp4', threading.Event()) == 0
+    # FFmpeg would open what a list names, and believe it.
+    listed = tmp_path / 'list.mp4'
+    listed.write_text(f'ffconcat version 1.0\nfile {clip.name}\nduration 77\n')
+    assert probe.probe_duration(listed, threading.Event()) == 0
     (tmp_path / 'stuck.py').write_text('import time\ntime.sleep(100)')
     monkeypatch.setattr(probe, '__file__', str(tmp_path / 'stuck.py'))
     monkeypatch.setattr(probe, 'PROBE_SECONDS', 100 if stops else 0.2)

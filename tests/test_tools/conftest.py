@@ -26,10 +26,12 @@ def call_tool(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
     """Run a tool in this process: its exit status and what it wrote to stderr last."""
 
     def call(tool: str, *arguments: Any) -> tuple[int, str]:
-        spec = importlib.util.spec_from_file_location(Path(tool).stem, REPOSITORY / 'tools' / tool)
+        spec = importlib.util.spec_from_file_location(f'tool_{Path(tool).stem}', REPOSITORY / 'tools' / tool)
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
+        # Dataclasses look their module up.
+        monkeypatch.setitem(sys.modules, spec.name, module)
         spec.loader.exec_module(module)
         # MMEngine shares these among runs that start within the same second.
         for shared in (MMLogger, MessageHub, ForgeryVisualizer):

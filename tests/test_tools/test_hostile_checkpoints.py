@@ -187,6 +187,23 @@ def test_a_stored_model_whose_parts_do_not_fit(store: Any) -> None:
         infer(store(lambda cfg: cfg.merge_from_dict({'model.fused_level': 7})))
 
 
+@pytest.mark.parametrize('value', [5, 'x'])
+def test_test_settings_of_a_stored_config_that_are_none(store: Any, value: Any) -> None:
+    with pytest.raises(InputError, match=r'stored\.pth describes cannot be built'):
+        infer(store(lambda cfg: cfg.model.update(test_cfg=value)))
+
+
+def test_a_stored_pipeline_that_cannot_be_built(store: Any) -> None:
+    for change in ({'size': 112, 'foo': 1}, {'size': (112, 112), 'scale': 'x'}):
+
+        def write(cfg: Config, change: dict[str, Any] = change) -> None:
+            (step,) = (s for s in cfg.test_dataloader.dataset.pipeline if s['type'] == 'AlignFace')
+            step.update(change)
+
+        with pytest.raises(InputError, match=r'stored\.pth describes cannot be built: .*; name the config'):
+            infer(store(write))
+
+
 def test_weights_that_are_not_finite_give_no_answer(store: Any, tmp_path: Path) -> None:
     from iid_mm.inference.scorer import FaceScorer
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from iid_mm.errors import InputError, MissingExtraError, StoppedError
 from iid_mm.utils.cli import add_run_options, load_run_config, run_tool
+from iid_mm.utils.user_errors import KEPT
 
 
 def raising(error: BaseException) -> Any:
@@ -99,12 +100,15 @@ def test_defects_keep_their_traceback(error: Exception) -> None:
 def test_what_the_system_refuses_becomes_one_line(
     error: Exception, parts: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_tool(raising(error)) == 1
+    assert run_tool(raising(error), KEPT) == 1
     written = capsys.readouterr().err
     assert written.startswith('error: ')
     assert written.count('\n') == 1
-    for part in parts:
+    for part in (*parts, f'. {KEPT}\n'):
         assert part in written, written
+    # Only tools that train may say so.
+    assert run_tool(raising(error)) == 1
+    assert capsys.readouterr().err == written.replace(f'. {KEPT}', '')
 
 
 def test_processes_that_wait_for_one_that_has_ended_let_it_speak(

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from iid_mm.errors import InputError
 from iid_mm.utils.files import (
     check_output,
     printable,
+    read_limited,
     reason_of,
     replacing,
     safe_name,
@@ -105,3 +107,36 @@ def test_reasons_are_one_line() -> None:
     error = InputError('out/x cannot be written')
     error.__cause__ = OSError(30, 'Read-only file system')
     assert reason_of(error) == 'Read-only file system'
+
+
+def test_reading_makes_no_more_room_than_there_is(tmp_path: Path) -> None:
+    path = tmp_path / 'a'
+    path.write_bytes(b'x' * 70_000)
+    tracemalloc.start()
+    try:
+        assert read_limited(path) == b'x' * 70_000
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(read_limited(path, 70_000)) == 70_000
+    with pytest.raises(InputError, match='larger than 69999 bytes'):
+        read_limited(path, 69_999)
+    with pytest.raises(InputError, match='no ordinary file'):
+        read_limited(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        read_limited(tmp_path / 'b')
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/fd'), reason='a system without /dev/fd')
+def test_devices_and_open_files_are_written_to_and_not_replaced(tmp_path: Path) -> None:
+    with (tmp_path / 'out').open('w+b') as file:
+        write_bytes(b'said', Path(f'/dev/fd/{file.fileno()}'))
+        file.seek(0)
+        assert file.read() == b'said'
+    terminal, end = os.openpty()
+    try:
+        write_bytes(b'said', Path(os.ttyname(end)))
+        assert os.read(terminal, 10) == b'said'
+    finally:
+        os.close(terminal)
+        os.close(end)

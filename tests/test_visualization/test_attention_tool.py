@@ -15,6 +15,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from PIL import Image
 
 from iid_mm.datasets.index import read_index, write_index
 from iid_mm.errors import InputError
@@ -22,7 +25,7 @@ from iid_mm.preparation.analysers import mediapipe_analyser
 from iid_mm.preparation.analysers.base import Face
 from iid_mm.structures import ForgeryDataSample
 from iid_mm.visualization.attention_energy import collect_energy, energy_json, energy_markdown, region_energy
-from iid_mm.visualization.attention_inputs import find_pictures
+from iid_mm.visualization.attention_inputs import PictureDataset, find_pictures
 from iid_mm.visualization.attention_pictures import contact_sheet, face_panel, map_tops, picture_name, wrapped
 from iid_mm.visualization.attention_views import FaceView
 from iid_mm.visualization.drawing import BLUE, GREEN, INK, VERMILION, text_size
@@ -308,6 +311,20 @@ def test_pictures_without_landmarks(
     status, _, err = tool(*common, damaged)
     assert status == 1
     assert 'damaged.png cannot be decoded' in err
+
+
+@pytest.mark.parametrize('suffix', ['.webp', '.png', '.tif'])
+def test_pictures_are_seen_as_they_are_shown(
+    tiny_config: Path, pictures: Path, tmp_path: Path, suffix: str
+) -> None:
+    init_default_scope('iid_mm')
+    upright = Image.open(pictures / 'a.png').convert('RGB')
+    exif = Image.Exif()
+    exif[274] = 3
+    turned = tmp_path / f'turned{suffix}'
+    upright.rotate(180).save(turned, exif=exif, **({'lossless': True} if suffix == '.webp' else {}))
+    made = PictureDataset(Config.fromfile(str(tiny_config)), [pictures / 'a.png', turned])
+    assert torch.equal(made[0]['inputs'], made[1]['inputs'])
 
 
 def test_find_pictures(pictures: Path, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ from iid_mm.evaluation.test_sets import (
     find_test_sets,
     validation_set,
 )
-from iid_mm.utils.files import sha256
+from iid_mm.utils.files import sha256, write_text
 from iid_mm.visualization.report_pictures import report_pictures
 
 
@@ -193,7 +193,7 @@ def _write(
 ) -> None:
     folder, options = request.out_dir, request.options
     computed = compute(folder, records, validation, obstacle, options)
-    (folder / CONFIG_FILE).write_text(config_text(cfg), encoding='utf-8')
+    write_text(folder / CONFIG_FILE, config_text(cfg))
     write_video_table(video_table(computed, records), folder / VIDEO_SCORES_FILE)
     pictures = folder / PICTURES_FOLDER
     for old in pictures.glob('*.png'):

@@ -64,6 +64,9 @@ class IIDDetector(BaseDetector):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         if artifact_head is not None and neck is None:
             raise InputError('artifact_head is set and neck is None; give a neck or drop the head')
+        for name, value in (('train_cfg', train_cfg), ('test_cfg', test_cfg)):
+            if value is not None and not isinstance(value, dict):
+                raise InputError(f'{name}={str(value)[:60]!r}: give a dict, or None')
         self.backbone = MODELS.build(backbone)
         self.forgery_head = MODELS.build(forgery_head)
         self.neck = None if neck is None else MODELS.build(neck)

@@ -12,9 +12,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from iid_mm.preparation.analysers.regions import Detection
     from iid_mm.preparation.records import VideoRecord
     from iid_mm.utils.typing import BoxesArray, ImageArray, PointsArray
+
+Detection = tuple['BoxesArray', float]
+"""A (4,) box and its score."""
 
 
 @dataclass(frozen=True)

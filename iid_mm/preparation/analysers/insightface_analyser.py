@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iid_mm.preparation.analysers.base import Face, FaceAnalyser, FrameRef
+from iid_mm.preparation.analysers.base import Detection, Face, FaceAnalyser, FrameRef
 from iid_mm.preparation.analysers.insightface_models import find_models, load_models
 from iid_mm.preparation.analysers.regions import (
     MAX_ASPECT,
-    Detection,
     choose_near,
     cut_around,
     cut_window,

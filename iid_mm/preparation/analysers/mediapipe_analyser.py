@@ -12,11 +12,10 @@ import cv2
 import numpy as np
 
 from iid_mm.errors import MissingExtraError
-from iid_mm.preparation.analysers.base import Face, FaceAnalyser, FrameRef
+from iid_mm.preparation.analysers.base import Detection, Face, FaceAnalyser, FrameRef
 from iid_mm.preparation.analysers.mesh68 import MESH_TO_68
 from iid_mm.preparation.analysers.quiet import quiet_stderr
 from iid_mm.preparation.analysers.regions import (
-    Detection,
     choose_near,
     cut_around,
     cut_window,

@@ -14,11 +14,8 @@ from iid_mm.preparation.cropping import Window, crop_window, landmarks_box
 from iid_mm.preparation.tracking import box_area, box_distance
 
 if TYPE_CHECKING:
-    from iid_mm.preparation.analysers.base import Face
+    from iid_mm.preparation.analysers.base import Detection, Face
     from iid_mm.utils.typing import BoxesArray, ImageArray, PointsArray, Size
-
-Detection = tuple['BoxesArray', float]
-"""A (4,) box and its score."""
 
 MAX_PARTS = 200
 """Parts of one image that are looked at, so that the largest photos cost seconds."""

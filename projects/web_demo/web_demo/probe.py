@@ -76,15 +76,16 @@ def _duration(path: str) -> float:
     import av
     from av.error import FFmpegError
 
-    try:
-        with av.open(path, metadata_errors='replace') as container:
-            if container.duration:
-                return float(container.duration / av.time_base)
-    except (FFmpegError, ValueError):
-        return 0.0
-    # Streams that were never finished do not tell.
+    from iid_mm.preparation.containers import open_container
     from iid_mm.preparation.video import VideoReader
 
+    try:
+        with open_container(Path(path)) as container:
+            if container.duration:
+                return float(container.duration / av.time_base)
+    except (FFmpegError, OSError, ValueError):
+        return 0.0
+    # Streams that were never finished do not tell.
     reader = VideoReader(Path(path))
     return reader.count / reader.rate if reader.rate else 0.0
 
