@@ -26,8 +26,8 @@ from iid_mm.registry import SCOPE
 
 MAX_TEXT = 1 << 20
 """Characters of a stored config; the largest of ours has 20 000."""
-MAX_NUMBER, MAX_SIDE = 10**9, 4096
-"""Largest numbers in a stored model and in a stored pipeline."""
+MAX_NUMBER, MAX_SIDE = 1 << 16, 1024
+"""Largest numbers in a stored model and in a stored pipeline: these are widths, depths and counts."""
 MAX_LENGTH = 1024
 """Longest list of either."""
 SLACK = 2 << 30
@@ -38,6 +38,8 @@ _FSTRING = getattr(tokenize, 'FSTRING_START', -1)
 _NAMES = {'inf': float('inf'), 'nan': float('nan')}
 # Initialization, of which a checkpoint has no need: these may name files and addresses.
 _DROPPED = ('init_cfg', 'pretrained')
+# Sizes of faces that a level answers for; mmdet ends them with a number that stands for infinity.
+_WITHOUT_LIMIT = 'regress_ranges'
 _NAMES_A_FILE = re.compile(r'(.*_)?(ckpt|checkpoint|config|path|file|filename|dir|folder|root|url|uri)')
 # No path, address, expression or pattern: enough for names of parts, layers, modes and architectures.
 _PLAIN_TEXT = re.compile(r'[\w.:, -]*')
@@ -313,6 +315,8 @@ def _check_value(owner: Any, key: Any, parts: Collection[str], largest: float) -
     elif isinstance(value, (list, tuple)):
         if len(value) > MAX_LENGTH:
             raise ValueError(f'{key} has {len(value)} parts')
+        if key == _WITHOUT_LIMIT:
+            largest = math.inf
         for number in range(len(value)):
             _check_value(value, number, parts, largest)
     elif value is not None:

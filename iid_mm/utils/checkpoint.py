@@ -185,7 +185,10 @@ def load_from_source(filename: str | os.PathLike[str], map_location: Any = None)
 
 
 def load_weights(
-    model: nn.Module, checkpoint: str | os.PathLike[str] | dict[str, Any], trust: bool | None = None
+    model: nn.Module,
+    checkpoint: str | os.PathLike[str] | dict[str, Any],
+    trust: bool | None = None,
+    name: str = 'given',
 ) -> dict[str, Any]:
     """Load a checkpoint into a model, all keys or none.
 
@@ -193,6 +196,7 @@ def load_weights(
         model: The model to fill.
         checkpoint: A file with the weights under 'state_dict' or at the top, or the content of one.
         trust: See :func:`load_checkpoint_file`.
+        name: What messages call a content.
 
     Returns:
         The checkpoint's content.
@@ -202,7 +206,7 @@ def load_weights(
         InputError: If the file cannot be read or its keys or shapes are not the model's.
     """
     if isinstance(checkpoint, dict):
-        name, content = 'given', checkpoint
+        content = checkpoint
     else:
         name, content = os.fspath(checkpoint), load_checkpoint_file(checkpoint, trust=trust)
     state = content.get('state_dict', content)

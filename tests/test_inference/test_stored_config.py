@@ -132,7 +132,7 @@ def stored(backbone: str = RESNET, step: str = ALIGN, head: str = '') -> dict[st
         ("dict(type='mmpretrain.ResNet', nms=dict(type='exit()'))", ALIGN, 'wants to build'),
         ("dict(type='mmpretrain.ResNet', _scope_='mmdet')", ALIGN, 'has a key'),
         ("dict(type='mmpretrain.ResNet', depth=10**9)", ALIGN, 'no plain value'),
-        ("dict(type='mmpretrain.ResNet', base_channels=2000000000)", ALIGN, 'out of range'),
+        ("dict(type='mmpretrain.ResNet', base_channels=70000)", ALIGN, 'base_channels=70000 is out of range'),
         (f"dict(type='mmpretrain.ResNet', depth=0x{'f' * 500})", ALIGN, 'out of range'),
         (f"dict(type='mmdet.AnchorGenerator', ratios={[1.0] * 2000})", ALIGN, 'ratios has 2000 parts'),
         ("dict(type='mmpretrain.ResNet', a={1: 2})", ALIGN, 'has a key 1'),

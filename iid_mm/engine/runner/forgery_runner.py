@@ -15,11 +15,12 @@ from iid_mm.engine.runner.cpu_processes import join_cpu_processes
 from iid_mm.engine.runner.parts import check_parts
 from iid_mm.engine.runner.safe_training import SafeTraining
 from iid_mm.engine.runner.sync_bn import check_sync_bn
+from iid_mm.errors import InputError
 from iid_mm.models.backbones import LoRABackbone
 from iid_mm.registry import RUNNERS
 from iid_mm.utils.checkpoint import (
-    check_state_dict,
     load_from_source,
+    load_weights,
     prepare_resuming,
     trusted_checkpoints,
 )
@@ -100,6 +101,30 @@ class ForgeryRunner(SafeTraining, Runner):
             )
         return super().wrap_model(model_wrapper_cfg, model)
 
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Go on where a checkpoint stands.
+
+        Args:
+            filename: The file.
+            *args: Of the parent.
+            **kwargs: Of the parent.
+
+        Raises:
+            InputError: As :meth:`load_checkpoint`, or if the optimizer, the schedules or the history in the
+                file are not of this run.
+        """
+        try:
+            super().resume(filename, *args, **kwargs)
+        except InputError:
+            raise
+        # What optimizers, schedulers and MMEngine's message hub raise for a state that is not theirs.
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise InputError(
+                f'checkpoint {filename} cannot be resumed from: {reason}; its optimizer, schedules or history '
+                'are not of this config. Start anew from its weights with load_from=...'
+            ) from error
+
     def load_checkpoint(
         self,
         filename: str,
@@ -129,9 +154,7 @@ class ForgeryRunner(SafeTraining, Runner):
             prepare_resuming(checkpoint, filename, self.work_dir)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
-        state = checkpoint.get('state_dict', checkpoint)
-        check_state_dict(model, state, filename)
-        model.load_state_dict(state)
+        load_weights(model, checkpoint, name=filename)
         self._has_loaded = True
         self.logger.info(f'loaded checkpoint {filename}')
         return checkpoint
