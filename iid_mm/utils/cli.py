@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import os
 import sys
 import time
@@ -66,7 +67,7 @@ def run_tool(main: Callable[[], int | None], after: str = '') -> int:
         print('error: ' + '\n'.join(map(printable, text.split('\n'))), file=sys.stderr)
         status = 1
     # Not after defects: the other processes may be in the midst of something.
-    _leave_process_group()
+    _leave_process_group(status)
     return status
 
 
@@ -81,15 +82,23 @@ def tell(text: str, file: TextIO | None = None) -> None:
         print(text, file=file or sys.stdout)
 
 
-def _leave_process_group() -> None:
-    """End the communication of distributed runs before the interpreter ends.
+def _leave_process_group(status: int) -> None:
+    """End the communication of distributed runs, and with it the process.
 
-    Otherwise threads of the process group may outlive the interpreter's state, which aborts the process
-    ("terminate called without an active exception") after all work was done.
+    Threads of a process group may outlive the interpreter's state, which then now and then aborts the process
+    ("terminate called without an active exception") after all work was done. So nothing is left to the
+    interpreter's end but what is written.
     """
     distributed = sys.modules.get('torch.distributed')
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
+    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+        return
+    several = distributed.get_world_size() > 1
+    distributed.destroy_process_group()
+    if several:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:

@@ -119,7 +119,7 @@ def test_unreachable_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(url: str, **_: Any) -> None:
         raise ConnectionError('no route to host')
 
-    monkeypatch.setattr(pretrained, 'load_url', fail)
+    monkeypatch.setattr(pretrained, 'fetch_checkpoint', fail)
     messages: list[str] = []
     monkeypatch.setattr(pretrained, 'print_log', lambda text, **_: messages.append(text))
     url = 'https://example.invalid/clip.pth'

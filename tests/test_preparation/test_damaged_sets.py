@@ -15,12 +15,21 @@ from iid_mm.testing.damage import damage_bytes
 from iid_mm.testing.media import SIZE, make_frame, write_image, write_landmarks, write_video
 
 FRAMES = 12
+STRIP = 10
+
+
+def sound_frames():
+    """The frames of a video: a face that moves, below a strip that is another one in each frame."""
+    frames = [make_frame(number) for number in range(FRAMES)]
+    for number, frame in enumerate(frames):
+        frame[:STRIP] = make_frame(0, seed=number)[:STRIP]
+    return frames
 
 
 def write_set(root, seed=None):
     """100 videos and 100 pictures; with a seed, all but every tenth are damaged. Returns how many are."""
     # Every frame differs from the others, so that a wrong number is noticed, and shows the same person.
-    frames = [make_frame(number) for number in range(FRAMES)]
+    frames = sound_frames()
     video = write_video(root / 'real' / 'v.mp4', frames).read_bytes()
     (root / 'real' / 'v.mp4').unlink()
     count = 0
@@ -59,7 +68,7 @@ def test_most_files_damaged(tmp_path):
     assert len(sound) == 500
     assert 90 < len(damaged) < 500
     # All frames of the sound video, at a place that only depends on the frame.
-    originals = np.stack([make_frame(number) for number in range(FRAMES)]).astype(int)
+    originals = np.stack(sound_frames()).astype(int)
     wrong = 0
     for (key, frame), (row, image) in damaged.items():
         x0, y0, x1, y1 = row['crop_window']

@@ -97,7 +97,7 @@ def test_config_options_within_lists(write_config: Callable[..., Path], tmp_path
     assert (child.param_scheduler[1].T_max, child.param_scheduler[1].end) == (7, 8)
     assert child.param_scheduler[0] == before.param_scheduler[0]
     assert child.train_cfg.max_epochs == 8
-    with pytest.raises(InputError, match='does not fit the config'):
+    with pytest.raises(InputError, match='param_scheduler is a list of 2; give a number from 0 to 1'):
         plan_of(config, tmp_path / 'other', cfg_options={'param_scheduler.9.T_max': 7})
 
 

@@ -121,8 +121,8 @@ class ForgeryRunner(SafeTraining, Runner):
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(
-                f'checkpoint {filename} cannot be resumed from: {reason}; its optimizer, schedules or history '
-                'are not of this config. Start anew from its weights with load_from=...'
+                f'checkpoint {filename} cannot be resumed from: {reason}; its optimizer, schedules or '
+                'history are not of this config. Start anew from its weights with load_from=...'
             ) from error
 
     def load_checkpoint(
@@ -150,11 +150,11 @@ class ForgeryRunner(SafeTraining, Runner):
         """
         with trusted_checkpoints(bool(self.cfg.get('trust_checkpoint', False))):
             checkpoint = load_from_source(filename)
-        if self._resume:
-            prepare_resuming(checkpoint, filename, self.work_dir)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
         load_weights(model, checkpoint, name=filename)
+        if self._resume:
+            prepare_resuming(checkpoint, filename, self.work_dir)
         self._has_loaded = True
         self.logger.info(f'loaded checkpoint {filename}')
         return checkpoint
