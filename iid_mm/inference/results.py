@@ -207,7 +207,7 @@ class MediaResult:
         unseen = self._longest_unseen()
         if self.kind == 'video' and not self.is_fake and unseen >= UNSEEN_SECONDS:
             notes.append(
-                f'{len(self.times)} of {self.total_frames} frames were looked at, up to {unseen:.1f} s '
+                f'{len(self.times)} of {self.total_frames} frames were analyzed, up to {unseen:.1f} s '
                 'apart: a shorter forged part can be missed'
             )
         return notes
