@@ -16,7 +16,9 @@ from iid_mm.utils.typing import ImageArray
 
 SCORED, NO_FACE, UNREADABLE = 'scored', 'no_face', 'unreadable'
 MAIN_SHARE = 0.25
-"""A person counts for the verdict who is seen in at least this share of the frames of the one seen most."""
+"""A person counts for the verdict who is seen in at least this share of the frames of the one seen most ..."""
+MAIN_FRAMES, MAIN_SHARE_OF_ALL = 4, 0.05
+"""... or in so many frames and in this share of all analyzed ones, as in an interview that is cut."""
 GROUP_DISTANCE, GROUP_SHARE, GROUP_FRAMES = 0.5, 0.85, 2
 """Scores of a person fall into two groups if their means are so far apart, the groups explain this share of
 the variance, and the smaller one has so many frames."""
@@ -178,7 +180,8 @@ class MediaResult:
     def main_tracks(self) -> list[PersonTrack]:
         """The people who count for the verdict: detectors see faces in wallpaper for a frame or two."""
         most = max((len(track.faces) for track in self.tracks), default=0)
-        return [track for track in self.tracks if len(track.faces) >= MAIN_SHARE * most]
+        least = min(MAIN_SHARE * most, max(MAIN_FRAMES, MAIN_SHARE_OF_ALL * len(self.times)))
+        return [track for track in self.tracks if len(track.faces) >= least]
 
     @property
     def decisive(self) -> PersonTrack | None:

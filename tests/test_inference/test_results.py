@@ -38,6 +38,28 @@ def test_who_counts() -> None:
     assert result.decisive is result.tracks[1]
 
 
+@pytest.mark.parametrize(
+    ('genuine', 'fake', 'counts'),
+    # A quarter of 20 is 5; 4 frames are a twentieth of up to 80.
+    [
+        (20, 4, True),
+        (20, 3, False),
+        (76, 4, True),
+        (96, 4, False),
+        (95, 5, True),
+        (8, 2, True),
+        (8, 1, False),
+    ],
+)
+def test_a_short_part_counts(genuine: int, fake: int, counts: bool) -> None:
+    """One after the other, as at a cut."""
+    result = make_result([0.1] * genuine, [])
+    result.tracks[1].faces = [face(genuine + i, 0.99) for i in range(fake)]
+    result.times = {i: i / 25 for i in range(genuine + fake)}
+    assert result.is_fake == counts
+    assert any('does not count' in note for note in result.notes()) != counts
+
+
 def test_calibrated_by_kind() -> None:
     fits = [Fit(t, 2, 1, 0.0, 0.0, 0.0, 0.0) for t in (1.0, 2.0)]
     result = make_result([0.9], calibration=Calibration(fits[0], fits[1], 'data'))
