@@ -16,7 +16,7 @@ from iid_mm.utils.typing import ImageArray
 
 SCORED, NO_FACE, UNREADABLE = 'scored', 'no_face', 'unreadable'
 MAIN_SHARE = 0.25
-"""A person counts for the verdict who is seen in at least this share of the frames of the one seen most ..."""
+"""A person counts for the verdict who has this share of the frames of the person who is seen most ..."""
 MAIN_FRAMES, MAIN_SHARE_OF_ALL = 4, 0.05
 """... or in so many frames and in this share of all analyzed ones, as in an interview that is cut."""
 GROUP_DISTANCE, GROUP_SHARE, GROUP_FRAMES = 0.5, 0.85, 2
