@@ -13,6 +13,7 @@ from typing import Any
 
 from iid_mm.errors import InputError
 from iid_mm.utils.files import write_text
+from iid_mm.utils.unpickling import check_tuples
 
 POINTER = 'last_checkpoint'
 """File of a work directory that names its newest checkpoint, as MMEngine writes it."""
@@ -102,6 +103,8 @@ def stored_position(path: Path) -> tuple[int, int] | None:
             (record,) = (info for info in archive.infolist() if info.filename.endswith('/data.pkl'))
             if record.file_size > _LARGEST_RECORD:
                 return None
+            with archive.open(record) as file:
+                check_tuples(file)
             with archive.open(record) as file:
                 content = _RecordReader(file).load()
         meta = content['meta']

@@ -10,11 +10,12 @@ over the process. Here plain stand-ins receive these parts, and numbers are made
 from __future__ import annotations
 
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -26,6 +27,9 @@ HISTORY_METHODS = ('min', 'max', 'current', 'mean')
 """What MMEngine's training history looks up when it is unpickled."""
 _NUMBERS = 'biuf'
 """Kinds of NumPy numbers that a checkpoint may hold: truth values, integers and floats."""
+MAX_LEAVES = 1_000_000
+"""Numbers, texts and so on that a tuple may hold, those in its tuples included."""
+_MARK = -1
 
 
 class _Dtype:
@@ -126,6 +130,7 @@ def load_plain(path: Path) -> Any:
         InputError: It claims to hold more than its size allows.
     """
     _check_size(path)
+    _check_records(path)
     with torch.serialization.safe_globals(_STAND_INS):
         content = torch.load(path, map_location='cpu', weights_only=True)
     return _restore(content, {})
@@ -139,6 +144,68 @@ def _check_size(path: Path) -> None:
         inside = sum(entry.file_size for entry in archive.infolist())
     if inside > path.stat().st_size:
         raise InputError(f'{path} is no checkpoint: it unpacks to {inside} bytes, more than the file has')
+
+
+def _check_records(path: Path) -> None:
+    """Run :func:`check_tuples` on what will be unpickled."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                if entry.filename.endswith('data.pkl'):
+                    with archive.open(entry) as record:
+                        check_tuples(record)
+        return
+    with path.open('rb') as file:
+        # The format before archives: the fourth is the content.
+        for _ in range(4):
+            check_tuples(file)
+
+
+def check_tuples(record: IO[bytes]) -> None:
+    """Check that no tuple has an endless number of leaves: as a key it would be hashed leaf by leaf.
+
+    A pickle of a few bytes may hold a tuple that holds another one twice, which holds another one twice, ...
+    What is on the unpickler's stack is followed, as numbers of leaves.
+
+    Args:
+        record: A file that stands at the beginning of a pickle; is read up to its end.
+
+    Raises:
+        pickle.UnpicklingError: There is such a tuple, or it is no pickle.
+    """
+    stack: list[int] = []
+    memo: dict[Any, int] = {}
+    try:
+        for opcode, argument, _ in pickletools.genops(record):
+            name = opcode.name
+            if 'PUT' in name or name == 'MEMOIZE':
+                memo[len(memo) if name == 'MEMOIZE' else argument] = stack[-1]
+                continue
+            if 'GET' in name:
+                stack.append(memo[argument])
+                continue
+            taken = _take(stack, opcode)
+            leaves = sum(taken) + 1 if 'TUPLE' in name else 1
+            if leaves > MAX_LEAVES:
+                raise pickle.UnpicklingError('a tuple in it has too many parts')
+            made = [_MARK if item is pickletools.markobject else leaves for item in opcode.stack_after]
+            # What is changed in place is still there, and what is doubled is the same.
+            stack += taken[:1] * 2 if name == 'DUP' else made
+    except (ValueError, LookupError, EOFError, OverflowError) as error:
+        raise pickle.UnpicklingError(f'no pickle: {error}') from error
+
+
+def _take(stack: list[int], opcode: pickletools.OpcodeInfo) -> list[int]:
+    """Take from the stack what an operation takes; numbers of leaves without the mark."""
+    before = opcode.stack_before
+    taken: list[int] = []
+    if pickletools.markobject in before:
+        while (top := stack.pop()) != _MARK:
+            taken.append(top)
+        before = before[: before.index(pickletools.markobject)]
+    for _ in before:
+        taken.append(stack.pop())
+    return taken
 
 
 def _restore(value: Any, seen: dict[int, Any]) -> Any:

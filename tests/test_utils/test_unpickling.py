@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import io
+import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -15,6 +18,8 @@ from mmengine.logging import HistoryBuffer
 
 from iid_mm.errors import InputError
 from iid_mm.utils.checkpoint import load_checkpoint_file
+from iid_mm.utils.latest_checkpoint import stored_position
+from iid_mm.utils.unpickling import check_tuples
 
 
 class Call:
@@ -127,11 +132,11 @@ def test_tuples_that_hold_another_one_twice_are_read_once(tmp_path: Path) -> Non
     """Looked at one by one these would be 2 ** 60 tuples."""
     value: Any = (np.float64(1),)
     for _ in range(60):
-        value = (value, value)
+        value = ([value, value],)
     found = load_checkpoint_file(save(tmp_path / 'x.pth', value))['x']
     for _ in range(60):
-        assert found[0] is found[1]
-        found = found[0]
+        assert found[0][0] is found[0][1]
+        found = found[0][0]
     assert found == (1.0,)
 
 
@@ -155,3 +160,44 @@ def test_an_archive_larger_inside_than_outside_is_not_read(tmp_path: Path) -> No
     assert (tmp_path / 'x.pth').stat().st_size < 100_000
     with pytest.raises(InputError, match=r'x\.pth is no checkpoint: it unpacks to \d+ bytes'):
         load_checkpoint_file(tmp_path / 'x.pth')
+
+
+def shared_tuples(depth: int) -> bytes:
+    """A pickle of a dictionary whose key is a tuple that holds another one twice, and so on."""
+    text = b'\x80\x02}K\x01\x85q\x00'
+    for number in range(depth):
+        text += b'0h' + bytes([number]) + b'h' + bytes([number]) + b'\x86q' + bytes([number + 1])
+    return text + b'K\x01s.'
+
+
+def test_keys_that_take_forever_to_hash_are_refused(tmp_path: Path) -> None:
+    assert len(pickle.loads(shared_tuples(10))) == 1
+    check_tuples(io.BytesIO(shared_tuples(10)))
+    with pytest.raises(pickle.UnpicklingError, match='too many parts'):
+        check_tuples(io.BytesIO(shared_tuples(60)))
+    torch.save({'a': 1}, tmp_path / 'a.pth')
+    with zipfile.ZipFile(tmp_path / 'a.pth') as source, zipfile.ZipFile(tmp_path / 'x.pth', 'w') as target:
+        for entry in source.infolist():
+            name = entry.filename
+            target.writestr(name, shared_tuples(60) if name.endswith('data.pkl') else source.read(entry))
+    torch.save({}, tmp_path / 'b.pth', _use_new_zipfile_serialization=False)
+    # The format before archives: three records come before the content.
+    head = io.BytesIO((tmp_path / 'b.pth').read_bytes())
+    for _ in range(3):
+        list(pickletools.genops(head))
+    (tmp_path / 'y.pth').write_bytes(head.getvalue()[: head.tell()] + shared_tuples(60))
+    for name in ('x.pth', 'y.pth'):
+        with pytest.raises(InputError, match='too many parts'):
+            load_checkpoint_file(tmp_path / name)
+    assert stored_position(tmp_path / 'x.pth') is None
+
+
+@pytest.mark.parametrize('protocol', range(6))
+def test_every_pickle_of_plain_values_passes(protocol: int) -> None:
+    value = {
+        'a': [(1, (2.5, 'x')), {3, 4}],
+        'b': (),
+        5: {'c': None, (1, 2): b'y'},
+        'h': HistoryBuffer([1.0], [1]),
+    }
+    check_tuples(io.BytesIO(pickle.dumps([value, value['a'], OrderedDict(value)], protocol)))
