@@ -151,7 +151,7 @@ def test_a_run_without_a_whole_checkpoint_is_not_begun_anew_in_silence(tmp_path:
     ],
 )
 def test_other_folders_of_a_run(hooks: object, expected: list[str]) -> None:
-    assert checkpoint_folders('/work/run/', hooks) == expected
+    assert checkpoint_folders('/somewhere/run/', hooks) == expected
 
 
 def test_a_record_with_large_numbers_takes_no_memory(tmp_path: Path) -> None:
