@@ -57,7 +57,7 @@ def main() -> None:
     content = load_checkpoint_file(args.checkpoint, trust=args.trust_checkpoint)
     if 'state_dict' not in content:
         raise InputError(f'checkpoint {args.checkpoint} has no state_dict and so no place for temperatures')
-    model = init_model(cfg, args.checkpoint, args.device, trust=args.trust_checkpoint)
+    model = init_model(cfg, content, args.device, name=str(args.checkpoint))
     found = calibrate(model, cfg.val_dataloader, aggregation=args.aggregation, progress=True)
     content.setdefault('meta', {})[META_KEY] = found.as_dict()
     write_checkpoint(content, out)

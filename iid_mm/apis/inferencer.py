@@ -143,7 +143,8 @@ class IIDInferencer(BaseInferencer):
             cfg.model.test_cfg.setdefault('heat_map', DEFAULT_HEAT_MAP)
         state = content.get('state_dict', content)
         with building_stored_model(str(weights), state) if stored else contextlib.nullcontext():
-            detector = init_model(cfg, content, 'cpu' if stored else device or get_device())
+            target = 'cpu' if stored else device or get_device()
+            detector = init_model(cfg, content, target, name=str(weights))
             if stored:
                 check_wiring(detector, pipeline_input_size(cfg))
         return detector.to(device or get_device()), cfg, meta

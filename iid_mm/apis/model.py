@@ -23,6 +23,7 @@ def init_model(
     device: str | torch.device = 'cpu',
     cfg_options: dict[str, Any] | None = None,
     trust: bool = False,
+    name: str = 'given',
 ) -> IIDDetector:
     """Build a detector, ready to predict.
 
@@ -32,6 +33,7 @@ def init_model(
         device: Where the model lives.
         cfg_options: Values that replace those of the config.
         trust: Whether to run code that the checkpoint may hold.
+        name: What messages call a checkpoint that is given as its content.
 
     Returns:
         The model in evaluation mode, its config as attribute ``cfg``.
@@ -46,6 +48,6 @@ def init_model(
     init_default_scope(config.get('default_scope', SCOPE))
     model = MODELS.build(config.model)
     if checkpoint is not None:
-        load_weights(model, checkpoint, trust=trust)
+        load_weights(model, checkpoint, trust=trust, name=name)
     model.cfg = config
     return model.to(device).eval()

@@ -333,3 +333,11 @@ def test_answers_beside_the_inputs(inferencer: IIDInferencer, clip: Path, tmp_pa
     verdicts = [[item['verdict'] for item in run['predictions']] for run in runs]
     assert verdicts[0] == verdicts[1]
     assert verdicts[0][0] == verdicts[0][1] is not None
+
+
+def test_weights_of_another_model_name_their_file(
+    tiny_config: Path, analyser: SquareAnalyser, tmp_path: Path
+) -> None:
+    torch.save({'state_dict': {'w': torch.ones(1)}}, tmp_path / 'other.pth')
+    with pytest.raises(InputError, match=r'other\.pth is of another model than the config'):
+        IIDInferencer(tiny_config, tmp_path / 'other.pth', 'cpu', analyser=analyser, show_progress=False)
