@@ -75,7 +75,7 @@ class SampleTable(Sequence[dict[str, Any]]):
         self._ends.append(len(self) + table.num_rows)
 
     def labels(self) -> dict[str, npt.NDArray[np.int64]]:
-        """Labels of all samples, by the name of their data set."""
+        """Labels of all samples, by the name of their dataset."""
         found: dict[str, list[npt.NDArray[np.int64]]] = {}
         for part in self._parts:
             codes, values = part.names['dataset']

@@ -24,7 +24,7 @@ REMEDY = (
 class FiniteLossHook(Hook):
     """End training when a loss or a trained weight is infinite or no number, before a checkpoint holds it.
 
-    Every iteration is looked at where it was computed; nothing waits for a GPU but every ``interval``
+    Every iteration is checked where it was computed; nothing waits for a GPU but every ``interval``
     iterations and before a checkpoint, a validation or the end of an epoch. All processes of a distributed
     run end together. It is the loss that counts: gradients that overflow under a dynamic loss scale are that
     scale's business, and the step is left out. The runners of this package register the hook by themselves.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a data set holds, before any of it is loaded."""
+"""What a dataset holds, before any of it is loaded."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from iid_mm.datasets.sample_table import SampleTable
 
 
 def dataset_labels(dataset: Any) -> dict[str, npt.NDArray[np.int64]]:
-    """Labels of all samples, by the names of the data sets that they come from.
+    """Labels of all samples, by the names of the datasets that they come from.
 
     Args:
-        dataset: A data set, or MMEngine's wrappers of some.
+        dataset: A dataset, or MMEngine's wrappers of some.
 
     Returns:
-        0 for genuine and 1 for fake, (N,) each; empty if the data set does not tell them.
+        0 for genuine and 1 for fake, (N,) each; empty if the dataset does not tell them.
     """
     inner = [dataset.dataset] if hasattr(dataset, 'dataset') else getattr(dataset, 'datasets', None)
     if inner is not None:
