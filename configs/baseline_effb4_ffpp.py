@@ -6,8 +6,8 @@ model = dict(neck=None, artifact_head=None, forgery_head=dict(artifact_channels=
 train_pipeline = [
     dict(type='LoadForgeryPair', with_source=False),
     dict(type='AlignFace', size=(224, 224), jitter=dict()),
-    dict(type='ForgeryDegradation'),
-    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='DegradeFace'),
+    dict(type='FlipFace', prob=0.5),
     dict(type='PackForgeryInputs'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

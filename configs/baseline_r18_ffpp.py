@@ -7,7 +7,7 @@ train_pipeline = [
     dict(type='LoadForgeryPair', with_source=False),
     dict(type='AlignFace', size=(112, 112), jitter={{_base_.jitter}}),
     {{_base_.degradation}},
-    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='FlipFace', prob=0.5),
     dict(type='PackForgeryInputs'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

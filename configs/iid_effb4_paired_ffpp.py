@@ -8,8 +8,8 @@ train_pipeline = [
     dict(type='AlignFace', size=(224, 224), jitter=dict()),
     # Genuine faces in fake frames undo forgeries that lie inside the face, beside a genuine image that looks the same.
     dict(type='MultiScaleFacialSwap', partial_prob=0.5, genuine_into_fake_prob=0, keep_fake_prob=0.6, min_kept_share=0.3),
-    dict(type='ForgeryDegradation', with_source=True),
-    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='DegradeFace', with_source=True),
+    dict(type='FlipFace', prob=0.5),
     dict(type='PackForgeryPair'),
 ]
 model = dict(fused_level=0)

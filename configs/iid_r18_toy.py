@@ -21,20 +21,20 @@ train_pipeline = [
         genuine_into_fake_prob=0.1,
         keep_fake_prob=0.6),
     dict(
-        type='ForgeryDegradation',
+        type='DegradeFace',
         probs=dict(
             half_resolution=0,
             down_up=0,
             min_max_stretch=0.2,
             shift_hsv=0.2,
             gamma=0.3,
-            colour_tone=0.2,
+            color_tone=0.2,
             low_frequency_noise=0.1,
             motion_blur=0,
             gaussian_blur=0.02,
             gaussian_noise=0.02,
             jpeg=0.02)),
-    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='FlipFace', prob=0.5),
     dict(type='PackForgeryInputs'),
 ]
 train_dataloader = dict(

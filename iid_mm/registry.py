@@ -27,7 +27,7 @@ DATASETS = _nest(
 DATA_SAMPLERS = _nest(
     _mmdet.DATA_SAMPLERS,
     'iid_mm.datasets.samplers',
-    'iid_mm.datasets.balanced_forgery_sampler',
+    'iid_mm.datasets.balanced_sampler',
     'iid_mm.datasets.whole_batch_sampler',
 )
 TRANSFORMS = _nest(_mmdet.TRANSFORMS, 'iid_mm.datasets.transforms')

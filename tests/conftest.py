@@ -116,7 +116,7 @@ def make_samples() -> Callable[..., list[Any]]:
 
 
 @pytest.fixture
-def randomise() -> Callable[[torch.nn.Module], None]:
+def randomize() -> Callable[[torch.nn.Module], None]:
     """Give a model random batch norm statistics and affine parameters that keep signals alive."""
 
     def apply(model: torch.nn.Module, seed: int = 0) -> None:

@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
-"""Check prepared data sets before anything is trained or reported on them.
+"""Check prepared datasets before anything is trained or reported on them.
 
 Example:
     python tools/check_data.py data/ffpp/index.parquet data/celebdf/index.parquet --summary appendix.md
@@ -44,7 +44,7 @@ def main() -> int:
     from iid_mm.preparation.checking.console import print_result
     from iid_mm.preparation.checking.picture import draw_sheet, write_picture
     from iid_mm.preparation.checking.runner import check_indexes
-    from iid_mm.preparation.checking.summary import summarise
+    from iid_mm.preparation.checking.summary import summarize
     from iid_mm.preparation.storage import write_bytes
     from iid_mm.utils.files import check_output
 
@@ -64,7 +64,7 @@ def main() -> int:
     )
     print_result(result, strict=args.strict)
     if result.sets:
-        summary = summarise(result.sets, result.counts)
+        summary = summarize(result.sets, result.counts)
         print(f'\n{summary}', end='')
         if args.summary:
             write_bytes(summary.encode('utf-8', 'backslashreplace'), args.summary)

@@ -24,7 +24,7 @@ started=$SECONDS
 step 'Generate a toy set: 120 made-up people, genuine videos and four manipulations' \
   python tools/generate_toy_data.py "$OUT/toy" --num-identities 120 --frames 4 --size 192 --strength 2.5 --num-workers 2
 step 'Prepare it: aligned crops and an index' \
-  python tools/prepare_data.py ffpp "$OUT/toy" "$OUT/prepared" --analyser precomputed --frames 4 \
+  python tools/prepare_data.py ffpp "$OUT/toy" "$OUT/prepared" --analyzer precomputed --frames 4 \
   --compression c23 --masks --num-workers 2
 step 'Look at training samples and the boxes that facial swaps give them' \
   python tools/analysis_tools/browse_dataset.py $CONFIG --out "$OUT/samples.png"
@@ -37,13 +37,13 @@ fi
 # shellcheck disable=SC2012
 BEST=$(ls -t "$OUT"/work_dir/best_*.pth | head -n 1)
 step 'Test on people that the model has never seen, with a report; Face2Face was not in training either' \
-  python tools/test.py $CONFIG "$BEST" --work-dir "$OUT/work_dir" --out-dir "$OUT/report" --localisation
-step 'Compute every figure of the report again from the scores that it keeps' \
+  python tools/test.py $CONFIG "$BEST" --work-dir "$OUT/work_dir" --out-dir "$OUT/report" --localization
+step 'Compute every metric of the report again from the scores that it keeps' \
   python tools/analysis_tools/verify_report.py "$OUT/report" --checkpoint "$BEST"
 step 'Draw predictions with artifact boxes' \
   python tools/analysis_tools/show_predictions.py $CONFIG "$BEST" --out "$OUT/predictions.png"
 step 'Draw where the detector looks, beside the masks of the manipulations' \
-  python tools/analysis_tools/show_localisation.py $CONFIG "$BEST" --out "$OUT/localisation.png"
+  python tools/analysis_tools/show_localization.py $CONFIG "$BEST" --out "$OUT/localization.png"
 step 'Fit temperatures on the validation split, so that probabilities mean what they say' \
   python tools/calibrate.py $CONFIG "$BEST" --out "$OUT/calibrated.pth"
 step 'Ask the detector about two videos, as one would about any others; a page tells the answer' \

@@ -71,7 +71,7 @@ def parse_args() -> argparse.Namespace:
         help='run code that the checkpoint may hold; only for files whose origin you trust',
     )
     faces = parser.add_argument_group('faces')
-    faces.add_argument('--analyser', default='mediapipe', choices=['mediapipe', 'insightface'])
+    faces.add_argument('--analyzer', default='mediapipe', choices=['mediapipe', 'insightface'])
     faces.add_argument('--model-dir', type=Path, help='folder of the models of insightface')
     faces.add_argument('--min-face', type=int, default=0, help='pass over faces smaller than this, pixels')
     outputs = parser.add_argument_group('outputs')
@@ -86,7 +86,7 @@ def main() -> int:
     done = Done()
     interrupted = False
     try:
-        analyse(args, done)
+        analyze(args, done)
     except KeyboardInterrupt:
         interrupted = True
     show(done.rows, args.out)
@@ -111,7 +111,7 @@ class Done:
     unwritten: int = 0
 
 
-def analyse(args: argparse.Namespace, done: Done) -> None:
+def analyze(args: argparse.Namespace, done: Done) -> None:
     """Analyze all inputs and count."""
     # Before the models are loaded, which takes seconds.
     from iid_mm.inference.media import find_media
@@ -128,7 +128,7 @@ def analyse(args: argparse.Namespace, done: Done) -> None:
     from iid_mm.inference.outputs import OutputOptions
     from iid_mm.inference.results import UNREADABLE
     from iid_mm.inference.sampling import Sampling
-    from iid_mm.preparation.analysers import AnalyserOptions
+    from iid_mm.preparation.analyzers import AnalyzerOptions
 
     sampling = Sampling(None if args.all_frames else args.frames, args.fps, args.seconds)
     options = OutputOptions(not args.no_annotate, not args.no_timeline, args.report)
@@ -139,12 +139,12 @@ def analyse(args: argparse.Namespace, done: Done) -> None:
         args.checkpoint,
         args.device,
         backend=args.backend,
-        analyser=AnalyserOptions(args.analyser, args.model_dir),
+        analyzer=AnalyzerOptions(args.analyzer, args.model_dir),
         min_face=args.min_face,
         threshold=args.threshold,
         trust=args.trust_checkpoint,
     )
-    for result in inferencer.analyse(
+    for result in inferencer.analyze(
         media,
         batch_size=args.batch_size,
         out_dir=args.out,

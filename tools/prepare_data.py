@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prepare a public deepfake data set as downloaded: face crops, landmarks and a verified index.
+"""Prepare a public deepfake dataset as downloaded: face crops, landmarks and a verified index.
 
 Examples:
     python tools/prepare_data.py ffpp /data/FaceForensics++ data/ffpp
@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from iid_mm.preparation.analysers import ANALYSERS
+from iid_mm.preparation.analyzers import ANALYZERS
 from iid_mm.preparation.driver import RunOptions, make_settings, merge, prepare
 from iid_mm.preparation.layouts import LAYOUTS
 from iid_mm.preparation.report import format_report
@@ -34,7 +34,7 @@ RAW = argparse.RawDescriptionHelpFormatter
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options that every layout takes; None leaves the choice to the layout or the settings."""
     add = parser.add_argument
-    add('data_root', type=Path, help='folder of the data set as downloaded')
+    add('data_root', type=Path, help='folder of the dataset as downloaded')
     add('out_dir', type=Path, help='where crops and index are written')
     what = parser.add_argument_group('what is read').add_argument
     what('--compression', help='compression level, where the set comes in several')
@@ -45,8 +45,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what('--stills', action='store_true', help='every image is a picture of its own, not a frame of a video')
     faces = parser.add_argument_group('faces').add_argument
     faces('--frames', type=int, help='evenly spaced frames a video (default: 32)')
-    faces('--analyser', help=f"one of {', '.join(ANALYSERS)} (default: the layout's)")
-    faces('--model-dir', type=Path, help='folder of the models of the analyser insightface')
+    faces('--analyzer', help=f"one of {', '.join(ANALYZERS)} (default: the layout's)")
+    faces('--model-dir', type=Path, help='folder of the models of the analyzer insightface')
     faces('--device', default='auto', help='where insightface computes: auto, cpu or cuda')
     stored = parser.add_argument_group('what is stored').add_argument
     stored('--margin', type=float, help='margin on each side, part of the face box (default: 0.25)')
@@ -87,7 +87,7 @@ def run_preparation(args: argparse.Namespace) -> dict[str, Any]:
         model_dir=args.model_dir,
         device=args.device,
     )
-    names = ['compression', 'split', 'val_fraction', 'stills', 'frames', 'analyser', 'margin', 'max_side']
+    names = ['compression', 'split', 'val_fraction', 'stills', 'frames', 'analyzer', 'margin', 'max_side']
     names += ['image_format', 'quality', 'masks', 'keep_frames']
     choices = {name: getattr(args, name) for name in names}
     choices['methods'] = tuple(sorted(set(args.methods))) if args.methods else None

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prepare a data set on a Slurm cluster: one array task a shard, then a job that merges them.
+# Prepare a dataset on a Slurm cluster: one array task a shard, then a job that merges them.
 # Usage: SHARDS=16 CPUS_PER_TASK=8 tools/slurm_prepare.sh PARTITION LAYOUT DATA_ROOT OUT_DIR [arguments of tools/prepare_data.py]
 # SBATCH_ARGS holds further arguments of sbatch. Submitted again after a failure, it goes on where it stopped.
 set -euo pipefail

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Test a detector: print its table of figures, or write a report on one or more test sets.
+"""Test a detector: print its table of metrics, or write a report on one or more test sets.
 
 Example: python tools/test.py configs/iid_effb4_ffpp.py best.pth --test-sets ffpp celebdf_v2 dfdc=/data/dfdc
 """
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from mmengine.config import Config
 
-from iid_mm.engine import ForgeryRunner
+from iid_mm.engine import SafeRunner
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import AGGREGATIONS
 from iid_mm.evaluation.report import BOOTSTRAP_UNITS, ReportOptions
@@ -68,13 +68,13 @@ def add_report_options(group: argparse._ArgumentGroup) -> None:
         action='store_true',
         help='videos without a face are wrong decisions in the accuracy',
     )
-    group.add_argument('--pooled', action='store_true', help='add a total over all data sets')
+    group.add_argument('--pooled', action='store_true', help='add a total over all datasets')
     group.add_argument('--resamples', type=int, default=1000, help='resamples of the bootstrap (1000)')
     group.add_argument(
         '--bootstrap-over', default='videos', choices=BOOTSTRAP_UNITS, help='what is resampled (videos)'
     )
     group.add_argument(
-        '--localisation', action='store_true', help='compare boxes and heat maps with manipulation masks'
+        '--localization', action='store_true', help='compare boxes and heat maps with manipulation masks'
     )
 
 
@@ -122,7 +122,7 @@ def make_request(args: argparse.Namespace, cfg: Config) -> TestRequest:
         ),
         needs_validation=args.threshold_from == 'val',
         resume=args.resume,
-        localisation=args.localisation,
+        localization=args.localization,
         cfg_options=args.cfg_options or {},
         command=sys.argv,
     )
@@ -134,7 +134,7 @@ def main() -> None:
         raise InputError(f'--out-dir {args.out_dir} is a file; name a folder')
     cfg = prepare_config(args)
     if args.test_sets is None and args.out_dir is None:
-        ForgeryRunner.from_cfg(cfg).test()
+        SafeRunner.from_cfg(cfg).test()
         return
     if args.out is not None:
         raise InputError('--out is for tests without a report; the report has all scores in its folder')

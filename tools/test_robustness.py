@@ -24,8 +24,8 @@ from mmengine.dist import is_main_process
 from mmengine.registry import init_default_scope
 
 from iid_mm.errors import InputError
+from iid_mm.evaluation.eval_sets import EvalSet, check_eval_set, find_eval_sets
 from iid_mm.evaluation.functional import AGGREGATIONS
-from iid_mm.evaluation.test_sets import TestSet, check_test_set, find_test_sets
 from iid_mm.robustness.cells import CellStore, cell_loader, make_cells
 from iid_mm.robustness.distortions import DISTORTIONS, LEVELS, choose
 from iid_mm.robustness.functional.h264 import check_encoder
@@ -59,7 +59,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def find_set(args: argparse.Namespace, cfg: Config) -> TestSet:
+def find_set(args: argparse.Namespace, cfg: Config) -> EvalSet:
     """The set to test, checked before anything slow starts."""
     name = args.test_set
     if name is not None and name.endswith('.parquet'):
@@ -69,12 +69,12 @@ def find_set(args: argparse.Namespace, cfg: Config) -> TestSet:
         if path.name != 'index.parquet':
             raise InputError(f'--test-set {path}: give a prepared folder, or its index.parquet')
         name = str(path.resolve().parent)
-    (found,) = find_test_sets(cfg, None if name is None else [name])
+    (found,) = find_eval_sets(cfg, None if name is None else [name])
     if args.split is not None:
         found.dataset['split'] = args.split
     if args.frames_per_video is not None:
         found.dataset['frames_per_video'] = args.frames_per_video
-    check_test_set(found)
+    check_eval_set(found)
     return found
 
 

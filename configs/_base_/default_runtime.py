@@ -10,7 +10,7 @@ default_hooks = dict(
         type='CheckpointHook',
         interval=1,
         max_keep_ckpts=3,
-        # Chosen on the validation split of the source data set; test sets are only reported.
+        # Chosen on the validation split of the source dataset; test sets are only reported.
         save_best='forgery/video_auc',
         rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'))

@@ -19,7 +19,7 @@ from iid_mm.apis.model import init_model
 from iid_mm.apis.stored_config import building_stored_model, stored_config
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import AGGREGATIONS
-from iid_mm.inference.analysis import MediaAnalyser, Progress
+from iid_mm.inference.analysis import MediaAnalyzer, Progress
 from iid_mm.inference.calibration import calibration_of
 from iid_mm.inference.faces import FaceFollower
 from iid_mm.inference.media import FoundMedia, Media, MediaInput, find_media
@@ -29,8 +29,8 @@ from iid_mm.inference.sampling import FrameStream, Sampling, TimedFrame, by_cont
 from iid_mm.inference.scorer import FaceScorer, face_pipeline
 from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP
 from iid_mm.models.wiring import check_wiring
-from iid_mm.preparation.analysers import AnalyserOptions, build_analyser, check_analyser
-from iid_mm.preparation.analysers.base import FaceAnalyser
+from iid_mm.preparation.analyzers import AnalyzerOptions, build_analyzer, check_analyzer
+from iid_mm.preparation.analyzers.base import FaceAnalyzer
 from iid_mm.preparation.containers import ReadingStopped
 from iid_mm.preparation.settings import Settings
 from iid_mm.utils.checkpoint import load_checkpoint_file
@@ -62,7 +62,7 @@ class IIDInferencer(BaseInferencer):
         weights: Checkpoint, or a ``.onnx`` file of ``tools/deployment/export_onnx.py``.
         device: ``cpu``, ``cuda``, ``cuda:1``, ...; None takes a GPU where there is one.
         backend: ``pytorch`` or ``onnxruntime``; None tells by the suffix of ``weights``.
-        analyser: Finds the faces: the name of an analyser, options, or an analyser.
+        analyzer: Finds the faces: the name of an analyzer, options, or an analyzer.
         margin: Margin of face crops; must be that of the prepared data that the model learnt from.
         max_side: Longest side of face crops, likewise.
         min_face: Faces smaller than this, in pixels, are passed over.
@@ -74,7 +74,7 @@ class IIDInferencer(BaseInferencer):
     Raises:
         FileNotFoundError: A config or checkpoint does not exist.
         InputError: They do not fit together, or an argument is out of range.
-        MissingExtraError: The analyser or the backend is not installed.
+        MissingExtraError: The analyzer or the backend is not installed.
     """
 
     preprocess_kwargs: set[str] = set()
@@ -89,7 +89,7 @@ class IIDInferencer(BaseInferencer):
         device: str | None = None,
         *,
         backend: str | None = None,
-        analyser: str | AnalyserOptions | FaceAnalyser = 'mediapipe',
+        analyzer: str | AnalyzerOptions | FaceAnalyzer = 'mediapipe',
         margin: float = Settings.margin,
         max_side: int = Settings.max_side,
         min_face: int = 0,
@@ -112,9 +112,9 @@ class IIDInferencer(BaseInferencer):
             raise InputError(f'min_face={min_face}: must not be negative')
         self.threshold = threshold
         self.show_progress = show_progress
-        self.analyser, analyser_name = _build_analyser(analyser)
+        self.analyzer, analyzer_name = _build_analyzer(analyzer)
         self.crop_settings = Settings(
-            'inference', 'native', None, analyser_name, '', margin=margin, max_side=max_side
+            'inference', 'native', None, analyzer_name, '', margin=margin, max_side=max_side
         )
         self.min_face = min_face
         load = self._load_onnx if backend == 'onnxruntime' else self._load_pytorch
@@ -127,7 +127,7 @@ class IIDInferencer(BaseInferencer):
             'checkpoint': Path(weights).name,
             'sha256': sha256(weights),
             'backend': backend,
-            'analyser': analyser_name,
+            'analyzer': analyzer_name,
             'version': __version__,
             'calibration': None if self.calibration is None else self.calibration.as_dict(),
         }
@@ -174,27 +174,27 @@ class IIDInferencer(BaseInferencer):
         out_dir: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> dict[str, Any]:
-        """Analyse images, videos, folders, patterns or cameras.
+        """Analyze images, videos, folders, patterns or cameras.
 
         Args:
-            inputs: What to analyse, see :func:`~iid_mm.inference.media.find_media`.
+            inputs: What to analyze, see :func:`~iid_mm.inference.media.find_media`.
             return_datasamples: Give :class:`~iid_mm.inference.results.MediaResult` objects, which hold
                 pictures of faces, in place of plain data.
             batch_size: Faces scored at a time.
             out_dir: Write JSON and pictures there; None writes nothing.
-            **options: Of :meth:`analyse`.
+            **options: Of :meth:`analyze`.
 
         Returns:
             ``predictions``: one for each input, in their order; ``visualization``: paths of the files that
             were written for each.
         """
-        found = list(self.analyse(inputs, batch_size=batch_size, out_dir=out_dir, **options))
+        found = list(self.analyze(inputs, batch_size=batch_size, out_dir=out_dir, **options))
         return {
             'predictions': found if return_datasamples else [result.as_dict() for result in found],
             'visualization': [result.outputs for result in found],
         }
 
-    def analyse(
+    def analyze(
         self,
         inputs: MediaInput | Iterable[MediaInput],
         *,
@@ -207,7 +207,7 @@ class IIDInferencer(BaseInferencer):
         progress: Progress | None = None,
         keep_going: bool = True,
     ) -> Iterator[MediaResult]:
-        """Analyse inputs one after the other; each result is there, and written, before the next begins.
+        """Analyze inputs one after the other; each result is there, and written, before the next begins.
 
         Args:
             inputs: See :meth:`__call__`.
@@ -226,7 +226,7 @@ class IIDInferencer(BaseInferencer):
             A result for each input; what could not be written is in ``unwritten``.
 
         Raises:
-            FileNotFoundError: An input does not exist; nothing has been analysed then.
+            FileNotFoundError: An input does not exist; nothing has been analyzed then.
             InputError: An input is neither image nor video, an argument is out of range, or ``out_dir``
                 cannot be written.
         """
@@ -238,17 +238,17 @@ class IIDInferencer(BaseInferencer):
         if not isinstance(inputs, FoundMedia):
             for text in (*media.notes, *media.problems):
                 MMLogger.get_current_instance().warning(text)
-        analyser = MediaAnalyser(self._follower, FaceScorer(self.model, self.pipeline), batch_size)
+        analyzer = MediaAnalyzer(self._follower, FaceScorer(self.model, self.pipeline), batch_size)
         writer = None if out_dir is None else OutputWriter(out_dir, outputs or OutputOptions(), media)
         errors = Exception if keep_going and os.environ.get('IID_DEBUG') != '1' else ()
-        return self._analyse_all(
-            media, analyser, writer, sampling or Sampling(), (aggregation, top_k), progress, errors
+        return self._analyze_all(
+            media, analyzer, writer, sampling or Sampling(), (aggregation, top_k), progress, errors
         )
 
-    def _analyse_all(
+    def _analyze_all(
         self,
         media: Sequence[Media],
-        analyser: MediaAnalyser,
+        analyzer: MediaAnalyzer,
         writer: OutputWriter | None,
         sampling: Sampling,
         how: tuple[str, int],
@@ -258,7 +258,7 @@ class IIDInferencer(BaseInferencer):
         for item in map(by_content, media):
             with self._progress(item, progress) as (looked, written):
                 sink = None if writer is None else writer.begin(item, self.threshold)
-                result = self._analyse_one(item, analyser, sink, sampling, how, looked, contained)
+                result = self._analyze_one(item, analyzer, sink, sampling, how, looked, contained)
                 result.threshold = self.threshold
                 result.calibration = self.calibration
                 result.model = self.facts
@@ -266,10 +266,10 @@ class IIDInferencer(BaseInferencer):
                     sink.finish(result, written)
             yield result
 
-    def _analyse_one(
+    def _analyze_one(
         self,
         item: Media,
-        analyser: MediaAnalyser,
+        analyzer: MediaAnalyzer,
         sink: MediaSink | None,
         sampling: Sampling,
         how: tuple[str, int],
@@ -283,7 +283,7 @@ class IIDInferencer(BaseInferencer):
             if sink is not None:
                 sink.rate = stream.expected / sampling.camera_seconds
             guarded: Any = _Guarded(stream, contained)
-            return analyser.analyse(
+            return analyzer.analyze(
                 item,
                 guarded,
                 how=how[0],
@@ -324,9 +324,9 @@ class IIDInferencer(BaseInferencer):
 
     def _follower(self) -> FaceFollower:
         settings = self.crop_settings
-        return FaceFollower(self.analyser, settings.margin, settings.max_side, self.min_face)
+        return FaceFollower(self.analyzer, settings.margin, settings.max_side, self.min_face)
 
-    # What the parent's workflow would use; analyse() streams frames instead.
+    # What the parent's workflow would use; analyze() streams frames instead.
 
     def _init_pipeline(self, cfg: Config) -> Callable[..., Any]:
         pipeline: Callable[..., Any] = face_pipeline(cfg)
@@ -407,13 +407,13 @@ def find_config(model: str | os.PathLike[str] | Config) -> str | os.PathLike[str
     raise FileNotFoundError(f'config {name} does not exist{hint}')
 
 
-def _build_analyser(analyser: str | AnalyserOptions | FaceAnalyser) -> tuple[FaceAnalyser, str]:
-    if isinstance(analyser, FaceAnalyser):
-        return analyser, type(analyser).__name__
-    options = AnalyserOptions(analyser) if isinstance(analyser, str) else analyser
+def _build_analyzer(analyzer: str | AnalyzerOptions | FaceAnalyzer) -> tuple[FaceAnalyzer, str]:
+    if isinstance(analyzer, FaceAnalyzer):
+        return analyzer, type(analyzer).__name__
+    options = AnalyzerOptions(analyzer) if isinstance(analyzer, str) else analyzer
     if options.name == 'precomputed':
         raise InputError(
-            "analyser='precomputed' reads landmarks of data sets; choose mediapipe or insightface"
+            "analyzer='precomputed' reads landmarks of datasets; choose mediapipe or insightface"
         )
-    check_analyser(options)
-    return build_analyser(options, Path()), options.name
+    check_analyzer(options)
+    return build_analyzer(options, Path()), options.name

@@ -22,7 +22,7 @@ from iid_mm.benchmarking.preparation import check_numbers, measure_preparation
 from iid_mm.datasets.pipeline_benchmark import write_generated_set
 from iid_mm.datasets.storage.image_storage import without_backend_args
 from iid_mm.errors import InputError
-from iid_mm.preparation.analysers import AnalyserOptions, build_analyser, check_analyser
+from iid_mm.preparation.analyzers import AnalyzerOptions, build_analyzer, check_analyzer
 from iid_mm.toy import ToyConfig, generate_toy_set
 from iid_mm.utils.cli import add_config_options
 from iid_mm.utils.config import load_config
@@ -44,7 +44,7 @@ def _common(parser: argparse.ArgumentParser, rounds: int) -> None:
     parser.add_argument('--rounds', type=int, default=rounds, help=f'rounds that count (default: {rounds})')
     parser.add_argument('--threads', type=int, default=1, help='threads of PyTorch (default: 1)')
     parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1, ... (default: cpu)')
-    parser.add_argument('--out', '--json', type=Path, help='JSON file for the figures')
+    parser.add_argument('--out', '--json', type=Path, help='JSON file for the metrics')
 
 
 def _add_models(commands: Commands) -> None:
@@ -82,13 +82,13 @@ def _add_models(commands: Commands) -> None:
 def _add_infer(commands: Commands) -> None:
     parser = commands.add_parser(
         'infer',
-        help='speed of analysing a video, step by step',
+        help='speed of analyzing a video, step by step',
         description='Time from a video file to the scores of its faces, by step, with a model of random '
         'weights; ratios are to the first batch size.',
     )
     parser.add_argument('--config', type=Path, default=CONFIGS / 'iid_effb4_slim_ffpp.py')
     parser.add_argument('--media', type=Path, help='a video; default: one of the toy set')
-    parser.add_argument('--analyser', default='mediapipe', help='what finds faces (default: mediapipe)')
+    parser.add_argument('--analyzer', default='mediapipe', help='what finds faces (default: mediapipe)')
     parser.add_argument('--frames', type=int, default=32, help='frames to look at (default: 32)')
     parser.add_argument('--batch-sizes', type=int, nargs='+', default=[1, 32], help='default: 1 32')
     _common(parser, 3)
@@ -99,17 +99,17 @@ def _add_infer(commands: Commands) -> None:
 def _add_prepare(commands: Commands) -> None:
     parser = commands.add_parser(
         'prepare',
-        help='speed of preparing a data set, step by step',
+        help='speed of preparing a dataset, step by step',
         description='Frames a second from videos to crops, by step and number of worker processes; ratios '
         'are to the first number of workers. Starting the processes counts.',
     )
-    parser.add_argument('--root', type=Path, help='a data set; default: a toy set of 6 people')
+    parser.add_argument('--root', type=Path, help='a dataset; default: a toy set of 6 people')
     parser.add_argument('--layout', default='ffpp', help='its layout (default: ffpp)')
-    parser.add_argument('--analyser', help="what finds faces (default: the layout's own)")
+    parser.add_argument('--analyzer', help="what finds faces (default: the layout's own)")
     parser.add_argument('--frames', type=int, default=32, help='frames of a video (default: 32)')
     parser.add_argument('--workers', type=int, nargs='+', default=[0, 2], help='default: 0 2')
     parser.add_argument('--rounds', type=int, default=3, help='rounds that count (default: 3)')
-    parser.add_argument('--out', '--json', type=Path, help='JSON file for the figures')
+    parser.add_argument('--out', '--json', type=Path, help='JSON file for the metrics')
     parser.set_defaults(run=run_prepare)
 
 
@@ -134,10 +134,10 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in ('batch_size', 'rounds', 'threads', 'device')}
 
 
-def _print_models(figures: dict[str, Any]) -> None:
-    print(f'baseline: {figures["baseline"]}')
+def _print_models(metrics: dict[str, Any]) -> None:
+    print(f'baseline: {metrics["baseline"]}')
     print(f'{"":34s}{"images/s":>10s}{"ratio":>8s}{"CPU ms":>10s}{"ratio":>8s}')
-    for title, model in figures['models'].items():
+    for title, model in metrics['models'].items():
         size = 'x'.join(map(str, model['input_size']))
         print(f'{title}: {model["parameters"]:.1f} M parameters, {model["macs"]:.2f} GMACs at {size}')
         for name, values in model['variants'].items():
@@ -155,17 +155,17 @@ def _rates(values: dict[str, float]) -> str:
 def run_model(args: argparse.Namespace) -> dict[str, Any]:
     """Measure predictions."""
     _use_device(args.device)
-    figures = measure_models(_configs(args), variants=args.variants, **_settings(args))
-    _print_models(figures)
-    return {**_settings(args), **figures}
+    metrics = measure_models(_configs(args), variants=args.variants, **_settings(args))
+    _print_models(metrics)
+    return {**_settings(args), **metrics}
 
 
 def run_train(args: argparse.Namespace) -> dict[str, Any]:
     """Measure training steps, and with ``--data`` the wait for data."""
     _use_device(args.device)
     configs = _configs(args)
-    figures = measure_models(configs, train=True, variants=args.variants, **_settings(args))
-    _print_models(figures)
+    metrics = measure_models(configs, train=True, variants=args.variants, **_settings(args))
+    _print_models(metrics)
     if args.data is not None:
         name, config = list(configs.items())[-1]
         with tempfile.TemporaryDirectory() as folder:
@@ -182,8 +182,8 @@ def run_train(args: argparse.Namespace) -> dict[str, Any]:
             f'{name}, {args.data} worker(s): waits {share["data_ms"]:.1f} of {share["iteration_ms"]:.1f} ms '
             f'an iteration for data ({share["data_share"]:.1%}), {share["images_per_second"]:.1f} images/s'
         )
-        figures['data'] = {'config': name, 'workers': args.data, **share}
-    return {**_settings(args), **figures}
+        metrics['data'] = {'config': name, 'workers': args.data, **share}
+    return {**_settings(args), **metrics}
 
 
 def run_infer(args: argparse.Namespace) -> dict[str, Any]:
@@ -192,27 +192,27 @@ def run_infer(args: argparse.Namespace) -> dict[str, Any]:
     config = load_config(args.config, args.cfg_options)
     if args.media is not None and not args.media.is_file():
         raise FileNotFoundError(f'--media {args.media} does not exist')
-    chosen = AnalyserOptions(args.analyser)
-    check_analyser(chosen)
+    chosen = AnalyzerOptions(args.analyzer)
+    check_analyzer(chosen)
     with tempfile.TemporaryDirectory() as folder:
         media = args.media or _toy_video(Path(folder), args.frames)
-        figures = measure_inference(
+        metrics = measure_inference(
             config,
             media,
-            build_analyser(chosen, Path()),
+            build_analyzer(chosen, Path()),
             batch_sizes=args.batch_sizes,
             frames=args.frames,
             rounds=args.rounds,
             threads=args.threads,
             device=args.device,
         )
-    print(f'{figures["frames"]} frames with {figures["faces"]} faces; baseline: {figures["baseline"]}')
+    print(f'{metrics["frames"]} frames with {metrics["faces"]} faces; baseline: {metrics["baseline"]}')
     print(f'{"":20s}{"frames/s":>10s}{"ratio":>8s}{"CPU ms":>10s}{"ratio":>8s}')
-    for size, values in figures['batches'].items():
+    for size, values in metrics['batches'].items():
         print(f'batches of {size:9s}{_rates(values)}')
         for step, value in values['steps_ms'].items():
             print(f'  {step:28s}{value:8.2f} ms a frame')
-    return {'config': args.config.name, 'media': args.media and args.media.name, **figures}
+    return {'config': args.config.name, 'media': args.media and args.media.name, **metrics}
 
 
 def _toy_video(folder: Path, frames: int) -> Path:
@@ -231,18 +231,18 @@ def run_prepare(args: argparse.Namespace) -> dict[str, Any]:
             generate_toy_set(root, ToyConfig(num_identities=6, frames=args.frames, size=256))
         elif not root.is_dir():
             raise FileNotFoundError(f'--root {root} does not exist')
-        figures = measure_preparation(
+        metrics = measure_preparation(
             root,
             args.layout,
-            analyser=args.analyser,
+            analyzer=args.analyzer,
             frames=args.frames,
             workers=args.workers,
             rounds=args.rounds,
         )
-    print(f'{figures["frames"]} frames, {figures["analyser"]}; baseline: {figures["baseline"]}')
+    print(f'{metrics["frames"]} frames, {metrics["analyzer"]}; baseline: {metrics["baseline"]}')
     print(f'{"workers":10s}{"frames/s":>10s}{"ratio":>8s}{"CPU ms":>10s}  ms a frame in each stage')
-    for count, values in figures['runs'].items():
+    for count, values in metrics['runs'].items():
         stages = ', '.join(f'{stage} {value:.2f}' for stage, value in values['stages_ms'].items())
         rates = f'{values["frames_per_second"]:10.1f}{values["ratio"]:8.2f}{values["cpu_ms"]:10.2f}'
         print(f'{count:10s}{rates}  {stages}')
-    return {'root': args.root and args.root.name, 'layout': args.layout, **figures}
+    return {'root': args.root and args.root.name, 'layout': args.layout, **metrics}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast videos are analysed, from the file to the score of every frame."""
+"""How fast videos are analyzed, from the file to the score of every frame."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mmengine.config import Config
 from iid_mm.apis import init_model
 from iid_mm.benchmarking.turns import take_turns, torch_threads
 from iid_mm.errors import InputError
-from iid_mm.inference.analysis import MediaAnalyser
+from iid_mm.inference.analysis import MediaAnalyzer
 from iid_mm.inference.faces import FaceFollower, FoundFace
 from iid_mm.inference.media import find_media
 from iid_mm.inference.sampling import FrameStream, Sampling, TimedFrame, open_stream
 from iid_mm.inference.scorer import FaceScorer, face_pipeline
-from iid_mm.preparation.analysers.base import FaceAnalyser
+from iid_mm.preparation.analyzers.base import FaceAnalyzer
 from iid_mm.preparation.settings import Settings
 
 
@@ -40,8 +40,8 @@ class _Clock:
 
 
 class _TimedFollower(FaceFollower):
-    def __init__(self, clock: _Clock, analyser: FaceAnalyser) -> None:
-        super().__init__(analyser, Settings.margin, Settings.max_side)
+    def __init__(self, clock: _Clock, analyzer: FaceAnalyzer) -> None:
+        super().__init__(analyzer, Settings.margin, Settings.max_side)
         self.clock = clock
 
     def find(self, frame: TimedFrame) -> list[FoundFace]:
@@ -84,7 +84,7 @@ class _TimedStream:
 def measure_inference(
     config: Config,
     media: Path,
-    analyser: FaceAnalyser,
+    analyzer: FaceAnalyzer,
     *,
     batch_sizes: Sequence[int] = (1, 32),
     frames: int = 32,
@@ -97,7 +97,7 @@ def measure_inference(
     Args:
         config: Config of the model.
         media: The video.
-        analyser: Finds the faces.
+        analyzer: Finds the faces.
         batch_sizes: Faces scored at a time; the first is the baseline.
         frames: Frames of the video that are looked at.
         rounds: Rounds that count; in each all batch sizes take turns.
@@ -105,7 +105,7 @@ def measure_inference(
         device: Where to compute.
 
     Returns:
-        ``frames`` and ``faces`` in the video; ``batches``: for each batch size the figures of
+        ``frames`` and ``faces`` in the video; ``batches``: for each batch size the metrics of
         :func:`~iid_mm.benchmarking.turns.take_turns` and ``steps_ms``, wall time a frame by step.
 
     Raises:
@@ -126,9 +126,9 @@ def measure_inference(
         clock = clocks[size]
         scorer = _TimedScorer(model, face_pipeline(config))
         scorer.clock = clock
-        analysis = MediaAnalyser(lambda: _TimedFollower(clock, analyser), scorer, size)
+        analysis = MediaAnalyzer(lambda: _TimedFollower(clock, analyzer), scorer, size)
         stream: Any = _TimedStream(open_stream(item, sampling), clock)
-        result = analysis.analyse(item, stream)
+        result = analysis.analyze(item, stream)
         found.update(frames=len(result.times), faces=sum(len(track.faces) for track in result.tracks))
 
     first = next(iter(clocks))
@@ -139,9 +139,9 @@ def measure_inference(
         steps = {str(size): (lambda size=size: run(size)) for size in clocks}
         for clock in clocks.values():
             clock.seconds.clear()
-        figures: dict[str, Any] = dict(take_turns(steps, found['frames'], rounds))
+        metrics: dict[str, Any] = dict(take_turns(steps, found['frames'], rounds))
     for size, clock in clocks.items():
         # The round that does not count is in the sum, too.
         runs = (rounds + 1) * found['frames']
-        figures[str(size)]['steps_ms'] = {name: 1e3 * value / runs for name, value in clock.seconds.items()}
-    return {**found, 'baseline': f'batches of {first}', 'batches': figures}
+        metrics[str(size)]['steps_ms'] = {name: 1e3 * value / runs for name, value in clock.seconds.items()}
+    return {**found, 'baseline': f'batches of {first}', 'batches': metrics}

@@ -57,7 +57,7 @@ def measure_models(
 
     Returns:
         ``models``: for each config ``parameters`` and ``macs`` (millions, billions), ``input_size``, and
-        ``variants`` with the figures of :func:`take_turns` and on a GPU ``peak_mib``, or ``skipped`` with
+        ``variants`` with the metrics of :func:`take_turns` and on a GPU ``peak_mib``, or ``skipped`` with
         the reason; ``baseline``.
 
     Raises:
@@ -79,18 +79,18 @@ def measure_models(
         for title, config in configs.items():
             size = pipeline_input_size(config)
             total = model_complexity(init_model(config), size)[-1]
-            figures: dict[str, Any] = {name: {} for name in chosen}
+            metrics: dict[str, Any] = {name: {} for name in chosen}
             models[title] = {
                 'parameters': total.parameters / 1e6,
                 'macs': total.macs / 1e9,
                 'input_size': list(size),
-                'variants': figures,
+                'variants': metrics,
             }
             for name in chosen:
                 try:
                     steps[f'{title} {name}'] = _prepared(make, config, name, size, batch_size, device)
                 except SkippedError as reason:
-                    figures[name] = {'skipped': str(reason)}
+                    metrics[name] = {'skipped': str(reason)}
         for key, values in take_turns(
             steps, batch_size, rounds, partial(torch.cuda.synchronize, device) if on_gpu else None
         ).items():

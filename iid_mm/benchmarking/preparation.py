@@ -27,18 +27,18 @@ def measure_preparation(
     root: Path,
     layout: str,
     *,
-    analyser: str | None = None,
+    analyzer: str | None = None,
     frames: int = 16,
     workers: Sequence[int] = (0, 2),
     rounds: int = 3,
     **choices: Any,
 ) -> dict[str, Any]:
-    """Time the preparation of a data set, again and again from nothing.
+    """Time the preparation of a dataset, again and again from nothing.
 
     Args:
-        root: The data set as downloaded.
+        root: The dataset as downloaded.
         layout: Its layout.
-        analyser: What finds faces; None takes the layout's own.
+        analyzer: What finds faces; None takes the layout's own.
         frames: Frames of each video.
         workers: Numbers of worker processes; the first is the baseline. 0 works in this process.
         rounds: Rounds, in which the numbers of workers take turns; the median of each counts.
@@ -55,7 +55,7 @@ def measure_preparation(
     check_numbers(workers, frames)
     if rounds < 1:
         raise InputError(f'rounds={rounds}: must be at least 1')
-    settings = make_settings(layout, RunOptions(progress=False), analyser=analyser, frames=frames, **choices)
+    settings = make_settings(layout, RunOptions(progress=False), analyzer=analyzer, frames=frames, **choices)
     counts = list(dict.fromkeys(workers))
     # Not counted: models are loaded, files come into the cache.
     report = _prepare_once(root, settings, counts[0])[1]
@@ -66,19 +66,19 @@ def measure_preparation(
     runs: dict[str, Any] = {}
     for count, results in measured.items():
         seconds, report = sorted(results, key=itemgetter(0))[rounds // 2]
-        analysed = report['frames_analysed']
+        analyzed = report['frames_analyzed']
         runs[str(count)] = {
             'seconds': seconds,
-            'frames_per_second': analysed / seconds,
-            'cpu_ms': 1e3 * report['cpu_seconds'] / analysed,
-            'stages_ms': {stage: 1e3 * value / analysed for stage, value in report['seconds'].items()},
+            'frames_per_second': analyzed / seconds,
+            'cpu_ms': 1e3 * report['cpu_seconds'] / analyzed,
+            'stages_ms': {stage: 1e3 * value / analyzed for stage, value in report['seconds'].items()},
         }
     baseline = next(iter(runs))
-    for figures in runs.values():
-        figures['ratio'] = figures['frames_per_second'] / runs[baseline]['frames_per_second']
+    for metrics in runs.values():
+        metrics['ratio'] = metrics['frames_per_second'] / runs[baseline]['frames_per_second']
     return {
-        'analyser': settings.analyser,
-        'frames': report['frames_analysed'],
+        'analyzer': settings.analyzer,
+        'frames': report['frames_analyzed'],
         'baseline': f'{baseline} workers',
         'runs': runs,
     }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Index, data set and transforms.
+"""Index, dataset and transforms.
 
 Members are imported when they are first asked for: tools that only read or write an index need neither
 torch nor mmcv, which take seconds to load.
@@ -11,14 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from iid_mm.datasets.balanced_forgery_sampler import BalancedForgerySampler
+    from iid_mm.datasets.balanced_sampler import BalancedSampler
     from iid_mm.datasets.confounded_forgery_dataset import ConfoundedForgeryDataset
     from iid_mm.datasets.forgery_dataset import ForgeryDataset
-    from iid_mm.datasets.samplers import ForgerySampler
+    from iid_mm.datasets.samplers import ResumableSampler
     from iid_mm.datasets.transforms import (
         AlignFace,
-        ForgeryDegradation,
-        ForgeryFlip,
+        DegradeFace,
+        FlipFace,
         LoadForgeryMask,
         LoadForgeryPair,
         MultiScaleFacialSwap,
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
 
 __all__ = [
     'AlignFace',
-    'BalancedForgerySampler',
+    'BalancedSampler',
     'ConfoundedForgeryDataset',
+    'DegradeFace',
+    'FlipFace',
     'ForgeryDataset',
-    'ForgeryDegradation',
-    'ForgeryFlip',
-    'ForgerySampler',
     'LoadForgeryMask',
     'LoadForgeryPair',
     'MultiScaleFacialSwap',
     'PackForgeryInputs',
     'PackForgeryPair',
+    'ResumableSampler',
     'collate_pairs',
 ]
 
 _MODULES = {
-    'BalancedForgerySampler': 'balanced_forgery_sampler',
+    'BalancedSampler': 'balanced_sampler',
     'ConfoundedForgeryDataset': 'confounded_forgery_dataset',
     'ForgeryDataset': 'forgery_dataset',
-    'ForgerySampler': 'samplers',
+    'ResumableSampler': 'samplers',
 }
 
 

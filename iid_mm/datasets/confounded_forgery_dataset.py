@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data set in which the label depends on who is in the picture."""
+"""Dataset in which the label depends on who is in the picture."""
 
 from __future__ import annotations
 

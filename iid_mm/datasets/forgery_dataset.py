@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data set of face crops listed in an index."""
+"""Dataset of face crops listed in an index."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from iid_mm.datasets.balanced_forgery_sampler import RepeatedIndex
+from iid_mm.datasets.balanced_sampler import RepeatedIndex
 from iid_mm.datasets.index import SPLITS, read_index
 from iid_mm.datasets.sample_table import SampleTable
 from iid_mm.datasets.storage.image_storage import ImageStorage, make_storages, shared_backend_args
@@ -177,7 +177,7 @@ class ForgeryDataset(BaseDataset):
         return samples
 
     def filter_data(self) -> Sequence[dict[str, Any]]:
-        """Keep all samples; a table of them needs no serialisation to be small."""
+        """Keep all samples; a table of them needs no serialization to be small."""
         if isinstance(self.data_list, SampleTable):
             self.serialize_data = False
         return self.data_list

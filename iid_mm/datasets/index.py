@@ -78,10 +78,10 @@ _BAD_PATH_RE = re.compile(_BAD_PATH)
 
 
 def make_video_key(dataset: str, method: str, compression: str, video: str) -> str:
-    """Name a video uniquely across data sets, manipulations and compressions.
+    """Name a video uniquely across datasets, manipulations and compressions.
 
     Args:
-        dataset: Name of the data set, e.g. ``ffpp``.
+        dataset: Name of the dataset, e.g. ``ffpp``.
         method: Manipulation, or the source folder of a genuine video, e.g. ``youtube``.
         compression: ``raw``, ``c23``, ``c40``, or ``native``.
         video: Name of the video without suffix; may hold ``/``.

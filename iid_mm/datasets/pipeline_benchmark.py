@@ -21,7 +21,7 @@ from iid_mm.utils.typing import FloatArray, ImageArray
 Summary = dict[str, float]
 
 
-def summarise(seconds: Sequence[float]) -> Summary:
+def summarize(seconds: Sequence[float]) -> Summary:
     """Mean, median and 95th percentile in milliseconds, and the number of values."""
     values = 1e3 * np.asarray(seconds)
     return {
@@ -35,9 +35,9 @@ def summarise(seconds: Sequence[float]) -> Summary:
 def measure_pipeline(
     dataset: ForgeryDataset, samples: int = 400, fakes_per_genuine: float = 4.0, seed: int = 0
 ) -> dict[str, Any]:
-    """Run the pipeline of a data set on some of its samples, in this process.
+    """Run the pipeline of a dataset on some of its samples, in this process.
 
-    Genuine and fake samples are measured apart and mixed by weight, so that the mixture of the figures
+    Genuine and fake samples are measured apart and mixed by weight, so that the mixture of the metrics
     does not depend on the set. Every sample is run once before, so that its file is in the page cache.
 
     Args:
@@ -47,7 +47,7 @@ def measure_pipeline(
         seed: Seed of the draws.
 
     Returns:
-        For ``genuine`` and ``fake``: ``total`` and each transform with :func:`summarise` figures, and
+        For ``genuine`` and ``fake``: ``total`` and each transform with :func:`summarize` metrics, and
         ``cpu_mean_ms``, the processor time of a sample, which other processes on the machine disturb
         less; ``mix_mean_ms`` and ``mix_cpu_mean_ms``.
 
@@ -71,7 +71,7 @@ def measure_pipeline(
         for number in range(count):
             _run_once(dataset, int(chosen[number % len(chosen)]), times)
         cpu = 1e3 * (time.thread_time() - start) / count
-        result[name] = {key: summarise(values) for key, values in times.items()}
+        result[name] = {key: summarize(values) for key, values in times.items()}
         result[name]['cpu_mean_ms'] = cpu
     weight = fakes_per_genuine / (1 + fakes_per_genuine)
     genuine, fake = result['genuine'], result['fake']
@@ -146,8 +146,8 @@ def _draw_pair(crop: int, rng: np.random.Generator) -> tuple[ImageArray, ImageAr
 
     genuine, other = smooth(12), smooth(20)
     oval = np.zeros((crop, crop, 1), dtype=np.float32)
-    centre, axes = (crop // 2, crop // 2), (int(crop * 0.24), int(crop * 0.3))
-    cv2.ellipse(oval, centre, axes, 0, 0, 360, 1.0, -1)
+    center, axes = (crop // 2, crop // 2), (int(crop * 0.24), int(crop * 0.3))
+    cv2.ellipse(oval, center, axes, 0, 0, 360, 1.0, -1)
     noise = rng.normal(0, 1.5, genuine.shape)
     pair = (genuine + noise, oval * other + (1 - oval) * genuine + noise)
     first, second = (np.clip(image, 0, 255).astype(np.uint8) for image in pair)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samples of a data set, kept as columns."""
+"""Samples of a dataset, kept as columns."""
 
 from __future__ import annotations
 

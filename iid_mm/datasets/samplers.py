@@ -12,14 +12,14 @@ from iid_mm.registry import DATA_SAMPLERS
 
 
 @DATA_SAMPLERS.register_module()
-class ForgerySampler(DefaultSampler):
+class ResumableSampler(DefaultSampler):
     """MMEngine's default sampler that can enter an epoch in the middle.
 
     Its order depends on the seed and the epoch only. :meth:`skip` makes the next pass start later, so
     that a run killed in the middle of an epoch goes on with the sample that was next.
 
     Args:
-        dataset: Data set to draw from.
+        dataset: Dataset to draw from.
         shuffle: Whether every epoch has an order of its own.
         seed: Seed of the order; the same in all processes.
         round_up: Without ``drop_last``: whether processes that would get one sample less get one that another

@@ -15,7 +15,7 @@ from iid_mm.registry import DATA_SAMPLERS
 
 @DATA_SAMPLERS.register_module()
 class WholeBatchSampler(torch.utils.data.Sampler[int]):
-    """Deal out whole batches to the processes, in the order of the data set and without repeats.
+    """Deal out whole batches to the processes, in the order of the dataset and without repeats.
 
     The last bits of a network's outputs depend on which images share a batch. MMEngine's default sampler
     deals out single samples, so that every number of processes makes other batches, and repeats some to
@@ -24,7 +24,7 @@ class WholeBatchSampler(torch.utils.data.Sampler[int]):
     the same. The processes may get unequal numbers of batches, also none, so this is not for training.
 
     Args:
-        dataset: The data set.
+        dataset: The dataset.
         batch_size: Samples a batch; must be that of the data loader.
         seed: Not used; MMEngine passes it to every sampler.
     """

@@ -76,7 +76,7 @@ def measure_deployment(
     batch = batch.repeat(-(-batch_size // len(batch)), 1, 1, 1)[:batch_size].float()
     chosen = [name for name in VARIANTS if name in variants or name == VARIANTS[0]]
     with tempfile.TemporaryDirectory() as folder, torch_threads(threads), torch.inference_mode():
-        figures: dict[str, dict[str, Any]] = {}
+        metrics: dict[str, dict[str, Any]] = {}
         steps: dict[str, Step] = {}
         builder = _Builder(config, model, Path(folder), threads)
         for name in chosen:
@@ -85,14 +85,14 @@ def measure_deployment(
                 step = builder.build(name)
                 step(batch)
             except SkippedError as reason:
-                figures[name] = {'skipped': str(reason)}
+                metrics[name] = {'skipped': str(reason)}
                 continue
             steps[name] = partial(step, batch)
-            figures[name] = {'prepare_seconds': time.perf_counter() - started}
+            metrics[name] = {'prepare_seconds': time.perf_counter() - started}
         for name, values in take_turns(steps, batch_size, rounds).items():
-            figures[name] |= {'images_per_second': values.pop('per_second'), **values}
+            metrics[name] |= {'images_per_second': values.pop('per_second'), **values}
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-    return {'input_size': list(size), 'parameters': parameters, 'variants': figures}
+    return {'input_size': list(size), 'parameters': parameters, 'variants': metrics}
 
 
 class _Builder:

@@ -96,5 +96,5 @@ def load_faces(
 def _test_dataset(cfg: Config) -> Any:
     dataset = (cfg.get('test_dataloader') or {}).get('dataset')
     if dataset is None:
-        raise InputError('the config has no test_dataloader, whose data set gives the pipeline')
+        raise InputError('the config has no test_dataloader, whose dataset gives the pipeline')
     return dataset

@@ -112,7 +112,7 @@ class _Examples:
 
 
 def _prepared(model: Any, folder: Path) -> tuple[Path, Path]:
-    """Fold constants and infer shapes, as quantisation asks for; paths of source and target."""
+    """Fold constants and infer shapes, as quantization asks for; paths of source and target."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     source = folder / 'source.onnx'

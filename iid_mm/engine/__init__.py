@@ -4,14 +4,14 @@
 from iid_mm.engine.hooks import (
     CheckpointHook,
     FiniteLossHook,
-    ForgeryVisualizationHook,
     HostMemoryHook,
     IterationCheckpointHook,
+    PredictionVisualizationHook,
     ReproducibleSamplingHook,
     StopHook,
 )
 from iid_mm.engine.optim import BFloat16OptimWrapper, SAMOptimWrapper
-from iid_mm.engine.runner import FlexibleForgeryRunner, ForgeryRunner, ResumableEpochTrainLoop, build_runner
+from iid_mm.engine.runner import FlexibleForgeryRunner, ResumableEpochTrainLoop, SafeRunner, build_runner
 from iid_mm.engine.strategies import ForgeryFSDPStrategy
 
 __all__ = [
@@ -20,13 +20,13 @@ __all__ = [
     'FiniteLossHook',
     'FlexibleForgeryRunner',
     'ForgeryFSDPStrategy',
-    'ForgeryRunner',
-    'ForgeryVisualizationHook',
     'HostMemoryHook',
     'IterationCheckpointHook',
+    'PredictionVisualizationHook',
     'ReproducibleSamplingHook',
     'ResumableEpochTrainLoop',
     'SAMOptimWrapper',
+    'SafeRunner',
     'StopHook',
     'build_runner',
 ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation: figures, scores files and the metric."""
+"""Evaluation: metrics, scores files and the metric."""
 
 from iid_mm.evaluation.functional import OneClassError
 from iid_mm.evaluation.metrics import ForgeryAUC

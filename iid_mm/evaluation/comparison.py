@@ -30,7 +30,7 @@ GROUPS = ('target_id',)
 
 @dataclass(frozen=True)
 class ComparedRow:
-    """One manipulation, one data set, or everything; figures as fractions of 1.
+    """One manipulation, one dataset, or everything; metrics as fractions of 1.
 
     Attributes:
         name: Name of the row.
@@ -72,7 +72,7 @@ class Comparison:
     """All rows and what they rest on.
 
     Attributes:
-        rows: Manipulations, data sets, and everything last, as in the table of one evaluation.
+        rows: Manipulations, datasets, and everything last, as in the table of one evaluation.
         level: Confidence level.
         groups: Column that videos were grouped by; None: every video by itself.
         num_groups: Different groups; None without groups.
@@ -104,7 +104,7 @@ def _check_same_videos(one: ScoredSet, two: ScoredSet) -> None:
         )
     facts = {
         'labels': (one.videos.labels, two.videos.labels),
-        'data sets': (one.videos.datasets, two.videos.datasets),
+        'datasets': (one.videos.datasets, two.videos.datasets),
         'manipulations': (one.videos.methods, two.videos.methods),
     }
     for what, (a, b) in facts.items():
@@ -121,7 +121,7 @@ def _groups(
 ) -> npt.NDArray[np.object_] | None:
     """Group of each video, (V,) str or None; what A does not know is taken from B.
 
-    The same name in two data sets is not the same person.
+    The same name in two datasets is not the same person.
     """
     if column is None:
         return None
@@ -149,7 +149,7 @@ def compare_scores(
     seed: int = 0,
     groups: str | None = None,
 ) -> Comparison:
-    """Compare the video AUC of two detectors on every manipulation, every data set and everything.
+    """Compare the video AUC of two detectors on every manipulation, every dataset and everything.
 
     Args:
         first: Scores of detector A.

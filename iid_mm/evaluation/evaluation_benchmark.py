@@ -20,15 +20,15 @@ from scipy import special
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.aggregate import AGGREGATIONS, video_scores
-from iid_mm.evaluation.functional.bootstrap import bootstrap_figures
+from iid_mm.evaluation.functional.bootstrap import bootstrap_metrics
 from iid_mm.evaluation.functional.coding import Coded
 from iid_mm.evaluation.functional.per_method import per_method, scored_set
 from iid_mm.evaluation.scores import FrameScores, read_scores, write_scores
 
 DATASETS = ('first', 'second')
 METHODS = ('genuine', 'A', 'B', 'C', 'D')
-FIGURES = ('auc', 'eer', 'ap', 'accuracy', 'log_loss', 'brier', 'tpr@0.01', 'tpr@0.001')
-"""All figures that can be resampled."""
+METRICS = ('auc', 'eer', 'ap', 'accuracy', 'log_loss', 'brier', 'tpr@0.01', 'tpr@0.001')
+"""All metrics that can be resampled."""
 
 
 def peak_memory() -> float:
@@ -39,7 +39,7 @@ def peak_memory() -> float:
 
 
 def generate_scores(frames: int, videos: int, *, seed: int = 0) -> FrameScores:
-    """Scores as of a large test: two data sets, each with genuine videos and four manipulations.
+    """Scores as of a large test: two datasets, each with genuine videos and four manipulations.
 
     Args:
         frames: Number of frames, at least ``videos``; every video gets the same or one more.
@@ -58,7 +58,7 @@ def generate_scores(frames: int, videos: int, *, seed: int = 0) -> FrameScores:
             f'frames={frames}, videos={videos}: give at least {kinds} videos, and a frame for each of them'
         )
     generator = np.random.default_rng(seed)
-    # Ascending keys: data set and manipulation come first in them.
+    # Ascending keys: dataset and manipulation come first in them.
     kind = np.sort(np.arange(videos) % kinds)
     dataset, method = kind // len(METHODS), kind % len(METHODS)
     order = np.argsort([METHODS[i] for i in range(len(METHODS))])
@@ -133,11 +133,11 @@ def measure_evaluation(
         columns = [scores.coded(name) for name in ('video_key', 'method', 'dataset')]
     with timed('aggregate (mean)'):
         scored = scored_set(scores.score, scores.label, *columns)
-    with timed('figures of all rows'):
+    with timed('metrics of all rows'):
         rows = per_method(scored)
     with timed('bootstrap of all rows'):
         for subset in scored.subsets:
-            bootstrap_figures(*scored.videos.select(subset), FIGURES, resamples=resamples, seed=seed)
+            bootstrap_metrics(*scored.videos.select(subset), METRICS, resamples=resamples, seed=seed)
     chain = [step for step in seconds if step not in ('generate', 'write')]
     totals = [sum(times[step] for step in chain) for times in (seconds, cpu_seconds)]
     for how in AGGREGATIONS:

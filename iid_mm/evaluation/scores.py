@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of single frames: in memory, and as the Parquet file that figures are recomputed from."""
+"""Scores of single frames: in memory, and as the Parquet file that metrics are recomputed from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.checks import Labels, Scores
-from iid_mm.evaluation.functional.coding import Coded, Names, factorise
+from iid_mm.evaluation.functional.coding import Coded, Names, factorize
 from iid_mm.utils.files import replacing
 from iid_mm.utils.parquet import open_parquet, read_parquet
 
@@ -143,7 +143,7 @@ class FrameScores:
         """
         cache: dict[str, Coded] = self.__dict__.setdefault('_coded', {})
         if name not in cache:
-            cache[name] = factorise(self.table[name], argument=f'column {name} of the scores')
+            cache[name] = factorize(self.table[name], argument=f'column {name} of the scores')
         return cache[name]
 
     def _with_nulls(self, name: str) -> Names:
@@ -240,7 +240,7 @@ def _sorted_unique(table: pa.Table) -> pa.Table:
     """Sort by (video_key, frame, image) and keep the first of equal rows."""
     _check_nulls(table, 'the scores')
     table = table.unify_dictionaries()
-    video = factorise(table['video_key']).codes
+    video = factorize(table['video_key']).codes
     frame = np.asarray(table['frame'].to_numpy(), dtype=np.int64)
     order = np.lexsort((frame, video))
     video, frame = video[order], frame[order]
@@ -249,7 +249,7 @@ def _sorted_unique(table: pa.Table) -> pa.Table:
         # Only faces of one frame have to be told apart by their image; they are few.
         tied = np.union1d(equal, equal + 1)
         image = np.zeros(order.size, dtype=np.int64)
-        image[tied] = factorise(table['image'].take(pa.array(order[tied]))).codes
+        image[tied] = factorize(table['image'].take(pa.array(order[tied]))).codes
         again = tied[np.lexsort((order[tied], image[tied], frame[tied], video[tied]))]
         order[tied], image[tied] = order[again], image[again]
         repeated = np.zeros(order.size, dtype=bool)

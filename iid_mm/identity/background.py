@@ -10,8 +10,8 @@ from iid_mm.datasets.functional.masks import hull_mask
 from iid_mm.utils.typing import PointsArray, Results
 
 FILL = 127
-"""Grey put over the face: a mean colour would tell the skin's."""
-_CENTRE, _AXES = (0.5, 0.6), (0.38, 0.5)
+"""Gray put over the face: a mean color would tell the skin's."""
+_CENTER, _AXES = (0.5, 0.6), (0.38, 0.5)
 _DILATION = 0.04
 
 
@@ -34,14 +34,14 @@ def face_region(landmarks: PointsArray, size: tuple[int, int]) -> np.ndarray:
     mask = hull_mask(np.concatenate([landmarks, forehead]).astype(np.float32), size)
     kernel = 2 * max(1, round(_DILATION * min(size))) + 1
     mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (kernel, kernel)))
-    centre = (round(_CENTRE[0] * size[0]), round(_CENTRE[1] * size[1]))
+    center = (round(_CENTER[0] * size[0]), round(_CENTER[1] * size[1]))
     axes = (round(_AXES[0] * size[0]), round(_AXES[1] * size[1]))
-    filled: np.ndarray = cv2.ellipse(mask, centre, axes, 0, 0, 360, 1, -1)
+    filled: np.ndarray = cv2.ellipse(mask, center, axes, 0, 0, 360, 1, -1)
     return filled
 
 
 class HideFace:
-    """Pipeline step after ``AlignFace`` that paints the face grey."""
+    """Pipeline step after ``AlignFace`` that paints the face gray."""
 
     def __call__(self, results: Results) -> Results:
         """Paint over ``img`` by ``landmarks``."""

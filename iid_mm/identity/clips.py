@@ -29,7 +29,7 @@ class Clips:
         clip: (N,) codes; a clip belongs to one identity and is on one side of a split as a whole.
         order: (N,) frame numbers, for splits within a clip.
         names: Names of the K identities.
-        notes: What a reader of the figures must know.
+        notes: What a reader of the metrics must know.
     """
 
     rows: Codes
@@ -106,7 +106,7 @@ def _confusion(faces: FaceTable, rows: Codes) -> list[str]:
     pairs = set(zip(faces.column('source_id')[fakes], faces.column('target_id')[fakes], strict=True))
     if len({source for source, _ in pairs}) == len(pairs):
         return [
-            'Every source identity occurs with one target only: the probe may recognise the target '
+            'Every source identity occurs with one target only: the probe may recognize the target '
             '(hair, scene) and be credited with the source.'
         ]
     return []

@@ -88,10 +88,10 @@ def face_datasets(
     hide_face: bool = False,
     genuine_only: bool = False,
 ) -> list[tuple[int, Any]]:
-    """Data sets with the test pipeline of a config over prepared sets.
+    """Datasets with the test pipeline of a config over prepared sets.
 
     Args:
-        cfg: The config; its test data set gives class and pipeline.
+        cfg: The config; its test dataset gives class and pipeline.
         indexes: Index files, or folders with an ``index.parquet``.
         split: ``train``, ``val``, ``test`` or ``all``.
         frames: Keep at most this many frames of a video; None keeps all.
@@ -99,7 +99,7 @@ def face_datasets(
         genuine_only: Leave out all fakes.
 
     Returns:
-        Number of the index and data set, one for each index and split that is there.
+        Number of the index and dataset, one for each index and split that is there.
 
     Raises:
         InputError: An index is given twice, or nothing is left.
@@ -117,7 +117,7 @@ def face_datasets(
         if digest in digests:
             raise InputError(
                 f'--index {path} has the content of {digests[digest]}: the same clips on both sides of a '
-                'split would let a probe recognise pictures; give other clips of these people'
+                'split would let a probe recognize pictures; give other clips of these people'
             )
         digests[digest] = path
         for name in SPLITS:
@@ -136,7 +136,7 @@ def face_datasets(
 
 def _dataset(cfg: Config, path: Path, split: str, frames: int | None, hide_face: bool) -> Any:
     if 'test_dataloader' not in cfg or cfg.test_dataloader is None:
-        raise InputError('the config has no test_dataloader, whose data set gives the pipeline')
+        raise InputError('the config has no test_dataloader, whose dataset gives the pipeline')
     settings = copy.deepcopy(dict(cfg.test_dataloader.dataset))
     settings |= storage_settings_for(settings, [path])
     settings |= {'ann_file': str(path.resolve()), 'data_root': '', 'split': split, 'test_mode': True}
@@ -201,7 +201,7 @@ def extract(
         batch_size: Faces that go through the network at once.
 
     Returns:
-        The features, in the order of the data sets.
+        The features, in the order of the datasets.
     """
     folder = Path(store) / extraction_key(model, datasets, names)
     folder.mkdir(parents=True, exist_ok=True)

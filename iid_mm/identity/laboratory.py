@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The identity probe on a checkpoint, with the controls without which its figures mean nothing."""
+"""The identity probe on a checkpoint, with the controls without which its metrics mean nothing."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from iid_mm.identity.clips import Clips, select_clips
 from iid_mm.identity.extraction import FaceTable, extract, face_datasets
 from iid_mm.identity.features import PIXELS, FeatureExtractor, chosen_features
 from iid_mm.identity.probe import ProbeResult, ProbeSettings, probe
-from iid_mm.identity.recogniser import RECOGNISER, embed, find_recogniser
+from iid_mm.identity.recognizer import RECOGNIZER, embed, find_recognizer
 from iid_mm.utils.config import pipeline_input_size
 
 TRAINED, UNTRAINED, BACKGROUND, SHUFFLED = 'trained', 'untrained', 'background', 'shuffled'
-CONTROLS = (UNTRAINED, PIXELS, BACKGROUND, SHUFFLED, RECOGNISER)
+CONTROLS = (UNTRAINED, PIXELS, BACKGROUND, SHUFFLED, RECOGNIZER)
 
 MEANINGS = {
     TRAINED: 'the checkpoint',
     UNTRAINED: 'the same network with random weights: what its form alone passes on',
     PIXELS: 'the input at 16 x 16 pixels, without a network',
-    BACKGROUND: 'the checkpoint sees the picture with the face painted grey',
+    BACKGROUND: 'the checkpoint sees the picture with the face painted gray',
     SHUFFLED: 'the checkpoint; whole clips have random identities',
-    RECOGNISER: 'embedding of a face recogniser: upper bound',
+    RECOGNIZER: 'embedding of a face recognizer: upper bound',
 }
 
 
@@ -49,7 +49,7 @@ class ProbeRequest:
         frames: At most this many frames a video; None: all.
         split_time: Split clips in time, see :func:`~iid_mm.identity.clips.select_clips`.
         controls: Names of :data:`CONTROLS`.
-        recogniser_dir: Folder of the recogniser's model.
+        recognizer_dir: Folder of the recognizer's model.
         batch_size: Faces that go through a network at once.
         seed: Seed of the untrained network.
         settings: How the probe is fitted.
@@ -63,7 +63,7 @@ class ProbeRequest:
     frames: int | None = None
     split_time: bool = False
     controls: Sequence[str] = CONTROLS
-    recogniser_dir: Path | None = None
+    recognizer_dir: Path | None = None
     batch_size: int = 64
     seed: int = 0
     settings: ProbeSettings = field(default_factory=ProbeSettings)
@@ -180,14 +180,14 @@ def run_probes(
         hidden = names + [PIXELS] * (PIXELS not in names)
         lab.probe(BACKGROUND, _faces(cfg, model, hidden, request, store, say, hide=True), hidden)
     skipped: dict[str, str] = {}
-    if RECOGNISER in request.controls:
-        reason = find_recogniser(request.recogniser_dir)
+    if RECOGNIZER in request.controls:
+        reason = find_recognizer(request.recognizer_dir)
         if isinstance(reason, str):
-            skipped[RECOGNISER] = reason
+            skipped[RECOGNIZER] = reason
         else:
             datasets = _datasets(cfg, request)
-            say('recogniser: embedding')
-            lab.add(RECOGNISER, RECOGNISER, embed(reason, datasets, clips.rows, request.batch_size))
+            say('recognizer: embedding')
+            lab.add(RECOGNIZER, RECOGNIZER, embed(reason, datasets, clips.rows, request.batch_size))
     return ProbeReport(lab.rows, skipped, [*clips.notes, *sorted(lab.notes)])
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Linear classifiers for many classes and few samples, for several strengths of regularisation at once."""
+"""Linear classifiers for many classes and few samples, for several strengths of regularization at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
 """Grid of each classifier: shrinkage of the covariance; weight of the penalty, 1 / C."""
 
 
-def standardise(train: Array, test: Array) -> tuple[Array, Array]:
+def standardize(train: Array, test: Array) -> tuple[Array, Array]:
     """Give every feature mean 0 and standard deviation 1 in the training part; constant ones become 0."""
     mean, scale = train.mean(axis=0), train.std(axis=0)
     # What varies less is rounding of float32.
@@ -38,13 +38,13 @@ def class_scores(
         train: (n, D).
         labels: (n,) codes; every class occurs for ``lda`` or is never predicted.
         test: (m, D).
-        strengths: Strengths of regularisation, greater = stronger.
+        strengths: Strengths of regularization, greater = stronger.
         classes: K.
 
     Returns:
         For each strength (m, K) scores; higher = more likely, -inf for classes that do not occur.
     """
-    train, test = standardise(train, test)
+    train, test = standardize(train, test)
     if classifier == 'logistic':
         return [_logistic(train, labels, test, strength, classes) for strength in strengths]
     return _lda(train, labels, test, strengths, classes)

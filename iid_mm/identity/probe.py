@@ -13,7 +13,7 @@ from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import Interval
 from iid_mm.evaluation.functional.intervals import check_level
 from iid_mm.identity.clips import Codes, fewer_clips, hold_out, shuffle_identities
-from iid_mm.identity.linear import STRENGTHS, Array, class_scores, macro, standardise, true_ranks
+from iid_mm.identity.linear import STRENGTHS, Array, class_scores, macro, standardize, true_ranks
 
 _FOLDS = 3
 
@@ -27,7 +27,7 @@ class ProbeSettings:
         seeds: Number of splits, each with other test clips.
         share: Part of the clips of a person that is tested on, at least one clip.
         train_clips: At most this many training clips a person; None: all that are not tested on. Few make the
-            task harder where all features recognise everyone.
+            task harder where all features recognize everyone.
         level: Confidence level.
         resamples: Resamples of the bootstrap over identities.
     """
@@ -62,7 +62,7 @@ class ProbeResult:
         chance: 1 / K.
         chance5: min(5, K) / K.
         variance_share: Share of the variance of clip means that belongs to identities (ICC(1) over all
-            standardised dimensions): grows on where accuracies are 1.
+            standardized dimensions): grows on where accuracies are 1.
         rank: Effective number of independent dimensions, see :func:`effective_rank`: a feature that has
             collapsed tells nothing about anyone, which is no merit.
         seed_low: Lowest top-1 accuracy of a split.
@@ -70,7 +70,7 @@ class ProbeResult:
         identities: K.
         clips: Number of clips.
         faces: Number of faces.
-        strengths: Chosen regularisation by split.
+        strengths: Chosen regularization by split.
         notes: What a reader must know.
     """
 
@@ -107,7 +107,7 @@ def probe(
 ) -> ProbeResult:
     """Fit and test the probe on several splits by clip.
 
-    For each seed some clips of every identity are held out. Features are standardised, and regularisation is
+    For each seed some clips of every identity are held out. Features are standardized, and regularization is
     chosen by cross-validation over the clips, within the training clips only.
 
     Args:
@@ -137,7 +137,7 @@ def probe(
         train = fewer_clips(labels, clip, ~test, seed, settings.train_clips)
         strength, across = _choose(values[train], labels[train], clip[train], settings.classifier, classes)
         if not across:
-            notes.add('One training clip a person: regularisation was chosen within clips, see the docs.')
+            notes.add('One training clip a person: regularization was chosen within clips, see the docs.')
         strengths.append(strength)
         (scores,) = class_scores(
             settings.classifier, values[train], labels[train], values[test], (strength,), classes
@@ -178,7 +178,7 @@ def effective_rank(values: Array) -> float:
     Returns:
         D for uncorrelated dimensions, 1 for copies of one; dimensions that do not vary do not count.
     """
-    scaled = standardise(values, values)[0]
+    scaled = standardize(values, values)[0]
     small = scaled.T @ scaled if scaled.shape[1] <= scaled.shape[0] else scaled @ scaled.T
     shares = np.maximum(np.linalg.eigvalsh(small), 0)
     if not shares.sum() > 0:
@@ -190,7 +190,7 @@ def effective_rank(values: Array) -> float:
 def variance_share(values: Array, identity: Codes, clip: Codes) -> float:
     """ICC(1) of clip means, all dimensions together.
 
-    Dimensions are standardised over all faces; mean squares between and within identities are summed over
+    Dimensions are standardized over all faces; mean squares between and within identities are summed over
     dimensions before the ratio is taken.
 
     Args:
@@ -201,7 +201,7 @@ def variance_share(values: Array, identity: Codes, clip: Codes) -> float:
     Returns:
         The share; NaN where nothing varies. Below 0 where identities differ less than by chance.
     """
-    scaled = standardise(values, values)[0]
+    scaled = standardize(values, values)[0]
     clips, owner = _clip_means(scaled, identity, clip)
     counts = np.bincount(owner).astype(float)
     sums = np.zeros((counts.size, clips.shape[1]))
@@ -251,7 +251,7 @@ def _choose(values: Array, labels: Codes, clip: Codes, classifier: str, classes:
     totals = np.zeros(len(grid))
     for number in np.unique(fold):
         left = fold == number
-        # A person with no other clip could not be recognised.
+        # A person with no other clip could not be recognized.
         left &= np.isin(labels, labels[~left])
         if not left.any() or left.all():
             continue

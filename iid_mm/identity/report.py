@@ -19,12 +19,12 @@ from iid_mm.identity.laboratory import (
     UNTRAINED,
     ProbeReport,
 )
-from iid_mm.identity.recogniser import RECOGNISER
+from iid_mm.identity.recognizer import RECOGNIZER
 from iid_mm.utils.files import write_json, write_text
 from iid_mm.visualization.plots import INK, MUTED, PALETTE, new_figure, polish, save_figure
 
-_COLOURS = dict(
-    zip((TRAINED, UNTRAINED, PIXELS, BACKGROUND, RECOGNISER, SHUFFLED), (*PALETTE[:5], MUTED), strict=True)
+_COLORS = dict(
+    zip((TRAINED, UNTRAINED, PIXELS, BACKGROUND, RECOGNIZER, SHUFFLED), (*PALETTE[:5], MUTED), strict=True)
 )
 
 
@@ -87,7 +87,7 @@ def write_report(report: ProbeReport, folder: str | os.PathLike[str], facts: dic
 
 
 def plot_probe(report: ProbeReport, path: str | os.PathLike[str]) -> Path:
-    """Bars of top-1 accuracy by feature, one colour a source, with intervals and the chance line.
+    """Bars of top-1 accuracy by feature, one color a source, with intervals and the chance line.
 
     Args:
         report: The accuracies.
@@ -98,8 +98,8 @@ def plot_probe(report: ProbeReport, path: str | os.PathLike[str]) -> Path:
     """
     features = list(dict.fromkeys(row.feature for row in report.rows))
     groups = {name: [row for row in report.rows if row.feature == name] for name in features}
-    figure = new_figure(max(7.0, 0.2 * len(report.rows) + 2.5), 4.4)
-    axes = figure.add_subplot()
+    metric = new_figure(max(7.0, 0.2 * len(report.rows) + 2.5), 4.4)
+    axes = metric.add_subplot()
     place, middles, seen = 0.0, [], set()
     for name in features:
         begin = place
@@ -107,7 +107,7 @@ def plot_probe(report: ProbeReport, path: str | os.PathLike[str]) -> Path:
             top1 = row.result.top1
             label = None if row.source in seen else row.source
             seen.add(row.source)
-            axes.bar(place, top1.value, 0.9, color=_COLOURS[row.source], label=label)
+            axes.bar(place, top1.value, 0.9, color=_COLORS[row.source], label=label)
             error = np.maximum([[top1.value - top1.low], [top1.high - top1.value]], 0)
             axes.errorbar(place, top1.value, error, color=INK, linewidth=1, capsize=2)
             place += 1
@@ -121,12 +121,12 @@ def plot_probe(report: ProbeReport, path: str | os.PathLike[str]) -> Path:
     many = len(features) > 6
     axes.set_xticks(middles, features, rotation=30 if many else 0, ha='right' if many else 'center')
     axes.set_ylim(0, 1.02)
-    axes.set_ylabel('identities recognised (top-1)', color=INK)
+    axes.set_ylabel('identities recognized (top-1)', color=INK)
     first = report.rows[0].result
     axes.set_title(
         f'Identity in features: {first.identities} people, clips not seen by the probe',
         color=INK,
         fontsize=11,
     )
-    figure.legend(loc='outside lower center', ncols=7, frameon=False, fontsize=9)
-    return save_figure(figure, path)
+    metric.legend(loc='outside lower center', ncols=7, frameon=False, fontsize=9)
+    return save_figure(metric, path)

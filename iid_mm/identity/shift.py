@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much a fake score depends on who is in the picture.
 
-Two figures. The **intraclass correlation** of genuine videos: with s_ij the score of video j of person i,
+Two metrics. The **intraclass correlation** of genuine videos: with s_ij the score of video j of person i,
 s_ij = m + a_i + e_ij, the share var(a) / (var(a) + var(e)) of the variance that belongs to the person
 (one-way random effects, ICC(1)). A detector that looks at artifacts only has 0 on genuine videos.
 
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import Interval, factorise
+from iid_mm.evaluation.functional import Interval, factorize
 from iid_mm.evaluation.functional.intervals import check_level
 
 Array = npt.NDArray[np.float64]
@@ -88,14 +88,14 @@ def intraclass_correlation(scores: npt.ArrayLike, identities: Any, *, level: flo
         level: Confidence level.
 
     Returns:
-        The figures. All scores equal: ICC NaN. Persons equal within and different between: ICC 1.
+        The metrics. All scores equal: ICC NaN. Persons equal within and different between: ICC 1.
 
     Raises:
         InputError: Fewer than two identities, no identity with two videos, or a score that is not finite.
     """
     check_level(level)
     values = np.asarray(scores, dtype=np.float64)
-    codes = factorise(identities, argument='identities').codes
+    codes = factorize(identities, argument='identities').codes
     if values.shape != codes.shape or not np.isfinite(values).all():
         raise InputError('scores must be finite, one for each identity given')
     counts = np.bincount(codes).astype(float)
@@ -186,7 +186,7 @@ def identity_auc(
         seed: Seed of the draws.
 
     Returns:
-        The figures with percentile intervals.
+        The metrics with percentile intervals.
 
     Raises:
         InputError: There are no pairs within or across, or an argument is out of range.
@@ -195,7 +195,7 @@ def identity_auc(
     if resamples < 1:
         raise InputError(f'resamples={resamples}: give at least 1')
     values, classes = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.int64)
-    codes = factorise(identities, argument='identities').codes
+    codes = factorize(identities, argument='identities').codes
     if not values.shape == classes.shape == codes.shape or not np.isfinite(values).all():
         raise InputError('scores must be finite, one for each label and identity given')
     concordant, pairs = concordance(values, classes, codes)

@@ -43,7 +43,7 @@ class IdentityScores:
 
 @dataclass(frozen=True)
 class ShiftReport:
-    """Outcome of :func:`measure_shift`; a figure that the set does not allow is the reason why."""
+    """Outcome of :func:`measure_shift`; a metric that the set does not allow is the reason why."""
 
     icc_logit: IccResult | str
     icc_probability: IccResult | str
@@ -127,7 +127,7 @@ def measure_shift(
         seed: Its seed.
 
     Returns:
-        The figures; of those that the set does not allow, why.
+        The metrics; of those that the set does not allow, why.
 
     Raises:
         InputError: The set allows none, or an argument is out of range.
@@ -156,7 +156,7 @@ def measure_shift(
 
 def shift_table(report: ShiftReport) -> str:
     """Markdown table."""
-    lines = ['| figure | value | interval | |', '|---|---|---|---|']
+    lines = ['| metric | value | interval | |', '|---|---|---|---|']
 
     def line(name: str, value: Interval, note: str) -> str:
         return f'| {name} | {value.value:.3f} | [{value.low:.3f}, {value.high:.3f}] | {note} |'

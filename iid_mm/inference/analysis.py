@@ -60,7 +60,7 @@ class _Views:
         return [view for _, _, view in sorted(self.heap, key=lambda item: item[:2], reverse=True)]
 
 
-class MediaAnalyser:
+class MediaAnalyzer:
     """Finds, follows and scores the faces of one input.
 
     Memory: at most ``batch_size`` faces and their frames, a few pictures of each person, and the scores.
@@ -80,7 +80,7 @@ class MediaAnalyser:
         self.scorer = scorer
         self.batch_size = batch_size
 
-    def analyse(
+    def analyze(
         self,
         media: Media,
         stream: FrameStream,
@@ -91,7 +91,7 @@ class MediaAnalyser:
         progress: Progress | None = None,
         threshold: float = 0.5,
     ) -> MediaResult:
-        """Analyse an input.
+        """Analyze an input.
 
         Args:
             media: The input.
@@ -125,7 +125,7 @@ class MediaAnalyser:
         result.total_frames = stream.total
         if stream.problem:
             result.problems.append(stream.problem)
-        if problem := follower.analyser.take_problems():
+        if problem := follower.analyzer.take_problems():
             result.problems.append(problem)
         if count := follower.frames_with_small:
             result.problems.append(

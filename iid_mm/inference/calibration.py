@@ -202,7 +202,7 @@ def fit_temperature(
         InputError: A probability lies outside [0, 1], or a class is missing.
     """
     scores, classes = check_scores(probabilities, labels, name=name)
-    check_probabilities(scores, name=name, figure='calibration')
+    check_probabilities(scores, name=name, metric='calibration')
     fakes = int(classes.sum())
     if fakes in (0, classes.size):
         raise InputError(
@@ -265,7 +265,7 @@ def balanced_error(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: in
 def calibrate(
     model: Any, dataloader: Mapping[str, Any], *, aggregation: str = 'mean', progress: bool = False
 ) -> Calibration:
-    """Score a data set and fit the temperatures.
+    """Score a dataset and fit the temperatures.
 
     Args:
         model: Detector in evaluation mode.
@@ -274,7 +274,7 @@ def calibrate(
         progress: Whether a bar is shown.
 
     Raises:
-        InputError: The data set is empty or lacks a class.
+        InputError: The dataset is empty or lacks a class.
     """
     cfg = dict(dataloader)
     dataset = DATASETS.build(cfg['dataset'])
@@ -297,7 +297,7 @@ def calibrate(
                 keys.append(str(sample.video_key))
     videos = video_scores(scores, labels, keys, aggregation, name='the validation data')
     split, files = getattr(dataset, 'split', 'val'), getattr(dataset, 'ann_files', [])
-    names = ', '.join('/'.join(Path(file).parts[-2:]) for file in files) or 'its data set'
+    names = ', '.join('/'.join(Path(file).parts[-2:]) for file in files) or 'its dataset'
     fake_videos = int(videos.labels.sum())
     counts = (videos.labels.size - fake_videos, fake_videos)
     return Calibration(

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from iid_mm.inference.sampling import TimedFrame
-from iid_mm.preparation.analysers.base import Face, FaceAnalyser
+from iid_mm.preparation.analyzers.base import Face, FaceAnalyzer
 from iid_mm.preparation.appearance import OTHER_SCENE, describe, describe_scene, scene_difference
 from iid_mm.preparation.cropping import Window, crop_image, crop_points, crop_window, face_box
 from iid_mm.preparation.tracking import SAME_FACE, TrackLinker, box_distance, nearest_face
@@ -50,7 +50,7 @@ class FaceFollower:
     :data:`THOROUGH_EVERY`-th, and where a new scene begins.
 
     Args:
-        analyser: Finds faces.
+        analyzer: Finds faces.
         margin: Margin of crops, see :class:`~iid_mm.preparation.settings.Settings`.
         max_side: Longest side of crops.
         min_face: Faces whose box is smaller than this, in pixels, are passed over.
@@ -59,8 +59,8 @@ class FaceFollower:
         frames_with_small: In how many frames faces were passed over for their size.
     """
 
-    def __init__(self, analyser: FaceAnalyser, margin: float, max_side: int, min_face: int = 0) -> None:
-        self.analyser = analyser
+    def __init__(self, analyzer: FaceAnalyzer, margin: float, max_side: int, min_face: int = 0) -> None:
+        self.analyzer = analyzer
         self.margin = margin
         self.max_side = max_side
         self.min_face = min_face
@@ -78,15 +78,15 @@ class FaceFollower:
         thorough = new_scene or self._count % THOROUGH_EVERY == 0
         self._count += 1
         self._scene = scene
-        search = self.analyser.analyse_all if thorough else self.analyser.analyse
+        search = self.analyzer.analyze_all if thorough else self.analyzer.analyze
         every = search(image)
         faces = [face for face in every if self._is_large(face)]
         self.frames_with_small += len(faces) < len(every)
         tracks = self._linker.link(faces, describe(image, faces, scene))
-        if self.analyser.searches:
+        if self.analyzer.searches:
             for track in sorted(self._present - set(tracks)):
                 hint = self._linker.last[track].box
-                face = nearest_face(self.analyser.analyse(image, hint), hint)
+                face = nearest_face(self.analyzer.analyze(image, hint), hint)
                 if face is None or not self._is_large(face):
                     continue
                 if any(box_distance(face.box, other.box) <= SAME_FACE for other in faces):

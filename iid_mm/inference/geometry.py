@@ -16,7 +16,7 @@ def canvas_to_frame(
 ) -> Polygons:
     """Bring boxes on the canvas into the frame.
 
-    Boxes are in pixel edges, an image of width w covers x from 0 to w; matrices move pixel centres, the
+    Boxes are in pixel edges, an image of width w covers x from 0 to w; matrices move pixel centers, the
     first of which is 0 (see :mod:`iid_mm.preparation.cropping`).
 
     Args:

@@ -49,7 +49,7 @@ def write_html_report(result: MediaResult, path: Path, original: Path | None = N
     Args:
         result: What was found.
         path: The file.
-        original: The file that was analysed, out of which a whole frame is shown; None takes
+        original: The file that was analyzed, out of which a whole frame is shown; None takes
             ``result.source``. The page does without where it cannot be read.
 
     Raises:
@@ -144,7 +144,7 @@ def verdict_of(result: MediaResult) -> Verdict:
     sure = value if fake else 1 - value
     if sure < RATHER:
         way = 'manipulated' if fake else 'genuine'
-        return Verdict('unclear', f'Unclear, leaning towards {way}', value, mark)
+        return Verdict('unclear', f'Unclear, leaning toward {way}', value, mark)
     if fake:
         headline = 'Very likely manipulated' if sure >= VERY else 'Probably manipulated'
     else:
@@ -273,7 +273,7 @@ def _facts(result: MediaResult, file: Path | None) -> dict[str, list[tuple[str, 
         'checkpoint': 'checkpoint',
         'sha256': 'SHA-256 of the checkpoint',
         'backend': 'computed by',
-        'analyser': 'faces found by',
+        'analyzer': 'faces found by',
         'version': 'iid_mm',
     }
     model_facts = [(word, str(model[key])) for key, word in names.items() if model.get(key)]

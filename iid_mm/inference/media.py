@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is to be analysed: images, videos and cameras."""
+"""What is to be analyzed: images, videos and cameras."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MediaInput = str | int | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Media:
-    """One thing to analyse.
+    """One thing to analyze.
 
     Attributes:
         kind: ``image``, ``video`` or ``camera``.
@@ -91,7 +91,7 @@ def find_media(inputs: MediaInput | Iterable[MediaInput]) -> FoundMedia:
         return inputs
     named: list[MediaInput] = [inputs] if isinstance(inputs, (str, int, os.PathLike)) else list(inputs)
     if not named:
-        raise InputError('nothing to analyse: name images, videos, folders or the number of a camera')
+        raise InputError('nothing to analyze: name images, videos, folders or the number of a camera')
     search = _Search()
     for item in named:
         search.look_at(item)

@@ -32,7 +32,7 @@ WHOLE_FACE = 0.8
 
 
 def verdict_color(probability: float, threshold: float) -> Color:
-    """Colour of a face: vermilion from the threshold on, else blue; told apart with any colour vision."""
+    """Color of a face: vermilion from the threshold on, else blue; told apart with any color vision."""
     return VERMILION if probability >= threshold else BLUE
 
 

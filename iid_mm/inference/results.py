@@ -139,7 +139,7 @@ class MediaResult:
     """What was found in one image, video or camera stream.
 
     Attributes:
-        source: What was analysed.
+        source: What was analyzed.
         name: Name of its outputs.
         kind: ``image``, ``video`` or ``camera``.
         status: ``scored``, ``no_face`` or ``unreadable``.
@@ -289,7 +289,7 @@ class MediaResult:
                 'height': self.size[1],
                 'total': self.total_frames,
                 'rate': self.rate,
-                'analysed': len(self.times),
+                'analyzed': len(self.times),
                 'without_face': sorted(set(self.times) - seen),
             },
             'tracks': [_track_dict(track, track.number in main) for track in self.tracks],

@@ -50,14 +50,14 @@ def model_complexity(model: IIDDetector, size: Size) -> list[Complexity]:
     image = torch.zeros(1, 3, size[1], size[0], device=next(model.parameters()).device)
     logger = logging.getLogger('fvcore')
     level = logger.level
-    analysers = [kind(model, (image,)) for kind in (FlopAnalyzer, ActivationAnalyzer)]
-    for analyser in analysers:
+    analyzers = [kind(model, (image,)) for kind in (FlopAnalyzer, ActivationAnalyzer)]
+    for analyzer in analyzers:
         # Pooling, norms and reshapes are not counted; there is no need to say so each time.
-        analyser.unsupported_ops_warnings(False)
-        analyser.uncalled_modules_warnings(False)
-        analyser.tracer_warnings('none')
+        analyzer.unsupported_ops_warnings(False)
+        analyzer.uncalled_modules_warnings(False)
+        analyzer.tracer_warnings('none')
     with torch.no_grad():
-        macs, activations = (analyser.by_module() for analyser in analysers)
+        macs, activations = (analyzer.by_module() for analyzer in analyzers)
     logger.setLevel(level)
     found = []
     for part in PARTS:

@@ -21,7 +21,7 @@ WARNING = (
 
 
 def drop_unreachable_weights(model: nn.Module) -> list[str]:
-    """Remove pretrained initialisations whose URL cannot be reached, and warn loudly.
+    """Remove pretrained initializations whose URL cannot be reached, and warn loudly.
 
     In distributed training the main process alone tries, and all processes follow its finding.
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From public data sets as downloaded to face crops and an index."""
+"""From public datasets as downloaded to face crops and an index."""

@@ -24,7 +24,7 @@ from iid_mm.preparation.cropping import crop_image, crop_points, crop_window, fa
 from iid_mm.utils.typing import FloatArray
 
 if TYPE_CHECKING:
-    from iid_mm.preparation.analysers.base import Face
+    from iid_mm.preparation.analyzers.base import Face
     from iid_mm.utils.typing import ImageArray
 
 SAME_PERSON = 0.3

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a crop lies in its frame and what happens to points in it.
 
-Points follow OpenCV: the centre of the top left pixel is (0, 0), so an image of width w covers x in
+Points follow OpenCV: the center of the top left pixel is (0, 0), so an image of width w covers x in
 [-0.5, w - 0.5].
 """
 
@@ -61,7 +61,7 @@ def crop_window(box: BoxesArray, size: Size, margin: float) -> Window | None:
     """
     x0, y0, x1, y1 = (float(value) for value in box)
     half = max(x1 - x0, y1 - y0) * (0.5 + margin)
-    # +0.5: from pixel centres to pixel edges, where windows are cut.
+    # +0.5: from pixel centers to pixel edges, where windows are cut.
     cx, cy = (x0 + x1) / 2 + 0.5, (y0 + y1) / 2 + 0.5
     width, height = size
     left, top = max(round(cx - half), 0), max(round(cy - half), 0)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from iid_mm.datasets.index import INDEX_SCHEMA, write_index
 from iid_mm.errors import InputError
-from iid_mm.preparation.analysers import DATASET_FACES, AnalyserOptions, PrecomputedAnalyser, check_analyser
+from iid_mm.preparation.analyzers import DATASET_FACES, AnalyzerOptions, PrecomputedAnalyzer, check_analyzer
 from iid_mm.preparation.layouts import find_layout, scan_layout
 from iid_mm.preparation.parts import PARTS, PartStore, fingerprint_group
 from iid_mm.preparation.pool import make_batches, process_batches
@@ -48,8 +48,8 @@ class RunOptions:
         overwrite: Delete what an earlier run has prepared in the folder.
         progress: Show a progress bar.
         splits_dir: Folder of the split files, or a list file; None for the usual places.
-        model_dir: Folder of the analyser's models.
-        device: Where the analyser computes: ``auto``, ``cpu`` or ``cuda``.
+        model_dir: Folder of the analyzer's models.
+        device: Where the analyzer computes: ``auto``, ``cpu`` or ``cuda``.
     """
 
     num_workers: int = 0
@@ -75,12 +75,12 @@ def make_settings(layout_name: str, run: RunOptions, **choices: Any) -> Settings
 
     Args:
         layout_name: Name of the layout.
-        run: Names the models and the device of the analyser.
+        run: Names the models and the device of the analyzer.
         **choices: Attributes of :class:`Settings`; None takes the default.
 
     Raises:
-        InputError: If the layout, the analyser or a value is unknown.
-        FileNotFoundError: If models of the analyser are missing.
+        InputError: If the layout, the analyzer or a value is unknown.
+        FileNotFoundError: If models of the analyzer are missing.
         MissingExtraError: If its library is not installed.
     """
     layout = find_layout(layout_name)
@@ -88,27 +88,27 @@ def make_settings(layout_name: str, run: RunOptions, **choices: Any) -> Settings
     compression = layout.compression(LayoutOptions(compression=given.pop('compression', None)))
     if given.get('image_format') == 'jpg':
         given.setdefault('quality', JPEG_QUALITY)
-    analyser = given.pop('analyser', layout.analyser)
-    version = check_analyser(AnalyserOptions(analyser, run.model_dir, run.device))
+    analyzer = given.pop('analyzer', layout.analyzer)
+    version = check_analyzer(AnalyzerOptions(analyzer, run.model_dir, run.device))
     return Settings(
         layout=layout_name,
         compression=compression,
         methods=given.pop('methods', None),
-        analyser=analyser,
-        analyser_version=version,
+        analyzer=analyzer,
+        analyzer_version=version,
         **given,
     )
 
 
 def prepare(root: Path, out_dir: Path, settings: Settings, run: RunOptions | None = None) -> dict[str, Any]:
-    """Prepare a data set: crops, ``index.parquet`` and ``report.json`` under ``out_dir``.
+    """Prepare a dataset: crops, ``index.parquet`` and ``report.json`` under ``out_dir``.
 
     A run that was stopped goes on when it is started again with the same arguments: finished groups
     are not worked on again. The index does not depend on the number of processes, on shards or on
     interruptions. A single shard writes crops and its manifest; :func:`merge` writes the index.
 
     Args:
-        root: The data set as downloaded.
+        root: The dataset as downloaded.
         out_dir: Where to write.
         settings: What to write.
         run: How to run.
@@ -119,15 +119,15 @@ def prepare(root: Path, out_dir: Path, settings: Settings, run: RunOptions | Non
     Raises:
         InputError: If an argument is bad, ``out_dir`` was prepared with other settings, or no frame
             has a face.
-        FileNotFoundError: If the data set or a part of it is missing.
-        MissingExtraError: If the analyser's library is not installed.
+        FileNotFoundError: If the dataset or a part of it is missing.
+        MissingExtraError: If the analyzer's library is not installed.
     """
     run = run or RunOptions()
     store = PartStore(out_dir, settings)
     # All that a user may have to mend is checked before the folder is touched.
     store.check(run.overwrite)
-    analyser = AnalyserOptions(settings.analyser, run.model_dir, run.device, DATASET_FACES)
-    check_analyser(analyser)
+    analyzer = AnalyzerOptions(settings.analyzer, run.model_dir, run.device, DATASET_FACES)
+    check_analyzer(analyzer)
     scan = _scan(root, out_dir, settings, run)
     groups = group_records(scan.records)
     fingerprints = _fingerprints(groups, settings, root)
@@ -144,7 +144,7 @@ def prepare(root: Path, out_dir: Path, settings: Settings, run: RunOptions | Non
     with _writing(out_dir, done, mine), _Progress(list(mine.values()), done, run.progress) as progress:
         scratch = store.scratch(part)
         for group, result in process_batches(
-            todo, settings, analyser, root, out_dir, run.num_workers, scratch
+            todo, settings, analyzer, root, out_dir, run.num_workers, scratch
         ):
             if result.finished:
                 store.save(fingerprints[group.name], result)
@@ -219,16 +219,16 @@ def _scan(root: Path, out_dir: Path, settings: Settings, run: RunOptions) -> Lay
 
 def _fingerprints(groups: Sequence[VideoGroup], settings: Settings, root: Path) -> dict[str, str]:
     side_files: dict[str, list[Path]] = {}
-    if settings.analyser == 'precomputed':
-        looked_up = PrecomputedAnalyser(root)
+    if settings.analyzer == 'precomputed':
+        looked_up = PrecomputedAnalyzer(root)
         for group in groups:
             side_files[group.name] = [f for record in group.records for f in looked_up.side_files(record)]
         wanted = [path for paths in side_files.values() for path in paths]
         if wanted and not any(path.is_file() for path in wanted):
             raise FileNotFoundError(
-                f'analyser="precomputed": none of the {len(wanted)} landmark files is there, e.g. '
+                f'analyzer="precomputed": none of the {len(wanted)} landmark files is there, e.g. '
                 f'{str(wanted[0])!r}; each holds floats (frames, 68 or 81, 2). '
-                'Other analysers find the landmarks themselves'
+                'Other analyzers find the landmarks themselves'
             )
     return {
         group.name: fingerprint_group(group, settings, side_files.get(group.name, ())) for group in groups
@@ -257,7 +257,7 @@ def _write_outputs(
         first = ''.join(f'; e.g. {p["video"]}: {p["reason"]}' for p in report['problems'][:1])
         raise InputError(
             f'no frame of {report["videos"]} videos has a face{first}; '
-            f'see {store.out_dir / REPORT} and try another --analyser'
+            f'see {store.out_dir / REPORT} and try another --analyzer'
         )
     metadata = {'iid_mm.preparation': store.settings.to_json()}
     write_index(table, store.out_dir / INDEX, metadata=metadata)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iid_mm.preparation.analysers.base import Face, FaceAnalyser, FrameRef
+from iid_mm.preparation.analyzers.base import Face, FaceAnalyzer, FrameRef
 from iid_mm.preparation.appearance import KnownPerson, Look, describe
 from iid_mm.preparation.cropping import Window, crop_image, crop_window, face_box
 from iid_mm.preparation.records import VideoRecord
@@ -90,12 +90,12 @@ class FaceFinder:
 
     Args:
         settings: Margin and size of crops.
-        analyser: Finds the faces.
+        analyzer: Finds the faces.
     """
 
-    def __init__(self, settings: Settings, analyser: FaceAnalyser) -> None:
+    def __init__(self, settings: Settings, analyzer: FaceAnalyzer) -> None:
         self.settings = settings
-        self.analyser = analyser
+        self.analyzer = analyzer
 
     def find(self, record: VideoRecord, frames: Frames) -> VideoFaces:
         """Find the faces of a video and follow them.
@@ -107,7 +107,7 @@ class FaceFinder:
         numbers: list[int] = []
         crops: list[list[FaceCrop]] = []
         for number, image in frames:
-            found = self.analyser.analyse(image, where=FrameRef(record, number))
+            found = self.analyzer.analyze(image, where=FrameRef(record, number))
             cut = [self.cut(record, image, face) for face in found]
             kept = [crop for crop in cut if crop is not None]
             looks = describe(image, [crop.face for crop in kept])
@@ -157,9 +157,9 @@ class FaceFinder:
             hint: Where to look.
         """
         where = FrameRef(record, number)
-        face = nearest_face(self.analyser.analyse(image, hint.box, where=where), hint.box)
-        if face is None and self.analyser.searches:
-            face = nearest_face(self.analyser.analyse(image, where=where), hint.box)
+        face = nearest_face(self.analyzer.analyze(image, hint.box, where=where), hint.box)
+        if face is None and self.analyzer.searches:
+            face = nearest_face(self.analyzer.analyze(image, where=where), hint.box)
         return face
 
     def cut(self, record: VideoRecord, image: ImageArray, face: Face) -> FaceCrop | None:

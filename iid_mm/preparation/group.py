@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iid_mm.preparation.analysers.base import Face, FaceAnalyser
+from iid_mm.preparation.analyzers.base import Face, FaceAnalyzer
 from iid_mm.preparation.appearance import describe
 from iid_mm.preparation.cropping import crop_image
 from iid_mm.preparation.faces import (
@@ -61,28 +61,28 @@ class _Video:
 class GroupProcessor:
     """Turns groups into crops and rows.
 
-    Genuine frames are analysed first; a fake takes the crop window of its genuine frame, and the face
+    Genuine frames are analyzed first; a fake takes the crop window of its genuine frame, and the face
     is looked for where the genuine one was, so that both show the same face in the same place. Where
     a genuine video shows several people, each fake follows the one it manipulates: the one under its
     mask, or without a mask the one in whose place it differs from the genuine video.
 
     Args:
         settings: What to write.
-        analyser: Finds the faces.
+        analyzer: Finds the faces.
         opener: Opens the frames.
         writer: Writes the crops.
     """
 
     def __init__(
-        self, settings: Settings, analyser: FaceAnalyser, opener: SourceOpener, writer: CropWriter
+        self, settings: Settings, analyzer: FaceAnalyzer, opener: SourceOpener, writer: CropWriter
     ) -> None:
         self.settings = settings
-        self.analyser = analyser
-        self.finder = FaceFinder(settings, analyser)
+        self.analyzer = analyzer
+        self.finder = FaceFinder(settings, analyzer)
         self.opener = opener
         self.writer = writer
         self._decode = 0.0
-        self._analysed = 0
+        self._analyzed = 0
 
     def process(self, group: VideoGroup) -> GroupResult:
         """Prepare one group.
@@ -95,8 +95,8 @@ class GroupProcessor:
         """
         start = process_time()
         self._decode = self.writer.seconds = 0.0
-        self._analysed = 0
-        self.analyser.seconds.clear()
+        self._analyzed = 0
+        self.analyzer.seconds.clear()
         videos = [self._open(record) for record in group.records]
         genuine = videos[0] if group.genuine and videos[0].numbers else None
         fakes = [video for video in videos if video.record is not group.genuine and video.numbers]
@@ -112,9 +112,9 @@ class GroupProcessor:
                 fake.report.problems.append(f'its genuine video {reason}: stored without pairs')
             samples[fake.record.key] = self._process_alone(fake)
         rows = [make_row(r, s) for r in group.records for s in samples.get(r.key, ())]
-        seconds = {'decode': self._decode, 'write': self.writer.seconds, **self.analyser.seconds}
+        seconds = {'decode': self._decode, 'write': self.writer.seconds, **self.analyzer.seconds}
         reports = [video.report for video in videos]
-        return GroupResult(group.name, rows, reports, seconds, process_time() - start, self._analysed)
+        return GroupResult(group.name, rows, reports, seconds, process_time() - start, self._analyzed)
 
     # Frames
 
@@ -127,7 +127,7 @@ class GroupProcessor:
         report.asked = self.settings.frames
         if reader.problem:
             report.problems.append(reader.problem)
-        if problem := self.analyser.check_video(record):
+        if problem := self.analyzer.check_video(record):
             report.problems.append(problem)
             numbers = []
         return _Video(record, reader, report, numbers)
@@ -158,7 +158,7 @@ class GroupProcessor:
         for number, image in self._read_timed(video.reader, numbers):
             if keep and self.settings.keep_frames:
                 self.writer.write(image, WHOLE_FRAMES, video.record.key, number)
-            self._analysed += keep
+            self._analyzed += keep
             yield number, image
         if problem := video.reader.problem:
             known = [text for text in video.report.problems if text not in problem]
@@ -366,7 +366,7 @@ class GroupProcessor:
     def _retry(self, video: _Video, faces: VideoFaces, track: Track, numbers: set[int]) -> None:
         """Look again where a person was missed."""
         missed = sorted((numbers & set(faces.decoded)) - set(track.faces))
-        if missed and track.faces and self.analyser.searches:
+        if missed and track.faces and self.analyzer.searches:
             self.finder.retry(video.record, self._read(video, missed), track, faces.tracks)
 
     def _write_faces(self, video: _Video, track: Track, numbers: set[int], note: str = '') -> dict[int, str]:
@@ -400,7 +400,7 @@ class GroupProcessor:
             )
         if none := len(report.given_up) - len(strange):
             report.problems.append(f'no face in {none} of {len(wanted)} frames')
-        if problem := self.analyser.take_problems():
+        if problem := self.analyzer.take_problems():
             report.problems.append(problem)
         if video.record.mask is not None and self.settings.masks:
             self._add_masks(video, video.record.mask, {sample.number: sample for sample in samples})

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What image files say of themselves, and checks of them before they are decoded.
 
-Decoders give a partly grey picture for half a file and ask for memory that a damaged header names. PNG
+Decoders give a partly gray picture for half a file and ask for memory that a damaged header names. PNG
 has checksums, all of them are checked. JPEG and WebP have none: a file that ends early is found, and so is
 a JPEG whose coded data break the rules of the code; a changed byte that keeps to them is not.
 """

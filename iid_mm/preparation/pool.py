@@ -17,7 +17,7 @@ from typing import Any
 from pebble import ProcessExpired, ProcessPool
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.analysers import AnalyserOptions
+from iid_mm.preparation.analyzers import AnalyzerOptions
 from iid_mm.preparation.records import ArchiveImages, VideoGroup
 from iid_mm.preparation.results import GroupResult, failed_result
 from iid_mm.preparation.settings import Settings
@@ -52,7 +52,7 @@ def make_batches(groups: Sequence[VideoGroup]) -> list[list[VideoGroup]]:
 def process_batches(
     batches: Sequence[Batch],
     settings: Settings,
-    analyser: AnalyserOptions,
+    analyzer: AnalyzerOptions,
     root: Path,
     out_dir: Path,
     num_workers: int,
@@ -63,8 +63,8 @@ def process_batches(
     Args:
         batches: The groups (:func:`make_batches`).
         settings: What to write.
-        analyser: Which analyser.
-        root: Folder of the data set.
+        analyzer: Which analyzer.
+        root: Folder of the dataset.
         out_dir: The prepared folder.
         num_workers: Worker processes; 0 works in this process.
         scratch: Where archives are unpacked; None takes a folder in ``out_dir``.
@@ -75,7 +75,7 @@ def process_batches(
     if not batches:
         return
     if num_workers == 0:
-        processor = build_processor(settings, analyser, root, out_dir, scratch)
+        processor = build_processor(settings, analyzer, root, out_dir, scratch)
         for batch in batches:
             for group in batch:
                 yield group, process_group(processor, group)
@@ -86,7 +86,7 @@ def process_batches(
         # Not fork: libraries of this process may hold threads and locks.
         context=multiprocessing.get_context('spawn'),
         initializer=start_worker,
-        initargs=(settings, analyser, root, out_dir, scratch),
+        initargs=(settings, analyzer, root, out_dir, scratch),
     )
     try:
         yield from _run(pool, list(batches), num_workers, settings)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a layout says about the videos of a data set."""
+"""What a layout says about the videos of a dataset."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class LandmarkFiles:
 
 @dataclass(frozen=True)
 class LandmarkValues:
-    """Landmarks that a list file of the data set holds.
+    """Landmarks that a list file of the dataset holds.
 
     Attributes:
         points: For each frame of the video its K points x0, y0, x1, y1, ... in pixels of the frame, or
@@ -141,16 +141,16 @@ class LandmarkValues:
 
 
 LandmarkSource: TypeAlias = LandmarkTable | LandmarkFiles | LandmarkValues
-"""Where landmarks that came with a data set are."""
+"""Where landmarks that came with a dataset are."""
 
 
 @dataclass(frozen=True)
 class VideoRecord:
-    """One video of a data set.
+    """One video of a dataset.
 
     Attributes:
         source: Where its frames are.
-        dataset: Name of the data set in the index.
+        dataset: Name of the dataset in the index.
         method: Manipulation of a fake; source folder of a genuine video.
         compression: ``raw``, ``c23``, ``c40``, or ``native``.
         video: Name of the video without suffix.
@@ -162,7 +162,7 @@ class VideoRecord:
         pair: Key of the genuine video that a fake was made from, frame by frame; None if unknown. A key
             that no record has stands for a genuine video that is known but not there.
         mask: Manipulated region, frame by frame, under the same frame numbers; None if there is none.
-        landmarks: Landmarks that came with the data set, for the analyser ``precomputed``.
+        landmarks: Landmarks that came with the dataset, for the analyzer ``precomputed``.
         cropped: The frames are face crops already and are kept whole.
     """
 
@@ -213,7 +213,7 @@ class LayoutScan:
     Attributes:
         records: The videos to prepare, sorted by key.
         left_out: Videos that are on disk but are not prepared: path relative to the root -> reason.
-        missing: Videos that a list file of the data set names but that are not on disk.
+        missing: Videos that a list file of the dataset names but that are not on disk.
     """
 
     records: list[VideoRecord] = field(default_factory=list)

@@ -3,7 +3,7 @@
 
 Sets that others have cropped do not use one window for a fake and its genuine frame. What surrounds the
 manipulated face is the same in both, so the crops differ by a small affine map, which is estimated by
-maximising the enhanced correlation coefficient (Evangelidis and Psarakis, TPAMI 2008) outside of the face.
+maximizing the enhanced correlation coefficient (Evangelidis and Psarakis, TPAMI 2008) outside of the face.
 """
 
 from __future__ import annotations

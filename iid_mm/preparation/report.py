@@ -26,14 +26,14 @@ def build_report(
         settings: Settings of the run.
         groups: Reports of the groups (:meth:`GroupResult.report`).
         left_out: Videos that were not prepared -> reason.
-        missing: Videos that a list of the data set names but that are not on disk.
+        missing: Videos that a list of the dataset names but that are not on disk.
 
     Returns:
         Plain data: ``settings``, ``videos``, ``frames_asked``, ``frames_found``, ``methods``
         (counts per method), ``splits`` (samples per split and method), ``left_out``, ``missing``,
         ``without_face`` (videos that gave no sample), ``given_up`` (video -> numbers of the frames
         without a face of its person), ``problems``, ``seconds`` (a stage), ``cpu_seconds`` and
-        ``frames_analysed``.
+        ``frames_analyzed``.
     """
     videos = sorted((v for group in groups for v in group['videos']), key=lambda v: v['key'])
     methods: dict[str, Counter[str]] = {}
@@ -72,7 +72,7 @@ def build_report(
         ],
         'seconds': {stage: round(value, 2) for stage, value in sorted(seconds.items())},
         'cpu_seconds': round(sum(group['cpu_seconds'] for group in groups), 2),
-        'frames_analysed': sum(group['analysed'] for group in groups),
+        'frames_analyzed': sum(group['analyzed'] for group in groups),
     }
 
 
@@ -118,7 +118,7 @@ def format_report(report: dict[str, Any], max_problems: int = 10) -> str:
         )
         lines.append(f'work: {total:.1f} s ({stages})')
     if cpu := report['cpu_seconds']:
-        rate = report['frames_analysed'] / cpu
+        rate = report['frames_analyzed'] / cpu
         lines.append(f'processor time: {cpu:.1f} s, {rate:.1f} frames a second and core')
     problems = report['problems']
     lines.extend(f'problem: {p["video"]}: {p["reason"]}' for p in problems[:max_problems])

@@ -50,7 +50,7 @@ class GroupResult:
         videos: One report a video.
         seconds: Time spent in each stage.
         cpu_seconds: Processor time.
-        analysed: Frames that were looked at.
+        analyzed: Frames that were looked at.
         finished: False if it was given up and should be tried again by the next run.
     """
 
@@ -59,7 +59,7 @@ class GroupResult:
     videos: list[VideoReport] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     cpu_seconds: float = 0.0
-    analysed: int = 0
+    analyzed: int = 0
     finished: bool = True
 
     def report(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class GroupResult:
             ],
             'seconds': {stage: round(value, 4) for stage, value in sorted(self.seconds.items())},
             'cpu_seconds': round(self.cpu_seconds, 4),
-            'analysed': self.analysed,
+            'analyzed': self.analyzed,
         }
 
 

@@ -18,11 +18,11 @@ class Settings:
     """What decides the content of a prepared folder; processes and shards do not.
 
     Attributes:
-        layout: Layout of the data set.
+        layout: Layout of the dataset.
         compression: Compression level.
         methods: Manipulations that were asked for; None for all.
-        analyser: Name of the face analyser.
-        analyser_version: Version of the library (and models) behind it.
+        analyzer: Name of the face analyzer.
+        analyzer_version: Version of the library (and models) behind it.
         frames: Frames a video.
         margin: Margin around the face box on each side, as part of its longer side.
         max_side: Longest side of a stored crop, pixels.
@@ -39,8 +39,8 @@ class Settings:
     layout: str
     compression: str
     methods: tuple[str, ...] | None
-    analyser: str
-    analyser_version: str
+    analyzer: str
+    analyzer_version: str
     frames: int = 32
     margin: float = 0.25
     max_side: int = 320

@@ -60,10 +60,10 @@ class Manifest:
     Attributes:
         index: Number of the shard.
         total: Number of shards.
-        scan: Digest of the names of all groups of the data set, those of other shards included.
+        scan: Digest of the names of all groups of the dataset, those of other shards included.
         groups: Name of each finished group of this shard -> fingerprint.
         left_out: Videos that were not prepared -> reason.
-        missing: Videos that a list of the data set names but that are not on disk.
+        missing: Videos that a list of the dataset names but that are not on disk.
         failed: Reports of groups whose worker process died or hung, and that have no rows.
     """
 
@@ -130,7 +130,7 @@ def read_manifests(folders: Sequence[Path]) -> dict[Path, list[Manifest]]:
             )
         if manifest.scan != first.scan:
             raise InputError(
-                f'shards {first.index} and {manifest.index} have seen different videos: the data set differs '
+                f'shards {first.index} and {manifest.index} have seen different videos: the dataset differs '
                 'between the machines; make it the same and run the shards again'
             )
     numbers = [manifest.index for manifest in manifests]

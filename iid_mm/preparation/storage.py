@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing of crops; docs/storage.md has the figures behind the choices made here."""
+"""Writing of crops; docs/storage.md has the metrics behind the choices made here."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def encode_image(image: ImageArray, image_format: str, quality: int | None = Non
     if image_format == 'png':
         parameters = _png_parameters()
     else:
-        # All of the colour: manipulations leave traces there, too.
+        # All of the color: manipulations leave traces there, too.
         chroma = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
         parameters = [cv2.IMWRITE_JPEG_QUALITY, quality or JPEG_QUALITY, *chroma]
     ok, data = cv2.imencode(f'.{image_format}', image, parameters)

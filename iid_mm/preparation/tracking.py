@@ -11,7 +11,7 @@ import numpy as np
 from iid_mm.preparation.appearance import SURELY_SAME, KnownPerson, Look
 
 if TYPE_CHECKING:
-    from iid_mm.preparation.analysers.base import Face
+    from iid_mm.preparation.analyzers.base import Face
     from iid_mm.utils.typing import BoxesArray
 
 
@@ -31,12 +31,12 @@ def box_distance(first: BoxesArray, second: BoxesArray) -> float:
         second: (4,) box.
 
     Returns:
-        Distance of the centres, plus the difference of the sizes, in units of the larger box's side
+        Distance of the centers, plus the difference of the sizes, in units of the larger box's side
         (the square root of its area). 0 for equal boxes.
     """
-    centres = [np.array([box[0] + box[2], box[1] + box[3]]) / 2 for box in (first, second)]
+    centers = [np.array([box[0] + box[2], box[1] + box[3]]) / 2 for box in (first, second)]
     sides = [float(np.sqrt(max(box_area(box), 1e-6))) for box in (first, second)]
-    offset = float(np.linalg.norm(centres[0] - centres[1]))
+    offset = float(np.linalg.norm(centers[0] - centers[1]))
     return (offset + abs(sides[0] - sides[1])) / max(sides)
 
 

@@ -62,7 +62,7 @@ def evenly_spaced(total: int, count: int) -> list[int]:
     """Choose frame numbers that cover a video evenly.
 
     The video is cut into ``count`` parts of equal length and the middle frame of each is taken, so
-    that neither the first nor the last frame (often a fade or a broken one) is favoured.
+    that neither the first nor the last frame (often a fade or a broken one) is favored.
 
     Args:
         total: Number of frames of the video.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs in the worker processes. It imports neither torch nor the data set package."""
+"""What runs in the worker processes. It imports neither torch nor the dataset package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 
 from iid_mm.errors import InputError, MissingExtraError
-from iid_mm.preparation.analysers import AnalyserOptions, build_analyser
+from iid_mm.preparation.analyzers import AnalyzerOptions, build_analyzer
 from iid_mm.preparation.group import GroupProcessor
 from iid_mm.preparation.records import VideoGroup
 from iid_mm.preparation.results import GroupResult, failed_result
@@ -32,7 +32,7 @@ _processor: GroupProcessor | None = None
 
 def build_processor(
     settings: Settings,
-    analyser: AnalyserOptions,
+    analyzer: AnalyzerOptions,
     root: Path,
     out_dir: Path,
     scratch: Path | None = None,
@@ -41,29 +41,29 @@ def build_processor(
 
     Args:
         settings: What to write.
-        analyser: Which analyser.
-        root: Folder of the data set.
+        analyzer: Which analyzer.
+        root: Folder of the dataset.
         out_dir: The prepared folder.
         scratch: Where archives are unpacked; None takes a folder in ``out_dir``.
     """
     return GroupProcessor(
         settings,
-        build_analyser(analyser, root),
+        build_analyzer(analyzer, root),
         SourceOpener(scratch or out_dir / '.parts' / 'unpacked'),
         CropWriter(settings, out_dir),
     )
 
 
 def start_worker(
-    settings: Settings, analyser: AnalyserOptions, root: Path, out_dir: Path, scratch: Path | None = None
+    settings: Settings, analyzer: AnalyzerOptions, root: Path, out_dir: Path, scratch: Path | None = None
 ) -> None:
-    """Load the analyser once for all groups of this process."""
+    """Load the analyzer once for all groups of this process."""
     global _processor
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # The processes share the cores already.
     cv2.setNumThreads(1)
-    _processor = build_processor(settings, analyser, root, out_dir, scratch)
+    _processor = build_processor(settings, analyzer, root, out_dir, scratch)
 
 
 def work(groups: Sequence[VideoGroup]) -> list[GroupResult]:
@@ -81,7 +81,7 @@ def process_group(processor: GroupProcessor, group: VideoGroup) -> GroupResult:
 
     Raises:
         OSError: If nothing can be written, for instance because the disk is full.
-        InputError: If the analyser cannot work.
+        InputError: If the analyzer cannot work.
         MissingExtraError: If its library is not installed.
     """
     try:

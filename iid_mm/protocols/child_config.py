@@ -75,7 +75,7 @@ def options_delta(path: Path, cfg_options: Mapping[str, Any]) -> Tree:
 
     Args:
         path: The user's config.
-        cfg_options: Values by keys with dots; ``data_root`` replaces the folder of all data sets that
+        cfg_options: Values by keys with dots; ``data_root`` replaces the folder of all datasets that
             had the config's, as in :func:`~iid_mm.utils.config.load_config`. Of a list, of which an item is
             changed (``param_scheduler.1.T_max``), the whole is written.
 

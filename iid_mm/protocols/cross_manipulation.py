@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cross-manipulation protocol as a whole: runs, figures, tables and picture."""
+"""The cross-manipulation protocol as a whole: runs, metrics, tables and picture."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TextIO
 
 from iid_mm.errors import InputError
 from iid_mm.protocols.heat_map import plot_matrix
-from iid_mm.protocols.matrix import Figures, Matrix, Result, build_matrix, run_figures
+from iid_mm.protocols.matrix import Matrix, Metrics, Result, build_matrix, run_metrics
 from iid_mm.protocols.matrix_text import matrix_csv, matrix_json, matrix_markdown
 from iid_mm.protocols.plan import Plan
 from iid_mm.protocols.processes import devices
@@ -50,7 +50,7 @@ class CrossManipulation:
         if gpus and plan.options.processes > len(gpus):
             raise InputError(f'--gpus {plan.options.processes}: the machine has {len(gpus)} GPU(s)')
         self.tasks = [RunTask(run, plan, tools, jobs, gpus) for run in plan.runs]
-        self._figures: dict[tuple[str, str, int], tuple[str, Figures]] = {}
+        self._metrics: dict[tuple[str, str, int], tuple[str, Metrics]] = {}
 
     def describe(self) -> str:
         """Say how many runs there are and what is left of them."""
@@ -102,10 +102,10 @@ class CrossManipulation:
         for run in self.plan.runs:
             marker = run.state.finished
             if marker:
-                cached = self._figures.get(run.key)
+                cached = self._metrics.get(run.key)
                 if cached is None or cached[0] != marker['scores_sha256']:
-                    figures = run_figures(run.state.scores, self.plan.columns, self.plan.options.how)
-                    cached = self._figures[run.key] = (marker['scores_sha256'], figures)
+                    metrics = run_metrics(run.state.scores, self.plan.columns, self.plan.options.how)
+                    cached = self._metrics[run.key] = (marker['scores_sha256'], metrics)
                 results[run.key] = Result('finished', cached[1])
             elif read_json(run.state.directory / FAILED):
                 results[run.key] = Result('failed')

@@ -44,9 +44,9 @@ class LoaderFacts:
         files: The indices.
         digest: SHA-256 of the indices.
         genuine: Genuine frames and videos.
-        fakes: By (data set, manipulation).
+        fakes: By (dataset, manipulation).
         all_methods: Manipulations of the indices, whatever the split.
-        datasets: Data sets of the split.
+        datasets: Datasets of the split.
         videos: Keys of all videos of the split.
     """
 
@@ -90,17 +90,17 @@ class LoaderFacts:
 
 
 def dataset_path(cfg: Config, loader: str) -> tuple[str, ...]:
-    """Find the data set of a data loader below its wrappers.
+    """Find the dataset of a data loader below its wrappers.
 
     Args:
         cfg: The config.
         loader: Name of the data loader.
 
     Returns:
-        Keys that lead from the config to the dictionary of the data set.
+        Keys that lead from the config to the dictionary of the dataset.
 
     Raises:
-        InputError: There is no such data loader, or not one data set that reads an index.
+        InputError: There is no such data loader, or not one dataset that reads an index.
     """
     if not cfg.get(loader) or 'dataset' not in cfg[loader]:
         raise InputError(f'{cfg.filename} has no {loader}.dataset; a config for FF++ is needed')

@@ -18,8 +18,8 @@ from iid_mm.protocols.matrix import TITLES, Matrix, Row, Section, Summary
 from iid_mm.visualization.plots import save_figure
 
 INK, SEEN = '#22242A', '#E69F00'
-# One hue from light to dark, even in lightness: also right in print without colour.
-COLOURS = ('#F4F7FA', '#CFE0EE', '#9CC3DF', '#5F9FCB', '#2F77B0', '#144F86', '#0A2F57')
+# One hue from light to dark, even in lightness: also right in print without color.
+COLORS = ('#F4F7FA', '#CFE0EE', '#9CC3DF', '#5F9FCB', '#2F77B0', '#144F86', '#0A2F57')
 CELL_WIDTH, CELL_HEIGHT = 1.12, 0.56
 GAP = 0.18
 """Inches a cell, and cells between the manipulations and their mean."""
@@ -48,7 +48,7 @@ def plot_matrix(matrix: Matrix, path: str | os.PathLike[str], *, metric: str = '
     figure = Figure(figsize=(max(width, 6.0), height), dpi=150, facecolor='white')
     FigureCanvasAgg(figure)
     figure.set_layout_engine('constrained', w_pad=0.1, h_pad=0.08)
-    colours = LinearSegmentedColormap.from_list('auc', COLOURS)
+    colors = LinearSegmentedColormap.from_list('auc', COLORS)
     norm = Normalize(_lowest(matrix, metric), 100)
     panels = figure.subplots(down, across, squeeze=False)
     for number, axes in enumerate(panels.flat):
@@ -56,7 +56,7 @@ def plot_matrix(matrix: Matrix, path: str | os.PathLike[str], *, metric: str = '
             axes.set_visible(False)
             continue
         section = matrix.sections[number]
-        _panel(axes, section, matrix, metric, colours, norm)
+        _panel(axes, section, matrix, metric, colors, norm)
         axes.set_title(section.name, color=INK, fontsize=11, loc='left', fontweight='bold', pad=8)
         axes.tick_params(labelleft=number % across == 0, labelbottom=number + across >= len(matrix.sections))
     spread = ' ± standard deviation' if len(matrix.seeds) > 1 else ''
@@ -70,7 +70,7 @@ def plot_matrix(matrix: Matrix, path: str | os.PathLike[str], *, metric: str = '
     )
     figure.supxlabel('tested on', color=INK, fontsize=10)
     figure.supylabel('trained on', color=INK, fontsize=10)
-    bar = figure.colorbar(ScalarMappable(norm, colours), ax=panels, aspect=30, pad=0.015, fraction=0.02)
+    bar = figure.colorbar(ScalarMappable(norm, colors), ax=panels, aspect=30, pad=0.015, fraction=0.02)
     bar.outline.set_visible(False)
     bar.ax.tick_params(colors=INK, labelsize=8.5, length=2)
     bar.set_label(f'{TITLES[metric]} (%)', color=INK, fontsize=9)
@@ -79,7 +79,7 @@ def plot_matrix(matrix: Matrix, path: str | os.PathLike[str], *, metric: str = '
 
 
 def _lowest(matrix: Matrix, metric: str) -> float:
-    """Lower end of the colours: chance, or below it where figures are."""
+    """Lower end of the colors: chance, or below it where figures are."""
     means = [
         100 * cell.mean
         for section in matrix.sections
@@ -91,14 +91,14 @@ def _lowest(matrix: Matrix, metric: str) -> float:
 
 
 def _panel(
-    axes: Axes, section: Section, matrix: Matrix, metric: str, colours: Colormap, norm: Normalize
+    axes: Axes, section: Section, matrix: Matrix, metric: str, colors: Colormap, norm: Normalize
 ) -> None:
     count, last = len(matrix.columns), len(matrix.columns) + GAP
     for y, row in enumerate(section.rows):
         for x, (cell, seen) in enumerate(zip(row.cells[metric], row.seen, strict=True)):
-            _cell(axes, x, y, cell, row, colours, norm, outlined=seen)
+            _cell(axes, x, y, cell, row, colors, norm, outlined=seen)
         if not all(row.seen):
-            _cell(axes, last, y, row.unseen[metric], row, colours, norm, bold=True)
+            _cell(axes, last, y, row.unseen[metric], row, colors, norm, bold=True)
     names = [column.name.replace('/', '/\n') for column in matrix.columns]
     axes.set_xticks([*(x + 0.5 for x in range(count)), last + 0.5], [*names, 'mean of\nunseen'])
     axes.set_yticks(
@@ -116,7 +116,7 @@ def _cell(
     y: float,
     summary: Summary,
     row: Row,
-    colours: Colormap,
+    colors: Colormap,
     norm: Normalize,
     *,
     outlined: bool = False,
@@ -125,7 +125,7 @@ def _cell(
     """Draw one cell with its figure, or with what kept it from having one."""
     known = summary.mean is not None
     value = 100 * (summary.mean or 0.0)
-    face = colours(norm(value)) if known else (0.96, 0.96, 0.96, 1.0)
+    face = colors(norm(value)) if known else (0.96, 0.96, 0.96, 1.0)
     axes.add_patch(Rectangle((x + 0.015, y + 0.03), 0.97, 0.94, facecolor=face, edgecolor='none'))
     if not known:
         axes.add_patch(
@@ -133,23 +133,23 @@ def _cell(
         )
     if outlined:
         axes.add_patch(Rectangle((x + 0.035, y + 0.07), 0.93, 0.86, fill=False, edgecolor=SEEN, lw=2.2))
-    colour = 'white' if known and _luminance(face) < 0.3 else INK
+    color = 'white' if known and _luminance(face) < 0.3 else INK
     lines = _lines(summary, row.outcomes, value)
     offset = 0.13 if len(lines) > 1 else 0.0
     axes.text(
         *(x + 0.5, y + 0.5 - offset, lines[0]),
         ha='center',
         va='center',
-        color=colour if known else '#5B606A',
+        color=color if known else '#5B606A',
         fontsize=10 if known else 8.5,
         fontweight='bold' if bold else 'normal',
     )
     if len(lines) > 1:
-        axes.text(x + 0.5, y + 0.73, lines[1], ha='center', va='center', color=colour, fontsize=7.5)
+        axes.text(x + 0.5, y + 0.73, lines[1], ha='center', va='center', color=color, fontsize=7.5)
 
 
 def _luminance(face: tuple[float, ...]) -> float:
-    """Luminance of a colour, 0 to 1, by which text on it is dark or white."""
+    """Luminance of a color, 0 to 1, by which text on it is dark or white."""
     red, green, blue = (((value + 0.055) / 1.055) ** 2.4 for value in face[:3])
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 

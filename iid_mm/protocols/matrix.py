@@ -24,8 +24,8 @@ TITLES = {
     'frame_eer': 'frame EER',
 }
 Outcome = Literal['finished', 'failed', 'pending']
-Figures = Mapping[str, Mapping[str, float]]
-"""Figure by metric and column, fractions of 1."""
+Metrics = Mapping[str, Mapping[str, float]]
+"""Metric by metric and column, fractions of 1."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Column:
     """One column of the matrix.
 
     Attributes:
-        name: The manipulation, with its data set if the test split has several.
+        name: The manipulation, with its dataset if the test split has several.
         method: The manipulation.
     """
 
@@ -43,7 +43,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Summary:
-    """One figure over seeds.
+    """One metric over seeds.
 
     Attributes:
         values: One a seed, as fractions of 1; None where the run is not finished.
@@ -116,16 +116,16 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a run; ``figures`` only where it is finished."""
+    """What became of a run; ``metrics`` only where it is finished."""
 
     outcome: Outcome
-    figures: Figures | None = None
+    metrics: Metrics | None = None
 
 
-def run_figures(path: str | os.PathLike[str], columns: Sequence[Column], how: str = 'mean') -> Figures:
-    """Compute the figures of a run from the scores of its test.
+def run_metrics(path: str | os.PathLike[str], columns: Sequence[Column], how: str = 'mean') -> Metrics:
+    """Compute the metrics of a run from the scores of its test.
 
-    Every manipulation is compared with all genuine videos of its data set.
+    Every manipulation is compared with all genuine videos of its dataset.
 
     Args:
         path: Scores file.
@@ -133,11 +133,11 @@ def run_figures(path: str | os.PathLike[str], columns: Sequence[Column], how: st
         how: How the frames of a video make its score.
 
     Returns:
-        The figures.
+        The metrics.
 
     Raises:
         FileNotFoundError: There is no such file.
-        InputError: The file lacks a manipulation, or a figure is not defined.
+        InputError: The file lacks a manipulation, or a metric is not defined.
     """
     scores = read_scores(Path(path))
     scored = scored_set(
@@ -149,13 +149,13 @@ def run_figures(path: str | os.PathLike[str], columns: Sequence[Column], how: st
             f'{path} has no scores of {", ".join(missing)}; it has {", ".join(subsets) or "none"}. '
             'The test has used other data than the protocol was made for'
         )
-    figures: dict[str, dict[str, float]] = {metric: {} for metric in METRICS}
+    metrics: dict[str, dict[str, float]] = {metric: {} for metric in METRICS}
     for column in columns:
         for unit, level in (('video', scored.videos), ('frame', scored.frames)):
             curve = level.roc(subsets[column.name])
-            figures[f'{unit}_auc'][column.name] = curve.auc
-            figures[f'{unit}_eer'][column.name] = curve.eer
-    return figures
+            metrics[f'{unit}_auc'][column.name] = curve.auc
+            metrics[f'{unit}_eer'][column.name] = curve.eer
+    return metrics
 
 
 def build_matrix(
@@ -165,7 +165,7 @@ def build_matrix(
     seeds: Sequence[int],
     results: Mapping[tuple[str, str, int], Result],
 ) -> Matrix:
-    """Put the figures of all runs together.
+    """Put the metrics of all runs together.
 
     Args:
         sections: Names of the configs.
@@ -199,7 +199,7 @@ def _row(train_set: TrainSet, columns: Sequence[Column], results: Sequence[Resul
     trained: dict[str, Summary] = {}
     for metric in METRICS:
         cells[metric] = tuple(
-            Summary(tuple(None if r.figures is None else r.figures[metric][column.name] for r in results))
+            Summary(tuple(None if r.metrics is None else r.metrics[metric][column.name] for r in results))
             for column in columns
         )
         for target, wanted in ((unseen, False), (trained, True)):
@@ -209,7 +209,7 @@ def _row(train_set: TrainSet, columns: Sequence[Column], results: Sequence[Resul
 
 
 def _mean_of(summaries: Sequence[Summary], seeds: int) -> Summary:
-    """Mean of several figures for each seed; None where one of them is missing."""
+    """Mean of several metrics for each seed; None where one of them is missing."""
     values: list[float | None] = []
     for number in range(seeds):
         of_seed = [summary.values[number] for summary in summaries]

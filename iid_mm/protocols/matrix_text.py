@@ -21,10 +21,10 @@ NOTHING = '–'
 
 
 def cell_text(summary: Summary, outcomes: Sequence[str], *, seen: bool = False) -> str:
-    """Write a figure in percent.
+    """Write a metric in percent.
 
     Args:
-        summary: The figure over seeds.
+        summary: The metric over seeds.
         outcomes: State of the runs, one a seed.
         seen: Write it as that of a manipulation that was trained on (in italics).
 
@@ -73,7 +73,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, text
 
 
 def section_table(section: Section, matrix: Matrix, metric: str) -> str:
-    """One config's matrix of one figure."""
+    """One config's matrix of one metric."""
     header = ['trained on \\ tested on', *(column.name for column in matrix.columns), 'mean of unseen']
     rows = []
     for row in section.rows:
@@ -123,7 +123,7 @@ def matrix_markdown(matrix: Matrix, plan: Plan, *, short: bool = False) -> str:
     """Write the report.
 
     Args:
-        matrix: The figures.
+        matrix: The metrics.
         plan: What they were made by.
         short: Only the video AUC, for a terminal.
 
@@ -169,7 +169,7 @@ def _summary(matrix: Matrix, plan: Plan) -> str:
 
 
 def protocol_lines(plan: Plan) -> list[str]:
-    """Say how the figures came about, above all what the checkpoints were chosen by."""
+    """Say how the metrics came about, above all what the checkpoints were chosen by."""
     options = plan.options
     metric = plan.arms[0].cfg.default_hooks.checkpoint.get('save_best')
     chosen = (
@@ -177,7 +177,7 @@ def protocol_lines(plan: Plan) -> list[str]:
         'restricted to the manipulations the run is trained on, and to the genuine videos, so no fake of an '
         'unseen manipulation and no test video has a say; every validation is in `selection.json` of the run'
         if options.select == 'best'
-        else 'the last one; nothing is chosen by a figure'
+        else 'the last one; nothing is chosen by a metric'
     )
     extra = [f'Config options: `{key}={value}`' for key, value in options.cfg_options.items()]
     extra += [f'Options of training: {" ".join(options.flags)}'] if options.flags else []
@@ -186,7 +186,7 @@ def protocol_lines(plan: Plan) -> list[str]:
     return [
         'Training: split `train`, the manipulations of the row and all genuine videos.',
         f'Checkpoint: {chosen}.',
-        'Test: split `test`, each manipulation against all genuine test videos of its data set. The same '
+        'Test: split `test`, each manipulation against all genuine test videos of its dataset. The same '
         'genuine videos are in every cell.',
         f'Video score: {options.how} of the probabilities of its frames; EER where the ROC polyline has '
         'equal errors.',
@@ -268,7 +268,7 @@ def run_facts(run: Run, plan: Plan) -> dict[str, Any]:
 def matrix_json(matrix: Matrix, plan: Plan) -> dict[str, Any]:
     """Everything that the tables show and more, for programs; fractions of 1."""
 
-    def figures(summary: Summary) -> dict[str, Any]:
+    def metrics(summary: Summary) -> dict[str, Any]:
         return {'mean': summary.mean, 'std': summary.std, 'values': list(summary.values)}
 
     sections = []
@@ -278,7 +278,7 @@ def matrix_json(matrix: Matrix, plan: Plan) -> dict[str, Any]:
             cells = {
                 column.name: {
                     'seen': row.seen[number],
-                    **{metric: figures(row.cells[metric][number]) for metric in METRICS},
+                    **{metric: metrics(row.cells[metric][number]) for metric in METRICS},
                 }
                 for number, column in enumerate(matrix.columns)
             }
@@ -287,11 +287,11 @@ def matrix_json(matrix: Matrix, plan: Plan) -> dict[str, Any]:
                     'label': row.train_set.label,
                     'trained_on': list(row.train_set.methods),
                     'cells': cells,
-                    'mean_of_unseen': {metric: figures(row.unseen[metric]) for metric in METRICS},
-                    'mean_of_seen': {metric: figures(row.trained[metric]) for metric in METRICS},
+                    'mean_of_unseen': {metric: metrics(row.unseen[metric]) for metric in METRICS},
+                    'mean_of_seen': {metric: metrics(row.trained[metric]) for metric in METRICS},
                 }
             )
-        average = {metric: figures(section.average[metric]) for metric in METRICS}
+        average = {metric: metrics(section.average[metric]) for metric in METRICS}
         sections.append({'config': section.name, 'rows': rows, 'mean_of_rows_unseen': average})
     options = asdict(plan.options)
     options.pop('overwrite')
@@ -312,7 +312,7 @@ def matrix_json(matrix: Matrix, plan: Plan) -> dict[str, Any]:
 
 
 def matrix_csv(matrix: Matrix) -> str:
-    """One line a cell and seed, fractions of 1; figures of runs that are not finished are empty."""
+    """One line a cell and seed, fractions of 1; metrics of runs that are not finished are empty."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator='\n')
     writer.writerow(['config', 'trained_on', 'tested_on', 'seen', 'seed', 'state', *METRICS])

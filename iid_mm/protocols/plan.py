@@ -231,7 +231,7 @@ def _arms(options: ProtocolOptions) -> list[Arm]:
         facts = {loader: loader_facts(cfg, loader) for loader in LOADERS}
         if wrong := [loader for loader in LOADERS[:2] if facts[loader].split == 'test']:
             raise InputError(
-                f"{path}: {', '.join(wrong)} reads the split 'test', which is for the figures alone; "
+                f"{path}: {', '.join(wrong)} reads the split 'test', which is for the metrics alone; "
                 'give it its own split'
             )
         hook: dict[str, Any] = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
@@ -240,7 +240,7 @@ def _arms(options: ProtocolOptions) -> list[Arm]:
         ):
             raise InputError(
                 f'{path}: default_hooks.checkpoint.save_best={hook.get("save_best")!r} does not name one '
-                "figure to choose the checkpoint by; set it to 'forgery/video_auc' or select the last one"
+                "metric to choose the checkpoint by; set it to 'forgery/video_auc' or select the last one"
             )
         arms.append(Arm(path.stem, path, cfg, facts))
     names = [arm.name for arm in arms]
@@ -254,7 +254,7 @@ def _arms(options: ProtocolOptions) -> list[Arm]:
         if other := first.videos ^ arm.facts['test_dataloader'].videos:
             raise InputError(
                 f'{arms[0].name} and {arm.name} read different test videos (e.g. {min(other)!r}), so their '
-                'figures cannot be compared; point both at the same prepared data'
+                'metrics cannot be compared; point both at the same prepared data'
             )
     return arms
 

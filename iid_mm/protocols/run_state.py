@@ -30,7 +30,7 @@ class Choice:
     Attributes:
         checkpoint: The file.
         epoch: Epochs it was trained for; None where it is not known.
-        score: Its figure on the validation split; None if the last checkpoint is taken.
+        score: Its metric on the validation split; None if the last checkpoint is taken.
     """
 
     checkpoint: Path

@@ -15,7 +15,7 @@ import torch
 
 from iid_mm.errors import InputError
 from iid_mm.protocols.data_facts import file_digest
-from iid_mm.protocols.matrix import run_figures
+from iid_mm.protocols.matrix import run_metrics
 from iid_mm.protocols.plan import Plan, Run
 from iid_mm.protocols.processes import RunLock, StoppedError, environment_of, last_error, run_logged
 from iid_mm.protocols.run_state import FAILED, FINISHED, LOCK, TRAINED, RunState
@@ -101,7 +101,7 @@ class RunTask:
             self._mark_trained(time.monotonic() - started)
         started = time.monotonic()
         self._step(self.test_command(), 'test.log', environment, stop, lock)
-        run_figures(state.scores, self.plan.columns, options.how)
+        run_metrics(state.scores, self.plan.columns, options.how)
         seconds = time.monotonic() - started
         self._mark_finished(seconds)
         state.prune(options.keep)

@@ -26,7 +26,7 @@ SECONDS_BETWEEN = 2.0
 class SelectionRecordHook(Hook):
     """Refuse to choose a checkpoint on unseen manipulations, and record every validation.
 
-    Before training it looks at the samples of both data sets themselves, not at their settings:
+    Before training it looks at the samples of both datasets themselves, not at their settings:
     training samples and validation samples must be fakes of ``methods`` and genuine ones only, and the
     validation samples must not be those of the test split.
 
@@ -85,7 +85,7 @@ class SelectionRecordHook(Hook):
 
         Args:
             runner: The runner.
-            metrics: The figures.
+            metrics: The metrics.
         """
         if self._record is None:
             return
@@ -109,7 +109,7 @@ class SelectionRecordHook(Hook):
         self._write_progress(runner, runner.iter)
 
     def _check(self, dataset: Any, name: str) -> dict[str, Any]:
-        """Count the samples of a data set, and refuse those that must not be there."""
+        """Count the samples of a dataset, and refuse those that must not be there."""
         counts: dict[str, int] = {}
         splits = set()
         for part in _leaves(dataset):
@@ -127,7 +127,7 @@ class SelectionRecordHook(Hook):
             )
         if 'test' in splits:
             raise InputError(
-                f"{name} reads the split 'test', which is for the figures alone; give it its own"
+                f"{name} reads the split 'test', which is for the metrics alone; give it its own"
             )
         return {
             'splits': sorted(filter(None, splits)),
@@ -158,7 +158,7 @@ class SelectionRecordHook(Hook):
 
 
 def _leaves(dataset: Any) -> Iterator[Any]:
-    """Visit the data sets that a data set wraps, or itself."""
+    """Visit the datasets that a dataset wraps, or itself."""
     inner = [dataset.dataset] if hasattr(dataset, 'dataset') else getattr(dataset, 'datasets', None)
     if inner is None:
         yield dataset

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far a detector stands distortions: the kinds and levels, and the run over all of them.
 
-Importing it registers the transform, the data set and the sampler.
+Importing it registers the transform, the dataset and the sampler.
 """
 
 from iid_mm.robustness.datasets import VideoBatchSampler, VideoForgeryDataset
 from iid_mm.robustness.distortions import DISTORTIONS, LEVELS
-from iid_mm.robustness.transforms import ForgeryDistortion
+from iid_mm.robustness.transforms import DistortFace
 
-__all__ = ['DISTORTIONS', 'LEVELS', 'ForgeryDistortion', 'VideoBatchSampler', 'VideoForgeryDataset']
+__all__ = ['DISTORTIONS', 'LEVELS', 'DistortFace', 'VideoBatchSampler', 'VideoForgeryDataset']

@@ -14,10 +14,10 @@ from typing import Any
 from mmengine.config import Config
 
 from iid_mm.errors import InputError
+from iid_mm.evaluation.eval_sets import EvalSet
 from iid_mm.evaluation.report.provenance import library_versions, settings_sha256
-from iid_mm.evaluation.test_sets import TestSet
 from iid_mm.robustness.distortions import CLEAN, strength
-from iid_mm.robustness.transforms.forgery_distortion import VIDEO
+from iid_mm.robustness.transforms.distort_face import VIDEO
 from iid_mm.utils.files import sha256, write_text
 
 # They say where data lie and how they are loaded, not what comes out.
@@ -53,7 +53,7 @@ def make_cells(kinds: Sequence[str], levels: Sequence[int]) -> list[Cell]:
     return [Cell(), *(Cell(kind, level) for kind in kinds for level in levels)]
 
 
-def cell_loader(test_set: TestSet, cell: Cell, originals: dict[str, Any] | None = None) -> dict[str, Any]:
+def cell_loader(test_set: EvalSet, cell: Cell, originals: dict[str, Any] | None = None) -> dict[str, Any]:
     """Config of the data loader that gives the distorted samples of a cell.
 
     Args:
@@ -66,7 +66,7 @@ def cell_loader(test_set: TestSet, cell: Cell, originals: dict[str, Any] | None 
         A new config.
 
     Raises:
-        InputError: The set's pipeline does not load images with LoadForgeryPair, or its data set cannot give
+        InputError: The set's pipeline does not load images with LoadForgeryPair, or its dataset cannot give
             whole videos.
     """
     loader = copy.deepcopy(test_set.dataloader)
@@ -79,15 +79,15 @@ def cell_loader(test_set: TestSet, cell: Cell, originals: dict[str, Any] | None 
         raise InputError(
             f'the test pipeline ({", ".join(names)}) has no LoadForgeryPair, after which images are distorted'
         )
-    step = dict(type='ForgeryDistortion', kind=cell.kind, level=cell.level)
+    step = dict(type='DistortFace', kind=cell.kind, level=cell.level)
     pipeline.insert(names.index('LoadForgeryPair') + 1, step)
     dataset['pipeline'] = pipeline
     if cell.kind == VIDEO:
         if str(dataset['type']).split('.')[-1] != 'ForgeryDataset':
-            raise InputError(f'{VIDEO} needs the data set ForgeryDataset, the config has {dataset["type"]}')
+            raise InputError(f'{VIDEO} needs the dataset ForgeryDataset, the config has {dataset["type"]}')
         dataset['type'] = 'VideoForgeryDataset'
         dataset['originals'] = originals
-        # The batch sampler takes only the data set from it.
+        # The batch sampler takes only the dataset from it.
         loader['sampler'] = dict(type='DefaultSampler', shuffle=False)
         loader['batch_sampler'] = dict(type='VideoBatchSampler')
     return loader
@@ -123,7 +123,7 @@ class CellStore:
         folder: Path,
         cfg: Config,
         checkpoint: str | os.PathLike[str],
-        test_set: TestSet,
+        test_set: EvalSet,
         originals: dict[str, Any] | None = None,
     ) -> None:
         self.folder = folder

@@ -11,10 +11,10 @@ image:
   again. The authors confirm it in issue 6 of their repository, and later papers call it pixelation. Here
   that is :data:`downscaling <DISTORTIONS>`, and ``jpeg`` is a real JPEG encoding at the five qualities of
   ImageNet-C (Hendrycks and Dietterich, ICLR 2019; ``ImageNet-C/create_c/make_imagenet_c.py`` of
-  https://github.com/hendrycks/robustness). To compare with published figures of DeeperForensics' JPEG, take
+  https://github.com/hendrycks/robustness). To compare with published metrics of DeeperForensics' JPEG, take
   ``downscaling``.
-* *Colour contrast change* multiplies all values, so that the image gets darker too. Kept.
-* *Block-wise distortion* pastes ``n * floor(shorter side / 256)`` grey squares of 8 x 8 px, which is none
+* *Color contrast change* multiplies all values, so that the image gets darker too. Kept.
+* *Block-wise distortion* pastes ``n * floor(shorter side / 256)`` gray squares of 8 x 8 px, which is none
   at all on crops below 256 px. Here it is ``n * shorter side / 256``, rounded.
 """
 
@@ -52,10 +52,10 @@ class Distortion:
 _DF = 'DeeperForensics-1.0'
 _ALL = (
     Distortion(
-        'saturation', 'colour saturation', 'factor of the chroma', (0.4, 0.3, 0.2, 0.1, 0.0), f'{_DF}, CS'
+        'saturation', 'color saturation', 'factor of the chroma', (0.4, 0.3, 0.2, 0.1, 0.0), f'{_DF}, CS'
     ),
     Distortion(
-        'contrast', 'colour contrast', 'factor of all values', (0.85, 0.725, 0.6, 0.475, 0.35), f'{_DF}, CC'
+        'contrast', 'color contrast', 'factor of all values', (0.85, 0.725, 0.6, 0.475, 0.35), f'{_DF}, CC'
     ),
     Distortion(
         'block_wise', 'block-wise', '8 x 8 px blocks a 256 px side', (16, 32, 48, 64, 80), f'{_DF}, BW'

@@ -53,7 +53,7 @@ def find_originals(
     """List the original videos of a prepared set.
 
     Args:
-        root: Folder of the data set as downloaded.
+        root: Folder of the dataset as downloaded.
         layout: Its layout, as in ``tools/prepare_data.py``.
         compression: Compression level of the index; None and 'native' take the layout's default.
         splits_dir: Folder of the split files, if it is elsewhere.

@@ -11,22 +11,22 @@ from typing import Any
 
 from mmengine.config import Config
 
+from iid_mm.evaluation.eval_sets import EvalSet
 from iid_mm.evaluation.report.provenance import command_line, config_text, text_sha256
 from iid_mm.evaluation.report.scoring import write_json
 from iid_mm.evaluation.scores import FrameScores, read_scores
-from iid_mm.evaluation.test_sets import TestSet
 from iid_mm.robustness.cells import Cell, CellStore, versions
 from iid_mm.robustness.datasets import VideoForgeryDataset
 from iid_mm.robustness.functional.h264 import HOLD
 from iid_mm.robustness.pictures import plot_curves, write_sheet
 from iid_mm.robustness.report import as_data, as_markdown, format_summary, summaries
-from iid_mm.robustness.transforms.forgery_distortion import VIDEO
+from iid_mm.robustness.transforms.distort_face import VIDEO
 from iid_mm.utils.files import write_text
 
 
 @dataclass(frozen=True)
 class ReportChoices:
-    """How scores become figures; see :func:`~iid_mm.robustness.report.summaries`."""
+    """How scores become metrics; see :func:`~iid_mm.robustness.report.summaries`."""
 
     aggregation: str = 'mean'
     identities: bool = False
@@ -36,7 +36,7 @@ class ReportChoices:
 def write_report(
     folder: Path,
     store: CellStore,
-    test_set: TestSet,
+    test_set: EvalSet,
     cells: Sequence[Cell],
     cfg: Config,
     choices: ReportChoices,
@@ -50,7 +50,7 @@ def write_report(
         test_set: The clean set.
         cells: The cells of the table.
         cfg: Config of the run.
-        choices: How scores become figures.
+        choices: How scores become metrics.
         faces: The clean samples, see :func:`plain_dataset`.
 
     Returns:
@@ -73,7 +73,7 @@ def write_report(
     return '\n\n'.join(tables)
 
 
-def plain_dataset(test_set: TestSet, originals: dict[str, Any] | None = None) -> VideoForgeryDataset:
+def plain_dataset(test_set: EvalSet, originals: dict[str, Any] | None = None) -> VideoForgeryDataset:
     """Build the clean set without a pipeline.
 
     Args:
@@ -92,7 +92,7 @@ def plain_dataset(test_set: TestSet, originals: dict[str, Any] | None = None) ->
 
 def _protocol(
     store: CellStore,
-    test_set: TestSet,
+    test_set: EvalSet,
     clean: FrameScores,
     cfg: Config,
     choices: ReportChoices,

@@ -18,12 +18,12 @@ from iid_mm.robustness.datasets import VideoForgeryDataset
 from iid_mm.robustness.distortions import CLEAN, DISTORTIONS, LEVELS, strength
 from iid_mm.robustness.functional.images import psnr
 from iid_mm.robustness.functional.summary import Summary
-from iid_mm.robustness.transforms import ForgeryDistortion
+from iid_mm.robustness.transforms import DistortFace
 from iid_mm.utils.typing import ImageArray
 from iid_mm.visualization.drawing import BLUE, image_grid, write_picture
 from iid_mm.visualization.plots import save_figure
 
-# Okabe and Ito's palette without black and yellow; markers tell apart what shares a colour.
+# Okabe and Ito's palette without black and yellow; markers tell apart what shares a color.
 _COLORS = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00')
 _MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', '*')
 _INK, _MUTED = '#22242A', '#8A8F98'
@@ -108,7 +108,7 @@ def distorted_crops(
         return dict(load.transform(dataset.get_data_info(index)))
 
     found = {
-        (kind, level): ForgeryDistortion(kind, level).transform(sample())['img']
+        (kind, level): DistortFace(kind, level).transform(sample())['img']
         for kind in kinds
         for level in levels
     }

@@ -15,7 +15,7 @@ from iid_mm.evaluation.functional.intervals import Interval
 from iid_mm.evaluation.scores import FrameScores
 from iid_mm.robustness.cells import Cell
 from iid_mm.robustness.distortions import DISTORTIONS, strength
-from iid_mm.robustness.functional.summary import Summary, summarise
+from iid_mm.robustness.functional.summary import Summary, summarize
 
 FORMAT = 1
 _DEFINITION = (
@@ -32,13 +32,13 @@ def summaries(
     identities: bool = False,
     per_method: bool = False,
 ) -> list[Summary]:
-    """Compute the figures of a whole set, of every data set in it, and of every manipulation.
+    """Compute the metrics of a whole set, of every dataset in it, and of every manipulation.
 
     Args:
         scores: Scores of all cells, the clean one among them.
         how: How frames make a video, see :func:`~iid_mm.evaluation.functional.video_scores`.
         identities: Whether videos of one identity (``target_id``) depend on each other in the intervals.
-        per_method: Add a summary for every manipulation against the genuine videos of its data set.
+        per_method: Add a summary for every manipulation against the genuine videos of its dataset.
 
     Returns:
         The whole set first.
@@ -63,7 +63,7 @@ def summaries(
             raise InputError(
                 'intervals over identities: the index does not know whose faces these are (target_id)'
             )
-        # The same name in two data sets is not the same person.
+        # The same name in two datasets is not the same person.
         pairs = zip(datasets, names, strict=True)
         groups = np.array([None if n is None else f'{dataset}/{n}' for dataset, n in pairs], dtype=object)
     fakes = reference.labels == 1
@@ -78,7 +78,7 @@ def summaries(
             subsets.append((title, inside & (~fakes | (methods == method))))
     distorted = {(cell.kind, cell.level): videos[cell].scores for cell in videos if cell.level}
     return [
-        summarise(
+        summarize(
             reference.scores[chosen],
             {key: values[chosen] for key, values in distorted.items()},
             reference.labels[chosen],
@@ -96,7 +96,7 @@ def _videos(frames: FrameScores, how: str, cell: Cell) -> VideoScores:
 def as_data(
     found: Sequence[Summary], protocol: Mapping[str, Any], seconds: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Bring the figures into plain data for JSON; AUCs and drops are fractions of 1.
+    """Bring the metrics into plain data for JSON; AUCs and drops are fractions of 1.
 
     Args:
         found: From :func:`summaries`.

@@ -10,14 +10,14 @@ from typing import Any
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
-from iid_mm.engine import ForgeryRunner
-from iid_mm.evaluation.test_sets import TestSet
+from iid_mm.engine import SafeRunner
+from iid_mm.evaluation.eval_sets import EvalSet
 from iid_mm.registry import RUNNERS
 from iid_mm.robustness.cells import Cell, CellStore, cell_loader
 
 
 @RUNNERS.register_module()
-class RobustnessRunner(ForgeryRunner):
+class RobustnessRunner(SafeRunner):
     """Runner that tests one model on several data loaders, and loads it once."""
 
     def start(self) -> None:
@@ -48,7 +48,7 @@ class RobustnessRunner(ForgeryRunner):
 def run_cells(
     runner: RobustnessRunner,
     store: CellStore,
-    test_set: TestSet,
+    test_set: EvalSet,
     cells: Sequence[Cell],
     *,
     resume: bool = False,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tiny copies of data sets that come as images, with their true folders, names and lists.
+"""Tiny copies of datasets that come as images, with their true folders, names and lists.
 
-Every video has 12 frames of 64 x 48 px, and landmarks for the analyser ``precomputed``: those that the set
+Every video has 12 frames of 64 x 48 px, and landmarks for the analyzer ``precomputed``: those that the set
 brings, or side files. A fake differs from its genuine video in the middle of the picture. Each tree holds
 something that its layout leaves out.
 """

@@ -54,8 +54,8 @@ def make_mask(number: int, *, size: Size = SIZE) -> ImageArray:
     """
     width, height = size
     mask = np.zeros((height, width, 3), np.uint8)
-    centre = (width * 5 // 16 + number, height // 2)
-    return np.asarray(cv2.ellipse(mask, centre, (8, 9), 0, 0, 360, (255, 255, 255), -1), np.uint8)
+    center = (width * 5 // 16 + number, height // 2)
+    return np.asarray(cv2.ellipse(mask, center, (8, 9), 0, 0, 360, (255, 255, 255), -1), np.uint8)
 
 
 def make_frames(count: int, *, size: Size = SIZE, seed: int = 0, fake: bool = False) -> list[ImageArray]:
@@ -123,10 +123,10 @@ def face_points(left: float, top: float, side: float = SIDE, *, count: int = 68)
 
 
 def write_landmarks(root: Path, video: Path, count: int, *, left: float = 10, top: float = 14) -> Path:
-    """Write the side file of the analyser ``precomputed``: a face that moves 1 px to the right a frame.
+    """Write the side file of the analyzer ``precomputed``: a face that moves 1 px to the right a frame.
 
     Args:
-        root: Folder of the data set.
+        root: Folder of the dataset.
         video: The video (or folder of frames) in it.
         count: Frames.
         left: Left edge of the face in frame 0.

@@ -2,7 +2,7 @@
 """Stand-ins for the ONNX models of insightface's ``buffalo_l``: same names, inputs and outputs, no weights.
 
 Their faces are upright squares of pure red, green or blue on a gray background (:func:`draw_face`), at
-most one of each colour in an image. All places come out exactly, whatever the image is resized to, because
+most one of each color in an image. All places come out exactly, whatever the image is resized to, because
 the graphs work on sums of how much of each column and row is covered. Like the true detector, the stand-in
 misses what is too small or too large in its input.
 
@@ -33,10 +33,10 @@ FIVE_POINTS = ((0.3, 0.3), (0.7, 0.3), (0.5, 0.5), (0.35, 0.75), (0.65, 0.75))
 _SMALL = 0.1
 """Coverage that does not count: noise of the compression."""
 _FAINT = 0.2
-"""Brightness, as part of the full one, below which a colour is noise."""
+"""Brightness, as part of the full one, below which a color is noise."""
 
 
-def draw_face(image: ImageArray, left: int, top: int, side: int, colour: int, value: int = 255) -> None:
+def draw_face(image: ImageArray, left: int, top: int, side: int, color: int, value: int = 255) -> None:
     """Draw a face of the stand-in models.
 
     Args:
@@ -44,10 +44,10 @@ def draw_face(image: ImageArray, left: int, top: int, side: int, colour: int, va
         left: First column of the square.
         top: First row.
         side: Side in pixels.
-        colour: Channel: 0 blue, 1 green, 2 red. Red scores best, blue least.
+        color: Channel: 0 blue, 1 green, 2 red. Red scores best, blue least.
         value: Brightness, 0-255; the score is proportional to it, and a bit lower for small faces.
     """
-    image[top : top + side, left : left + side] = np.eye(3, dtype=np.uint8)[colour] * np.uint8(value)
+    image[top : top + side, left : left + side] = np.eye(3, dtype=np.uint8)[color] * np.uint8(value)
 
 
 def face_landmarks(left: float, top: float, side: float) -> PointsArray:
@@ -61,7 +61,7 @@ def face_landmarks(left: float, top: float, side: float) -> PointsArray:
     Returns:
         (68, 2) float32, pixels.
     """
-    # From pixel edges to pixel centres.
+    # From pixel edges to pixel centers.
     return face_points(left - 0.5, top - 0.5, side)
 
 
@@ -114,7 +114,7 @@ def build_landmark_model() -> bytes:
         the last 68 of which are the iBUG points, in units of 96 px around the middle.
     """
     graph = _Graph()
-    # Insightface looks for a first node of this name to know that the input is not normalised.
+    # Insightface looks for a first node of this name to know that the input is not normalized.
     graph.nodes.append(graph.helper.make_node('Identity', ['data'], ['input.1'], name='bn_data'))
     squares = [_find_square(graph, channel, scale=1 / 255) for channel in range(3)]
     # The square in the middle is the one that is asked for; others may show at the edge.
@@ -131,9 +131,9 @@ def build_landmark_model() -> bytes:
     for axis, (low, high) in enumerate((('x0', 'x1'), ('y0', 'y1'))):
         side = graph.add('Sub', places[high], places[low])
         moved = graph.add('Mul', graph.reals(points[:, axis].reshape(1, 1, -1, 1)), side)
-        # From edges to centres, then to the units of the output.
-        centres = graph.add('Sub', graph.add('Add', moved, places[low]), graph.real(0.5))
-        axes.append(graph.add('Sub', graph.add('Mul', centres, graph.real(1 / 96)), graph.real(1.0)))
+        # From edges to centers, then to the units of the output.
+        centers = graph.add('Sub', graph.add('Add', moved, places[low]), graph.real(0.5))
+        axes.append(graph.add('Sub', graph.add('Mul', centers, graph.real(1 / 96)), graph.real(1.0)))
     depth = graph.reals(np.sin(np.arange(1103.0)).reshape(1, 1, -1, 1) * 0.1)
     joined = graph.add('Concat', *axes, depth, axis=3)
     flat = graph.add('Reshape', joined, graph.ints([1, 3309]))
@@ -150,9 +150,9 @@ def _detect_at(graph: _Graph, faces: list[dict[str, str]], stride: int) -> dict[
     for channel, face in enumerate(faces):
         inside = []
         for start, low, high in ((ax, 'x0', 'x1'), (ay, 'y0', 'y1')):
-            centre = graph.add('Mul', graph.add('Add', face[low], face[high]), graph.real(0.5))
-            offset = graph.add('Sub', centre, start)
-            # The one cell that holds the centre.
+            center = graph.add('Mul', graph.add('Add', face[low], face[high]), graph.real(0.5))
+            offset = graph.add('Sub', center, start)
+            # The one cell that holds the center.
             inside.append(graph.add('GreaterOrEqual', offset, graph.real(0.0)))
             inside.append(graph.add('Less', offset, graph.real(float(stride))))
         side = graph.add('Sub', face['x1'], face['x0'])
@@ -191,7 +191,7 @@ def _detect_at(graph: _Graph, faces: list[dict[str, str]], stride: int) -> dict[
 
 
 def _find_square(graph: _Graph, channel: int, scale: float) -> dict[str, str]:
-    """Where the square of a colour is.
+    """Where the square of a color is.
 
     Args:
         graph: Takes the nodes.
@@ -205,9 +205,9 @@ def _find_square(graph: _Graph, channel: int, scale: float) -> dict[str, str]:
     planes = [graph.add('Gather', 'input.1', graph.ints([c]), axis=1) for c in range(3)]
     others = graph.add('Max', *(planes[c] for c in range(3) if c != channel))
     difference = graph.add('Sub', planes[channel], others)
-    colour = graph.add('Relu', graph.add('Mul', difference, graph.real(scale)))
-    peak = graph.add('ReduceMax', colour, axes=[2, 3], keepdims=1)
-    relative = graph.add('Div', colour, graph.add('Max', peak, graph.real(0.05)))
+    color = graph.add('Relu', graph.add('Mul', difference, graph.real(scale)))
+    peak = graph.add('ReduceMax', color, axes=[2, 3], keepdims=1)
+    relative = graph.add('Div', color, graph.add('Max', peak, graph.real(0.05)))
     stretched = graph.add('Sub', relative, graph.real(_SMALL))
     stretched = graph.add('Mul', stretched, graph.real(1 / (1 - 2 * _SMALL)))
     cover = graph.add('Min', graph.add('Relu', stretched), graph.real(1.0))
@@ -220,9 +220,9 @@ def _find_square(graph: _Graph, channel: int, scale: float) -> dict[str, str]:
         shape[axis] = -1
         places = graph.add('Add', graph.steps(size, 1, tuple(shape)), graph.real(0.5))
         moment = graph.add('ReduceSum', graph.add('Mul', profile, places), graph.ints([axis]), keepdims=1)
-        centre = graph.add('Div', moment, graph.add('Max', length, graph.real(1e-3)))
+        center = graph.add('Div', moment, graph.add('Max', length, graph.real(1e-3)))
         half = graph.add('Mul', length, graph.real(0.5))
-        found[low], found[high] = graph.add('Sub', centre, half), graph.add('Add', centre, half)
+        found[low], found[high] = graph.add('Sub', center, half), graph.add('Add', center, half)
     return found
 
 

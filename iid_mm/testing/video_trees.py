@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tiny copies of public data sets that come as videos, with their true folders, names and lists.
+"""Tiny copies of public datasets that come as videos, with their true folders, names and lists.
 
-Every video has 12 frames of 64 x 48 px and landmarks for the analyser ``precomputed``. A fake differs from
+Every video has 12 frames of 64 x 48 px and landmarks for the analyzer ``precomputed``. A fake differs from
 its genuine video in the middle of the picture. Each tree holds something that its layout leaves out.
 """
 
@@ -24,7 +24,7 @@ def add_video(root: Path, name: str, *, seed: int, fake: bool = False) -> Path:
     """Write a video and its landmarks.
 
     Args:
-        root: Folder of the data set.
+        root: Folder of the dataset.
         name: Path of the video in it.
         seed: Picture; a fake takes the seed of its genuine video.
         fake: Whether it is a fake.
@@ -218,7 +218,7 @@ VIDEO_TREES: dict[str, Callable[[Path], None]] = {
     'deeperforensics': write_deeperforensics_tree,
     'ffiw': write_ffiw_tree,
 }
-"""Name of a data set -> function that writes a tiny copy of it under a root."""
+"""Name of a dataset -> function that writes a tiny copy of it under a root."""
 
 
 def touch_videos(root: Path, names: Iterable[str]) -> None:

@@ -27,8 +27,8 @@ class Pose:
         yaw: Degrees, positive turns the face to the right side of the image.
         pitch: Degrees, positive looks down.
         roll: Degrees, positive turns clockwise in the image.
-        x: Horizontal position of the head's centre as a fraction of the image size.
-        y: Vertical position of the head's centre as a fraction of the image size.
+        x: Horizontal position of the head's center as a fraction of the image size.
+        y: Vertical position of the head's center as a fraction of the image size.
         scale: Half the height of the skull as a fraction of the image size.
     """
 
@@ -101,9 +101,9 @@ class Camera:
     Args:
         exposure: Gain of all channels.
         gamma: Exponent of the tone curve.
-        saturation: 0 is grey, 1 leaves the colours.
+        saturation: 0 is gray, 1 leaves the colors.
         blur: Standard deviation of the Gaussian defocus in pixels of a 160 px frame.
-        noise: Standard deviation of the sensor noise in grey levels.
+        noise: Standard deviation of the sensor noise in gray levels.
     """
 
     exposure: float = 1.0
@@ -142,8 +142,8 @@ class Camera:
         curve = (tone * np.float32(255 * self.exposure)).astype(np.float32)
         frame = curve[image]
         if self.saturation != 1:
-            grey = frame.mean(axis=2, keepdims=True)
-            frame = grey + (frame - grey) * np.float32(self.saturation)
+            gray = frame.mean(axis=2, keepdims=True)
+            frame = gray + (frame - gray) * np.float32(self.saturation)
         if self.noise > 0:
             luma = rng.standard_normal((height, width, 1), dtype=np.float32)
             chroma = rng.standard_normal((height, width, 3), dtype=np.float32)

@@ -14,7 +14,7 @@ from iid_mm.toy.landmarks import landmark_coordinates
 
 if TYPE_CHECKING:
     from iid_mm.toy.factors import Expression
-    from iid_mm.toy.identity import Colour
+    from iid_mm.toy.identity import Color
     from iid_mm.toy.skin import Head
     from iid_mm.utils.typing import ImageArray
 
@@ -71,20 +71,20 @@ class Patch:
         cv2.polylines(mask, [self._fixed(points)], False, 255, thick, cv2.LINE_AA, _SHIFT)
         return self._soften(mask, blur) * np.float32(min(width / thick, 1.0))
 
-    def disc(self, centre: Array, radius: float, blur: float = 0.0) -> Array:
+    def disc(self, center: Array, radius: float, blur: float = 0.0) -> Array:
         """Cover of a disc, (h, w) in 0 to 1."""
         mask = np.zeros(self.pixels.shape[:2], np.uint8)
-        fixed = self._fixed(centre[None])[0]
+        fixed = self._fixed(center[None])[0]
         cv2.circle(
             mask, (int(fixed[0]), int(fixed[1])), int(radius * 2**_SHIFT), 255, -1,
             cv2.LINE_AA, _SHIFT,
         )  # fmt: skip
         return self._soften(mask, blur)
 
-    def blend(self, mask: Array, colour: Colour | Array, weight: float = 1.0) -> None:
-        """Lay a colour over the pixels."""
+    def blend(self, mask: Array, color: Color | Array, weight: float = 1.0) -> None:
+        """Lay a color over the pixels."""
         alpha = (mask * np.float32(weight))[..., None]
-        self.pixels += alpha * (np.asarray(colour, np.float32) - self.pixels)
+        self.pixels += alpha * (np.asarray(color, np.float32) - self.pixels)
 
     def darken(self, mask: Array, weight: float) -> None:
         """Multiply the pixels by 1 - weight under the mask."""
@@ -138,15 +138,15 @@ def _paint_eye(texture: ImageArray, head: Head, points: Array, expression: Expre
     lifted = upper - np.array([0, 0.13 * width * (1 - 0.5 * expression.blink)], np.float32)
     patch.blend(patch.line(lifted, 2.2 * unit, 1.2 * unit), skin * 0.45, 0.5)
     patch.blend(opening, (206.0, 212.0, 218.0))
-    centre = points.mean(0)
+    center = points.mean(0)
     open_height = float(np.linalg.norm(head.identity.eye_height)) * texture.shape[0] / 4 * 0.5
     gaze = np.array([expression.gaze_x * 0.16 * width, expression.gaze_y * 0.06 * width], 'f')
-    resting = np.array([centre[0], (points[0, 1] + points[3, 1]) / 2 - 0.25 * open_height], 'f')
+    resting = np.array([center[0], (points[0, 1] + points[3, 1]) / 2 - 0.25 * open_height], 'f')
     iris = resting + gaze
     radius = 0.235 * width
-    colour = np.array(head.identity.iris, np.float32)
-    patch.blend(patch.disc(iris, radius, 0.5 * unit) * opening, colour * 0.45)
-    patch.blend(patch.disc(iris, radius * 0.8, 0.9 * unit) * opening, colour * 1.05)
+    color = np.array(head.identity.iris, np.float32)
+    patch.blend(patch.disc(iris, radius, 0.5 * unit) * opening, color * 0.45)
+    patch.blend(patch.disc(iris, radius * 0.8, 0.9 * unit) * opening, color * 1.05)
     patch.blend(patch.disc(iris, radius * 0.42, 0.4 * unit) * opening, (12.0, 12.0, 14.0))
     glint = iris + np.array([0.3, -0.35], np.float32) * radius
     patch.blend(patch.disc(glint, radius * 0.2, 0.4 * unit) * opening, (250.0, 250.0, 250.0), 0.9)
@@ -177,8 +177,8 @@ def _paint_nose(texture: ImageArray, head: Head, points: Array, unit: float) -> 
     patch = Patch(texture, points[27:36], 18 * unit)
     skin = np.array(head.identity.skin, np.float32)
     for inner, outer in ((32, 31), (34, 35)):
-        centre = 0.62 * points[inner] + 0.38 * points[outer]
-        hole = centre + np.array([0, -1.0], np.float32) * unit
+        center = 0.62 * points[inner] + 0.38 * points[outer]
+        hole = center + np.array([0, -1.0], np.float32) * unit
         spread = np.array([[-4.2, 0.6], [0, -1.9], [4.2, 0.6], [0, 1.6]], np.float32) * unit
         rim = _spline(hole + spread, closed=True)
         patch.blend(patch.area(rim, 0.9 * unit), skin * 0.2, 0.8)

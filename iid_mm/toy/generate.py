@@ -35,7 +35,7 @@ from iid_mm.toy.streams import stream
 from iid_mm.toy.video import write_json, write_landmarks, write_video
 
 MASK_CRF = 6
-"""Masks hold two values only: this keeps them to within a few grey levels."""
+"""Masks hold two values only: this keeps them to within a few gray levels."""
 _OWN = ('original_sequences', 'manipulated_sequences', 'landmarks', 'toy.json',
         'train.json', 'val.json', 'test.json')  # fmt: skip
 

@@ -2,7 +2,7 @@
 """The head in three dimensions: a bumpy ellipsoid and its projection.
 
 The surface is ``radius(direction) * axes * direction``. Directions are points of the unit sphere
-(x to the right side of the image, y down, z towards the viewer); on the sphere a point has
+(x to the right side of the image, y down, z toward the viewer); on the sphere a point has
 stereographic coordinates (X, Y), in which the face is nearly undistorted, the back of the head is
 at infinity and radius map and texture are stored, both over [-EXTENT, EXTENT] squared.
 
@@ -31,7 +31,7 @@ def stereographic(points: npt.ArrayLike) -> Array:
     """Turn frontal (x, y) of the unit sphere's front half into stereographic coordinates.
 
     Args:
-        points: (..., 2), x and y of directions that look towards the viewer.
+        points: (..., 2), x and y of directions that look toward the viewer.
 
     Returns:
         (..., 2) float32, X and Y.
@@ -49,7 +49,7 @@ def direction(coordinates: Array) -> Array:
 
 
 def direction_grid(size: int) -> Array:
-    """Directions of the pixel centres of a map, (size, size, 3)."""
+    """Directions of the pixel centers of a map, (size, size, 3)."""
     axis = ((np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1) * EXTENT
     grid = np.stack(np.meshgrid(axis, axis), axis=-1)
     return direction(grid)
@@ -148,12 +148,12 @@ def project(coordinates: Array, radius: Array, axes: Array, pose: Pose, size: in
         size: Width and height of the image in pixels.
 
     Returns:
-        Pixels (K, 2) and depths (K,) towards the viewer, in head units.
+        Pixels (K, 2) and depths (K,) toward the viewer, in head units.
     """
     place = map_position(coordinates, radius.shape[0])[None]
     at = cv2.remap(radius, place, None, cv2.INTER_LINEAR)[0]
     points = direction(coordinates) * at[:, None] * axes
     turned = points @ rotation(pose).T
-    centre = np.array([pose.x, pose.y], np.float32) * size - 0.5
-    pixels = turned[:, :2] * np.float32(pose.scale * size) + centre
+    center = np.array([pose.x, pose.y], np.float32) * size - 0.5
+    pixels = turned[:, :2] * np.float32(pose.scale * size) + center
     return np.asarray(pixels, np.float32), np.asarray(turned[:, 2], np.float32)

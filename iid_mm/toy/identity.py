@@ -9,26 +9,26 @@ import numpy as np
 
 from iid_mm.toy.streams import stream
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 """B, G, R in 0 to 255."""
 
 HAIR_STYLES = ('bald', 'buzz', 'short', 'medium', 'long')
 
-# Skin tones from light to dark, hair from black to grey, irises from brown to blue; BGR.
-_SKINS: tuple[Colour, ...] = (
+# Skin tones from light to dark, hair from black to gray, irises from brown to blue; BGR.
+_SKINS: tuple[Color, ...] = (
     (180, 202, 235), (160, 186, 226), (138, 168, 214), (116, 148, 198), (92, 124, 176),
     (70, 100, 150), (54, 80, 124), (44, 64, 100),
 )  # fmt: skip
-_HAIRS: tuple[Colour, ...] = (
+_HAIRS: tuple[Color, ...] = (
     (22, 24, 28), (30, 38, 52), (38, 56, 84), (48, 78, 118), (96, 146, 188), (40, 66, 138),
     (150, 152, 158),
 )  # fmt: skip
-_IRISES: tuple[Colour, ...] = ((24, 44, 74), (36, 66, 104), (58, 104, 108), (150, 118, 78))
+_IRISES: tuple[Color, ...] = ((24, 44, 74), (36, 66, 104), (58, 104, 108), (150, 118, 78))
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A person: shape of the head, geometry of the features, colours and skin.
+    """A person: shape of the head, geometry of the features, colors and skin.
 
     Lengths are in units of the skull's half axes (about 1 = half the height of the skull);
     ratios are around 1. ``texture_seed`` seeds the freckles, moles, strands of hair and pores.
@@ -54,9 +54,9 @@ class Identity:
     lip_upper: float
     lip_lower: float
     ear_size: float
-    skin: Colour
-    hair: Colour
-    iris: Colour
+    skin: Color
+    hair: Color
+    iris: Color
     lip_redness: float
     hair_style: str
     hairline: float
@@ -85,7 +85,7 @@ class Identity:
             return float(mean + spread * rng.uniform(-1, 1))
 
         skin, tone = _mix(_SKINS, rng)
-        # Light skin goes with all hair colours, dark skin with dark hair.
+        # Light skin goes with all hair colors, dark skin with dark hair.
         hair, _ = _mix(_HAIRS if tone < 3.5 else _HAIRS[:2], rng)
         iris, _ = _mix(_IRISES if tone < 3.5 else _IRISES[:2], rng)
         style = str(rng.choice(HAIR_STYLES, p=(0.06, 0.12, 0.34, 0.24, 0.24)))
@@ -109,11 +109,11 @@ class Identity:
         )  # fmt: skip
 
 
-def _mix(colours: tuple[Colour, ...], rng: np.random.Generator) -> tuple[Colour, float]:
-    """Draw a place on a scale of colours; returns the colour and the place."""
-    place = float(rng.uniform(0, len(colours) - 1))
+def _mix(colors: tuple[Color, ...], rng: np.random.Generator) -> tuple[Color, float]:
+    """Draw a place on a scale of colors; returns the color and the place."""
+    place = float(rng.uniform(0, len(colors) - 1))
     low = int(place)
-    high = min(low + 1, len(colours) - 1)
-    mixed = np.array(colours[low]) + (place - low) * (np.array(colours[high]) - np.array(colours[low]))
+    high = min(low + 1, len(colors) - 1)
+    mixed = np.array(colors[low]) + (place - low) * (np.array(colors[high]) - np.array(colors[low]))
     mixed = mixed * rng.uniform(0.96, 1.04, size=3)
     return (float(mixed[0]), float(mixed[1]), float(mixed[2])), place

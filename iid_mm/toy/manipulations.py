@@ -28,7 +28,7 @@ from iid_mm.toy.warp import (
     hull_mask,
     move_points,
     sample_coarsely,
-    transfer_colour,
+    transfer_color,
     warp_points,
 )
 
@@ -47,11 +47,11 @@ class Traces(NamedTuple):
         strength: How visible the traces are; 1 is the most at scale 1.
         light: The light under which the forged face was made.
         camera: The camera that records the forged face.
-        mismatch: Part of the colour difference that remains.
-        residue: Largest colour difference that remains, grey levels.
+        mismatch: Part of the color difference that remains.
+        residue: Largest color difference that remains, gray levels.
         inset: Pixels by which the mask is smaller than the hull, of a 160 px frame.
         feather: Half width of the mask's soft edge, pixels of a 160 px frame.
-        grid: Amplitude of the pattern that a generator leaves, grey levels.
+        grid: Amplitude of the pattern that a generator leaves, gray levels.
         resolution: Pixels a side of the low-resolution face.
         warp: Share of the source's own feature geometry that is kept.
         jitter: Misplacement of the face in pixels of a 160 px frame, (2,).
@@ -158,7 +158,7 @@ def _render(
     clip = target.clip
     if identity != clip.identity:
         # Only skin is swapped: strands of the source's hair would give the hull away.
-        # The forger's colour correction comes near the target's skin before any blending.
+        # The forger's color correction comes near the target's skin before any blending.
         b, g, r = (
             own + 0.75 * (wanted - own) for own, wanted in zip(identity.skin, clip.identity.skin, strict=True)
         )
@@ -170,7 +170,7 @@ def _face_swap(
     target: RenderedClip, t: int, source: Identity, expression: Expression, traces: Traces,
     rng: np.random.Generator,
 ) -> _Forged:  # fmt: skip
-    """Warp the source's face into the target's hull; colours match only in part."""
+    """Warp the source's face into the target's hull; colors match only in part."""
     clip, genuine, points = target.clip, target.frames[t], target.landmarks[t]
     unit = clip.size / 160
     image, own = _render(target, t, source, clip.expressions[t], traces)
@@ -186,7 +186,7 @@ def _face_swap(
     outline = goal[:17] + np.float32(0.08) * (goal[30] - goal[:17])
     hull = np.concatenate([outline, goal[17:27]])
     weight = hull_mask(hull, clip.size, traces.inset * unit, traces.feather * unit)
-    image = transfer_colour(image, genuine, weight, traces.mismatch, traces.residue)
+    image = transfer_color(image, genuine, weight, traces.mismatch, traces.residue)
     frame, mask = composite(genuine, image, weight)
     return frame, mask, goal
 
@@ -205,9 +205,9 @@ def _deepfakes(
     low, high = points.min(0) - 4 * unit, points.max(0) + 4 * unit
     side = float((high - low).max())
     factor = np.float32(traces.resolution / side)
-    centre = (low + high) / 2
+    center = (low + high) / 2
     shrink = np.array([[factor, 0, 0], [0, factor, 0]], np.float32)
-    shrink[:, 2] = traces.resolution / 2 - factor * centre
+    shrink[:, 2] = traces.resolution / 2 - factor * center
     to_low = shrink[:, :2] @ matrix
     to_low[:, 2] += shrink[:, 2]
     smooth = cv2.GaussianBlur(image, (0, 0), max(0.45 / float(factor), 0.3))
@@ -225,7 +225,7 @@ def _deepfakes(
     hull = np.concatenate([goal[17:], points[2:15]])
     inset = (3.5 + traces.inset) * unit
     weight = hull_mask(hull, clip.size, inset, (3.5 + traces.feather) * unit)
-    pasted = transfer_colour(pasted, genuine, weight, 0.8 * traces.mismatch, 0.8 * traces.residue)
+    pasted = transfer_color(pasted, genuine, weight, 0.8 * traces.mismatch, 0.8 * traces.residue)
     frame, mask = composite(genuine, pasted, weight)
     return frame, mask, goal
 
@@ -250,7 +250,7 @@ def _face2face(
     image = add_upsampling_pattern(traces.camera.record(image, rng), traces.grid)
     hull = np.concatenate([points[:27], goal[:27]])
     weight = hull_mask(hull, clip.size, (traces.inset - 1) * unit, traces.feather * unit)
-    image = transfer_colour(image, genuine, weight, traces.mismatch, traces.residue)
+    image = transfer_color(image, genuine, weight, traces.mismatch, traces.residue)
     frame, mask = composite(genuine, image, weight)
     return frame, mask, goal
 
@@ -271,7 +271,7 @@ def _neural_textures(
     smooth = add_upsampling_pattern(smooth, 1.2 * traces.grid)
     hull = np.concatenate([points[_LOWER_FACE], own[48:60], points[48:60]])
     weight = hull_mask(hull, clip.size, 1.5 * unit, (1.0 + traces.feather) * unit)
-    smooth = transfer_colour(smooth, genuine, weight, 0.6 * traces.mismatch, 0.6 * traces.residue)
+    smooth = transfer_color(smooth, genuine, weight, 0.6 * traces.mismatch, 0.6 * traces.residue)
     frame, mask = composite(genuine, smooth, weight)
     goal = points.copy()
     goal[48:] = own[48:]

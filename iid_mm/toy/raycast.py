@@ -29,7 +29,7 @@ class Hits:
         x0: First column of the window.
         y0: First row of the window.
         coordinates: (H, W, 2) stereographic coordinates of the surface.
-        depth: (H, W) depth towards the viewer in pixels.
+        depth: (H, W) depth toward the viewer in pixels.
         inside: (H, W) about the distance to the outline in pixels, positive on the head.
     """
 
@@ -44,8 +44,8 @@ class _Rays:
     """Parallel rays in the space in which the head's ellipsoid is the unit sphere.
 
     Args:
-        u: (W,) columns in head units from the head's centre.
-        v: (H,) rows in head units from the head's centre.
+        u: (W,) columns in head units from the head's center.
+        v: (H,) rows in head units from the head's center.
         to_head: (3, 3) rotation head -> camera.
         axes: (3,) half axes of the ellipsoid.
         radius: Radius map of the head.
@@ -69,7 +69,7 @@ class _Rays:
 
         Returns:
             Time on the ray and stereographic coordinates X and Y, (H, W) each; rays that miss
-            their shell give the point where they come closest to the centre.
+            their shell give the point where they come closest to the center.
         """
         root = np.sqrt(np.maximum(self.rest + self.alpha * shell * shell, 0))
         time = (root - self.beta) / self.alpha
@@ -104,20 +104,20 @@ def cast_rays(radius: Array, axes: Array, pose: Pose, size: int) -> Hits:
         The hits of a window around the head.
     """
     unit = pose.scale * size
-    centre = (pose.x * size - 0.5, pose.y * size - 0.5)
+    center = (pose.x * size - 0.5, pose.y * size - 0.5)
     to_head = rotation(pose)
     # The margin below keeps the lowest points of the surface well inside, hence opaque.
     largest, smallest = float(radius.max()) + 0.005, float(radius.min()) - 0.06
     reach = [unit * largest * float(np.linalg.norm(row * axes)) for row in to_head[:2]]
-    low = [min(max(int(c - r) - 2, 0), size - 1) for c, r in zip(centre, reach, strict=True)]
-    high = [max(min(int(c + r) + 3, size), 1) for c, r in zip(centre, reach, strict=True)]
+    low = [min(max(int(c - r) - 2, 0), size - 1) for c, r in zip(center, reach, strict=True)]
+    high = [max(min(int(c + r) + 3, size), 1) for c, r in zip(center, reach, strict=True)]
     u, v = (
-        ((np.arange(low[i], max(high[i], low[i] + 1)) - centre[i]) / unit).astype(np.float32)
+        ((np.arange(low[i], max(high[i], low[i] + 1)) - center[i]) / unit).astype(np.float32)
         for i in range(2)
     )
     rays = _Rays(u, v, to_head, axes, radius)
     # The last shell is the one that a ray only touches, or the smallest; shells lie denser
-    # towards it, because there a small step in radius is a long one along the ray.
+    # toward it, because there a small step in radius is a long one along the ray.
     closest = rays.closest()
     last = np.maximum(closest, np.float32(smallest))
     span = np.maximum(np.float32(largest) - last, 0)

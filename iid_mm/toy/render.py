@@ -79,14 +79,14 @@ def _lay_head(canvas: Array, hits: Hits, texture: ImageArray, hair: Array, light
     diffuse, shine = _shade(hits, light, coarse)
     diffuse, shine = cv2.resize(diffuse, wide), cv2.resize(shine, wide)
     cover = np.clip(cv2.resize(hits.inside, wide) * SUPERSAMPLING + 0.5, 0, 1)[..., None]
-    colour = albedo * (diffuse[..., None] * warm) + shine[..., None]
+    color = albedo * (diffuse[..., None] * warm) + shine[..., None]
     top, left = hits.y0 * SUPERSAMPLING, hits.x0 * SUPERSAMPLING
     view = canvas[top : top + wide[1], left : left + wide[0]]
-    view += cover * (colour - view)
+    view += cover * (color - view)
 
 
 def _shade(hits: Hits, light: Light, hair: Array) -> tuple[Array, Array]:
-    """Light on the surface: a factor of the albedo and the gloss in grey levels, (H, W) each."""
+    """Light on the surface: a factor of the albedo and the gloss in gray levels, (H, W) each."""
     slope_x = np.clip(cv2.Sobel(hits.depth, cv2.CV_32F, 1, 0, scale=1 / 8), -4, 4)
     slope_y = np.clip(cv2.Sobel(hits.depth, cv2.CV_32F, 0, 1, scale=1 / 8), -4, 4)
     length = 1 / np.sqrt(1 + slope_x * slope_x + slope_y * slope_y)

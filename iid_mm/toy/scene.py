@@ -17,7 +17,7 @@ from iid_mm.toy.streams import stream
 
 if TYPE_CHECKING:
     from iid_mm.toy.factors import Light, Pose
-    from iid_mm.toy.identity import Colour
+    from iid_mm.toy.identity import Color
     from iid_mm.toy.skin import Head
     from iid_mm.utils.typing import ImageArray
 
@@ -33,19 +33,19 @@ class Background:
 
     Args:
         kind: One of ``BACKGROUND_KINDS``.
-        colour: Main colour, BGR.
-        accent: Second colour, BGR.
+        color: Main color, BGR.
+        accent: Second color, BGR.
         defocus: Blur as a fraction of the image size.
-        clothes: Colour of the clothes, BGR.
+        clothes: Color of the clothes, BGR.
         collar: Depth of the neckline, 0 (turtleneck) to 1.
         texture_seed: Seeds the details.
     """
 
     kind: str
-    colour: Colour
-    accent: Colour
+    color: Color
+    accent: Color
     defocus: float
-    clothes: Colour
+    clothes: Color
     collar: float
     texture_seed: int
 
@@ -54,7 +54,7 @@ class Background:
         """Draw background number ``index`` from the stream ``background``."""
         rng = stream(seed, 'background', index)
 
-        def colour(low: float, high: float) -> Colour:
+        def color(low: float, high: float) -> Color:
             value = rng.uniform(low, high)
             tint = value * rng.uniform(0.7, 1.3, size=3)
             b, g, r = np.clip(tint, 8, 245)
@@ -62,10 +62,10 @@ class Background:
 
         return cls(
             kind=str(rng.choice(BACKGROUND_KINDS)),
-            colour=colour(50, 190),
-            accent=colour(30, 210),
+            color=color(50, 190),
+            accent=color(30, 210),
             defocus=float(rng.uniform(0.004, 0.025)),
-            clothes=colour(25, 200),
+            clothes=color(25, 200),
             collar=float(rng.uniform(0, 1)),
             texture_seed=int(rng.integers(0, 2**31)),
         )
@@ -83,7 +83,7 @@ def paint_background(background: Background, size: int) -> ImageArray:
         (size, size, 3) uint8, BGR; the last few are kept in memory, do not write to it.
     """
     rng = stream(background.texture_seed, 'background texture')
-    canvas = np.ones((size, size, 3), np.float32) * np.array(background.colour, np.float32)
+    canvas = np.ones((size, size, 3), np.float32) * np.array(background.color, np.float32)
     canvas *= (1 + 0.10 * noise(rng, size, size / 3))[..., None]
     accent = np.array(background.accent, np.float32)
     painter = {'lights': _lights, 'shelf': _shelf, 'bricks': _bricks, 'outdoors': _outdoors}
@@ -162,7 +162,7 @@ def paint_body(
         pose: The pose; the shoulders follow the position only, the neck also the turn.
         background: Holds the clothes.
         light: The light.
-        gain: (3,) colour of the light on surfaces that face the camera.
+        gain: (3,) color of the light on surfaces that face the camera.
     """
     size = canvas.shape[0]
     unit = pose.scale * size
@@ -206,7 +206,7 @@ _Window = tuple[slice, slice]
 
 
 class _Place(NamedTuple):
-    """Where the body is: canvas size, pixels a head unit and the head's centre."""
+    """Where the body is: canvas size, pixels a head unit and the head's center."""
 
     size: int
     unit: float
@@ -240,9 +240,9 @@ class _Place(NamedTuple):
         return np.asarray(1 + 0.25 * side * across, np.float32)
 
 
-def _lay(canvas: Array, window: _Window, cover: Array, shade: Array, colour: Array) -> None:
-    """Blend ``shade * colour`` into a window of the canvas."""
+def _lay(canvas: Array, window: _Window, cover: Array, shade: Array, color: Array) -> None:
+    """Blend ``shade * color`` into a window of the canvas."""
     view = canvas[window]
     if view.size:
-        layer = shade.astype(np.float32)[..., None] * colour
+        layer = shade.astype(np.float32)[..., None] * color
         view += cover[..., None] * (layer - view)

@@ -168,8 +168,8 @@ def _grow_beard(identity: Identity, skin: Array, grid: Array, rng: np.random.Gen
     area = np.maximum(area, np.minimum(1.4 * lip, 1)) * smoothstep(-0.15, 0.05, grid[..., 2])
     grain = np.clip(0.7 + 0.26 * noise(rng, size, 1.3), 0, 1)
     weight = (area * grain * (0.25 + 0.6 * identity.beard))[..., None]
-    colour = np.array(identity.hair, np.float32) * 0.8 + 14
-    return np.asarray(skin * (1 - weight) + colour * weight, np.float32)
+    color = np.array(identity.hair, np.float32) * 0.8 + 14
+    return np.asarray(skin * (1 - weight) + color * weight, np.float32)
 
 
 def _dot_skin(identity: Identity, skin: Array, rng: np.random.Generator) -> Array:
@@ -180,8 +180,8 @@ def _dot_skin(identity: Identity, skin: Array, rng: np.random.Generator) -> Arra
 
     def dot(x: float, y: float, radius: float, value: float) -> None:
         place = map_position(stereographic((x, y)), size)
-        centre = (int(place[0] * 16), int(place[1] * 16))
-        cv2.circle(weight, centre, int(radius * unit * 16), value, -1, cv2.LINE_AA, 4)
+        center = (int(place[0] * 16), int(place[1] * 16))
+        cv2.circle(weight, center, int(radius * unit * 16), value, -1, cv2.LINE_AA, 4)
 
     places = rng.normal(0, 1, size=(260, 4))
     for px, py, radius, value in places[: int(260 * identity.freckles)]:

@@ -25,7 +25,7 @@ def write_video(path: Path, frames: ImageArray | npt.NDArray[np.uint8], fps: int
 
     Args:
         path: The file; its folder is made.
-        frames: (T, H, W, 3) uint8 BGR or (T, H, W) uint8 grey; H and W even.
+        frames: (T, H, W, 3) uint8 BGR or (T, H, W) uint8 gray; H and W even.
         fps: Frames a second.
         crf: Constant rate factor, 0 to 51.
     """
@@ -41,8 +41,8 @@ def write_video(path: Path, frames: ImageArray | npt.NDArray[np.uint8], fps: int
             'crf': str(crf), 'preset': 'medium', 'threads': '1', 'x264-params': 'cpu-independent=1'
         }  # fmt: skip
         for frame in frames:
-            colour = cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR) if frame.ndim == 2 else frame
-            picture = av.VideoFrame.from_ndarray(cv2.cvtColor(colour, code), format='yuv420p')
+            color = cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR) if frame.ndim == 2 else frame
+            picture = av.VideoFrame.from_ndarray(cv2.cvtColor(color, code), format='yuv420p')
             container.mux(video.encode(picture))
         container.mux(video.encode())
 

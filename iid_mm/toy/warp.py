@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Warps, masks and colour statistics that the manipulations share."""
+"""Warps, masks and color statistics that the manipulations share."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def fit_similarity(source: PointsArray, target: PointsArray) -> Array:
     Returns:
         (2, 3) matrix.
     """
-    centre_s, centre_t = source.mean(0), target.mean(0)
-    s = (source - centre_s) @ np.array([1, 1j])
-    t = (target - centre_t) @ np.array([1, 1j])
+    center_s, center_t = source.mean(0), target.mean(0)
+    s = (source - center_s) @ np.array([1, 1j])
+    t = (target - center_t) @ np.array([1, 1j])
     factor = np.vdot(s, t) / np.vdot(s, s).real
     linear = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
-    matrix = np.concatenate([linear, (centre_t - linear @ centre_s)[:, None]], axis=1)
+    matrix = np.concatenate([linear, (center_t - linear @ center_s)[:, None]], axis=1)
     return np.asarray(matrix, np.float32)
 
 
@@ -60,7 +60,7 @@ def warp_points(image: ImageArray, points: PointsArray, goal: PointsArray) -> Im
     shift = np.concatenate([points - goal, np.zeros_like(border)]) / width
     count = len(known)
     system = np.zeros((count + 3, count + 3))
-    # A little slack: neighbouring landmarks of closed lips would fold the plane.
+    # A little slack: neighboring landmarks of closed lips would fold the plane.
     system[:count, :count] = _plate(known, known) + 1e-5 * np.eye(count)
     system[:count, count:] = np.c_[np.ones(count), known]
     system[count:, :count] = system[:count, count:].T
@@ -107,17 +107,17 @@ def hull_mask(points: PointsArray, size: int, inset: float, feather: float) -> A
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
-def transfer_colour(
+def transfer_color(
     image: ImageArray, goal: ImageArray, mask: Array, mismatch: float, residue: float
 ) -> ImageArray:
-    """Bring mean and spread of an image's colours under a mask towards those of another.
+    """Bring mean and spread of an image's colors under a mask toward those of another.
 
     Args:
         image: (H, W, 3) uint8, to be changed.
-        goal: (H, W, 3) uint8, whose colours are wanted.
+        goal: (H, W, 3) uint8, whose colors are wanted.
         mask: (H, W) where the statistics are taken (> 0.5).
         mismatch: Share of the difference that remains, 0 matches fully.
-        residue: Largest difference of the means that remains, in grey levels.
+        residue: Largest difference of the means that remains, in gray levels.
 
     Returns:
         (H, W, 3) uint8.
@@ -139,7 +139,7 @@ def add_upsampling_pattern(image: ImageArray, amplitude: float, period: int = 4)
 
     Args:
         image: (H, W, 3) uint8.
-        amplitude: Largest change, grey levels.
+        amplitude: Largest change, gray levels.
         period: Distance between the grid's crests, pixels.
 
     Returns:
@@ -157,7 +157,7 @@ def sample_coarsely(image: ImageArray, step: int) -> ImageArray:
 
     Args:
         image: (H, W, 3) uint8.
-        step: Edge of the blocks that get one colour, pixels.
+        step: Edge of the blocks that get one color, pixels.
 
     Returns:
         (H, W, 3) uint8.

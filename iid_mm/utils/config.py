@@ -20,14 +20,14 @@ MISTAKES = (SyntaxError, NameError, TypeError, ValueError, LookupError, Attribut
 
 
 def load_config(config: str | os.PathLike[str] | Config, cfg_options: dict[str, Any] | None = None) -> Config:
-    """Read a config; its ``backend_args`` hold for all of its data sets that do not name their own.
+    """Read a config; its ``backend_args`` hold for all of its datasets that do not name their own.
 
-    A data set with ``backend_args=None`` reads files.
+    A dataset with ``backend_args=None`` reads files.
 
     Args:
         config: Path of a config file, or a config, whose ``backend_args`` were handed down when it was read.
         cfg_options: Values that replace those of the config, keys with dots, e.g. ``model.neck.channels``.
-            ``data_root`` also replaces the folder of all data sets that had the config's.
+            ``data_root`` also replaces the folder of all datasets that had the config's.
 
     Returns:
         The config.
@@ -80,11 +80,11 @@ def pipeline_input_size(cfg: Config) -> Size:
     """(w, h) in pixels of what the test pipeline of a config makes.
 
     Raises:
-        InputError: If the config has no test data set, or its pipeline no ``AlignFace``.
+        InputError: If the config has no test dataset, or its pipeline no ``AlignFace``.
     """
     dataset = (cfg.get('test_dataloader') or {}).get('dataset')
     if dataset is None:
-        raise InputError('the config has no test_dataloader, whose data set gives the pipeline')
+        raise InputError('the config has no test_dataloader, whose dataset gives the pipeline')
     for step in dataset.get('pipeline') or []:
         if step['type'] in ('AlignFace', 'iid_mm.AlignFace'):
             width, height = step.get('size', (224, 224))
@@ -106,7 +106,7 @@ def _replace_data_root(node: Any, old: str | None, new: str) -> None:
 
 
 def _hand_down_backend_args(node: Any, config: Config, before: Any) -> None:
-    """Give the config's ``backend_args`` to the data sets below a node that had ``before`` or name none."""
+    """Give the config's ``backend_args`` to the datasets below a node that had ``before`` or name none."""
     if isinstance(node, (list, tuple)):
         for item in node:
             _hand_down_backend_args(item, config, before)

@@ -16,7 +16,7 @@ from typing import Any
 from iid_mm.errors import InputError
 
 MAX_SMALL = 256 * 2**20
-"""Bytes of a JSON file; that of a report on ten data sets has some MiB."""
+"""Bytes of a JSON file; that of a report on ten datasets has some MiB."""
 MAX_NAME_BYTES = 230
 """File systems allow 255; what is left is for a suffix such as ``_annotated.mp4`` and a number."""
 _RESERVED_SIGNS = frozenset('<>:"/\\|?*')

@@ -2,7 +2,7 @@
 """What the real/fake decision of a detector rests on: maps of the Grad-CAM family.
 
 The maps come from the library ``grad-cam`` (extra ``attention``). Two things differ from what it returns
-by itself, for the sake of figures that can be compared: maps are not stretched to 0..1 picture by picture,
+by itself, for the sake of metrics that can be compared: maps are not stretched to 0..1 picture by picture,
 which takes a map's minimum away and so changes how much of it lies in a region, and EigenCAM's first
 component, whose sign is arbitrary, is turned so that its largest magnitude is positive.
 

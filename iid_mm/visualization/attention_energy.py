@@ -13,34 +13,34 @@ import numpy.typing as npt
 import torch
 from mmengine.structures import InstanceData
 
-from iid_mm.evaluation.functional.localisation import map_figures
-from iid_mm.evaluation.functional.localisation_table import (
+from iid_mm.evaluation.functional.localization import map_metrics
+from iid_mm.evaluation.functional.localization_table import (
     GENUINE,
     SCORED,
-    LocalisationRow,
-    LocalisationSample,
-    localisation_rows,
+    LocalizationRow,
+    LocalizationSample,
+    localization_rows,
     unique_samples,
 )
-from iid_mm.evaluation.metrics.artifact_localisation import ArtifactLocalisation
+from iid_mm.evaluation.metrics.artifact_localization import ArtifactLocalization
 from iid_mm.utils.typing import FloatArray
 from iid_mm.visualization.attention_views import FaceView
 
 COLUMNS = (
     ('energy', 'energy'),
     ('chance', 'chance_energy'),
-    ('centre', 'centre_energy'),
+    ('center', 'center_energy'),
     ('genuine frame', 'genuine_energy'),
     ('gain over genuine', 'gain_energy'),
     ('pointing', 'pointing'),
 )
-"""Titles and figures of the table, see ``localisation_rows`` of the evaluation."""
+"""Titles and metrics of the table, see ``localization_rows`` of the evaluation."""
 NOTE = (
     'Percent, means over fake frames that have a mask, in brackets 95 % intervals (bootstrap over videos). '
     '*energy*: part of the map that lies inside the manipulated region. *chance*: the part of the canvas '
-    'that the region covers, which a flat map has. *centre*: energy of a map that only falls off from the '
+    'that the region covers, which a flat map has. *center*: energy of a map that only falls off from the '
     'middle. *genuine frame*: energy of the map of the genuine frame of the same scene inside the same '
-    'region; *gain over genuine* is by how much the map of the fake does better, the figure that says '
+    'region; *gain over genuine* is by how much the map of the fake does better, the metric that says '
     'whether the map follows the manipulation or merely the face (both on a grid of 28 x 28 cells, of '
     'fakes whose genuine frame is there). *pointing*: how often the maximum lies inside. A map that is 0 '
     'everywhere counts as flat, that is as chance; *blank* says on how many fake and genuine frames.'
@@ -49,7 +49,7 @@ NOTE = (
 
 @dataclass(frozen=True)
 class EnergyTable:
-    """Figures of one method.
+    """Metrics of one method.
 
     Attributes:
         method: Its name.
@@ -58,13 +58,13 @@ class EnergyTable:
     """
 
     method: str
-    rows: list[LocalisationRow]
+    rows: list[LocalizationRow]
     blank: dict[str, tuple[int, int]]
 
 
 def region_energy(heat: FloatArray, mask: npt.NDArray[Any]) -> float:
     """Part of a map, (H, W), inside a mask; that of a flat map where the map is 0 everywhere."""
-    return map_figures(filled(heat), mask).energy
+    return map_metrics(filled(heat), mask).energy
 
 
 def filled(heat: FloatArray) -> FloatArray:
@@ -80,7 +80,7 @@ class EnergyCollector:
     """
 
     def __init__(self, methods: Sequence[str]) -> None:
-        self.metrics = {method: ArtifactLocalisation(print_table=False) for method in methods}
+        self.metrics = {method: ArtifactLocalization(print_table=False) for method in methods}
         self.blank: dict[str, set[tuple[str, int]]] = {method: set() for method in methods}
 
     def add(self, view: FaceView) -> None:
@@ -96,20 +96,20 @@ class EnergyCollector:
             metric.process(None, [sample])
 
     def tables(self, num_resamples: int = 1000, seed: int = 0) -> list[EnergyTable]:
-        """Figures of all methods.
+        """Metrics of all methods.
 
         Raises:
             InputError: No fake has a mask.
         """
         tables = []
         for method, metric in self.metrics.items():
-            samples = unique_samples([LocalisationSample._make(result) for result in metric.results])
-            rows = localisation_rows(samples, num_resamples=num_resamples, seed=seed)
+            samples = unique_samples([LocalizationSample._make(result) for result in metric.results])
+            rows = localization_rows(samples, num_resamples=num_resamples, seed=seed)
             tables.append(EnergyTable(method, rows, self._blank(method, samples, rows)))
         return tables
 
     def _blank(
-        self, method: str, samples: Sequence[LocalisationSample], rows: Sequence[LocalisationRow]
+        self, method: str, samples: Sequence[LocalizationSample], rows: Sequence[LocalizationRow]
     ) -> dict[str, tuple[int, int]]:
         blank = [s for s in samples if (s.video_key, s.frame) in self.blank[method]]
         genuine = sum(s.state == GENUINE for s in blank)
@@ -132,7 +132,7 @@ def collect_energy(views: Iterable[FaceView], methods: Sequence[str]) -> EnergyC
 
 
 def energy_markdown(tables: Sequence[EnergyTable], titles: dict[str, str]) -> str:
-    """Lay the figures out as a Markdown table with a note on what they mean.
+    """Lay the metrics out as a Markdown table with a note on what they mean.
 
     Args:
         tables: One a method.
@@ -153,8 +153,8 @@ def energy_markdown(tables: Sequence[EnergyTable], titles: dict[str, str]) -> st
     return '\n'.join(lines) + f'\n\n{NOTE}\n'
 
 
-def _written(row: LocalisationRow, key: str) -> str:
-    value = row.figures.get(key, math.nan)
+def _written(row: LocalizationRow, key: str) -> str:
+    value = row.metrics.get(key, math.nan)
     if math.isnan(value):
         return '-'
     if key not in row.intervals:
@@ -164,11 +164,11 @@ def _written(row: LocalisationRow, key: str) -> str:
 
 
 def energy_json(tables: Sequence[EnergyTable]) -> dict[str, Any]:
-    """The figures as data, fractions of 1; figures that do not exist are null."""
+    """The metrics as data, fractions of 1; metrics that do not exist are null."""
     return {
         table.method: {
             row.name: {
-                **{key: _known(row.figures.get(key, math.nan)) for _, key in COLUMNS},
+                **{key: _known(row.metrics.get(key, math.nan)) for _, key in COLUMNS},
                 'intervals': {key: list(row.intervals[key]) for _, key in COLUMNS if key in row.intervals},
                 'counts': {
                     **{key: row.counts.get(key, 0) for key in ('scored', 'paired', 'genuine', 'videos')},

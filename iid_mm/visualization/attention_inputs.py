@@ -17,7 +17,7 @@ from iid_mm.datasets.index import read_index
 from iid_mm.datasets.storage.image_storage import storage_settings_for
 from iid_mm.datasets.transforms.loading import LOADERS
 from iid_mm.errors import InputError
-from iid_mm.evaluation.localisation_config import with_masks
+from iid_mm.evaluation.localization_config import with_masks
 from iid_mm.preparation.layouts.images import is_image
 from iid_mm.preparation.readers import decode_image, read_image_file
 from iid_mm.preparation.records import IMAGE_SUFFIXES
@@ -27,7 +27,7 @@ from iid_mm.utils.typing import ImageArray
 
 
 def config_of_test_set(cfg: Config) -> ConfigDict:
-    """Config of the first data set of the test loader, a copy.
+    """Config of the first dataset of the test loader, a copy.
 
     Raises:
         InputError: There is none.
@@ -56,7 +56,7 @@ def index_dataset(
         masks: Load masks where the set has some.
 
     Returns:
-        The data set.
+        The dataset.
 
     Raises:
         FileNotFoundError: No such index.
@@ -124,16 +124,16 @@ class PictureDataset:
     def __init__(
         self, cfg: Config, paths: Sequence[str | os.PathLike[str]], skip_faceless: bool = False
     ) -> None:
-        from iid_mm.preparation.analysers.mediapipe_analyser import MediapipeAnalyser
+        from iid_mm.preparation.analyzers.mediapipe_analyzer import MediapipeAnalyzer
 
         pictures = find_pictures(paths)
         steps = config_of_test_set(cfg).pipeline
         self.pipeline = Compose([s for s in steps if s['type'].rpartition('.')[2] not in LOADERS])
-        analyser = MediapipeAnalyser()
+        analyzer = MediapipeAnalyzer()
         self.infos: list[dict[str, Any]] = []
         self.faceless: list[Path] = []
         for path in pictures:
-            faces = analyser.analyse(_decode(path))
+            faces = analyzer.analyze(_decode(path))
             if faces:
                 self.infos.append(dict(img_path=str(path), landmarks=faces[0].landmarks))
             else:

@@ -25,7 +25,7 @@ from iid_mm.visualization.drawing import (
     put_text,
     text_size,
 )
-from iid_mm.visualization.localisation_grid import outline, overlay_heat
+from iid_mm.visualization.localization_grid import outline, overlay_heat
 
 _GAP = 6
 _MARGIN = 8
@@ -35,7 +35,7 @@ SCALES = ('auto', 'shared', 'own')
 
 
 def map_tops(views: Sequence[FaceView], scale: str = 'auto') -> list[dict[str, float]]:
-    """Value of each map that gets the brightest colour.
+    """Value of each map that gets the brightest color.
 
     Args:
         views: The faces of one sheet.
@@ -65,7 +65,7 @@ def face_panel(
 
     Args:
         view: The face.
-        tops: Value of each map that gets the brightest colour.
+        tops: Value of each map that gets the brightest color.
         titles: What to call the maps.
         cell: Longer edge of a drawn face, pixels.
 

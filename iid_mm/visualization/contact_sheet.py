@@ -57,7 +57,7 @@ class SheetRow:
     Attributes:
         title: What they are.
         note: More about them, in plain type next to the title.
-        fake: Whether they are fakes: decides the colour.
+        fake: Whether they are fakes: decides the color.
         samples: The samples; those with a pair take two tiles.
     """
 
@@ -73,7 +73,7 @@ def draw_landmarks(image: ImageArray, points: PointsArray, color: Color = GREEN)
     Args:
         image: (H, W, 3).
         points: (K, 2) pixels of ``image``; from the 69th on single points, as 81-point sets have them.
-        color: Colour of the lines.
+        color: Color of the lines.
 
     Returns:
         A new image.
@@ -173,7 +173,7 @@ def _tile(
         # An unknown image may be of any shape; its shorter edge keeps at least one pixel.
         scaled, factor = fit_image(image, (cell, cell))
         if landmarks is not None:
-            # Pixel centres are whole numbers, so edges and not centres keep their place.
+            # Pixel centers are whole numbers, so edges and not centers keep their place.
             points = ((landmarks + 0.5) * factor - 0.5).astype(np.float32)
             scaled = draw_landmarks(_draw_box(scaled, points), points)
         top, left = (cell - scaled.shape[0]) // 2, (cell - scaled.shape[1]) // 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A picture of the samples that a data set gives to the model."""
+"""A picture of the samples that a dataset gives to the model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from iid_mm.visualization.drawing import (
 
 
 class Dataset(Protocol):
-    """What is needed of a data set: a length and packed samples."""
+    """What is needed of a dataset: a length and packed samples."""
 
     def __len__(self) -> int: ...
 
@@ -47,7 +47,7 @@ def sample_panel(sample: Mapping[str, Any], cell: int = 224) -> tuple[ImageArray
 
     Returns:
         The image with the artifact boxes, its caption (class and method, video and frame, and for
-        fakes what the facial swap did), and the colour of its class.
+        fakes what the facial swap did), and the color of its class.
 
     Raises:
         InputError: The sample is not packed as above.
@@ -60,7 +60,7 @@ def sample_panel(sample: Mapping[str, Any], cell: int = 224) -> tuple[ImageArray
         )
     if inputs.dtype != torch.uint8:
         raise InputError(
-            f'inputs are {inputs.dtype}; pictures need torch.uint8, leave normalising to the '
+            f'inputs are {inputs.dtype}; pictures need torch.uint8, leave normalizing to the '
             'data preprocessor'
         )
     image = np.ascontiguousarray(inputs.permute(1, 2, 0).numpy())
@@ -84,10 +84,10 @@ def sample_panel(sample: Mapping[str, Any], cell: int = 224) -> tuple[ImageArray
 def dataset_grid(
     dataset: Dataset, indices: Sequence[int], *, columns: int = 8, cell: int = 224
 ) -> ImageArray:
-    """Draw samples of a data set in a grid.
+    """Draw samples of a dataset in a grid.
 
     Args:
-        dataset: The data set, with its pipeline.
+        dataset: The dataset, with its pipeline.
         indices: The samples, see :func:`evenly_chosen`.
         columns: Samples in a row.
         cell: Longer edge of a sample, pixels.

@@ -30,7 +30,7 @@ from iid_mm.visualization.plots import (
 _TICKS = (0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9)
 _HIGHEST = 0.9
 _ROOM = 0.06
-"""Least distance of a tick from the labelled edge, part of the axis."""
+"""Least distance of a tick from the labeled edge, part of the axis."""
 
 
 def plot_det(
@@ -38,7 +38,7 @@ def plot_det(
     path: str | os.PathLike[str],
     *,
     title: str = 'Detection error trade-off',
-    emphasise: str | None = 'overall',
+    emphasize: str | None = 'overall',
     lowest: float = 0.001,
 ) -> Path:
     """Plot DET curves: both error rates on normal deviate scales (Martin et al. 1997).
@@ -47,9 +47,9 @@ def plot_det(
         curves: Curves by name, in the order of the legend.
         path: The picture; its suffix is the format.
         title: Title above the plot.
-        emphasise: The curve that is drawn thick and in black; None: none.
+        emphasize: The curve that is drawn thick and in black; None: none.
         lowest: Rate at the axes' lower ends, in (0, 0.1]. Smaller rates, 0 among them, have no place on
-            such a scale and are drawn on the edge, which is labelled so.
+            such a scale and are drawn on the edge, which is labeled so.
 
     Returns:
         The path.
@@ -63,7 +63,7 @@ def plot_det(
         raise InputError(f'lowest={lowest!r}: must lie in (0, 0.1]')
     figure = new_figure(6.4, 6.2)
     axes = figure.subplots()
-    others = [name for name in curves if name != emphasise]
+    others = [name for name in curves if name != emphasize]
     width = max(len(name) for name in curves)
     for name, curve in curves.items():
         style = curve_style(others.index(name) if name in others else None)

@@ -2,7 +2,7 @@
 """Drawing on plain images: boxes, text, captions and grids.
 
 The functions are pure, their inputs stay as they are. Images are (H, W, 3) uint8, BGR. Boxes are
-(n, 4), x0, y0, x1, y1, pixels. Colours are (B, G, R). Sizes in arguments are (w, h).
+(n, 4), x0, y0, x1, y1, pixels. Colors are (B, G, R). Sizes in arguments are (w, h).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from iid_mm.utils.typing import ImageArray, Size
 
 Color = tuple[int, int, int]
 
-# Okabe and Ito's palette: told apart with any common colour vision.
+# Okabe and Ito's palette: told apart with any common color vision.
 BLUE: Color = (178, 114, 0)
 SKY: Color = (233, 180, 86)
 GREEN: Color = (115, 158, 0)
@@ -69,7 +69,7 @@ def put_text(
         text: The line; what does not fit into the image is cut off.
         origin: Upper left corner (x, y).
         size: Height of the font in pixels.
-        color: Colour of the text.
+        color: Color of the text.
         bold: Bold face.
 
     Returns:
@@ -135,20 +135,20 @@ def draw_boxes(
         boxes: (n, 4) xyxy, pixels of ``image``.
         labels: A tag for each box; None: no words.
         scores: (n,) values for the tags, written with two decimals; None: no values.
-        color: One colour, or one for each box.
+        color: One color, or one for each box.
 
     Returns:
         A new image.
 
     Raises:
-        InputError: Boxes, labels, scores or colours do not go together.
+        InputError: Boxes, labels, scores or colors do not go together.
     """
     corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4) if np.size(boxes) else np.empty((0, 4))
     colors = _colors(color, len(corners))
     tags = _tags(len(corners), labels, scores)
     if len(colors) != len(corners) or len(tags) != len(corners):
         raise InputError(
-            f'{len(corners)} boxes, {len(tags)} labels or scores and {len(colors)} colours; '
+            f'{len(corners)} boxes, {len(tags)} labels or scores and {len(colors)} colors; '
             'give one for each box'
         )
     drawn = np.ascontiguousarray(image).copy()
@@ -242,9 +242,9 @@ def add_caption(
         lines: Lines of text, the first one bold; too long ones are set a little smaller, and lose their
             middle if that is not enough.
         size: Height of the font in pixels.
-        color: Colour of the text.
-        background: Colour of the band.
-        accent: Colour of a stripe between image and text; None: no stripe.
+        color: Color of the text.
+        background: Color of the band.
+        accent: Color of a stripe between image and text; None: no stripe.
 
     Returns:
         A new image of the same width.
@@ -286,8 +286,8 @@ def image_grid(
         columns: Cells in a row.
         cell: Size of the image area of a cell, an edge or (w, h), pixels.
         gap: Space around the cells, pixels.
-        accents: Colour of a stripe between image and caption; None: no stripe.
-        background: Colour around the cells.
+        accents: Color of a stripe between image and caption; None: no stripe.
+        background: Color around the cells.
 
     Returns:
         The grid.

@@ -30,7 +30,7 @@ PCA_FIRST = 50
 NOTE = (
     'A silhouette compares, for every sample, the mean distance to its own group with that to the nearest '
     'other group: 1 = groups are tight and far apart, 0 = they overlap, negative = samples are nearer to '
-    'another group. "features" is measured on the standardised features themselves and is the evidence; '
+    'another group. "features" is measured on the standardized features themselves and is the evidence; '
     '"picture" on the two drawn dimensions, which embeddings distort. "shuffled" is the same on features '
     'with the groups shuffled. Many small groups (identities) get lower scores than two large ones even '
     'where all can be told apart, and frames of one video lie close to each other whatever a detector '
@@ -86,10 +86,10 @@ def embed(features: FloatArray, method: str = 'tsne', seed: int = 0) -> Values:
     """
     if method not in METHODS:
         raise InputError(f'method={method!r} is unknown; choose one of {", ".join(METHODS)}')
-    return METHODS[method](standardised(features), seed)
+    return METHODS[method](standardized(features), seed)
 
 
-def standardised(features: FloatArray) -> Values:
+def standardized(features: FloatArray) -> Values:
     """Bring every dimension to mean 0 and deviation 1; dimensions without any spread become 0.
 
     Raises:
@@ -128,7 +128,7 @@ def _tsne(values: Values, seed: int) -> Values:
 def _umap(values: Values, seed: int) -> Values:
     umap = _import_umap()
     start = _reduced(values, PCA_FIRST)
-    neighbours = min(15, len(values) - 1)
+    neighbors = min(15, len(values) - 1)
     # Its spectral start needs more samples than dimensions of the graph's eigenvectors.
     init = 'spectral' if len(values) > 10 else 'random'
     with warnings.catch_warnings():
@@ -136,7 +136,7 @@ def _umap(values: Values, seed: int) -> Values:
         warnings.filterwarnings('ignore', message='n_jobs value', category=UserWarning)
         warnings.filterwarnings('ignore', message='.*(Spectral|spectral|disconnected|connected).*')
         placed = umap.UMAP(
-            n_components=2, n_neighbors=neighbours, init=init, random_state=seed, n_jobs=1
+            n_components=2, n_neighbors=neighbors, init=init, random_state=seed, n_jobs=1
         ).fit_transform(start)
     return np.asarray(placed, dtype=np.float64)
 
@@ -199,7 +199,7 @@ def silhouettes(
         For each grouping ``features``, ``picture``, ``shuffled`` (None where there are not two groups),
         ``groups`` and ``samples``.
     """
-    scaled = standardised(features)
+    scaled = standardized(features)
     rng = np.random.default_rng(seed)
     found: dict[str, dict[str, float | int | None]] = {}
     for name, groups in groupings.items():

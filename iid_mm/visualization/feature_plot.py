@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One embedding three times: coloured by identity, by manipulation and by label."""
+"""One embedding three times: colored by identity, by manipulation and by label."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from iid_mm.errors import InputError
 from iid_mm.utils.typing import FloatArray
 from iid_mm.visualization.plots import FAKE, GENUINE, INK, MUTED, PALETTE, new_figure, save_figure
 
-MAX_COLOURED = 12
-"""Identities that get a colour of their own."""
+MAX_COLORED = 12
+"""Identities that get a color of their own."""
 OTHERS = '#C9CDD3'
-# Twelve colours and shapes together: the palette's six twice, told apart by shape.
+# Twelve colors and shapes together: the palette's six twice, told apart by shape.
 MARKERS = ('o', '^')
 GENUINE_METHOD = 'genuine'
 
@@ -32,7 +32,7 @@ class PanelGroup:
     Attributes:
         name: What the legend says.
         members: Numbers of the points.
-        color: Their colour.
+        color: Their color.
         marker: Their shape.
     """
 
@@ -47,23 +47,23 @@ def identity_groups(identities: Sequence[str], shown: Sequence[str] | None = Non
 
     Args:
         identities: Of every point; '' = unknown.
-        shown: Identities to colour; None: the :data:`MAX_COLOURED` most frequent ones, ties by name.
+        shown: Identities to color; None: the :data:`MAX_COLORED` most frequent ones, ties by name.
 
     Returns:
-        Gray points first, so that coloured ones lie on top of them.
+        Gray points first, so that colored ones lie on top of them.
 
     Raises:
-        InputError: More are asked for than there are colours, or one is not there.
+        InputError: More are asked for than there are colors, or one is not there.
     """
     counts = Counter(name for name in identities if name)
     if shown is None:
-        chosen = sorted(counts, key=lambda name: (-counts[name], name))[:MAX_COLOURED]
+        chosen = sorted(counts, key=lambda name: (-counts[name], name))[:MAX_COLORED]
         chosen.sort()
     else:
         chosen = list(dict.fromkeys(shown))
-        if len(chosen) > MAX_COLOURED:
+        if len(chosen) > MAX_COLORED:
             raise InputError(
-                f'identities: {len(chosen)} are asked for, at most {MAX_COLOURED} can be told apart'
+                f'identities: {len(chosen)} are asked for, at most {MAX_COLORED} can be told apart'
             )
         if missing := [name for name in chosen if name not in counts]:
             known = sorted(counts)

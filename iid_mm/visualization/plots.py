@@ -25,7 +25,7 @@ from iid_mm.evaluation.functional import RocCurve
 from iid_mm.utils.files import write_bytes
 from iid_mm.utils.typing import FloatArray
 
-# Okabe and Ito's palette without black and yellow: told apart with any common colour vision.
+# Okabe and Ito's palette without black and yellow: told apart with any common color vision.
 PALETTE = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00')
 # Beyond six curves the line style tells them apart.
 DASHES: Sequence[str | tuple[int, tuple[int, ...]]] = ('-', (0, (5, 2)), (0, (1, 1.5)))  # type: ignore[assignment]
@@ -84,7 +84,7 @@ def plot_roc(
     path: str | os.PathLike[str],
     *,
     title: str = 'ROC',
-    emphasise: str | None = 'overall',
+    emphasize: str | None = 'overall',
 ) -> Path:
     """Plot ROC curves, the part with few false positives enlarged beside the whole.
 
@@ -92,7 +92,7 @@ def plot_roc(
         curves: Curves by name, in the order of the legend.
         path: The picture; its suffix is the format (.png, .pdf, .svg).
         title: Title above the plot.
-        emphasise: The curve that is drawn thick and in black; None: none.
+        emphasize: The curve that is drawn thick and in black; None: none.
 
     Returns:
         The path.
@@ -104,7 +104,7 @@ def plot_roc(
         raise InputError('curves is empty: give at least one ROC curve')
     figure = new_figure(9.6, 4.9)
     whole, low = figure.subplots(1, 2)
-    others = [name for name in curves if name != emphasise]
+    others = [name for name in curves if name != emphasize]
     width = max(len(name) for name in curves)
     for name, curve in curves.items():
         style = curve_style(others.index(name) if name in others else None)

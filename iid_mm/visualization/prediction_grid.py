@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Predictions of a model on samples of a data set, as one picture."""
+"""Predictions of a model on samples of a dataset, as one picture."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def prediction_grid(
 
     Args:
         model: The detector, in evaluation mode.
-        dataset: The data set, with its test pipeline.
+        dataset: The dataset, with its test pipeline.
         indices: The samples.
         columns: Samples in a row.
         cell: Edge of a sample, pixels.

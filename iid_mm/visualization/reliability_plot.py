@@ -45,8 +45,8 @@ def plot_reliability(
     curve = reliability_curve(scores, labels, bins=bins)
     fakes = np.rint(curve.observed * curve.counts)
     low, high = _exact_limits(fakes, curve.counts, confidence)
-    figure = new_figure(6.0, 6.9)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
+    metric = new_figure(6.0, 6.9)
+    upper, lower = metric.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
     upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=2)
     note: dict[str, Any] = {'rotation': 41, 'rotation_mode': 'anchor', 'fontsize': 8, 'color': MUTED}
     # Above the bars of the intervals, which may lie anywhere.
@@ -75,8 +75,8 @@ def plot_reliability(
     lower.legend(loc='upper center', ncols=2, fontsize=8.5, frameon=False)
     for axes in (upper, lower):
         polish(axes)
-    figure.align_ylabels()
-    return save_figure(figure, path)
+    metric.align_ylabels()
+    return save_figure(metric, path)
 
 
 def _exact_limits(hits: FloatArray, trials: IntArray, confidence: float) -> tuple[FloatArray, FloatArray]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from iid_mm.evaluation.functional import roc_curve
-from iid_mm.evaluation.report.figures import ScoredVideos
+from iid_mm.evaluation.report.metrics_table import ScoredVideos
 from iid_mm.utils.files import safe_name
 from iid_mm.visualization.det_plot import plot_det
 from iid_mm.visualization.plots import plot_roc, plot_score_histograms
@@ -21,7 +21,7 @@ def report_pictures(scored: ScoredVideos, folder: Path, *, threshold: float, con
     Args:
         scored: The videos.
         folder: Takes ``<test set>_roc.png``, ``_det.png``, ``_scores.png`` and ``_reliability.png``; of a
-            test set of several data sets, ``<test set>_<data set>_...`` for each.
+            test set of several datasets, ``<test set>_<dataset>_...`` for each.
         threshold: Drawn into the histograms.
         confidence: Of the intervals of the reliability diagram.
 
@@ -43,7 +43,7 @@ def report_pictures(scored: ScoredVideos, folder: Path, *, threshold: float, con
             if manipulation is not None:
                 groups[manipulation] = (scores[labels == 0], scores[labels == 1])
         if len(curves) == 2:
-            # One manipulation is the whole data set.
+            # One manipulation is the whole dataset.
             del curves[OVERALL]
         genuine = int((labels == 0).sum())
         pictures += [

@@ -25,7 +25,7 @@ def score_pictures(
         The pictures.
 
     Raises:
-        OneClassError: The set, or one of its data sets, has no genuine or no fake videos.
+        OneClassError: The set, or one of its datasets, has no genuine or no fake videos.
     """
     target = Path(folder)
     pictures = []
@@ -49,5 +49,5 @@ def score_pictures(
 
 
 def _shown(scored: ScoredSet) -> list[Subset]:
-    """All manipulations and the whole set; totals of single data sets would crowd the plot."""
+    """All manipulations and the whole set; totals of single datasets would crowd the plot."""
     return [*scored.manipulations, scored.subsets[-1]]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Table, JSON and picture of the controlled study, from the figures of its runs.
+"""Table, JSON and picture of the controlled study, from the metrics of its runs.
 
-AUC figures are computed from concordant pairs by person (K people): with C[i, j] the concordant pairs of
+AUC metrics are computed from concordant pairs by person (K people): with C[i, j] the concordant pairs of
 fakes of i and genuine videos of j, P[i, j] all of them, and weights f, g of the people's fakes and genuine
 videos, AUC = f C g / f P g. Intervals: bootstrap over seeds and, within a seed, over people; percentile
 method.
@@ -28,8 +28,8 @@ Array = npt.NDArray[np.float64]
 Sample = tuple[Array, Array]
 """Of R resamples: numerators and denominators of an AUC."""
 
-VIDEOS, FIGURES = 'videos.parquet', 'figures.json'
-"""What a run leaves; the figures are written last."""
+VIDEOS, METRICS = 'videos.parquet', 'metrics.json'
+"""What a run leaves; the metrics are written last."""
 
 UNSEEN = 'Face2Face'
 TITLES = {
@@ -56,7 +56,7 @@ OTHERS = {
     'icc': 'ICC of genuine scores',
     'probe': 'probe, training people',
     'probe_new': 'probe, new people',
-    'localisation': 'gain in energy inside the mask',
+    'localization': 'gain in energy inside the mask',
 }
 
 
@@ -69,7 +69,7 @@ class Run:
         self.seed = int(seed.removeprefix('seed_'))
         columns = pq.read_table(folder / VIDEOS, partitioning=None).to_pydict()
         self.videos = {name: np.array(values) for name, values in columns.items()}
-        self.figures: dict[str, Any] = json.loads((folder / FIGURES).read_text())
+        self.metrics: dict[str, Any] = json.loads((folder / METRICS).read_text())
 
     def rows(self, name: str) -> npt.NDArray[np.bool_]:
         """(V,) the videos that one of :data:`AUCS` is about."""
@@ -109,15 +109,15 @@ class Run:
             found = intraclass_correlation(self.videos['logit'][rows], self.videos['target_id'][rows])
             return found.icc.value
         if name.startswith('probe'):
-            probed = self.figures['probe_new' if name == 'probe_new' else 'probe_seen']
+            probed = self.metrics['probe_new' if name == 'probe_new' else 'probe_seen']
             return float(probed.get('fused', probed['backbone'])['top1']['value'])
-        figures = self.figures['localisation']
-        return float(figures['overall']['gain_energy']) if figures else float('nan')
+        metrics = self.metrics['localization']
+        return float(metrics['overall']['gain_energy']) if metrics else float('nan')
 
 
 def read_runs(root: Path) -> list[Run]:
     """All finished runs of a study."""
-    found = sorted((root / 'runs').glob(f'*/confound_*/seed_*/{FIGURES}'))
+    found = sorted((root / 'runs').glob(f'*/confound_*/seed_*/{METRICS}'))
     if not found:
         raise InputError(f'{root} has no finished run yet; run projects/identity_leakage/run_study.py {root}')
     return [Run(path.parent) for path in found]
@@ -141,12 +141,12 @@ def interval(values: Array) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _figure(values: list[float], low: float, high: float) -> dict[str, Any]:
+def _metric(values: list[float], low: float, high: float) -> dict[str, Any]:
     return {'mean': float(np.mean(values)), 'low': low, 'high': high, 'seeds': values}
 
 
-def summarise(runs: list[Run]) -> dict[str, Any]:
-    """Figures of all arms and confounds."""
+def summarize(runs: list[Run]) -> dict[str, Any]:
+    """Metrics of all arms and confounds."""
     cells: dict[tuple[float, str], list[Run]] = defaultdict(list)
     for run in runs:
         cells[run.confound, run.arm].append(run)
@@ -158,10 +158,10 @@ def summarise(runs: list[Run]) -> dict[str, Any]:
         for name in AUCS:
             values = [float(run.auc(name)[0]) for run in own]
             low, high = interval(resampled(own, name, lambda run, w, name=name: run.auc(name, w)))
-            row[name] = _figure(values, low, high)
+            row[name] = _metric(values, low, high)
         for name in OTHERS:
             values = [run.other(name) for run in own]
-            row[name] = _figure(values, min(values), max(values))
+            row[name] = _metric(values, min(values), max(values))
         base = {run.seed: run for run in cells.get((confound, 'baseline'), [])}
         pairs = [run for run in own if run.seed in base]
         if arm != 'baseline' and pairs:
@@ -172,7 +172,7 @@ def summarise(runs: list[Run]) -> dict[str, Any]:
 
                 values = [float(gain(run)[0]) for run in pairs]
                 low, high = interval(resampled(pairs, name, gain))
-                row[f'{name}_gain'] = _figure(values, low, high)
+                row[f'{name}_gain'] = _metric(values, low, high)
         rows.append(row)
     return {'rows': rows, 'resamples': RESAMPLES}
 
@@ -200,8 +200,8 @@ def table(summary: dict[str, Any], names: dict[str, str], signed: bool = False) 
 def draw(summary: dict[str, Any], path: Path) -> None:
     """AUC against the confound: in distribution, broken, reversed, and how well the score tells F from G."""
     names = ('in_distribution', 'broken', 'reversed', 'group')
-    figure = new_figure(12, 3.8)
-    axes = figure.subplots(1, len(names))
+    metric = new_figure(12, 3.8)
+    axes = metric.subplots(1, len(names))
     for axis, name in zip(axes, names, strict=True):
         for number, arm in enumerate(ORDER):
             rows = sorted(
@@ -231,13 +231,13 @@ def draw(summary: dict[str, Any], path: Path) -> None:
         if name == 'group':
             axis.axhline(50, color='0.6', linewidth=0.8, zorder=0)
     axes[0].set_ylabel('video AUC, %')
-    figure.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=7, frameon=False)
-    save_figure(figure, path)
+    metric.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=7, frameon=False)
+    save_figure(metric, path)
 
 
 def write_report(root: Path) -> Path:
     """Write report.md, report.json and report.png of a study."""
-    summary = summarise(read_runs(root))
+    summary = summarize(read_runs(root))
     (root / 'report.json').write_text(json.dumps(summary, indent=1) + '\n')
     gains = {
         'broken_gain': 'confound broken',

@@ -15,6 +15,6 @@ export OMP_NUM_THREADS=1
 for take in 0 1 2 3 4; do
   python tools/generate_toy_data.py "$STUDY/toy/take$take" --take "$take" --num-identities 72 --frames 6 --size 192 \
     --strength "$STRENGTH" --split-fractions 0.66 0.01 0.33 --num-workers "$WORKERS"
-  python tools/prepare_data.py ffpp "$STUDY/toy/take$take" "$STUDY/prepared/take$take" --analyser precomputed \
+  python tools/prepare_data.py ffpp "$STUDY/toy/take$take" "$STUDY/prepared/take$take" --analyzer precomputed \
     --frames 6 --compression c23 --masks --num-workers "$WORKERS"
 done

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from leakage_report import FIGURES, write_report
+from leakage_report import METRICS, write_report
 
 from iid_mm.errors import InputError
 from iid_mm.protocols.processes import RunLock, StoppedError, environment_of, last_error, run_logged
@@ -36,7 +36,7 @@ MORE_ARMS = ('iid_local', 'baseline_paired', 'iid_paired')
 
 @dataclass(frozen=True)
 class StudyRun:
-    """One training and its figures."""
+    """One training and its metrics."""
 
     root: Path
     arm: str
@@ -55,8 +55,8 @@ class StudyRun:
 
     @property
     def is_finished(self) -> bool:
-        """The figures are written last."""
-        return (self.folder / FIGURES).is_file()
+        """The metrics are written last."""
+        return (self.folder / METRICS).is_file()
 
     def train_command(self) -> list[str]:
         """Train, or go on."""
@@ -68,11 +68,11 @@ class StudyRun:
             *(f'{dataset}.group_seed={self.seed}', f'randomness.seed={self.seed}'),
         ]
 
-    def figures_command(self) -> list[str]:
+    def metrics_command(self) -> list[str]:
         """Measure the last checkpoint."""
         checkpoint = max(self.folder.glob('epoch_*.pth'), key=lambda path: int(path.stem.split('_')[1]))
         return [
-            *(sys.executable, str(HERE / 'figures.py'), str(self.config), str(checkpoint)),
+            *(sys.executable, str(HERE / 'study_metrics.py'), str(self.config), str(checkpoint)),
             *('--root', str(self.root / 'prepared'), '--out', str(self.folder)),
             *('--group-seed', str(self.seed)),
         ]
@@ -106,7 +106,7 @@ def execute(run: StudyRun, jobs: int, stop: threading.Event) -> str:
     with RunLock(run.folder / 'lock') as lock:
         if not lock.acquire():
             return f'{lock.owner()} works on it'
-        for name, make in (('train', run.train_command), ('figures', run.figures_command)):
+        for name, make in (('train', run.train_command), ('metrics', run.metrics_command)):
             log = run.folder / f'{name}.log'
             try:
                 status = run_logged(make(), log, environment=environment, stop=stop, lock=lock)

@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: a GPU where there is one')
     parser.add_argument('--threshold', type=float, default=0.5, help='probability from which is fake (0.5)')
     parser.add_argument('--frames', type=int, default=32, help='frames of a video, evenly spaced (32)')
-    parser.add_argument('--analyser', default='mediapipe', choices=['mediapipe', 'insightface'])
+    parser.add_argument('--analyzer', default='mediapipe', choices=['mediapipe', 'insightface'])
     parser.add_argument('--model-dir', type=Path, help='folder of the models of insightface')
     parser.add_argument('--no-examples', action='store_true', help='make no examples')
     parser.add_argument(
@@ -115,7 +115,7 @@ def main() -> int:
 
     from iid_mm.apis import IIDInferencer
     from iid_mm.inference.sampling import Sampling
-    from iid_mm.preparation.analysers import AnalyserOptions
+    from iid_mm.preparation.analyzers import AnalyzerOptions
 
     sampling = Sampling(args.frames)
     if not Path(args.checkpoint).is_file():
@@ -127,7 +127,7 @@ def main() -> int:
         args.config,
         args.checkpoint,
         args.device,
-        analyser=AnalyserOptions(args.analyser, args.model_dir),
+        analyzer=AnalyzerOptions(args.analyzer, args.model_dir),
         threshold=args.threshold,
         trust=args.trust_checkpoint,
         show_progress=False,
@@ -149,7 +149,7 @@ def serve(
 
     app = create_app(
         worker,
-        analyse=worker.analyse,
+        analyze=worker.analyze,
         host=args.host,
         public_names=args.public_name,
         limits=limits,

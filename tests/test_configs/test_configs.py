@@ -79,8 +79,8 @@ def test_model_index_and_zoo_list_every_config() -> None:
         for value in (facts['Parameters'] / 1e6, facts['FLOPs'] / 1e9):
             assert f'| {value:.2f} ' in row, (name, value)
         for result in entry['Results'] or ():
-            (figure,) = result['Metrics'].values()
-            assert f'{figure:.2f}' in row, (name, figure)
+            (metric,) = result['Metrics'].values()
+            assert f'{metric:.2f}' in row, (name, metric)
 
 
 def test_the_configs_of_the_issue_are_there() -> None:
@@ -113,7 +113,7 @@ def test_pairs_are_collated_and_degraded_alike(config: Config) -> None:
     packs = loader.dataset.pipeline[-1].type == 'PackForgeryPair'
     assert (loader.get('collate_fn', {}).get('type') == 'collate_pairs') == packs
     for transform in loader.dataset.pipeline:
-        if transform.type == 'ForgeryDegradation':
+        if transform.type == 'DegradeFace':
             assert transform.get('with_source', False) == packs
     for name in LOADERS[1:]:
         assert config[name].dataset.pipeline[-1].type == 'PackForgeryInputs'
@@ -139,7 +139,7 @@ def test_what_tools_rely_on(config: Config) -> None:
     assert config.auto_scale_lr.base_batch_size > 0
     # The seed of the samples, and a sampler that resumes within an epoch.
     assert config.train_dataloader.dataset.seed is not None
-    assert config.train_dataloader.sampler.type == 'ForgerySampler'
+    assert config.train_dataloader.sampler.type == 'ResumableSampler'
     # The best checkpoint is chosen on the validation split, by video AUC.
     assert config.default_hooks.checkpoint.save_best == 'forgery/video_auc'
     assert config.default_hooks.checkpoint.rule == 'greater'

@@ -16,7 +16,7 @@ numbers = st.floats(-300, 300, allow_nan=False)
 
 
 def make_landmarks(points: np.ndarray, count: int = 68) -> np.ndarray:
-    """Landmarks whose five points are ``points``, (5, 2): all eye points sit on the eye's centre."""
+    """Landmarks whose five points are ``points``, (5, 2): all eye points sit on the eye's center."""
     landmarks = np.tile(np.asarray(points, dtype=np.float32)[2], (count, 1))
     landmarks[36:42], landmarks[42:48] = points[0], points[1]
     landmarks[30], landmarks[48], landmarks[54] = points[2], points[3], points[4]
@@ -135,7 +135,7 @@ def test_fit_refuses_coinciding_points() -> None:
 
 
 def test_jitter_by_hand() -> None:
-    size = (101, 101)  # centre (50, 50)
+    size = (101, 101)  # center (50, 50)
     points = np.array([(50.0, 50.0), (60.0, 50.0)])
 
     def move(**kwargs: object) -> np.ndarray:
@@ -169,7 +169,7 @@ def test_compose_and_round_trip(seed: int, angle: float, shift: tuple) -> None:
 @pytest.mark.parametrize('zoom', [0.2, 0.4, 0.7, 1.6])
 def test_warp_moves_pixels_where_points_go(zoom: float) -> None:
     image = np.zeros((400, 300, 3), dtype=np.uint8)
-    image[240:261, 140:161] = 255  # centre (150, 250)
+    image[240:261, 140:161] = 255  # center (150, 250)
     angle = np.deg2rad(20)
     turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     wanted = np.array([70.0, 60.0])

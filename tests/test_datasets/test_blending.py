@@ -17,9 +17,9 @@ def smooth_image(seed: int, size: tuple[int, int] = (96, 80), low: int = 60, hig
     return cv2.resize(coarse, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8)
 
 
-def ellipse(size: tuple[int, int] = (96, 80), centre: tuple[int, int] = (50, 42)) -> np.ndarray:
+def ellipse(size: tuple[int, int] = (96, 80), center: tuple[int, int] = (50, 42)) -> np.ndarray:
     mask = np.zeros((size[1], size[0]), dtype=np.uint8)
-    cv2.ellipse(mask, centre, (26, 30), 0, 0, 360, 1, -1)
+    cv2.ellipse(mask, center, (26, 30), 0, 0, 360, 1, -1)
     return mask
 
 
@@ -73,8 +73,8 @@ def test_poisson_solves_the_equation() -> None:
 def test_poisson_agrees_with_opencv() -> None:
     source, target, mask = smooth_image(3), smooth_image(4), ellipse()
     x, y, width, height = cv2.boundingRect(mask)
-    centre = (x + width // 2, y + height // 2)
-    reference = cv2.seamlessClone(source, target, mask * 255, centre, cv2.NORMAL_CLONE).astype(int)
+    center = (x + width // 2, y + height // 2)
+    reference = cv2.seamlessClone(source, target, mask * 255, center, cv2.NORMAL_CLONE).astype(int)
     # OpenCV shrinks the mask by three pixels before it solves.
     mask = cv2.erode(mask, np.ones((3, 3), np.uint8), iterations=3)
     difference = np.abs(blending.poisson_blend(source, target, mask) - reference)
@@ -84,8 +84,8 @@ def test_poisson_agrees_with_opencv() -> None:
 
 
 def test_poisson_keeps_pasted_pixels_in_place() -> None:
-    # The same image on both sides, off centre and asymmetric: any shift would show.
-    image, mask = smooth_image(5), ellipse(centre=(40, 50))
+    # The same image on both sides, off center and asymmetric: any shift would show.
+    image, mask = smooth_image(5), ellipse(center=(40, 50))
     image[30:34, 30:60] = 20
     np.testing.assert_array_equal(blending.poisson_blend(image, image, mask), image)
     brighter = image + np.uint8(30)

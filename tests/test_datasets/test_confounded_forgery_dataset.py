@@ -72,7 +72,7 @@ def test_people_are_seen_as_fakes_as_often_as_asked_for(
         assert counts[person, 1] == (more if in_fake_group else fewer)
         assert counts[person, 0] == FRAMES - counts[person, 1]
     assert {info['method'] for info in infos} == {'youtube', 'Deepfakes', 'FaceSwap'}
-    # In the order of the index, as every data set.
+    # In the order of the index, as every dataset.
     keys = [(info['video_key'], info['frame']) for info in infos]
     assert keys == sorted(keys)
 

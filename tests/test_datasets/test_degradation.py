@@ -20,7 +20,7 @@ def flat(value: int) -> np.ndarray:
 
 def test_neutral_arguments_change_nothing(image: np.ndarray) -> None:
     np.testing.assert_array_equal(d.gamma(image, 1), image)
-    np.testing.assert_array_equal(d.colour_tone(image, (1, 1, 1)), image)
+    np.testing.assert_array_equal(d.color_tone(image, (1, 1, 1)), image)
     np.testing.assert_array_equal(d.down_up(image, 1, cv2.INTER_AREA, cv2.INTER_LINEAR), image)
     np.testing.assert_array_equal(d.low_frequency_noise(image, np.zeros((4, 4, 3))), image)
     np.testing.assert_array_equal(d.motion_blur(image, 1, 0), image)
@@ -30,7 +30,7 @@ def test_neutral_arguments_change_nothing(image: np.ndarray) -> None:
 
 def test_tables_by_hand() -> None:
     assert (d.gamma(flat(64), 0.5) == round(255 * (64 / 255) ** 0.5)).all()
-    toned = d.colour_tone(flat(200), (0.5, 1, 2))
+    toned = d.color_tone(flat(200), (0.5, 1, 2))
     assert toned[0, 0].tolist() == [100, 200, 255]
     red = np.zeros((4, 4, 3), dtype=np.uint8)
     red[..., 2] = 200

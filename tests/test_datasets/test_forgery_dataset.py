@@ -23,8 +23,8 @@ PIPELINE = [
     {'type': 'LoadForgeryPair'},
     {'type': 'AlignFace', 'size': (64, 64), 'jitter': {}},
     {'type': 'MultiScaleFacialSwap', 'windows': ((20, 30), (64, 64))},
-    {'type': 'ForgeryDegradation'},
-    {'type': 'ForgeryFlip'},
+    {'type': 'DegradeFace'},
+    {'type': 'FlipFace'},
     {'type': 'PackForgeryInputs'},
 ]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets whose images are not files."""
+"""Datasets whose images are not files."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ PIPELINE: list[dict[str, Any]] = [
     {'type': 'LoadForgeryPair'},
     {'type': 'AlignFace', 'size': (64, 64), 'jitter': {}},
     {'type': 'MultiScaleFacialSwap', 'windows': ((20, 30), (64, 64))},
-    {'type': 'ForgeryDegradation'},
-    {'type': 'ForgeryFlip'},
+    {'type': 'DegradeFace'},
+    {'type': 'FlipFace'},
     {'type': 'LoadForgeryMask'},
     {'type': 'PackForgeryInputs'},
 ]
@@ -191,9 +191,9 @@ def test_loaders_may_name_it(packed: Path) -> None:
     expected = build(packed, backend_args=RULE, pipeline=PIPELINE[:1])[3]['img']
     assert np.array_equal(build(packed, pipeline=steps)[3]['img'], expected)
     assert np.array_equal(build(packed, pipeline=steps, backend_args=own)[3]['img'], expected)
-    with pytest.raises(InputError, match='give them to the data set only'):
+    with pytest.raises(InputError, match='give them to the dataset only'):
         build(packed, pipeline=steps, backend_args=RULE)
-    # Outside of a data set a path is the key.
+    # Outside of a dataset a path is the key.
     alone = LoadForgeryPair(backend_args=own)({'img_path': 'frames/ffpp/Deepfakes/c23/000_999/00003.png'})
     assert np.array_equal(alone['img'], expected)
 

@@ -163,9 +163,9 @@ def test_bad_backend_args(args: Any, message: str) -> None:
 
 
 def test_bad_arguments_of_the_backend(memory: None) -> None:
-    storage = ImageStorage({'backend': 'memory', 'colour': 1}, '/data')
+    storage = ImageStorage({'backend': 'memory', 'color': 1}, '/data')
     with pytest.raises(
-        InputError, match=r"backend_args=.*unexpected keyword argument 'colour'; check the values"
+        InputError, match=r"backend_args=.*unexpected keyword argument 'color'; check the values"
     ):
         storage.read('/data/0.png')
     with pytest.raises(InputError, match='Please install petrel_client'):
@@ -219,7 +219,7 @@ def test_loaders_may_say_it_too() -> None:
     assert shared_backend_args(None, [object(), Loader(args)]) == args
     assert shared_backend_args(args, [Loader(dict(args)), Loader(None)]) == args
     for own, other in ((args, {'backend': 'local'}), (None, {'backend': 'local'})):
-        with pytest.raises(InputError, match='give them to the data set only'):
+        with pytest.raises(InputError, match='give them to the dataset only'):
             shared_backend_args(own, [Loader(args), Loader(other)])
 
 

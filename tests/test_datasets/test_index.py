@@ -82,8 +82,8 @@ def test_columns_and_optional_keys(tmp_path: Path) -> None:
     table = read_index(tmp_path / 'i.parquet', columns=['source_id', 'image'])
     assert table.column_names == ['image', 'source_id']
     assert table.to_pylist() == [{'image': row['image'], 'source_id': None}]
-    with pytest.raises(InputError, match='no column colour; choose from image'):
-        read_index(tmp_path / 'i.parquet', columns=['colour'])
+    with pytest.raises(InputError, match='no column color; choose from image'):
+        read_index(tmp_path / 'i.parquet', columns=['color'])
 
 
 def test_empty_index(tmp_path: Path) -> None:
@@ -191,8 +191,8 @@ def test_unknown_and_missing_keys_of_rows() -> None:
     del row['label']
     with pytest.raises(InvalidIndexError, match=r"row 1: missing column\(s\) \['label'\]"):
         write_index([make_row('a'), row], 'unused.parquet')
-    with pytest.raises(InvalidIndexError, match=r"unknown column\(s\) \['colour'\]"):
-        write_index([make_row(colour=1)], 'unused.parquet')
+    with pytest.raises(InvalidIndexError, match=r"unknown column\(s\) \['color'\]"):
+        write_index([make_row(color=1)], 'unused.parquet')
 
 
 def test_duplicates_and_mixed_videos() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from iid_mm.datasets import AlignFace, ForgeryFlip, LoadForgeryMask, PackForgeryInputs
+from iid_mm.datasets import AlignFace, FlipFace, LoadForgeryMask, PackForgeryInputs
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
 
@@ -45,7 +45,7 @@ def test_threshold(sample: dict[str, Any], threshold: int, count: int) -> None:
 
 def test_shift_and_enlargement(sample: dict[str, Any]) -> None:
     sample['img'] = np.zeros((16, 24, 3), dtype=np.uint8)
-    # Twice as large about pixel edges: centre x goes to 2 x + 0.5.
+    # Twice as large about pixel edges: center x goes to 2 x + 0.5.
     sample['warp_matrix'] = np.array([[2.0, 0, 0.5], [0, 2, 0.5]])
     mask = LoadForgeryMask()(sample)['artifact_mask']
     expected = np.zeros((16, 24), dtype=np.uint8)
@@ -79,7 +79,7 @@ def test_follows_the_image(tmp_path: Path, landmarks: np.ndarray) -> None:
         'ori_shape': (160, 160),
     }
     np.random.seed(3)
-    for transform in (AlignFace(size=(112, 112), jitter={}), ForgeryFlip(prob=1.0), LoadForgeryMask()):
+    for transform in (AlignFace(size=(112, 112), jitter={}), FlipFace(prob=1.0), LoadForgeryMask()):
         results = transform(results)
     # Interpolation before or after mirroring differs by rounding at the threshold.
     differs = results['artifact_mask'] != (results['img'][..., 0] >= 128)

@@ -9,9 +9,9 @@ import torch
 from mmengine.registry import FUNCTIONS
 
 from iid_mm.datasets import (
+    DegradeFace,
+    FlipFace,
     ForgeryDataset,
-    ForgeryDegradation,
-    ForgeryFlip,
     MultiScaleFacialSwap,
     PackForgeryPair,
     collate_pairs,
@@ -57,10 +57,10 @@ def test_both_images_are_degraded_and_mirrored_alike(aligned: dict[str, Any]) ->
     aligned['source_img'] = aligned['img'].copy()
     before = aligned['img'].copy()
     np.random.seed(0)
-    result = ForgeryFlip(1)(ForgeryDegradation(ALL, with_source=True)(dict(aligned)))
+    result = FlipFace(1)(DegradeFace(ALL, with_source=True)(dict(aligned)))
     assert not np.array_equal(result['img'], before[:, ::-1])
     assert np.array_equal(result['img'], result['source_img'])
-    alone = ForgeryDegradation(ALL)(dict(aligned))
+    alone = DegradeFace(ALL)(dict(aligned))
     assert np.array_equal(alone['source_img'], before)
 
 
@@ -68,7 +68,7 @@ def test_the_genuine_image_does_not_change_the_draws(aligned: dict[str, Any]) ->
     images = []
     for with_source in (False, True):
         np.random.seed(3)
-        images.append(ForgeryDegradation(ALL, with_source=with_source)(dict(aligned))['img'])
+        images.append(DegradeFace(ALL, with_source=with_source)(dict(aligned))['img'])
     assert np.array_equal(*images)
 
 

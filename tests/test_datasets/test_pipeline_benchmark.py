@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from iid_mm.datasets import ForgeryDataset
-from iid_mm.datasets.pipeline_benchmark import measure_pipeline, summarise, write_generated_set
+from iid_mm.datasets.pipeline_benchmark import measure_pipeline, summarize, write_generated_set
 from iid_mm.errors import InputError
 from iid_mm.utils.cli import run_tool
 
@@ -21,8 +21,8 @@ PIPELINE = [
 ]
 
 
-def test_summarise() -> None:
-    assert summarise([0.001, 0.002, 0.003, 0.010]) == {
+def test_summarize() -> None:
+    assert summarize([0.001, 0.002, 0.003, 0.010]) == {
         'mean_ms': pytest.approx(4.0),
         'median_ms': pytest.approx(2.5),
         'p95_ms': pytest.approx(8.95),
@@ -33,15 +33,15 @@ def test_summarise() -> None:
 def test_measure_generated_set(tmp_path: Path) -> None:
     index = write_generated_set(tmp_path, crop=160, people=3)
     dataset = ForgeryDataset(index, pipeline=PIPELINE)
-    figures = measure_pipeline(dataset, samples=10, fakes_per_genuine=4)
+    metrics = measure_pipeline(dataset, samples=10, fakes_per_genuine=4)
     for kind in ('genuine', 'fake'):
         stages = [step['type'] for step in PIPELINE]
-        assert set(figures[kind]) == {*stages, 'total', 'cpu_mean_ms'}
-        assert figures[kind]['total']['count'] == 5
-        parts = sum(figures[kind][stage]['mean_ms'] for stage in stages)
-        assert parts <= figures[kind]['total']['mean_ms'] * 1.001
-    expected = 0.2 * figures['genuine']['total']['mean_ms'] + 0.8 * figures['fake']['total']['mean_ms']
-    assert figures['mix_mean_ms'] == pytest.approx(expected)
+        assert set(metrics[kind]) == {*stages, 'total', 'cpu_mean_ms'}
+        assert metrics[kind]['total']['count'] == 5
+        parts = sum(metrics[kind][stage]['mean_ms'] for stage in stages)
+        assert parts <= metrics[kind]['total']['mean_ms'] * 1.001
+    expected = 0.2 * metrics['genuine']['total']['mean_ms'] + 0.8 * metrics['fake']['total']['mean_ms']
+    assert metrics['mix_mean_ms'] == pytest.approx(expected)
     genuine_only = ForgeryDataset(index, pipeline=PIPELINE, indices=[3])
     assert genuine_only.get_cat_ids(0) == [0]
     with pytest.raises(InputError, match='no fake sample'):

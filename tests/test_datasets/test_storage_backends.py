@@ -102,7 +102,7 @@ def test_bad_places(database: Path, tmp_path: Path) -> None:
     with pytest.raises(lmdb.InvalidError):
         LmdbReader(tmp_path / 'text').get('a')
     for bad in ({'readonly': False}, {'lock': True}):
-        with pytest.raises(InputError, match='data sets only read'):
+        with pytest.raises(InputError, match='datasets only read'):
             LmdbReader(database, **bad)
 
 

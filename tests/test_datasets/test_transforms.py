@@ -14,8 +14,8 @@ import torch
 
 from iid_mm.datasets import (
     AlignFace,
-    ForgeryDegradation,
-    ForgeryFlip,
+    DegradeFace,
+    FlipFace,
     LoadForgeryPair,
     MultiScaleFacialSwap,
     PackForgeryInputs,
@@ -71,7 +71,7 @@ def test_documented_reads_the_docstring() -> None:
 
 @pytest.fixture
 def sample(prepared: Path, landmarks: np.ndarray) -> dict[str, Any]:
-    """A fake with a pair, as the data set hands it to the pipeline."""
+    """A fake with a pair, as the dataset hands it to the pipeline."""
     frames = prepared / 'frames/ffpp'
     return {
         'img_path': str(frames / 'Deepfakes/c23/000_999/00000.png'),
@@ -92,8 +92,8 @@ PIPELINE = [
     LoadForgeryPair(),
     AlignFace(jitter={}),
     MultiScaleFacialSwap(partial_prob=1.0),
-    ForgeryDegradation(probs=dict.fromkeys(PROBS, 1.0)),
-    ForgeryFlip(prob=1.0),
+    DegradeFace(probs=dict.fromkeys(PROBS, 1.0)),
+    FlipFace(prob=1.0),
     PackForgeryInputs(),
 ]
 
@@ -222,9 +222,9 @@ def test_align_bad_input(sample: dict[str, Any]) -> None:
 
 def test_degradation_is_seeded_and_switchable(aligned: dict[str, Any]) -> None:
     image = aligned['img'].copy()
-    off = ForgeryDegradation(probs=dict.fromkeys(PROBS, 0.0))
+    off = DegradeFace(probs=dict.fromkeys(PROBS, 0.0))
     np.testing.assert_array_equal(off({'img': image})['img'], image)
-    transform = ForgeryDegradation(probs=dict.fromkeys(PROBS, 1.0))
+    transform = DegradeFace(probs=dict.fromkeys(PROBS, 1.0))
     results = []
     for seed in (1, 1, 2):
         np.random.seed(seed)
@@ -233,7 +233,7 @@ def test_degradation_is_seeded_and_switchable(aligned: dict[str, Any]) -> None:
     assert (results[0] != results[2]).any()
     np.testing.assert_array_equal(image, aligned['img'])
     for name in PROBS:
-        only = ForgeryDegradation(probs={**dict.fromkeys(PROBS, 0.0), name: 1.0})
+        only = DegradeFace(probs={**dict.fromkeys(PROBS, 0.0), name: 1.0})
         result = only({'img': image})['img']
         assert result.shape == image.shape
         assert result.dtype == np.uint8
@@ -242,25 +242,25 @@ def test_degradation_is_seeded_and_switchable(aligned: dict[str, Any]) -> None:
 
 def test_degradation_bad_input() -> None:
     with pytest.raises(InputError, match='probs: unknown rain; known: half_resolution'):
-        ForgeryDegradation(probs={'rain': 1})
+        DegradeFace(probs={'rain': 1})
     with pytest.raises(InputError, match='strengths: unknown depth'):
-        ForgeryDegradation(strengths={'depth': 1})
+        DegradeFace(strengths={'depth': 1})
     with pytest.raises(InputError, match=r"probs\['jpeg'\]=2"):
-        ForgeryDegradation(probs={'jpeg': 2})
+        DegradeFace(probs={'jpeg': 2})
 
 
 def test_flip(aligned: dict[str, Any]) -> None:
     aligned['gt_bboxes'] = np.array([[0, 0, 224, 224], [10, 20, 50, 100]], dtype=np.float32)
-    results = ForgeryFlip(prob=1.0)(copy.deepcopy(aligned))
+    results = FlipFace(prob=1.0)(copy.deepcopy(aligned))
     np.testing.assert_array_equal(results['img'], aligned['img'][:, ::-1])
     np.testing.assert_array_equal(results['source_img'], aligned['source_img'][:, ::-1])
     assert results['gt_bboxes'].tolist() == [[0, 0, 224, 224], [174, 20, 214, 100]]
     assert results['landmarks'][36, 0] < results['landmarks'][45, 0]
-    back = ForgeryFlip(prob=1.0)(copy.deepcopy(results))
+    back = FlipFace(prob=1.0)(copy.deepcopy(results))
     for key in ('img', 'source_img', 'gt_bboxes'):
         np.testing.assert_array_equal(back[key], aligned[key])
     np.testing.assert_allclose(back['landmarks'], aligned['landmarks'], atol=1e-4)
-    kept = ForgeryFlip(prob=0.0)(copy.deepcopy(aligned))
+    kept = FlipFace(prob=0.0)(copy.deepcopy(aligned))
     assert not kept['flip']
     np.testing.assert_array_equal(kept['img'], aligned['img'])
 

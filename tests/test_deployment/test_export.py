@@ -118,7 +118,7 @@ def test_heads_of_mmdet(
     same_predictions(OnnxDetector(tmp_path / 'other.onnx').test_step(make_batch(2)), expected)
 
 
-def test_normalisation_and_channel_order_are_inside(
+def test_normalization_and_channel_order_are_inside(
     make_model: Any, tmp_path: Path, make_batch: Any, same_predictions: Any
 ) -> None:
     model = make_model(
@@ -126,10 +126,10 @@ def test_normalisation_and_channel_order_are_inside(
         model__data_preprocessor__std=[60.0, 50.0, 40.0],
         model__data_preprocessor__bgr_to_rgb=True,
     )
-    export_onnx(model, tmp_path / 'normalised.onnx')
+    export_onnx(model, tmp_path / 'normalized.onnx')
     with torch.no_grad():
         expected = model.test_step(make_batch(2))
-    same_predictions(OnnxDetector(tmp_path / 'normalised.onnx').test_step(make_batch(2)), expected)
+    same_predictions(OnnxDetector(tmp_path / 'normalized.onnx').test_step(make_batch(2)), expected)
 
 
 def test_channels_last_and_heat_map(make_model: Any, tmp_path: Path, make_batch: Any) -> None:

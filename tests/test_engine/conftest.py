@@ -19,7 +19,7 @@ from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 
-from iid_mm.engine import ForgeryRunner, build_runner
+from iid_mm.engine import SafeRunner, build_runner
 from iid_mm.errors import StoppedError
 from iid_mm.registry import HOOKS
 
@@ -77,7 +77,7 @@ class SpoilSecond(Hook):
 
 
 @pytest.fixture(scope='session')
-def new_runner(tiny_config: Path) -> Callable[..., ForgeryRunner]:
+def new_runner(tiny_config: Path) -> Callable[..., SafeRunner]:
     """Make a runner of the tiny config; keyword arguments replace values, with __ for dots."""
 
     def make(
@@ -179,10 +179,10 @@ def train_processes(new_runner: Callable[..., Any]) -> Callable[..., Run]:
 
 
 @pytest.fixture
-def make_runner(new_runner: Callable[..., ForgeryRunner], tmp_path: Path) -> Callable[..., ForgeryRunner]:
+def make_runner(new_runner: Callable[..., SafeRunner], tmp_path: Path) -> Callable[..., SafeRunner]:
     """As ``new_runner``, with a work directory below the test's folder."""
 
-    def make(work_dir: str = 'work', **options: Any) -> ForgeryRunner:
+    def make(work_dir: str = 'work', **options: Any) -> SafeRunner:
         return new_runner(tmp_path / work_dir, **options)
 
     return make

@@ -82,7 +82,7 @@ def test_a_full_disk_leaves_interrupted_pth(
 def test_the_previous_best_goes_when_the_new_one_is_there(
     make_runner: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Figures that rise: each epoch is the best one."""
+    """Metrics that rise: each epoch is the best one."""
     runner = make_runner(default_hooks__checkpoint__max_keep_ckpts=1)
     monkeypatch.setattr(Evaluator, 'evaluate', lambda *args: {'forgery/video_auc': runner.epoch / 10})
     runner.train()

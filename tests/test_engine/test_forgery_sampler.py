@@ -6,12 +6,12 @@ from itertools import chain
 import pytest
 from torch.utils.data import DataLoader
 
-from iid_mm.datasets.samplers import ForgerySampler
+from iid_mm.datasets.samplers import ResumableSampler
 
 
 @pytest.mark.parametrize('shuffle', [False, True])
 def test_a_skipped_pass_is_the_rest_of_the_whole_one(shuffle: bool) -> None:
-    sampler = ForgerySampler(list(range(10)), shuffle=shuffle, seed=3)
+    sampler = ResumableSampler(list(range(10)), shuffle=shuffle, seed=3)
     whole = list(sampler)
     assert sorted(whole) == list(range(10))
     sampler.skip(4)
@@ -22,7 +22,7 @@ def test_a_skipped_pass_is_the_rest_of_the_whole_one(shuffle: bool) -> None:
 
 
 def test_order_depends_on_seed_and_epoch_only() -> None:
-    first, second = (ForgerySampler(list(range(20)), seed=3) for _ in range(2))
+    first, second = (ResumableSampler(list(range(20)), seed=3) for _ in range(2))
     assert list(first) == list(second)
     first.set_epoch(1)
     assert list(first) != list(second)
@@ -32,7 +32,7 @@ def test_order_depends_on_seed_and_epoch_only() -> None:
 
 
 def test_skipping_everything() -> None:
-    sampler = ForgerySampler(list(range(4)), shuffle=False)
+    sampler = ResumableSampler(list(range(4)), shuffle=False)
     sampler.skip(4)
     assert list(sampler) == []
 
@@ -41,11 +41,11 @@ def test_skipping_everything() -> None:
 def test_batches_depend_on_the_total_batch_size_only(
     monkeypatch: pytest.MonkeyPatch, world_size: int, batch_size: int
 ) -> None:
-    whole = list(ForgerySampler(list(range(27)), seed=3))
+    whole = list(ResumableSampler(list(range(27)), seed=3))
     parts = []
     for rank in range(world_size):
         monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda rank=rank: (rank, world_size))
-        sampler = ForgerySampler(list(range(27)), seed=3)
+        sampler = ResumableSampler(list(range(27)), seed=3)
         loader = DataLoader(list(range(27)), batch_size=batch_size, sampler=sampler, drop_last=True)
         parts.append([batch.tolist() for batch in loader])
     # 27 samples make six batches of four; rounded up, two processes would make seven.

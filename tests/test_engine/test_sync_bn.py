@@ -45,7 +45,7 @@ def test_processes_without_a_gpu_end_before_they_train(train_processes: Any, tmp
         train_processes(2, tmp_path, sync_bn='torch')
 
 
-def test_one_process_needs_no_synchronisation(make_runner: Any) -> None:
+def test_one_process_needs_no_synchronization(make_runner: Any) -> None:
     model = make_runner(sync_bn='torch').model
     assert any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
     assert not any(isinstance(m, nn.SyncBatchNorm) for m in model.modules())

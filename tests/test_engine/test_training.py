@@ -13,13 +13,13 @@ import torch
 from mmengine.hooks import Hook
 
 from iid_mm.apis import init_model, load_checkpoint_file
-from iid_mm.engine import ForgeryRunner
+from iid_mm.engine import SafeRunner
 from iid_mm.errors import InputError
 
 PARTS = {'loss', 'forgery.loss_cls', 'forgery.acc', 'artifact.loss_cls', 'artifact.loss_bbox'}
 
 
-def train(runner: ForgeryRunner, hook: Any) -> dict[int, dict[str, float]]:
+def train(runner: SafeRunner, hook: Any) -> dict[int, dict[str, float]]:
     runner.register_hook(hook)
     try:
         runner.train()
@@ -179,7 +179,7 @@ def test_resuming_within_an_epoch_needs_a_sampler_that_skips(
     options = dict(save_every=2, train_dataloader__sampler=sampler)
     with pytest.raises(killed):
         train(make_runner('killed', **options), recorder(3))
-    with pytest.raises(InputError, match=r'DefaultSampler cannot skip.*ForgerySampler'):
+    with pytest.raises(InputError, match=r'DefaultSampler cannot skip.*ResumableSampler'):
         make_runner('killed', resume=True, **options).train()
 
 
@@ -197,7 +197,7 @@ def test_checkpoint_of_another_model(make_runner: Any, tmp_path: Path) -> None:
         runner.load_checkpoint(str(tmp_path / 'other.pth'))
 
 
-def test_test_reports_the_figures_of_the_checkpoint(whole_run: Any, make_runner: Any, tmp_path: Path) -> None:
+def test_test_reports_the_metrics_of_the_checkpoint(whole_run: Any, make_runner: Any, tmp_path: Path) -> None:
     _, work_dir = whole_run
     runner = make_runner('test', test_evaluator__scores_file=str(tmp_path / 's.parquet'))
     runner._load_from = str(work_dir / 'epoch_2.pth')

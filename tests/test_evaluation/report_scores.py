@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of a small test set and their figures, for the tests of the report."""
+"""Scores of a small test set and their metrics, for the tests of the report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from iid_mm.evaluation.report.figures import Row, ScoredVideos, report_rows
+from iid_mm.evaluation.report.metrics_table import Row, ScoredVideos, report_rows
 from iid_mm.evaluation.report.options import ReportOptions
 from iid_mm.evaluation.scores import FrameScore, FrameScores
 

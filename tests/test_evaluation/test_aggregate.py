@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import AGGREGATIONS, area_under_roc, factorise, video_scores
+from iid_mm.evaluation.functional import AGGREGATIONS, area_under_roc, factorize, video_scores
 
 SCORES = [0.5, 0.25, 1.0, 0.75, 0.0, 0.25]
 LABELS = [1, 0, 1, 1, 0, 0]
@@ -113,7 +113,7 @@ def test_neither_the_order_of_frames_nor_the_form_of_keys_matters(how: str) -> N
     for form in (
         keys[mixed],
         number[mixed],
-        factorise(keys[mixed]),
+        factorize(keys[mixed]),
         keys[mixed].astype(str),
         list(keys[mixed]),
     ):

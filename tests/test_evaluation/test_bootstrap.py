@@ -15,7 +15,7 @@ from iid_mm.evaluation.functional import (
     average_precision,
     bootstrap,
     bootstrap_difference,
-    bootstrap_figures,
+    bootstrap_metrics,
     brier,
     delong_auc,
     equal_error_rate,
@@ -23,9 +23,9 @@ from iid_mm.evaluation.functional import (
     operating_point,
     tpr_at_fpr,
 )
-from iid_mm.evaluation.functional.weighted import FIGURES, WeightedFigures
+from iid_mm.evaluation.functional.weighted import METRICS, WeightedMetrics
 
-ALL = (*FIGURES, 'tpr@0.1', 'tpr@0.5')
+ALL = (*METRICS, 'tpr@0.1', 'tpr@0.5')
 
 samples = st.lists(
     st.tuples(st.integers(0, 8), st.integers(0, 1), st.integers(0, 3)), min_size=2, max_size=25
@@ -50,7 +50,7 @@ def test_a_weight_is_a_repetition(rows: list[tuple[int, int, int]]) -> None:
     if len(set(labels)) < 2:
         return
     repeated = np.repeat(scores, weights), np.repeat(labels, weights)
-    statistic = WeightedFigures(scores, labels, ALL, threshold=0.4)
+    statistic = WeightedMetrics(scores, labels, ALL, threshold=0.4)
     found = {name: value[1] for name, value in statistic(np.stack([weights, weights]) * 1.0).items()}
     expected = {
         'auc': area_under_roc(*repeated),
@@ -69,9 +69,9 @@ def test_a_weight_is_a_repetition(rows: list[tuple[int, int, int]]) -> None:
         assert found[name] == pytest.approx(value, abs=1e-12, nan_ok=True), name
 
 
-def test_the_figures_are_those_of_the_set() -> None:
+def test_the_metrics_are_those_of_the_set() -> None:
     scores, labels = probabilities(30, 20, 1.5, 0)
-    found = bootstrap_figures(scores, labels, ALL, threshold=0.6, resamples=200)
+    found = bootstrap_metrics(scores, labels, ALL, threshold=0.6, resamples=200)
     values = {name: interval.value for name, interval in found.items()}
     assert values == pytest.approx(
         {
@@ -89,20 +89,20 @@ def test_the_figures_are_those_of_the_set() -> None:
     assert all(interval.low < interval.value < interval.high for interval in found.values())
 
 
-def test_draws_do_not_depend_on_chunks_figures_or_other_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draws_do_not_depend_on_chunks_metrics_or_other_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     scores, labels = probabilities(13, 9, 1.0, 1)
     groups = np.arange(22) % 7
-    figures = tuple(name for name in ALL if name != 'tpr@0.1')  # NaN here, which equals nothing
-    expected = bootstrap_figures(scores, labels, figures, resamples=50)
-    grouped = bootstrap_figures(scores, labels, ('auc',), resamples=50, groups=groups)
+    metrics = tuple(name for name in ALL if name != 'tpr@0.1')  # NaN here, which equals nothing
+    expected = bootstrap_metrics(scores, labels, metrics, resamples=50)
+    grouped = bootstrap_metrics(scores, labels, ('auc',), resamples=50, groups=groups)
     paired = bootstrap_difference(scores, scores**2 + 0.1 * labels, labels, resamples=50)
-    assert bootstrap_figures(scores, labels, ('auc',), resamples=50)['auc'] == expected['auc']
+    assert bootstrap_metrics(scores, labels, ('auc',), resamples=50)['auc'] == expected['auc']
     for chunk in (1, 22 * 3, 22 * 7 + 5):
         monkeypatch.setattr(bootstrap, '_CHUNK', chunk)
-        assert bootstrap_figures(scores, labels, figures, resamples=50) == expected
-        assert bootstrap_figures(scores, labels, ('auc',), resamples=50, groups=groups) == grouped
+        assert bootstrap_metrics(scores, labels, metrics, resamples=50) == expected
+        assert bootstrap_metrics(scores, labels, ('auc',), resamples=50, groups=groups) == grouped
         assert bootstrap_difference(scores, scores**2 + 0.1 * labels, labels, resamples=50) == paired
-    assert bootstrap_figures(scores, labels, ('auc',), resamples=50, seed=1)['auc'] != expected['auc']
+    assert bootstrap_metrics(scores, labels, ('auc',), resamples=50, seed=1)['auc'] != expected['auc']
 
 
 def test_draws_are_the_same_on_all_machines() -> None:
@@ -137,12 +137,12 @@ def test_groups_are_drawn_whole_and_by_what_they_hold() -> None:
 
 def test_groups_of_one_are_no_groups_and_copies_are_no_information() -> None:
     scores, labels = normal_scores(40, 40, 1.0, 3)
-    alone = bootstrap_figures(scores, labels, ('auc', 'eer'), resamples=300)
-    assert bootstrap_figures(scores, labels, ('auc', 'eer'), resamples=300, groups=np.arange(80)) == alone
+    alone = bootstrap_metrics(scores, labels, ('auc', 'eer'), resamples=300)
+    assert bootstrap_metrics(scores, labels, ('auc', 'eer'), resamples=300, groups=np.arange(80)) == alone
     copies = [np.tile(values, 4) for values in (scores, labels, np.arange(80))]
-    grouped = bootstrap_figures(*copies[:2], ('auc', 'eer'), resamples=300, groups=copies[2])
+    grouped = bootstrap_metrics(*copies[:2], ('auc', 'eer'), resamples=300, groups=copies[2])
     assert grouped['auc'][:3] == pytest.approx(alone['auc'][:3], abs=1e-9)
-    ignored = bootstrap_figures(*copies[:2], ('auc',), resamples=300)['auc']
+    ignored = bootstrap_metrics(*copies[:2], ('auc',), resamples=300)['auc']
     assert ignored.high - ignored.low < 0.6 * (grouped['auc'].high - grouped['auc'].low)
 
 
@@ -161,7 +161,7 @@ def test_agrees_with_scipy(method: str) -> None:
         method={'percentile': 'percentile', 'bca': 'BCa'}[method],
         random_state=np.random.default_rng(0),
     ).confidence_interval
-    found = bootstrap_figures(scores, labels, resamples=20_000, method=method)['auc']
+    found = bootstrap_metrics(scores, labels, resamples=20_000, method=method)['auc']
     # Quantiles of 20 000 resamples have a standard error of about 0.002 here.
     assert (found.low, found.high) == pytest.approx((oracle.low, oracle.high), abs=0.008)
     assert found.method == method
@@ -169,7 +169,7 @@ def test_agrees_with_scipy(method: str) -> None:
 
 def test_leaving_out_in_blocks_finds_the_same_skewness(monkeypatch: pytest.MonkeyPatch) -> None:
     scores, labels = normal_scores(600, 600, 2.0, 5)
-    statistic = WeightedFigures(scores, labels, ('auc',))
+    statistic = WeightedMetrics(scores, labels, ('auc',))
     plan = bootstrap._Plan(labels, None, 'x')
     blocks = bootstrap._accelerations(plan, statistic)['auc']
     monkeypatch.setattr(bootstrap, '_JACKKNIFE', 10_000)
@@ -179,7 +179,7 @@ def test_leaving_out_in_blocks_finds_the_same_skewness(monkeypatch: pytest.Monke
 def test_widths_agree_with_delong() -> None:
     scores, labels = normal_scores(150, 120, 1.0, 8)
     exact = delong_auc(scores, labels)
-    found = bootstrap_figures(scores, labels, resamples=2000)['auc']
+    found = bootstrap_metrics(scores, labels, resamples=2000)['auc']
     assert found.high - found.low == pytest.approx(2 * 1.96 * exact.variance**0.5, rel=0.08)
 
 
@@ -190,7 +190,7 @@ def test_coverage_by_simulation() -> None:
     covered = dict.fromkeys(truth, 0)
     for run in range(runs):
         scores, labels = normal_scores(50, 40, shift, 1000 + run)
-        found = bootstrap_figures(scores, labels, tuple(truth), resamples=250, seed=run)
+        found = bootstrap_metrics(scores, labels, tuple(truth), resamples=250, seed=run)
         for name, value in truth.items():
             covered[name] += found[name].low <= value <= found[name].high
     for name in truth:
@@ -210,15 +210,15 @@ def test_coverage_over_groups_by_simulation() -> None:
         shared = generator.normal(size=(25, 2))[person, labels]
         scores = shared + generator.normal(size=200) + shift * labels
         for name, groups in (('videos', None), ('persons', person)):
-            found = bootstrap_figures(scores, labels, resamples=200, seed=run, groups=groups)['auc']
+            found = bootstrap_metrics(scores, labels, resamples=200, seed=run, groups=groups)['auc']
             covered[name] += found.low <= truth <= found.high
     assert 0.86 <= covered['persons'] / runs <= 1.0, covered
     assert covered['videos'] / runs < 0.85, 'what the groups are for'
 
 
-def test_constant_figures_get_an_honest_interval() -> None:
+def test_constant_metrics_get_an_honest_interval() -> None:
     scores, labels = np.linspace(0, 1, 40), np.repeat([0, 1], 20)
-    found = bootstrap_figures(scores, labels, ALL, resamples=100)
+    found = bootstrap_metrics(scores, labels, ALL, resamples=100)
     assert found['auc'].value == found['auc'].high == 1.0
     assert (found['auc'].low, found['auc'].method) == (pytest.approx(0.8987, abs=1e-4), 'newcombe')
     assert (found['eer'].value, found['eer'].low, found['eer'].method) == (0.0, 0.0, 'exact')
@@ -229,13 +229,13 @@ def test_constant_figures_get_an_honest_interval() -> None:
     assert found['ap'].method == 'none'
     assert found['log_loss'].low < found['log_loss'].value < found['log_loss'].high
     # Four persons are four units, however many videos they have.
-    persons = bootstrap_figures(scores, labels, resamples=100, groups=np.arange(40) // 10)['auc']
+    persons = bootstrap_metrics(scores, labels, resamples=100, groups=np.arange(40) // 10)['auc']
     assert persons.low < 0.6
 
 
 def test_one_unit_of_a_class_says_nothing_on_how_units_differ() -> None:
     scores, labels = probabilities(30, 1, 1.0, 2)
-    found = bootstrap_figures(scores, labels, ('auc', 'ap', 'log_loss'), resamples=200)
+    found = bootstrap_metrics(scores, labels, ('auc', 'ap', 'log_loss'), resamples=200)
     newcombe = delong_auc(scores, labels).interval
     assert newcombe.method == 'newcombe'
     assert found['auc'][1:3] == pytest.approx(newcombe[1:3])
@@ -244,8 +244,8 @@ def test_one_unit_of_a_class_says_nothing_on_how_units_differ() -> None:
     assert (found['ap'].method, found['log_loss'].method) == ('none', 'none')
     # Ten genuine videos of one person are one unit; of ten persons, ten.
     scores, labels = probabilities(10, 10, 1.0, 2)
-    alone = bootstrap_figures(scores, labels, resamples=200, groups=[*range(10), *[99] * 10])['auc']
-    several = bootstrap_figures(scores, labels, resamples=200, groups=[*range(20)])['auc']
+    alone = bootstrap_metrics(scores, labels, resamples=200, groups=[*range(10), *[99] * 10])['auc']
+    several = bootstrap_metrics(scores, labels, resamples=200, groups=[*range(20)])['auc']
     assert (alone.method, several.method) == ('newcombe', 'bca')
     change = bootstrap_difference(
         scores, scores[::-1], labels, resamples=200, groups=[*range(10), *[99] * 10]
@@ -256,7 +256,7 @@ def test_one_unit_of_a_class_says_nothing_on_how_units_differ() -> None:
 
 def test_a_rate_that_cannot_be_measured_is_nan() -> None:
     scores, labels = normal_scores(50, 50, 1.0, 0)
-    found = bootstrap_figures(scores, labels, ('tpr@0.01', 'tpr@0.02'), resamples=50)
+    found = bootstrap_metrics(scores, labels, ('tpr@0.01', 'tpr@0.02'), resamples=50)
     assert np.isnan(found['tpr@0.01'][:3]).all()
     assert found['tpr@0.01'].method == 'none'
     assert not np.isnan(found['tpr@0.02'].low)
@@ -273,7 +273,7 @@ def test_differences_are_paired() -> None:
     assert found['auc'].interval.low > 0
     assert found['auc'].p < 0.01
     # Much narrower than both intervals by themselves would say.
-    alone = bootstrap_figures(scores, labels, resamples=500)['auc']
+    alone = bootstrap_metrics(scores, labels, resamples=500)['auc']
     assert found['auc'].interval.high - found['auc'].interval.low < 0.5 * (alone.high - alone.low)
     back = bootstrap_difference(better, scores, labels, ('auc', 'eer'), resamples=500)
     for name in found:
@@ -302,8 +302,8 @@ def test_rising_maps_change_no_interval(rows: list[tuple[int, int, int]], seed: 
     scores, labels, _ = np.array(rows).T
     if len(set(labels)) < 2:
         return
-    found = bootstrap_figures(scores, labels, ('auc', 'eer', 'ap'), resamples=20, seed=seed)
-    risen = bootstrap_figures(np.exp(scores), labels, ('auc', 'eer', 'ap'), resamples=20, seed=seed)
+    found = bootstrap_metrics(scores, labels, ('auc', 'eer', 'ap'), resamples=20, seed=seed)
+    risen = bootstrap_metrics(np.exp(scores), labels, ('auc', 'eer', 'ap'), resamples=20, seed=seed)
     assert str(risen) == str(found)
     for interval in found.values():
         assert 0 <= interval.value <= 1
@@ -312,17 +312,17 @@ def test_rising_maps_change_no_interval(rows: list[tuple[int, int, int]], seed: 
 def test_bad_arguments_are_refused() -> None:
     scores, labels = normal_scores(5, 5, 1.0, 0)
     for arguments, message in (
-        ({'figures': ('f1',)}, "figure 'f1' is unknown; choose among auc, eer"),
-        ({'figures': ('tpr@2',)}, "figure 'tpr@2' is unknown"),
-        ({'figures': ('log_loss',)}, 'log_loss needs probabilities'),
+        ({'metrics': ('f1',)}, "metric 'f1' is unknown; choose among auc, eer"),
+        ({'metrics': ('tpr@2',)}, "metric 'tpr@2' is unknown"),
+        ({'metrics': ('log_loss',)}, 'log_loss needs probabilities'),
         ({'resamples': 0}, 'resamples=0: give at least 1'),
         ({'level': 95}, 'level=95: give a confidence level between 0 and 1'),
         ({'method': 'normal'}, "method='normal' is unknown; choose one of percentile, bca"),
         ({'groups': [1, 2]}, 'groups of 2 samples for 10 scores'),
     ):
         with pytest.raises(InputError, match=message):
-            bootstrap_figures(scores, labels, **arguments)  # type: ignore[arg-type]
+            bootstrap_metrics(scores, labels, **arguments)  # type: ignore[arg-type]
     with pytest.raises(OneClassError, match='all 5 samples are fake'):
-        bootstrap_figures(scores[:5], labels[:5])
+        bootstrap_metrics(scores[:5], labels[:5])
     with pytest.raises(InputError, match='give one score and one label'):
         bootstrap_difference(scores, scores[:5], labels)

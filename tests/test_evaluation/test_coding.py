@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import Coded, factorise
+from iid_mm.evaluation.functional import Coded, factorize
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.text(alphabet='aZé/\U0001f600_0', max_size=4), min_size=1, max_size=30))
 def test_agrees_with_numpy_for_strings(values: list[str]) -> None:
-    coded = factorise(values)
+    coded = factorize(values)
     names, codes = np.unique(np.array(values, dtype=object), return_inverse=True)
     assert coded.names.tolist() == names.tolist() == sorted(set(values))
     assert coded.codes.tolist() == codes.tolist()
@@ -39,15 +39,15 @@ def test_agrees_with_numpy_for_strings(values: list[str]) -> None:
     ],
 )
 def test_all_forms_give_the_same_codes(values: Any) -> None:
-    coded = factorise(values)
+    coded = factorize(values)
     assert coded.codes.tolist() == [2, 0, 2, 1]
     assert coded.codes.dtype == np.int64
     assert len(coded.names) == 3
-    assert factorise(coded) is coded
+    assert factorize(coded) is coded
 
 
 def test_parts_keep_used_names_only() -> None:
-    coded = factorise(['b', 'a', 'c', 'b'])
+    coded = factorize(['b', 'a', 'c', 'b'])
     part = coded.take(np.array([True, False, True, False]))
     assert part.names.tolist() == ['b', 'c']
     assert part.codes.tolist() == [0, 1]
@@ -55,7 +55,7 @@ def test_parts_keep_used_names_only() -> None:
     assert coded.equal('b').tolist() == [True, False, False, True]
     assert coded.equal('d').tolist() == [False] * 4
     assert len(coded) == 4
-    assert len(factorise([])) == 0
+    assert len(factorize([])) == 0
 
 
 def test_equal_names_share_one_object() -> None:
@@ -73,4 +73,4 @@ def test_equal_names_share_one_object() -> None:
 )
 def test_bad_values_are_refused(values: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        factorise(values, argument='keys')
+        factorize(values, argument='keys')

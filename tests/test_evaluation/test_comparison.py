@@ -66,7 +66,7 @@ def test_rows_are_those_of_independent_computations() -> None:
     assert back.rows[-1].low == pytest.approx(-found.rows[-1].high, abs=1e-12)
 
 
-def test_conclusions_say_what_the_figures_say() -> None:
+def test_conclusions_say_what_the_metrics_say() -> None:
     base = make_scores(-0.8)
     better = compare_scores(base, make_scores(2.0, noise=1), resamples=200)
     assert conclusion(better).startswith('B tells fakes from genuine videos better than A: on these 60')
@@ -177,7 +177,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_the_tool(tmp_path: Path) -> None:
     a = write_scores(make_scores(), tmp_path / 'a.parquet')
     b = write_scores(make_scores(2.0, noise=1), tmp_path / 'b.parquet')
-    out = tmp_path / 'folder' / 'figures.json'
+    out = tmp_path / 'folder' / 'metrics.json'
     done = run(
         a, b, '--resamples', 100, '--how', 'topk', '--top-k', 2, '--groups', 'target_id', '--json', out
     )

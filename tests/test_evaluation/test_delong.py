@@ -89,8 +89,8 @@ def test_the_published_example() -> None:
     ):
         test = delong_test(KG, scores, BENEFIT)
         low, high = test.difference.low, test.difference.high
-        figures = (test.difference.value, test.variance**0.5, low, high, test.z**2, test.p)
-        assert figures == pytest.approx(expected, abs=5e-5)
+        metrics = (test.difference.value, test.variance**0.5, low, high, test.z**2, test.p)
+        assert metrics == pytest.approx(expected, abs=5e-5)
     # All three against each other: chi-square with 2 degrees of freedom.
     both = delong_covariance([ALBUMIN, KG, PROTEIN], BENEFIT)
     contrast = np.array([[1, -1, 0], [0, -1, 1]])

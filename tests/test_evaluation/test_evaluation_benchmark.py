@@ -29,10 +29,10 @@ def test_generated_scores_are_a_whole_test() -> None:
         generate_scores(5, 20)
 
 
-def test_figures_of_a_small_run() -> None:
+def test_metrics_of_a_small_run() -> None:
     found = measure_evaluation(frames=2000, videos=400, resamples=20)
     assert found['rows'] == 11
     assert set(found['seconds']) == set(found['cpu_seconds'])
-    steps = ('read', 'names to codes', 'aggregate (mean)', 'figures of all rows', 'bootstrap of all rows')
+    steps = ('read', 'names to codes', 'aggregate (mean)', 'metrics of all rows', 'bootstrap of all rows')
     assert found['total_seconds'] == pytest.approx(sum(found['seconds'][step] for step in steps))
     assert found['peak_mib'] >= found['start_mib'] > 0

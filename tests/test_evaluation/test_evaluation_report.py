@@ -58,8 +58,8 @@ def write(folder: Path, options: ReportOptions = FAST, pictures: bool = True) ->
             coverage=facts(),
             source=dict(checkpoint_sha256=digest, index_sha256=[digest], settings_sha256=digest),
             scores=dict(file=f'frame_scores/{name}.parquet', sha256=sha256(path)),
-            localisation={},
-            localisation_scores=None,
+            localization={},
+            localization_scores=None,
         )
         write_json(record, path.with_suffix('.json'))
         records.append(record)
@@ -113,18 +113,18 @@ class TestVerification:
         found = verify_report(report)
         assert found.problems == []
 
-    def test_a_changed_figure_is_named(self, report: Path) -> None:
-        true = json.loads((report / 'report.json').read_text())['figures'][2]['video_auc']
-        assert edit(report, lambda content: content['figures'][2].update(video_auc=0.999)) == [
+    def test_a_changed_metric_is_named(self, report: Path) -> None:
+        true = json.loads((report / 'report.json').read_text())['metrics'][2]['video_auc']
+        assert edit(report, lambda content: content['metrics'][2].update(video_auc=0.999)) == [
             f'report.json, ffpp / ffpp / FaceSwap: video_auc is 0.999, the scores give {true!r}'
         ]
 
     def test_a_changed_interval_and_count(self, report: Path) -> None:
         def change(content: Any) -> None:
-            content['figures'][0]['intervals']['video_auc']['low'] = 0.9
-            content['figures'][1]['videos'] = 9
-            del content['figures'][3]['accuracy']
-            content['figures'][4]['extra'] = 1
+            content['metrics'][0]['intervals']['video_auc']['low'] = 0.9
+            content['metrics'][1]['videos'] = 9
+            del content['metrics'][3]['accuracy']
+            content['metrics'][4]['extra'] = 1
 
         problems = edit(report, change)
         assert len(problems) == 4
@@ -135,8 +135,8 @@ class TestVerification:
 
     def test_rows_that_are_missing_or_made_up(self, report: Path) -> None:
         def change(content: Any) -> None:
-            row = content['figures'].pop(0)
-            content['figures'].append({**row, 'manipulation': 'Magic'})
+            row = content['metrics'].pop(0)
+            content['metrics'].append({**row, 'manipulation': 'Magic'})
 
         missing, made_up = edit(report, change)
         assert missing == 'report.json: the row ffpp / ffpp / Deepfakes is missing'
@@ -172,16 +172,16 @@ class TestVerification:
         path.write_text('nothing')
         assert 'has no table' in verify_report(report).problems[0]
 
-    def test_a_changed_cell_of_the_table_of_localisation(self, report: Path) -> None:
+    def test_a_changed_cell_of_the_table_of_localization(self, report: Path) -> None:
         """Its rows have the names of those of the main table."""
-        figures = {'localisation/pointing': 0.5, 'localisation/pointing/FaceSwap': 0.2468}
+        metrics = {'localization/pointing': 0.5, 'localization/pointing/FaceSwap': 0.2468}
         content = json.loads((report / 'report.json').read_text())
-        content['test_sets'][0]['localisation'] = figures
+        content['test_sets'][0]['localization'] = metrics
         (report / 'report.json').write_text(json.dumps(content))
         path = report / 'report.md'
         path.write_text(report_text(content))
         before = verify_report(report).problems
-        assert 'report.json, test set ffpp: no file has the scores of localisation' in before
+        assert 'report.json, test set ffpp: no file has the scores of localization' in before
         assert not any('report.md' in problem for problem in before)
         assert path.read_text().count('24.68 |') == 1
         path.write_text(path.read_text().replace('24.68 |', '94.68 |'))
@@ -231,7 +231,7 @@ class TestVerification:
         path = report / 'report.json'
         content = json.loads(path.read_text())
         paths = [(key,) for key in content] + [('protocol', key) for key in content['protocol']]
-        paths += [('test_sets', 0, key) for key in content['test_sets'][0]] + [('figures', 0)]
+        paths += [('test_sets', 0, key) for key in content['test_sets'][0]] + [('metrics', 0)]
         # What no score shows; a change of these shows in report.md, if at all.
         silent = ('run', 'no_validation_because', 'iteration')
         for *way, last in paths:
@@ -299,7 +299,7 @@ class TestText:
     def test_what_a_reader_sees(self, report: Path) -> None:
         text = (report / 'report.md').read_text()
         assert '**ffpp.** 20 videos got a score: 4 genuine and 16 fake, 60 faces in all.' in text
-        assert 'There is no total over the data sets' in text
+        assert 'There is no total over the datasets' in text
         assert '* threshold: 0.' in text
         assert 'chosen on the validation split' in text
 
@@ -310,7 +310,7 @@ class TestText:
         rows = rows_of(FrameScores.from_columns({**columns, 'score': half}))
         write(tmp_path)
         content = json.loads((tmp_path / 'report.json').read_text())
-        content['figures'] = [row.as_dict() for row in rows.values()]
+        content['metrics'] = [row.as_dict() for row in rows.values()]
         assert 'this test does not show that the detector tells genuine from fake' in report_text(content)
 
 
@@ -320,12 +320,12 @@ def test_the_interval_of_a_perfect_auc_is_explained(tmp_path: Path) -> None:
     rows = rows_of(FrameScores.from_columns({**columns, 'score': 0.1 + 0.8 * frames.label}))
     write(tmp_path)
     content = json.loads((tmp_path / 'report.json').read_text())
-    content['figures'] = [row.as_dict() for row in rows_of(scores(videos=40)).values()]
+    content['metrics'] = [row.as_dict() for row in rows_of(scores(videos=40)).values()]
     assert 'Newcombe' not in report_text(content)
-    content['figures'] = [row.as_dict() for row in rows.values()]
+    content['metrics'] = [row.as_dict() for row in rows.values()]
     assert '; where every resample gives the same AUC (that of 100), or a class has' in report_text(content)
     assert 'plain percentiles' not in report_text(content)
-    content['figures'][0]['intervals']['video_auc']['method'] = 'percentile'
+    content['metrics'][0]['intervals']['video_auc']['method'] = 'percentile'
     assert '; plain percentiles where that is not possible;' in report_text(content)
     low = rows[None].intervals['video_auc']['low']
     assert low is not None
@@ -429,7 +429,7 @@ class TestReportsOfStrangers:
         [
             lambda content: content.update(files=[]),
             lambda content: content.update(test_sets={}),
-            lambda content: content.update(figures='x'),
+            lambda content: content.update(metrics='x'),
             lambda content: content['threshold'].update(value=10**400),
             lambda content: content['options'].update(resamples=10**12),
             lambda content: content['options'].update(top_k='x'),
@@ -446,7 +446,7 @@ class TestReportsOfStrangers:
     def test_the_script_prints_no_escape_sequences(
         self, report: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert edit(report, lambda content: content['figures'][0].update({HOSTILE: 1, 'dataset': HOSTILE}))
+        assert edit(report, lambda content: content['metrics'][0].update({HOSTILE: 1, 'dataset': HOSTILE}))
         script = Path(__file__).parents[2] / 'tools/analysis_tools/verify_report.py'
         monkeypatch.setattr(sys, 'argv', [str(script), str(report)])
         with pytest.raises(SystemExit) as caught:
@@ -457,12 +457,12 @@ class TestReportsOfStrangers:
     def test_names_stay_names_in_the_text(self, sound: Path) -> None:
         """And their cells are found again."""
         content = json.loads((sound / 'report.json').read_text())
-        for row in content['figures'][:2]:
+        for row in content['metrics'][:2]:
             row['manipulation'] = HOSTILE
         content['test_sets'][0]['methods'] = [HOSTILE]
         content['test_sets'][0]['indices'][0]['preparation'] = {
-            'analyser': HOSTILE,
-            'analyser_version': HOSTILE,
+            'analyzer': HOSTILE,
+            'analyzer_version': HOSTILE,
         }
         content['protocol']['checkpoint']['file'] = content['run']['command'] = HOSTILE
         content['files'][f'pictures/{HOSTILE}_roc.png'] = HOSTILE
@@ -475,7 +475,7 @@ class TestReportsOfStrangers:
             if sign == '`':
                 text = text.replace('`python tools/analysis_tools/verify_report.py FOLDER`', '')
             assert not re.search(rf'(?<!\\){re.escape(sign)}', text), sign
-        table = main_table(content['figures'])
+        table = main_table(content['metrics'])
         cells = [text_verification._cells(line) for line in markdown(table)]
         assert cells[2][1] == HOSTILE.replace('\n', '\ufffd').replace('\x1b', '\ufffd')
         assert [len(row) for row in cells] == [len(table[0])] * len(cells)

@@ -15,6 +15,7 @@ import pytest
 from mmengine.config import Config
 
 from iid_mm.errors import InputError
+from iid_mm.evaluation.eval_sets import EvalSet
 from iid_mm.evaluation.report import scoring
 from iid_mm.evaluation.report.card import _training_manipulations
 from iid_mm.evaluation.report.prepared import coverage_facts, index_facts
@@ -22,7 +23,6 @@ from iid_mm.evaluation.report.provenance import command_line, config_text, witho
 from iid_mm.evaluation.report.scoring import ScoringJob, write_json
 from iid_mm.evaluation.report.text import _trained_on
 from iid_mm.evaluation.scores import write_scores
-from iid_mm.evaluation.test_sets import TestSet
 from iid_mm.utils.files import sha256
 
 from .report_scores import scores
@@ -64,7 +64,7 @@ class TestCoverage:
         if report is not None:
             (folder / 'report.json').write_text(json.dumps(report))
         loader = dict(dataset=dict(data_root=str(folder), ann_file='index.parquet', split='test', **dataset))
-        return coverage_facts(TestSet('x', loader), self.table(), np.array(['ffpp/youtube/c23/0']))
+        return coverage_facts(EvalSet('x', loader), self.table(), np.array(['ffpp/youtube/c23/0']))
 
     def test_without_a_report(self, tmp_path: Path) -> None:
         found = self.found(tmp_path)
@@ -149,7 +149,7 @@ def test_scores_are_taken_over_from_the_same_source_only(tmp_path: Path) -> None
     job = ScoringJob(Config(dict(model={})), 'hash', tmp_path, resume=True)
     path = write_scores(scores(), job.scores_file('a'))
     source = dict(checkpoint_sha256='hash', index_sha256=['i'], settings_sha256='s')
-    record = dict(source=source, scores=dict(file='a', sha256=sha256(path)), localisation_scores=None)
+    record = dict(source=source, scores=dict(file='a', sha256=sha256(path)), localization_scores=None)
     assert job.finished_record('a', source) is None
     write_json(record, job.record_file('a'))
     assert job.finished_record('a', source) == record
@@ -170,7 +170,7 @@ def test_scores_of_other_library_versions_are_not_taken_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = ScoringJob(Config(dict(model={})), 'hash', tmp_path, resume=True)
-    test_set = TestSet('a', dict(dataset=dict(ann_file='index.parquet', split='test')))
+    test_set = EvalSet('a', dict(dataset=dict(ann_file='index.parquet', split='test')))
     before = job._settings(test_set)
     assert job._settings(test_set) == before
     monkeypatch.setattr(scoring, 'library_versions', lambda: {'torch': '0.1'})
@@ -182,7 +182,7 @@ def test_notes_of_a_stranger(tmp_path: Path, stored: bytes) -> None:
     path = tmp_path / 'index.parquet'
     table = pa.table({'a': [1]}).replace_schema_metadata({b'iid_mm.preparation': stored})
     pq.write_table(table, path)
-    test_set = TestSet('a', dict(dataset=dict(ann_file=str(path), split='test')))
+    test_set = EvalSet('a', dict(dataset=dict(ann_file=str(path), split='test')))
     with pytest.raises(InputError, match=r'index\.parquet: its note iid_mm\.preparation is no JSON object'):
         index_facts(test_set)
 

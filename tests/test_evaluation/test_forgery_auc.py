@@ -70,11 +70,11 @@ def test_the_evaluator_gives_all_metrics(tmp_path: Path) -> None:
     for sample in samples:
         evaluator.process([sample])
     metrics = evaluator.evaluate(len(samples))
-    figures = ('frame_auc', 'video_auc', 'frame_ap', 'video_ap', 'frame_eer', 'video_eer')
+    metrics = ('frame_auc', 'video_auc', 'frame_ap', 'video_ap', 'frame_eer', 'video_eer')
     assert set(metrics) == {
         f'forgery/{name}'
         for name in (
-            *figures,
+            *metrics,
             *('frame_acc', 'video_acc', 'num_videos'),
             *('frame_auc/Deepfakes', 'video_auc/Deepfakes'),
             *('frame_auc/FaceSwap', 'video_auc/FaceSwap'),
@@ -154,7 +154,7 @@ def test_the_table_and_lost_samples_are_logged(log_file: Path) -> None:
     metric.evaluate(46)
     text = log_file.read_text()
     assert '| Deepfakes |' in text
-    assert '45 different faces were scored, the data set has 46 samples' in text
+    assert '45 different faces were scored, the dataset has 46 samples' in text
 
 
 def test_one_class_is_an_error_with_the_scores_kept(tmp_path: Path) -> None:

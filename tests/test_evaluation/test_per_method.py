@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional import (
     OneClassError,
-    factorise,
+    factorize,
     flat_metrics,
     format_table,
     per_method,
@@ -75,7 +75,7 @@ def test_equal_names_under_four_manipulations_stay_four_videos() -> None:
     assert [row.num_videos for row in rows[:-1]] == [2, 2, 2, 2]
 
 
-def test_frame_and_video_figures_agree_with_scikit_learn() -> None:
+def test_frame_and_video_metrics_agree_with_scikit_learn() -> None:
     generator = np.random.default_rng(3)
     video = np.repeat(np.arange(40), generator.integers(1, 9, 40))
     labels = (video % 4 > 0).astype(int)
@@ -126,7 +126,7 @@ def test_top_k_and_what_else_is_known_of_a_video() -> None:
 
 def test_names_may_be_codes() -> None:
     plain = scored_set(SCORES, LABELS, KEYS, METHODS, ['x'] * 5)
-    coded = scored_set(SCORES, LABELS, *(factorise(names) for names in (KEYS, METHODS, ['x'] * 5)))
+    coded = scored_set(SCORES, LABELS, *(factorize(names) for names in (KEYS, METHODS, ['x'] * 5)))
     assert per_method(coded) == per_method(plain)
     with pytest.raises(InputError, match=r'methods of shape \(2,\) for 5 scores'):
         scored_set(SCORES, LABELS, KEYS, ['A', 'B'])

@@ -20,7 +20,7 @@ from iid_mm.evaluation.functional import (
     log_loss,
     operating_point,
     roc_curve,
-    set_figures,
+    set_metrics,
     tpr_at_fpr,
 )
 from iid_mm.evaluation.functional.roc import THRESHOLD_RULES, allowed_false_positives
@@ -106,11 +106,11 @@ def test_eer_lies_on_the_polyline(pairs: list[tuple[int, int]]) -> None:
     assert equal_error_rate(-scores, labels) == pytest.approx(1 - curve.eer, abs=1e-12)
 
 
-@pytest.mark.parametrize('figure', [area_under_roc, equal_error_rate, average_precision])
+@pytest.mark.parametrize('metric', [area_under_roc, equal_error_rate, average_precision])
 @pytest.mark.parametrize(('label', 'present', 'absent'), [(1, 'fake', 'genuine'), (0, 'genuine', 'fake')])
-def test_one_class_is_refused(figure: object, label: int, present: str, absent: str) -> None:
+def test_one_class_is_refused(metric: object, label: int, present: str, absent: str) -> None:
     with pytest.raises(OneClassError, match=f"set 'x': all 3 samples are {present}.*add {absent}"):
-        figure([0.1, 0.2, 0.3], [label] * 3, name="set 'x'")  # type: ignore[operator]
+        metric([0.1, 0.2, 0.3], [label] * 3, name="set 'x'")  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,9 @@ def test_one_class_is_refused(figure: object, label: int, present: str, absent: 
     ],
 )
 def test_bad_input_is_refused(scores: list[float], labels: list[int], message: str) -> None:
-    for figure in (area_under_roc, equal_error_rate, average_precision, accuracy):
+    for metric in (area_under_roc, equal_error_rate, average_precision, accuracy):
         with pytest.raises(InputError, match=message):
-            figure(scores, labels)
+            metric(scores, labels)
 
 
 def brute_force_tpr(scores: np.ndarray, labels: np.ndarray, fpr: float) -> float:
@@ -225,7 +225,7 @@ def test_thresholds_by_hand() -> None:
     assert choose_threshold(scores, labels, 'accuracy') == pytest.approx(0.75)
     assert choose_threshold([0.5] * 4, [0, 1, 0, 1]) == 0.5
     next_up = float(np.nextafter(0.5, 1))
-    assert choose_threshold([0.5, next_up], [0, 1]) == next_up, 'between neighbouring floats lies none'
+    assert choose_threshold([0.5, next_up], [0, 1]) == next_up, 'between neighboring floats lies none'
     with pytest.raises(InputError, match="rule='best' is unknown; choose one of eer, youden, accuracy"):
         choose_threshold(scores, labels, 'best')
 
@@ -244,21 +244,21 @@ def test_log_loss_by_hand() -> None:
     assert log_loss([0.0], [1]) == pytest.approx(7 * np.log(10)), 'a certain error is limited'
     assert log_loss([1.0], [0]) == pytest.approx(7 * np.log(10))
     assert brier([1.0, 0.25], [0, 1]) == pytest.approx((1 + 0.5625) / 2)
-    for figure in (log_loss, brier):
+    for metric in (log_loss, brier):
         with pytest.raises(InputError, match='needs probabilities, 1 of 2 scores lie outside'):
-            figure([0.5, 1.5], [0, 1])
+            metric([0.5, 1.5], [0, 1])
 
 
 @settings(deadline=None, max_examples=60)
 @given(two_classes, st.sampled_from([0.0, 8.0]))
-def test_figures_from_one_sort_are_the_same(pairs: list[tuple[int, int]], shift: float) -> None:
+def test_metrics_from_one_sort_are_the_same(pairs: list[tuple[int, int]], shift: float) -> None:
     scores, labels = split(pairs)
     scores = scores * 0.25 + shift  # with and without negative scores
-    found = set_figures(scores, labels.astype(np.int64))
+    found = set_metrics(scores, labels.astype(np.int64))
     assert found['auc'] == pytest.approx(area_under_roc(scores, labels), abs=1e-12)
     assert found['eer'] == pytest.approx(equal_error_rate(scores, labels), abs=1e-12)
     assert found['ap'] == pytest.approx(average_precision(scores, labels), abs=1e-12)
 
 
 def test_negative_zero_ties_with_zero() -> None:
-    assert set_figures(np.array([-0.0, 0.0, 0.0, -0.0]), np.array([0, 0, 1, 1]))['auc'] == 0.5
+    assert set_metrics(np.array([-0.0, 0.0, 0.0, -0.0]), np.array([0, 0, 1, 1]))['auc'] == 0.5

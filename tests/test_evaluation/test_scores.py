@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import factorise
+from iid_mm.evaluation.functional import factorize
 from iid_mm.evaluation.scores import (
     SCORES_SCHEMA,
     FrameScore,
@@ -99,7 +99,7 @@ def test_columns_in_any_form_give_the_same_scores(tmp_path: Path) -> None:
         by_name = dict(zip(FrameScore._fields, columns, strict=False))
         scores = FrameScores.from_columns(by_name)
         assert write_scores(scores, tmp_path / f'{form}.parquet').read_bytes() == expected
-        by_name['video_key'] = factorise(by_name['video_key'])
+        by_name['video_key'] = factorize(by_name['video_key'])
         assert write_scores(FrameScores.from_columns(by_name), tmp_path / 'x').read_bytes() == expected
     by_name['frame'] = by_name['frame'][:2]
     with pytest.raises(InputError, match='column frame of the scores has 2 rows, score has 4'):

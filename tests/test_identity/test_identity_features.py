@@ -208,7 +208,7 @@ def test_tool_from_end_to_end(
         '| trained | backbone |',
         '| pixels | pixels | 1.000',
         '| shuffled | logits |',
-        'recogniser: left out',
+        'recognizer: left out',
     ):
         assert line in out
     for suffix in ('json', 'md', 'png'):
@@ -246,7 +246,7 @@ def test_tool_refuses_bad_input(
         ((*start, '--index', *takes, '--features', 'nose'), 'nose: unknown'),
         ((*start, '--index', *takes, '--controls', 'luck'), 'luck: choose of'),
         ((*start, '--index', *takes, '--split', 'half'), 'half: choose one'),
-        ((*start, '--index', *takes, '--recogniser-dir', tmp_path / 'no'), 'does not exist'),
+        ((*start, '--index', *takes, '--recognizer-dir', tmp_path / 'no'), 'does not exist'),
         (start, 'name at least one'),
         ((*start, '--index', tmp_path / 'no.parquet'), 'does not exist'),
         ((tiny_config, other, '--index', *takes), 'other.pth'),

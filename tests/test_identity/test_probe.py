@@ -7,7 +7,7 @@ from scipy import special
 
 from iid_mm.errors import InputError
 from iid_mm.identity.clips import fewer_clips, hold_out, shuffle_identities, time_blocks
-from iid_mm.identity.linear import class_scores, macro, standardise, true_ranks
+from iid_mm.identity.linear import class_scores, macro, standardize, true_ranks
 from iid_mm.identity.probe import ProbeSettings, effective_rank, probe, variance_share
 
 
@@ -104,7 +104,7 @@ def test_lda_equals_scikit_learn() -> None:
 
     features, identity, _ = planted(4, 2, 20, 7, 1.5)
     features = features @ np.random.default_rng(3).normal(size=(7, 7))
-    train, test = standardise(features[::2], features[1::2])
+    train, test = standardize(features[::2], features[1::2])
     (scores,) = class_scores('lda', features[::2], identity[::2], features[1::2], (0.3,), 4)
     # scikit-learn divides the covariance by n, which cancels in neither term but scales all scores alike.
     reference = LinearDiscriminantAnalysis('lsqr', covariance_estimator=_Shrunk(), priors=[0.25] * 4)

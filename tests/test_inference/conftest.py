@@ -11,7 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from iid_mm.preparation.analysers.base import Face, FaceAnalyser
+from iid_mm.preparation.analyzers.base import Face, FaceAnalyzer
 from iid_mm.preparation.cropping import landmarks_box
 from iid_mm.registry import MODELS
 from iid_mm.testing.media import write_video
@@ -32,7 +32,7 @@ def face_landmarks(left: float, top: float, side: float) -> np.ndarray:
     return (points * side + (left, top)).astype(np.float32)
 
 
-class SquareAnalyser(FaceAnalyser):
+class SquareAnalyzer(FaceAnalyzer):
     """Takes bright squares for faces: red is the left edge, so pictures need no landmarks beside them."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class SquareAnalyser(FaceAnalyser):
         self.hints: list[np.ndarray] = []
         self.calls = 0
 
-    def analyse(self, image: Any, hint_box: Any = None, *, where: Any = None) -> list[Face]:
+    def analyze(self, image: Any, hint_box: Any = None, *, where: Any = None) -> list[Face]:
         self.calls += hint_box is None
         if hint_box is not None:
             self.hints.append(hint_box)
@@ -68,8 +68,8 @@ def draw_frame(
 
 
 @pytest.fixture
-def analyser() -> SquareAnalyser:
-    return SquareAnalyser()
+def analyzer() -> SquareAnalyzer:
+    return SquareAnalyzer()
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from iid_mm.errors import InputError
-from iid_mm.inference.analysis import MAX_VIEWS, MediaAnalyser
+from iid_mm.inference.analysis import MAX_VIEWS, MediaAnalyzer
 from iid_mm.inference.faces import FaceFollower, FoundFace
 from iid_mm.inference.media import VIDEO, Media
 from iid_mm.inference.results import NO_FACE, SCORED, UNREADABLE, FaceScore, FaceView
 from iid_mm.inference.sampling import FrameStream, TimedFrame
 
-from .conftest import SquareAnalyser, draw_frame
+from .conftest import SquareAnalyzer, draw_frame
 
 MEDIA = Media(VIDEO, 'clip', 'clip.mp4', Path('clip.mp4'))
 
@@ -55,16 +55,16 @@ class Scorer:
         return scored
 
 
-def analyse(images: list[Any], batch_size: int = 4, **options: Any) -> tuple[Any, Scorer]:
+def analyze(images: list[Any], batch_size: int = 4, **options: Any) -> tuple[Any, Scorer]:
     scorer: Any = Scorer()
-    finder = SquareAnalyser()
-    analyser = MediaAnalyser(lambda: FaceFollower(finder, 0.0, 320), scorer, batch_size)
-    return analyser.analyse(MEDIA, Frames(images), **options), scorer
+    finder = SquareAnalyzer()
+    analyzer = MediaAnalyzer(lambda: FaceFollower(finder, 0.0, 320), scorer, batch_size)
+    return analyzer.analyze(MEDIA, Frames(images), **options), scorer
 
 
 def test_two_people_are_followed() -> None:
     images = [draw_frame([(10 + 2 * i, 60, 40), (200 - 2 * i, 60, 40)]) for i in range(6)]
-    result, scorer = analyse(images)
+    result, scorer = analyze(images)
     assert result.status == SCORED
     assert [[face.frame for face in track.faces] for track in result.tracks] == [list(range(6))] * 2
     lefts = [[face.box[0] for face in track.faces] for track in result.tracks]
@@ -80,8 +80,8 @@ def test_the_batch_size_changes_nothing(batch_size: int) -> None:
     rows = [[(10 + i, 60, 40), (150, 90, 50)] if i % 3 else [] for i in range(11)]
     images = [draw_frame(row) for row in rows]
     seen: list[tuple[int, int]] = []
-    result, _ = analyse(images, batch_size, on_frame=lambda f, faces: seen.append((f.number, len(faces))))
-    expected, _ = analyse(images, 7)
+    result, _ = analyze(images, batch_size, on_frame=lambda f, faces: seen.append((f.number, len(faces))))
+    expected, _ = analyze(images, 7)
     assert result.as_dict() == expected.as_dict()
     # Every frame comes once, in order, with all its faces.
     assert seen == [(i, len(row)) for i, row in enumerate(rows)]
@@ -99,22 +99,22 @@ def test_frames_without_faces_do_not_pile_up() -> None:
     done: list[int] = []
     images = [draw_frame([(10, 60, 40)])] + [draw_frame([])] * 60
     scorer: Any = Scorer()
-    analyser = MediaAnalyser(lambda: FaceFollower(SquareAnalyser(), 0.0, 320), scorer, 8)
-    analyser.analyse(MEDIA, Counting(images), on_frame=lambda frame, _: done.append(frame.number))
+    analyzer = MediaAnalyzer(lambda: FaceFollower(SquareAnalyzer(), 0.0, 320), scorer, 8)
+    analyzer.analyze(MEDIA, Counting(images), on_frame=lambda frame, _: done.append(frame.number))
     assert len(done) == 61
     assert max(alive) <= 10
 
 
 def test_a_lost_face_is_looked_for_where_it_was() -> None:
     images = [draw_frame([(100, 60, 60)]), draw_frame([(104, 60, 60)], dim=True), draw_frame([(108, 60, 60)])]
-    result, _ = analyse(images)
+    result, _ = analyze(images)
     assert [[face.frame for face in track.faces] for track in result.tracks] == [[0, 1, 2]]
 
 
 def test_the_verdict_is_that_of_the_most_suspicious_person_who_counts() -> None:
     rows = [[(20, 60, 40), (120, 60, 40)] for _ in range(8)]
     rows[3].append((250, 150, 40))
-    result, _ = analyse([draw_frame(row) for row in rows])
+    result, _ = analyze([draw_frame(row) for row in rows])
     probabilities = [round(track.probability, 2) for track in result.tracks]
     assert len(probabilities) == 3
     # The third is seen in one of eight frames, less than a quarter.
@@ -126,19 +126,19 @@ def test_the_verdict_is_that_of_the_most_suspicious_person_who_counts() -> None:
 
 def test_pictures_of_the_most_suspicious_faces_are_kept() -> None:
     rows = [[(10 + 4 * (i * 7 % 20), 60, 60)] for i in range(20)]
-    result, _ = analyse([draw_frame(row) for row in rows])
+    result, _ = analyze([draw_frame(row) for row in rows])
     (track,) = result.tracks
     views = [view.score.probability for view in track.views]
     assert views == sorted((face.probability for face in track.faces), reverse=True)[:MAX_VIEWS]
 
 
 def test_equal_faces_keep_the_earliest() -> None:
-    result, _ = analyse([draw_frame([(50, 60, 60)])] * (MAX_VIEWS + 4))
+    result, _ = analyze([draw_frame([(50, 60, 60)])] * (MAX_VIEWS + 4))
     assert [view.score.frame for view in result.tracks[0].views] == list(range(MAX_VIEWS))
 
 
 def test_no_face_is_an_answer() -> None:
-    result, _ = analyse([draw_frame([])] * 3)
+    result, _ = analyze([draw_frame([])] * 3)
     assert (result.status, result.probability, result.is_fake) == (NO_FACE, None, None)
     content = result.as_dict()
     assert content['verdict'] is None
@@ -147,26 +147,26 @@ def test_no_face_is_an_answer() -> None:
 
 def test_nothing_to_read() -> None:
     scorer: Any = Scorer()
-    analyser = MediaAnalyser(lambda: FaceFollower(SquareAnalyser(), 0.0, 320), scorer)
-    result = analyser.analyse(MEDIA, Frames([], problem='has no video stream'))
+    analyzer = MediaAnalyzer(lambda: FaceFollower(SquareAnalyzer(), 0.0, 320), scorer)
+    result = analyzer.analyze(MEDIA, Frames([], problem='has no video stream'))
     assert (result.status, result.problems) == (UNREADABLE, ['has no video stream'])
-    assert analyser.analyse(MEDIA, Frames([])).problems == ['holds no frame']
+    assert analyzer.analyze(MEDIA, Frames([])).problems == ['holds no frame']
 
 
 def test_progress_and_aggregation() -> None:
     told: list[tuple[int, int]] = []
     images = [draw_frame([(left, 60, 60)]) for left in (20, 30, 70)]
-    result, _ = analyse(images, progress=lambda *now: told.append(now), how='max')
+    result, _ = analyze(images, progress=lambda *now: told.append(now), how='max')
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert result.probability == max(face.probability for face in result.tracks[0].faces)
 
 
 def test_small_faces_are_passed_over() -> None:
     scorer: Any = Scorer()
-    finder = SquareAnalyser()
-    analyser = MediaAnalyser(lambda: FaceFollower(finder, 0.0, 320, min_face=60), scorer)
+    finder = SquareAnalyzer()
+    analyzer = MediaAnalyzer(lambda: FaceFollower(finder, 0.0, 320, min_face=60), scorer)
     image = draw_frame([(20, 60, 30), (150, 60, 80)])
-    result = analyser.analyse(MEDIA, Frames([image, image]))
+    result = analyzer.analyze(MEDIA, Frames([image, image]))
     assert len(result.tracks) == 1
     assert result.tracks[0].faces[0].box[0] == pytest.approx(150, abs=1)
     assert result.problems == ['faces smaller than 60 pixels were passed over in 2 of 2 frames']
@@ -174,39 +174,39 @@ def test_small_faces_are_passed_over() -> None:
 
 def test_bad_batch_size() -> None:
     with pytest.raises(InputError, match='batch_size=0'):
-        analyse([], 0)
+        analyze([], 0)
 
 
-def test_callers_of_follower_get_a_new_one_each_time(analyser: SquareAnalyser) -> None:
+def test_callers_of_follower_get_a_new_one_each_time(analyzer: SquareAnalyzer) -> None:
     made: list[Callable[[], FaceFollower]] = []
 
     def follower() -> FaceFollower:
-        found = FaceFollower(analyser, 0.0, 320)
+        found = FaceFollower(analyzer, 0.0, 320)
         made.append(found)  # type: ignore[arg-type]
         return found
 
     scorer: Any = Scorer()
-    media_analyser = MediaAnalyser(follower, scorer)
+    media_analyzer = MediaAnalyzer(follower, scorer)
     for left in (20, 200):
-        result = media_analyser.analyse(MEDIA, Frames([draw_frame([(left, 60, 60)])]))
+        result = media_analyzer.analyze(MEDIA, Frames([draw_frame([(left, 60, 60)])]))
         assert [track.number for track in result.tracks] == [0]
     assert len(made) == 2
 
 
-class Thorough(SquareAnalyser):
+class Thorough(SquareAnalyzer):
     """Finds squares under 30 px only where it is asked for all, and notes in which calls it was."""
 
     def __init__(self) -> None:
         super().__init__()
         self.thorough: list[int] = []
 
-    def analyse(self, image: Any, hint_box: Any = None, *, where: Any = None) -> list[Any]:
-        found = super().analyse(image, hint_box)
+    def analyze(self, image: Any, hint_box: Any = None, *, where: Any = None) -> list[Any]:
+        found = super().analyze(image, hint_box)
         return found if hint_box is not None else [f for f in found if f.box[2] - f.box[0] >= 30]
 
-    def analyse_all(self, image: Any) -> list[Any]:
+    def analyze_all(self, image: Any) -> list[Any]:
         self.thorough.append(self.calls)
-        return super().analyse(image)
+        return super().analyze(image)
 
 
 def test_small_faces_are_searched_now_and_then_and_followed_in_between() -> None:
@@ -214,8 +214,8 @@ def test_small_faces_are_searched_now_and_then_and_followed_in_between() -> None
     images = [draw_frame([(40, 60, 80), (250, 60, 20)]) for _ in range(20)]
     new = draw_frame([(40, 60, 80), (250, 60, 20)])
     new[new.max(axis=2) < 50] = (200, 120, 60)
-    analyser = MediaAnalyser(lambda: FaceFollower(finder, 0.0, 320), scorer)  # type: ignore[arg-type]
-    result = analyser.analyse(MEDIA, Frames([*images, new, new]))
+    analyzer = MediaAnalyzer(lambda: FaceFollower(finder, 0.0, 320), scorer)  # type: ignore[arg-type]
+    result = analyzer.analyze(MEDIA, Frames([*images, new, new]))
     assert finder.thorough == [0, 8, 16, 20]
     # In each frame both are there, the small one too.
     assert sum(len(track.faces) for track in result.tracks) == 2 * 22
@@ -233,26 +233,26 @@ def test_two_people_in_one_place_are_two_and_a_short_forged_one_is_noted() -> No
         return image
 
     genuine, fake = draw_frame([(40, 60, 60)]), other(60)
-    result, _ = analyse([genuine] * 16 + [fake] * 8)
+    result, _ = analyze([genuine] * 16 + [fake] * 8)
     assert [[face.frame for face in track.faces] for track in result.tracks] == [
         list(range(16)),
         list(range(16, 24)),
     ]
     assert result.is_fake
     assert result.problems == []
-    result, _ = analyse([genuine] * 30 + [fake] * 2)
+    result, _ = analyze([genuine] * 30 + [fake] * 2)
     assert not result.is_fake
     assert result.problems == [
         'person 2, seen in 2 of 32 frames, scores 52 % and does not count for the verdict: too few frames'
     ]
 
 
-def test_limits_of_the_analyser_are_told() -> None:
-    class Limited(SquareAnalyser):
-        def analyse(self, image: Any, hint_box: Any = None, *, where: Any = None) -> list[Any]:
-            return self.limit(super().analyse(image, hint_box), 1)
+def test_limits_of_the_analyzer_are_told() -> None:
+    class Limited(SquareAnalyzer):
+        def analyze(self, image: Any, hint_box: Any = None, *, where: Any = None) -> list[Any]:
+            return self.limit(super().analyze(image, hint_box), 1)
 
     scorer: Any = Scorer()
-    analyser = MediaAnalyser(lambda: FaceFollower(Limited(), 0.0, 320), scorer)
-    result = analyser.analyse(MEDIA, Frames([draw_frame([(20, 60, 60), (150, 60, 60), (240, 150, 40)])]))
+    analyzer = MediaAnalyzer(lambda: FaceFollower(Limited(), 0.0, 320), scorer)
+    result = analyzer.analyze(MEDIA, Frames([draw_frame([(20, 60, 60), (150, 60, 60), (240, 150, 40)])]))
     assert result.problems == ['3 faces found, 1 analyzed']

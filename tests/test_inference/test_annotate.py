@@ -174,7 +174,7 @@ def test_odd_sizes_and_folders_that_are_not_there(tmp_path: Path) -> None:
         VideoWriter(tmp_path / 'gone' / 'x.mp4', 25)
 
 
-def test_faces_are_drawn_in_the_colour_of_the_verdict() -> None:
+def test_faces_are_drawn_in_the_color_of_the_verdict() -> None:
     image = np.full((240, 320, 3), 90, np.uint8)
     for probability, color in ((0.9, (0, 94, 213)), (0.1, (178, 114, 0))):
         drawn = draw_faces(image, [(0, FaceScore(0, 0, (100, 80, 200, 180), 0.9, probability))])

@@ -177,7 +177,7 @@ def test_bad_input() -> None:
 
 @pytest.mark.parametrize('name', ['samples', 'loss_before', 'error_after'])
 @pytest.mark.parametrize('value', ['x', None, math.nan, -1, 10**400])
-def test_figures_that_are_none_are_refused(name: str, value: Any) -> None:
+def test_metrics_that_are_none_are_refused(name: str, value: Any) -> None:
     fit = fit_temperature([0.9, 0.2], [1, 0])
     content = Calibration(fit, fit, '').as_dict()
     content['frame'][name] = value

@@ -13,7 +13,7 @@ from iid_mm.preparation.cropping import crop_image, crop_points
 
 def test_by_hand() -> None:
     """A crop of 50 px for a window of 100 px, shown on a canvas of twice the crop's size."""
-    # Pixel centres: canvas x = 2 * crop x + 0.5, so the edges 0 and 100 are those of the crop.
+    # Pixel centers: canvas x = 2 * crop x + 0.5, so the edges 0 and 100 are those of the crop.
     matrix = [[2, 0, 0.5], [0, 2, 0.5]]
     polygons = canvas_to_frame([[0, 0, 100, 100], [10, 20, 30, 40]], matrix, (200, 300, 300, 400), (50, 50))
     assert np.allclose(polygons[0], [(200, 300), (300, 300), (300, 400), (200, 400)])
@@ -41,8 +41,8 @@ def test_undoes_cropping_and_alignment(
     crop_size = crop_image(np.zeros((700, 700, 3), np.uint8), window, 160).shape[1::-1]
     matrix = cv2.getRotationMatrix2D((30, 40), angle, scale)
     matrix[:, 2] += shift
-    centre = crop_points(np.array([point]), window, 160)[0].astype(np.float64)
-    canvas = matrix[:, :2] @ centre + matrix[:, 2]
+    center = crop_points(np.array([point]), window, 160)[0].astype(np.float64)
+    canvas = matrix[:, :2] @ center + matrix[:, 2]
     # A box without extent, at pixel edges.
     box = [*(canvas + 0.5), *(canvas + 0.5)]
     polygon = canvas_to_frame([box], matrix, window, (crop_size[0], crop_size[1]))[0]

@@ -42,7 +42,7 @@ FACTS = {
     'checkpoint': 'tiny.pth',
     'sha256': 'ab' * 32,
     'backend': 'pytorch',
-    'analyser': 'mediapipe',
+    'analyzer': 'mediapipe',
     'version': '9.8.7',
 }
 FIT = Fit(2.0, 280, 140, 0.5, 0.4, 0.112, 0.031)
@@ -159,10 +159,10 @@ def test_paths_stay_private() -> None:
     ('score', 'tone', 'headline'),
     [
         # Odds of 19 to the power of 1/4 are 2.09, of 9999 10, of 100 3.2.
-        (0.95, 'unclear', 'Unclear, leaning towards manipulated'),
+        (0.95, 'unclear', 'Unclear, leaning toward manipulated'),
         (0.9999, 'fake', 'Very likely manipulated'),
         (0.99, 'fake', 'Probably manipulated'),
-        (0.05, 'unclear', 'Unclear, leaning towards genuine'),
+        (0.05, 'unclear', 'Unclear, leaning toward genuine'),
         (0.01, 'genuine', 'Probably not manipulated'),
         (0.0001, 'genuine', 'No sign of manipulation found'),
     ],
@@ -230,7 +230,7 @@ def test_no_sign_found_is_not_said_where_parts_look_fake(people: list[PersonTrac
 def test_the_threshold_decides_and_is_on_the_scale_of_the_value() -> None:
     result = scored(person(0, 0.9), calibration=CALIBRATION, threshold=0.99)
     found = verdict_of(result)
-    assert found.headline == 'Unclear, leaning towards genuine'
+    assert found.headline == 'Unclear, leaning toward genuine'
     assert found.mark == pytest.approx(scale_probabilities([0.99], 4.0)[0])
     assert 'manipulated from a score of 99 % on' in read(result).text
 

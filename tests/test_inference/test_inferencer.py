@@ -27,12 +27,12 @@ from iid_mm.preparation.video import evenly_spaced
 from iid_mm.testing.media import write_image
 from iid_mm.utils.files import sha256
 
-from .conftest import FACE_SIDE, SquareAnalyser, draw_frame
+from .conftest import FACE_SIDE, SquareAnalyzer, draw_frame
 
 
 @pytest.fixture
-def inferencer(checkpoint: Path, analyser: SquareAnalyser) -> IIDInferencer:
-    return IIDInferencer(weights=checkpoint, analyser=analyser, device='cpu', show_progress=False)
+def inferencer(checkpoint: Path, analyzer: SquareAnalyzer) -> IIDInferencer:
+    return IIDInferencer(weights=checkpoint, analyzer=analyzer, device='cpu', show_progress=False)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_video(inferencer: IIDInferencer, clip: Path, tmp_path: Path) -> None:
     answer = inferencer(clip, out_dir=out, sampling=Sampling(frames=5))
     (prediction,) = answer['predictions']
     assert prediction['status'] == 'scored'
-    assert prediction['frames']['analysed'] == 5
+    assert prediction['frames']['analyzed'] == 5
     (track,) = prediction['tracks']
     assert [face['frame'] for face in track['faces']] == evenly_spaced(12, 5)
     for face in track['faces']:
@@ -70,7 +70,7 @@ def test_scores_are_those_of_the_prepared_frames(inferencer: IIDInferencer, clip
 
     (prediction,) = inferencer(clip, sampling=Sampling(frames=4), batch_size=3)['predictions']
     scores = []
-    follower = FaceFollower(SquareAnalyser(), Settings.margin, Settings.max_side)
+    follower = FaceFollower(SquareAnalyzer(), Settings.margin, Settings.max_side)
     for frame in open_stream(find_media(clip)[0], Sampling(frames=4)):
         (found,) = follower.find(frame)
         packed = inferencer.pipeline({'img': found.crop, 'landmarks': found.landmarks})
@@ -119,7 +119,7 @@ def test_artifact_boxes_lie_on_the_face(inferencer: IIDInferencer, clip: Path) -
 def test_the_same_with_the_config_given(
     inferencer: IIDInferencer, checkpoint: Path, tiny_config: Path, clip: Path
 ) -> None:
-    other = IIDInferencer(tiny_config, checkpoint, 'cpu', analyser=SquareAnalyser(), show_progress=False)
+    other = IIDInferencer(tiny_config, checkpoint, 'cpu', analyzer=SquareAnalyzer(), show_progress=False)
     results = [one(clip)['predictions'][0] for one in (inferencer, other)]
     assert results[0]['tracks'] == results[1]['tracks']
     assert results[0]['model']['config'] == 'stored in the checkpoint'
@@ -133,7 +133,7 @@ def test_calibration_in_the_checkpoint(checkpoint: Path, clip: Path, tmp_path: P
     content['meta']['calibration'] = Calibration(fit, fit, 'data').as_dict()
     torch.save(content, tmp_path / 'calibrated.pth')
     made = IIDInferencer(
-        weights=tmp_path / 'calibrated.pth', analyser=SquareAnalyser(), device='cpu', show_progress=False
+        weights=tmp_path / 'calibrated.pth', analyzer=SquareAnalyzer(), device='cpu', show_progress=False
     )
     verdict = made(clip)['predictions'][0]['verdict']
     odds = verdict['probability'] / (1 - verdict['probability'])
@@ -154,7 +154,7 @@ def test_bad_input(checkpoint: Path, inferencer: IIDInferencer, tmp_path: Path) 
     with pytest.raises(InputError, match="backend='tensorrt'"):
         IIDInferencer(weights=checkpoint, backend='tensorrt')
     with pytest.raises(InputError, match='precomputed'):
-        IIDInferencer(weights=checkpoint, analyser='precomputed')
+        IIDInferencer(weights=checkpoint, analyzer='precomputed')
     with pytest.raises(FileNotFoundError, match='does not exist'):
         inferencer(tmp_path / 'gone.mp4', out_dir=tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
@@ -181,7 +181,7 @@ def test_an_exported_model_gives_the_same_answer(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, 'argv', ['tool', str(tiny_config), str(checkpoint), str(out)])
         assert run_tool(tool['main']) == 0
-    other = IIDInferencer(weights=out, device='cpu', analyser=SquareAnalyser(), show_progress=False)
+    other = IIDInferencer(weights=out, device='cpu', analyzer=SquareAnalyzer(), show_progress=False)
     found, expected = (one(clip, return_datasamples=True)['predictions'][0] for one in (other, inferencer))
     assert found.probability == pytest.approx(expected.probability, abs=1e-4)
     for mine, theirs in zip(found.tracks[0].faces, expected.tracks[0].faces, strict=True):
@@ -205,8 +205,8 @@ def test_prepared_video_gives_the_scores_of_test(
     source = make_video('set/fake/clip.mp4', [[(60 + 3 * i, 70, FACE_SIDE)] for i in range(12)])
     make_video('set/real/other.mp4', [[(80 + 2 * i, 60, FACE_SIDE)] for i in range(12)])
     assert source.is_file()
-    monkeypatch.setattr(worker, 'build_analyser', lambda options, root: SquareAnalyser())
-    monkeypatch.setattr(driver, 'check_analyser', lambda options: '1')
+    monkeypatch.setattr(worker, 'build_analyzer', lambda options, root: SquareAnalyzer())
+    monkeypatch.setattr(driver, 'check_analyzer', lambda options: '1')
     out = tmp_path / 'prepared'
     settings = Settings('folder', 'native', None, 'mediapipe', '1', frames=6)
     prepare(tmp_path / 'set', out, settings, RunOptions(progress=False))
@@ -218,7 +218,7 @@ def test_prepared_video_gives_the_scores_of_test(
     for sample in (dataset[i] for i in range(len(dataset))):
         (scored,) = model.test_step({'inputs': [sample['inputs']], 'data_samples': [sample['data_samples']]})
         expected.setdefault(Path(scored.video_key).name, []).append(float(scored.pred_score[1]))
-    made = IIDInferencer(weights=checkpoint, analyser=SquareAnalyser(), device='cpu', show_progress=False)
+    made = IIDInferencer(weights=checkpoint, analyzer=SquareAnalyzer(), device='cpu', show_progress=False)
     for name, path in (('clip', source), ('other', tmp_path / 'set/real/other.mp4')):
         (prediction,) = made(path, sampling=Sampling(frames=6))['predictions']
         scores = [face['probability'] for face in prediction['tracks'][0]['faces']]
@@ -287,7 +287,7 @@ def test_a_reader_that_fails_midway_keeps_what_was_seen(
     monkeypatch.setattr(VideoStream, '__iter__', fail_midway)
     (prediction,) = inferencer(clip, out_dir=tmp_path / 'out')['predictions']
     assert prediction['status'] == 'scored'
-    assert prediction['frames']['analysed'] == 3
+    assert prediction['frames']['analyzed'] == 3
     assert 'reading stopped (not enough memory)' in prediction['problems']
     assert any('clip_annotated.mp4 cannot be written' in text for text in prediction['problems'])
 
@@ -308,7 +308,7 @@ def test_an_interruption_keeps_what_is_done(
 ) -> None:
     for name in ('a.png', 'b.png'):
         write_image(tmp_path / name, draw_frame([(30, 60, 80)]))
-    results = inferencer.analyse(tmp_path, out_dir=tmp_path / 'out')
+    results = inferencer.analyze(tmp_path, out_dir=tmp_path / 'out')
     assert next(iter(results)).status == 'scored'
 
     def interrupt(*args: Any) -> None:
@@ -336,8 +336,8 @@ def test_answers_beside_the_inputs(inferencer: IIDInferencer, clip: Path, tmp_pa
 
 
 def test_weights_of_another_model_name_their_file(
-    tiny_config: Path, analyser: SquareAnalyser, tmp_path: Path
+    tiny_config: Path, analyzer: SquareAnalyzer, tmp_path: Path
 ) -> None:
     torch.save({'state_dict': {'w': torch.ones(1)}}, tmp_path / 'other.pth')
     with pytest.raises(InputError, match=r'other\.pth is of another model than the config'):
-        IIDInferencer(tiny_config, tmp_path / 'other.pth', 'cpu', analyser=analyser, show_progress=False)
+        IIDInferencer(tiny_config, tmp_path / 'other.pth', 'cpu', analyzer=analyzer, show_progress=False)

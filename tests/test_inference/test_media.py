@@ -42,7 +42,7 @@ def test_patterns_cameras_and_files_together(tree: Path) -> None:
     assert [media.camera for media in found] == [None, 0, 1, None]
 
 
-def test_a_file_named_twice_is_analysed_once(tree: Path) -> None:
+def test_a_file_named_twice_is_analyzed_once(tree: Path) -> None:
     found = find_media([tree / 'a.jpg', tree / 'sub' / '..' / 'a.jpg', tree])
     assert [media.path for media in found] == [tree / 'a.jpg', tree / 'b.MP4', tree / 'sub/a.png']
 
@@ -72,7 +72,7 @@ def test_bad_inputs(tree: Path, tmp_path: Path) -> None:
         find_media(empty)
     with pytest.raises(InputError, match='the pattern fits no image and no video'):
         find_media(str(tree / '*.webp'))
-    with pytest.raises(InputError, match='nothing to analyse'):
+    with pytest.raises(InputError, match='nothing to analyze'):
         find_media([])
     with pytest.raises(InputError, match='numbers of cameras begin with 0'):
         find_media(-1)

@@ -87,7 +87,7 @@ def test_plain_data() -> None:
         'height': 48,
         'total': 9,
         'rate': 25.0,
-        'analysed': 2,
+        'analyzed': 2,
         'without_face': [3],
     }
     (found,) = content['tracks'][0]['faces'][0]['artifacts']

@@ -78,9 +78,9 @@ def match(boxes: np.ndarray) -> np.ndarray:
 
 
 def encode(anchor: np.ndarray, box: np.ndarray) -> np.ndarray:
-    centre, size = (anchor[:2] + anchor[2:]) / 2, anchor[2:] - anchor[:2]
-    box_centre, box_size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
-    return np.concatenate([(box_centre - centre) / size / 0.1, np.log(box_size / size) / 0.2])
+    center, size = (anchor[:2] + anchor[2:]) / 2, anchor[2:] - anchor[:2]
+    box_center, box_size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
+    return np.concatenate([(box_center - center) / size / 0.1, np.log(box_size / size) / 0.2])
 
 
 def flatten(maps: list[torch.Tensor], image: int, channels: int) -> np.ndarray:
@@ -237,7 +237,7 @@ def test_predict_finds_a_box_once(head_cfg: dict[str, Any]) -> None:
     for level in cls:
         level[:, 1::2] = 9.0  # background
     reg = [torch.zeros(1, 8, s, s) for s in SIDES]
-    # Row 3, column 2 of the 7x7 level: centre (80, 112); first anchor 40x80. And both of the 1x1 level.
+    # Row 3, column 2 of the 7x7 level: center (80, 112); first anchor 40x80. And both of the 1x1 level.
     cls[0][0, :2, 3, 2] = torch.tensor([5.0, 0.0])
     cls[3][0, :, 0, 0] = torch.tensor([4.0, 0, 3, 0])
     result = head.predict_by_feat(cls, reg, batch_img_metas=metas(1), rescale=False)[0]

@@ -72,13 +72,13 @@ def test_laterals_train() -> None:
 
 
 def test_equal_to_the_description(
-    adm_oracle: Callable[..., list[torch.Tensor]], randomise: Callable[..., None]
+    adm_oracle: Callable[..., list[torch.Tensor]], randomize: Callable[..., None]
 ) -> None:
     torch.manual_seed(0)
     neck = ArtifactNeck(16)
     for _ in range(3):
         neck((torch.rand(8, 16, 7, 7),))
-    randomise(neck)
+    randomize(neck)
     neck.eval()
     x = torch.rand(3, 16, 7, 7)
     weights = {name.removeprefix('blocks.'): value for name, value in neck.state_dict().items()}

@@ -74,16 +74,16 @@ def original_name(name: str) -> str:
 
 def decode(anchors: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
     size = anchors[:, 2:] - anchors[:, :2]
-    centre = (anchors[:, 2:] + anchors[:, :2]) / 2 + offsets[..., :2] * 0.1 * size
+    center = (anchors[:, 2:] + anchors[:, :2]) / 2 + offsets[..., :2] * 0.1 * size
     size = size * (offsets[..., 2:] * 0.2).exp()
-    return torch.cat([centre - size / 2, centre + size / 2], dim=-1)
+    return torch.cat([center - size / 2, center + size / 2], dim=-1)
 
 
 def rows(maps: list[torch.Tensor], channels: int) -> torch.Tensor:
     return torch.cat([m.permute(0, 2, 3, 1).reshape(len(m), -1, channels) for m in maps], dim=1)
 
 
-def warm_up(module: nn.Module, x: torch.Tensor, randomise: Callable[[nn.Module], None]) -> None:
+def warm_up(module: nn.Module, x: torch.Tensor, randomize: Callable[[nn.Module], None]) -> None:
     """Set batch norm statistics so that signals neither vanish nor grow, then disturb them."""
     norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
     usual = [m.momentum for m in norms]
@@ -92,7 +92,7 @@ def warm_up(module: nn.Module, x: torch.Tensor, randomise: Callable[[nn.Module],
     module.train()(x)
     for m, momentum in zip(norms, usual, strict=True):
         m.momentum = momentum
-    randomise(module)
+    randomize(module)
     module.eval()
 
 
@@ -125,15 +125,15 @@ def oracle_outputs(
 
 @pytest.mark.parametrize('name', list(CONFIG_OF))
 @torch.no_grad()
-def test_parity(name: str, adm_oracle: Any, randomise: Any) -> None:
+def test_parity(name: str, adm_oracle: Any, randomize: Any) -> None:
     torch.manual_seed(0)
     model = init_model(CONFIGS / CONFIG_OF[name])
     backbone = make_backbone(name)
     x = torch.randint(0, 256, (2, 3, 224, 224)).float()
     x[1] = x[1] * torch.linspace(0, 1, 224)
-    warm_up(backbone, x, randomise)
+    warm_up(backbone, x, randomize)
     feature = backbone(x)
-    warm_up(model.neck, (feature,), randomise)  # type: ignore[arg-type]
+    warm_up(model.neck, (feature,), randomize)  # type: ignore[arg-type]
     weights = {original_name(k): v for k, v in model.state_dict().items() if not k.startswith('backbone.')}
     for key in weights:
         # Strong predictors, so that scores, offsets and boxes differ from anchor to anchor.

@@ -127,7 +127,7 @@ def metas(images: int) -> list[dict[str, Any]]:
 def test_all_anchors_of_the_head(head_cfg: dict[str, Any]) -> None:
     head = MODELS.build(head_cfg).eval()
     cls, reg = anchor_maps(2)
-    # Image 1, row 3, column 2 of the 7x7 level: centre (80, 112), first anchor 40x80.
+    # Image 1, row 3, column 2 of the 7x7 level: center (80, 112), first anchor 40x80.
     cls[0][1, :2, 3, 2] = 30.0
     found = all_boxes(head, (cls, reg), metas(2))
     # Below every threshold of the test config, and not suppressed.
@@ -203,6 +203,6 @@ def test_other_dense_heads() -> None:
     assert len(all_boxes(head, (cls, reg), meta)[0].bboxes) == 16
     heat = head_heat_maps(head, (cls, reg), meta, 'max')[0]
     expected = torch.zeros(64, 64)
-    # Anchors of 32 px lie centred on the corners of their cells.
+    # Anchors of 32 px lie centerd on the corners of their cells.
     expected[0:32, 16:48] = 0.5
     torch.testing.assert_close(heat, expected)

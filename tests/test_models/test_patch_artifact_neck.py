@@ -17,7 +17,7 @@ def test_levels_of_a_vision_transformer() -> None:
     assert [tuple(level.shape) for level in levels] == [(2, 8, s, s) for s in (7, 5, 3, 1)]
 
 
-def test_first_level_is_made_of_the_joined_normalised_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_level_is_made_of_the_joined_normalized_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     neck = PatchArtifactNeck([6, 4], channels=8, size=7).eval()
     feats = (torch.randn(2, 6, 14, 14), 5 * torch.randn(2, 4, 14, 14))

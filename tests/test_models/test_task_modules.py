@@ -49,10 +49,10 @@ def test_first_and_last_anchor_of_each_level(level: int, first: list[float], las
 
 def test_anchors_run_row_by_row_then_in_the_order_given() -> None:
     anchors = published().grid_priors(FEATURE_SIZES, device='cpu')[0]
-    centres = (anchors[:, :2] + anchors[:, 2:]) / 2
+    centers = (anchors[:, :2] + anchors[:, 2:]) / 2
     sizes = anchors[:, 2:] - anchors[:, :2]
-    assert centres[:3].tolist() == [[16, 16], [16, 16], [48, 16]]
-    assert centres[14].tolist() == [16, 48]
+    assert centers[:3].tolist() == [[16, 16], [16, 16], [48, 16]]
+    assert centers[14].tolist() == [16, 48]
     assert sizes[:4].tolist() == [[40, 80], [80, 40], [40, 80], [80, 40]]
 
 
@@ -78,7 +78,7 @@ def coder() -> SSDBBoxCoder:
 
 
 def test_encode_by_hand() -> None:
-    # Anchor: centre (20, 40), 40x80. Box: centre (30, 40), 40x40.
+    # Anchor: center (20, 40), 40x80. Box: center (30, 40), 40x40.
     offsets = coder().encode(torch.tensor([[0.0, 0, 40, 80]]), torch.tensor([[10.0, 20, 50, 60]]))
     assert torch.allclose(offsets, torch.tensor([[10 / 40 / 0.1, 0, 0, math.log(0.5) / 0.2]]))
 

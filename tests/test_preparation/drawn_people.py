@@ -6,7 +6,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from iid_mm.preparation.analysers.base import Face
+from iid_mm.preparation.analyzers.base import Face
 from iid_mm.preparation.cropping import landmarks_box
 
 SIZE = (240, 180)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tiny copy of every data set in its true layout: prepared, checked, and trained on for an iteration."""
+"""A tiny copy of every dataset in its true layout: prepared, checked, and trained on for an iteration."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_prepare_check_and_train(name: str, model: Any, tiny_config: Path, tmp_p
     root, out = tmp_path / name, tmp_path / 'out'
     TREES[name](root)
     run = RunOptions(progress=False)
-    choices = {'analyser': 'precomputed', 'frames': 2, 'masks': True, **CHOICES.get(name, {})}
+    choices = {'analyzer': 'precomputed', 'frames': 2, 'masks': True, **CHOICES.get(name, {})}
     prepare(root, out, make_settings(name, run, **choices), run)
 
     rows = read_index(out / 'index.parquet').to_pylist()

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from iid_mm.preparation.analysers.base import Face, FaceAnalyser
+from iid_mm.preparation.analyzers.base import Face, FaceAnalyzer
 from iid_mm.preparation.appearance import SAME_PERSON, describe, difference
 from iid_mm.preparation.faces import FaceFinder
 from iid_mm.preparation.settings import Settings
@@ -141,8 +141,8 @@ def test_preparation_keeps_two_people_apart() -> None:
     shot = moving(SCENE, A, 8) + moving(OTHER, B, 4)
     images = [image for image, _ in shot]
 
-    class Known(FaceAnalyser):
-        def analyse(self, image: Any, hint_box: Any = None, *, where: Any = None) -> list[Face]:
+    class Known(FaceAnalyzer):
+        def analyze(self, image: Any, hint_box: Any = None, *, where: Any = None) -> list[Face]:
             return next(faces for known, faces in shot if known is image)
 
     finder = FaceFinder(Settings('folder', 'c23', None, 'x', ''), Known())

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.analysers.base import FrameRef
-from iid_mm.preparation.analysers.precomputed_analyser import PrecomputedAnalyser
+from iid_mm.preparation.analyzers.base import FrameRef
+from iid_mm.preparation.analyzers.precomputed_analyzer import PrecomputedAnalyzer
 from iid_mm.preparation.layouts.caddm import LAYOUT
 from iid_mm.preparation.records import ImageFiles, LandmarkValues, LayoutOptions, VideoRecord
 from iid_mm.testing.image_trees import add_frames, points_of, write_caddm_tree, write_json
@@ -59,9 +59,9 @@ def test_records(tree):
         f'test_images/{REAL}/974: landmarks of 11 frames': 'ldm.json gives them those of another frame'
     }
     assert scan.missing == [f'train_images/{FAKE}/071_054: 1 of 12 frames (frame_9, ...)']
-    analyser = PrecomputedAnalyser(tree)
-    assert [analyser.check_video(r) for r in scan.records] == [''] * 6
-    assert (analyser.analyse(None, where=FrameRef(scan.records[0], 18))[0].landmarks == points_of(2)).all()
+    analyzer = PrecomputedAnalyzer(tree)
+    assert [analyzer.check_video(r) for r in scan.records] == [''] * 6
+    assert (analyzer.analyze(None, where=FrameRef(scan.records[0], 18))[0].landmarks == points_of(2)).all()
 
 
 def test_one_list(tree):

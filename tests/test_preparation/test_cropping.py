@@ -25,7 +25,7 @@ def test_face_box_adds_the_forehead_and_ignores_points_past_68(square_points):
 @pytest.mark.parametrize(
     ('box', 'margin', 'expected'),
     [
-        # Longer side 26, half the window 26 * 0.75 = 19.5, centre (20.5, 21.5) in pixel edges.
+        # Longer side 26, half the window 26 * 0.75 = 19.5, center (20.5, 21.5) in pixel edges.
         ((10, 8, 30, 34), 0.25, (1, 2, 40, 41)),
         ((10, 8, 30, 34), 0.0, (8, 8, 34, 34)),
         ((-5, -5, 15, 15), 0.5, (0, 0, 26, 26)),
@@ -59,7 +59,7 @@ def test_stored_size(window, size):
 
 def test_points_follow_the_pixels():
     image = np.zeros((400, 500, 3), np.uint8)
-    # A square whose centre is (200.5, 120.5) in pixel centres.
+    # A square whose center is (200.5, 120.5) in pixel centers.
     image[118:124, 198:204] = 255
     window = (100, 20, 400, 320)
     crop = crop_image(image, window, 100)
@@ -70,8 +70,8 @@ def test_points_follow_the_pixels():
     assert moved.dtype == np.float32
     weights = crop[..., 0].astype(float)
     ys, xs = np.mgrid[:100, :100]
-    centre = ((weights * xs).sum() / weights.sum(), (weights * ys).sum() / weights.sum())
-    np.testing.assert_allclose(centre, moved[0], atol=0.02)
+    center = ((weights * xs).sum() / weights.sum(), (weights * ys).sum() / weights.sum())
+    np.testing.assert_allclose(center, moved[0], atol=0.02)
 
 
 def test_small_windows_are_kept_as_they_are():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A data set most of whose files are damaged is prepared as far as it can be."""
+"""A dataset most of whose files are damaged is prepared as far as it can be."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write_set(root, seed=None):
 
 def run(root, out):
     options = RunOptions(progress=False)
-    return prepare(root, out, make_settings('folder', options, analyser='precomputed', frames=4), options)
+    return prepare(root, out, make_settings('folder', options, analyzer='precomputed', frames=4), options)
 
 
 def crops(out):

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.analysers.base import FrameRef
-from iid_mm.preparation.analysers.precomputed_analyser import PrecomputedAnalyser
+from iid_mm.preparation.analyzers.base import FrameRef
+from iid_mm.preparation.analyzers.precomputed_analyzer import PrecomputedAnalyzer
 from iid_mm.preparation.layouts.deepfakebench import LAYOUT
 from iid_mm.preparation.records import ImageFiles, LandmarkFiles, LayoutOptions, VideoRecord
 from iid_mm.testing.image_trees import points_of, write_deepfakebench_tree, write_json
@@ -59,9 +59,9 @@ def test_records(tree):
     ]
     assert scan.left_out == {'FaceForensics++.json: test videos in val': '1 entries, prepared for test only'}
     assert scan.missing == ['FF-DF/720_672']
-    analyser = PrecomputedAnalyser(tree)
-    assert [analyser.check_video(r) for r in scan.records] == [''] * 5
-    assert (analyser.analyse(None, where=FrameRef(scan.records[0], 54))[0].landmarks == points_of(2)).all()
+    analyzer = PrecomputedAnalyzer(tree)
+    assert [analyzer.check_video(r) for r in scan.records] == [''] * 5
+    assert (analyzer.analyze(None, where=FrameRef(scan.records[0], 54))[0].landmarks == points_of(2)).all()
 
 
 def test_places(tree):

@@ -17,7 +17,7 @@ import pytest
 
 from iid_mm.datasets.index import read_index
 from iid_mm.errors import InputError
-from iid_mm.preparation.analysers import ANALYSERS
+from iid_mm.preparation.analyzers import ANALYZERS
 from iid_mm.preparation.driver import RunOptions, make_settings, prepare
 from iid_mm.preparation.parts import PartStore
 from iid_mm.preparation.report import format_report
@@ -29,7 +29,7 @@ TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'prepare_data.py'
 
 def run(tree, out, *, num_workers=0, overwrite=False, shard=(0, 1), layout='ffpp', **kwargs):
     options = RunOptions(num_workers, Shard(*shard), overwrite, progress=False)
-    choices = {'analyser': 'precomputed', 'frames': 3, **kwargs}
+    choices = {'analyzer': 'precomputed', 'frames': 3, **kwargs}
     return prepare(tree.root, out, make_settings(layout, options, **choices), options)
 
 
@@ -205,7 +205,7 @@ def test_tool_killed_ten_times_goes_on(tree, tmp_path):
     run(tree, tmp_path / 'whole')
     out = tmp_path / 'out'
     command = [sys.executable, str(TOOL), 'ffpp', str(tree.root), str(out), '--frames', '3']
-    command += ['--analyser', 'precomputed', '--num-workers', '2']
+    command += ['--analyzer', 'precomputed', '--num-workers', '2']
     rng = random.Random(0)
     parts = []
     for _ in range(10):
@@ -345,7 +345,7 @@ def test_no_face_at_all(tree, tmp_path):
 )
 def test_bad_settings(name, value):
     with pytest.raises(InputError, match=f'{name}='):
-        make_settings('ffpp', RunOptions(), analyser='precomputed', **{name: value})
+        make_settings('ffpp', RunOptions(), analyzer='precomputed', **{name: value})
 
 
 def test_bad_num_workers(tree, tmp_path):
@@ -355,9 +355,9 @@ def test_bad_num_workers(tree, tmp_path):
 
 def test_tool_answers_bad_input_with_status_1(tree, tmp_path, monkeypatch, capsys):
     command = [sys.executable, str(TOOL), 'ffpp', str(tree.root), str(tmp_path / 'out')]
-    done = subprocess.run([*command, '--analyser', 'dlib'], capture_output=True, text=True)
+    done = subprocess.run([*command, '--analyzer', 'dlib'], capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == f"error: analyser='dlib' is unknown; choose from {', '.join(ANALYSERS)}\n"
+    assert done.stderr == f"error: analyzer='dlib' is unknown; choose from {', '.join(ANALYZERS)}\n"
 
     spec = importlib.util.spec_from_file_location('prepare_data_tool', TOOL)
     tool = importlib.util.module_from_spec(spec)
@@ -366,7 +366,7 @@ def test_tool_answers_bad_input_with_status_1(tree, tmp_path, monkeypatch, capsy
         (['ffpp', 'nowhere', 'out'], "error: data root 'nowhere' is not a folder"),
         (['ffpp', str(tree.root), 'out', '--compression', 'c1'], "error: compression='c1'"),
     ):
-        extra = ['--analyser', 'precomputed', '--num-workers', '0']
+        extra = ['--analyzer', 'precomputed', '--num-workers', '0']
         monkeypatch.setattr(sys, 'argv', [str(TOOL), *arguments, *extra])
         assert run_tool(tool.main) == 1
         assert message in capsys.readouterr().err

@@ -35,7 +35,7 @@ PATIENCE = 90
 
 def run(root, out, layout='ffpp', shard=(0, 1), **choices):
     options = RunOptions(0, Shard(*shard), progress=False)
-    settings = make_settings(layout, options, **{'analyser': 'precomputed', 'frames': 3, **choices})
+    settings = make_settings(layout, options, **{'analyzer': 'precomputed', 'frames': 3, **choices})
     return prepare(root, out, settings, options)
 
 
@@ -44,7 +44,7 @@ def rows_of(out):
 
 
 def command(root, out, layout='ffpp', *extra):
-    choices = ['--analyser', 'precomputed', '--frames', '3', '--num-workers', '2', *extra]
+    choices = ['--analyzer', 'precomputed', '--frames', '3', '--num-workers', '2', *extra]
     return [sys.executable, str(TOOL), layout, str(root), str(out), *choices]
 
 

@@ -117,7 +117,7 @@ def test_same_name_with_two_suffixes(tree, write_gray_video):
         ({'compression': 'c99'}, InputError, "compression='c99' is unknown.*c23, raw, c40"),
         ({'compression': 'c40'}, FileNotFoundError, 'no folder .*youtube/c40/videos.*levels there: c23'),
         ({'methods': ('Face2Face',)}, FileNotFoundError, 'Face2Face.*Deepfakes, FaceSwap'),
-        ({'methods': ('DeepFakeDetection',)}, InputError, 'another data set.*layout dfd'),
+        ({'methods': ('DeepFakeDetection',)}, InputError, 'another dataset.*layout dfd'),
     ],
 )
 def test_bad_options(tree, options, error, message):

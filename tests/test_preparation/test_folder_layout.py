@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.analysers.precomputed_analyser import PrecomputedAnalyser
+from iid_mm.preparation.analyzers.precomputed_analyzer import PrecomputedAnalyzer
 from iid_mm.preparation.layouts.folder import FAKE_NAMES, LAYOUT, REAL_NAMES
 from iid_mm.preparation.records import ImageFiles, LayoutOptions, VideoFile, VideoRecord
 from iid_mm.testing.image_trees import write_folder_tree
@@ -72,8 +72,8 @@ def test_records(root):
         'train/fake/notes.txt': 'the suffix .txt is not read here',
     }
     assert result.missing == ['train/fake/lost.mp4']
-    analyser = PrecomputedAnalyser(root)
-    assert [analyser.check_video(r) for r in result.records] == [''] * 9
+    analyzer = PrecomputedAnalyzer(root)
+    assert [analyzer.check_video(r) for r in result.records] == [''] * 9
 
 
 def test_without_splits(root):

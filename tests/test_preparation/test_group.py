@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Videos with several people, missed faces, crops of others: an analyser that knows where the faces are."""
+"""Videos with several people, missed faces, crops of others: an analyzer that knows where the faces are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from iid_mm.preparation.analysers.base import Face, FaceAnalyser
+from iid_mm.preparation.analyzers.base import Face, FaceAnalyzer
 from iid_mm.preparation.cropping import landmarks_box
 from iid_mm.preparation.group import GroupProcessor
 from iid_mm.preparation.records import ImageFiles, VideoGroup, VideoRecord
@@ -32,7 +32,7 @@ def make_face(left, side, top=14.0):
     return Face(landmarks_box(points), 0.9, points)
 
 
-class KnownFaces(FaceAnalyser):
+class KnownFaces(FaceAnalyzer):
     """Both faces in every frame, but for the frames in which the search misses one."""
 
     searches = True
@@ -44,7 +44,7 @@ class KnownFaces(FaceAnalyser):
     def check_video(self, record):
         return ''
 
-    def analyse(self, image, hint_box=None, *, where=None):
+    def analyze(self, image, hint_box=None, *, where=None):
         self.calls.append((where.record.method, where.frame, hint_box is not None))
         faces = [make_face(*person) for person in (LEFT, RIGHT)]
         place = (where.record.method, where.frame)
@@ -94,11 +94,11 @@ def make_record(source, method, *, label=1, mask=None, cropped=False):
 
 @pytest.fixture
 def process(tmp_path):
-    def process(group, analyser=None, **choices):
+    def process(group, analyzer=None, **choices):
         settings = Settings('ffpp', 'native', None, 'stub', '1', **{'frames': 3, 'margin': 0.0, **choices})
         writer = CropWriter(settings, tmp_path / 'out')
         opener = SourceOpener(tmp_path / 'scratch')
-        return GroupProcessor(settings, analyser or KnownFaces(), opener, writer).process(group)
+        return GroupProcessor(settings, analyzer or KnownFaces(), opener, writer).process(group)
 
     return process
 
@@ -190,10 +190,10 @@ def test_a_mask_chooses_the_person_of_a_fake_without_its_genuine_video(tmp_path,
     assert result.videos[0].problems == ['its genuine video is missing or unusable: stored without pairs']
 
 
-def test_missed_faces_are_looked_for_again_where_the_neighbours_are(tmp_path, real, process):
+def test_missed_faces_are_looked_for_again_where_the_neighbors_are(tmp_path, real, process):
     fake = make_record(write_clip(tmp_path / 'f', LEFT), 'fake')
-    analyser = KnownFaces(missed={('real', 3)}, lost={('real', 5), ('fake', 1)})
-    result = process(VideoGroup(real.key, real, (fake,)), analyser)
+    analyzer = KnownFaces(missed={('real', 3)}, lost={('real', 5), ('fake', 1)})
+    result = process(VideoGroup(real.key, real, (fake,)), analyzer)
     assert [row['frame'] for row in rows_of(result, 'real')] == [1, 3]
     assert [row['frame'] for row in rows_of(result, 'fake')] == [3]
     genuine, other = result.videos
@@ -203,7 +203,7 @@ def test_missed_faces_are_looked_for_again_where_the_neighbours_are(tmp_path, re
         '1 frames have no face in the genuine video: [5]',
         'no face in 2 of 3 frames',
     ]
-    assert ('real', 3, True) in analyser.calls
+    assert ('real', 3, True) in analyzer.calls
 
 
 def test_whole_frames_are_kept_on_request(tmp_path, real, process):
@@ -256,7 +256,7 @@ def test_crops_of_others_are_kept_whole_and_laid_over_each_other(tmp_path, proce
     names = tuple(f'{number:03d}.png' for number in range(COUNT))
 
     class Moved(KnownFaces):
-        def analyse(self, image, hint_box=None, *, where=None):
+        def analyze(self, image, hint_box=None, *, where=None):
             return [make_face(*((37.0, 40.0, 32.0) if where.record.label else (40.0, 40.0, 30.0)))]
 
     source = {name: ImageFiles(tmp_path / name, names, tuple(range(COUNT))) for name in ('real', 'fake')}
@@ -335,7 +335,7 @@ def write_people(folder, people, change=None):
 class DrawnFaces(KnownFaces):
     """The face that is drawn in the middle of every frame."""
 
-    def analyse(self, image, hint_box=None, *, where=None):
+    def analyze(self, image, hint_box=None, *, where=None):
         return drawn_people.frame(0, 0)[1]
 
 
@@ -429,7 +429,7 @@ class CutFaces(KnownFaces):
         super().__init__()
         self.places = places
 
-    def analyse(self, image, hint_box=None, *, where=None):
+    def analyze(self, image, hint_box=None, *, where=None):
         x, y = self.places[where.record.method, where.frame]
         return [make_face(x, 32.0, top=y)]
 

@@ -13,8 +13,8 @@ import pytest
 
 from iid_mm.datasets.index import read_index
 from iid_mm.errors import InputError
-from iid_mm.preparation.analysers import precomputed_analyser
-from iid_mm.preparation.analysers.precomputed_analyser import load_faces, load_table
+from iid_mm.preparation.analyzers import precomputed_analyzer
+from iid_mm.preparation.analyzers.precomputed_analyzer import load_faces, load_table
 from iid_mm.preparation.driver import RunOptions, make_settings, prepare
 from iid_mm.preparation.layouts import scan_layout
 from iid_mm.preparation.records import LayoutOptions
@@ -99,7 +99,7 @@ def test_what_is_no_file(tmp_path):
 
 
 def test_a_sparse_file_that_holds_what_its_header_promises(tmp_path, monkeypatch):
-    monkeypatch.setattr(precomputed_analyser, 'MAX_FRAMES', 100)
+    monkeypatch.setattr(precomputed_analyzer, 'MAX_FRAMES', 100)
     path = tmp_path / 'a.npy'
     path.write_bytes(npy('(101, 68, 2)', body=b''))
     os.truncate(path, path.stat().st_size + 101 * 68 * 2 * 4)
@@ -127,7 +127,7 @@ def test_a_broken_landmark_file_costs_its_own_video(tree, tmp_path):
         options = RunOptions(progress=False)
         out = tmp_path / name[:20]
         report = prepare(
-            tree.root, out, make_settings('ffpp', options, analyser='precomputed', frames=3), options
+            tree.root, out, make_settings('ffpp', options, analyzer='precomputed', frames=3), options
         )
         found = [row['video_key'] for row in read_index(out / 'index.parquet').to_pylist()]
         assert [found.count(f'ffpp/{video}') for video in videos] == [0, 1, 3]

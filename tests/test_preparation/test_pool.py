@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from iid_mm.preparation.analysers import AnalyserOptions
+from iid_mm.preparation.analyzers import AnalyzerOptions
 from iid_mm.preparation.driver import RunOptions, make_settings
 from iid_mm.preparation.layouts import scan_layout
 from iid_mm.preparation.pool import make_batches, process_batches
@@ -30,10 +30,10 @@ def test_groups_of_one_archive_go_to_one_worker():
 
 
 def test_a_worker_that_dies_costs_its_own_group_only(tree, tmp_path):
-    settings = make_settings('ffpp', RunOptions(), analyser='precomputed', frames=2)
+    settings = make_settings('ffpp', RunOptions(), analyzer='precomputed', frames=2)
     groups = group_records(scan_layout('ffpp', tree.root, LayoutOptions()).records)
     groups[1] = PoisonGroup(groups[1].name, groups[1].genuine, groups[1].fakes)
-    options = AnalyserOptions('precomputed')
+    options = AnalyzerOptions('precomputed')
     done = process_batches([[g] for g in groups], settings, options, tree.root, tmp_path / 'out', 2)
     results = {group.name: result for group, result in done}
     assert {name: result.finished for name, result in results.items()} == {
@@ -47,10 +47,10 @@ def test_a_worker_that_dies_costs_its_own_group_only(tree, tmp_path):
 
 
 def test_a_worker_that_dies_on_one_of_an_archive_costs_that_one_only(tree, tmp_path):
-    settings = make_settings('ffpp', RunOptions(), analyser='precomputed', frames=2)
+    settings = make_settings('ffpp', RunOptions(), analyzer='precomputed', frames=2)
     groups = group_records(scan_layout('ffpp', tree.root, LayoutOptions()).records)
     groups[1] = PoisonGroup(groups[1].name, groups[1].genuine, groups[1].fakes)
-    options = AnalyserOptions('precomputed')
+    options = AnalyzerOptions('precomputed')
     done = process_batches([groups], settings, options, tree.root, tmp_path / 'out', 1)
     assert {group.name: result.finished for group, result in done} == {
         'ffpp/youtube/c23/000': True,

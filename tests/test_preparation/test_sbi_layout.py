@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.analysers.base import FrameRef
-from iid_mm.preparation.analysers.precomputed_analyser import PrecomputedAnalyser
+from iid_mm.preparation.analyzers.base import FrameRef
+from iid_mm.preparation.analyzers.precomputed_analyzer import PrecomputedAnalyzer
 from iid_mm.preparation.layouts.sbi import LAYOUT
 from iid_mm.preparation.records import ImageFiles, LandmarkFiles, LayoutOptions, VideoFile, VideoRecord
 from iid_mm.testing.image_trees import points_of, write_json, write_sbi_tree
@@ -64,11 +64,11 @@ def test_records(tree):
 
 def test_landmarks(tree):
     """The largest face is the first."""
-    analyser = PrecomputedAnalyser(tree)
+    analyzer = PrecomputedAnalyzer(tree)
     genuine = LAYOUT.scan(tree, LayoutOptions()).records[2]
-    assert analyser.check_video(genuine) == ''
-    assert analyser.analyse(None, where=FrameRef(genuine, 0)) == []
-    faces = analyser.analyse(None, where=FrameRef(genuine, 62))
+    assert analyzer.check_video(genuine) == ''
+    assert analyzer.analyze(None, where=FrameRef(genuine, 0)) == []
+    faces = analyzer.analyze(None, where=FrameRef(genuine, 62))
     assert len(faces) == 2
     assert (faces[0].landmarks == points_of(2)).all()
 

@@ -30,7 +30,7 @@ def wide_tree(make_tree):
 
 def run(tree, out, index=0, total=1, num_workers=0, **choices):
     options = RunOptions(num_workers, Shard(index, total), progress=False)
-    settings = make_settings('ffpp', options, **{'analyser': 'precomputed', 'frames': 3, **choices})
+    settings = make_settings('ffpp', options, **{'analyzer': 'precomputed', 'frames': 3, **choices})
     return prepare(tree.root, out, settings, options)
 
 
@@ -141,7 +141,7 @@ def test_a_shard_that_starts_leaves_what_others_have_unpacked(tmp_path, monkeypa
 
     def run_shard(out, index, total):
         options = RunOptions(shard=Shard(index, total), progress=False)
-        settings = make_settings('wilddeepfake', options, analyser='precomputed', frames=2)
+        settings = make_settings('wilddeepfake', options, analyzer='precomputed', frames=2)
         return prepare(tmp_path / 'data', out, settings, options)
 
     run_shard(tmp_path / 'whole', 0, 1)

@@ -66,12 +66,12 @@ def test_one_channel_is_stored_as_png(tmp_path):
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / 'mask.png'), cv2.IMREAD_UNCHANGED), mask)
 
 
-def test_jpeg_quality_and_colour():
+def test_jpeg_quality_and_color():
     image = photograph()
     sizes = [len(encode_image(image, 'jpg', quality)) for quality in (95, 98, 100)]
     assert sizes == sorted(sizes)
     assert encode_image(image, 'jpg') == encode_image(image, 'jpg', 98)
-    # Colour is not halved: sampling factors 1x1 of all components follow the size in the frame header.
+    # Color is not halved: sampling factors 1x1 of all components follow the size in the frame header.
     data = encode_image(image, 'jpg')
     start = data.index(b'\xff\xc0') + 10
     assert [data[start + 3 * part + 1] for part in range(3)] == [0x11] * 3
@@ -167,20 +167,20 @@ def test_measure():
         return data.tobytes()
 
     image = np.minimum(fake, 250)
-    figures = measure_storage(
+    metrics = measure_storage(
         [Crop(image, genuine), Crop(image, genuine)],
         {'png': all_encoders()['png 6'], 'brighter': brighter},
         rounds=1,
     )
-    png = figures['png']
+    png = metrics['png']
     assert png['psnr'] is None
     assert (png['changed'], png['error_to_trace'], png['high_error_to_trace']) == (0, 0, 0)
     assert png['encode_ms'] > 0
     assert png['bytes'] == len(all_encoders()['png 6'](image))
-    assert figures['brighter']['psnr'] == pytest.approx(20 * math.log10(255))
-    assert figures['brighter']['changed'] == 1
+    assert metrics['brighter']['psnr'] == pytest.approx(20 * math.log10(255))
+    assert metrics['brighter']['changed'] == 1
     energies = compare_to_trace(np.ones(image.shape, np.float32), image, genuine)
-    assert figures['brighter']['error_to_trace'] == pytest.approx(energies[0] / energies[1])
+    assert metrics['brighter']['error_to_trace'] == pytest.approx(energies[0] / energies[1])
     alone = measure_storage([Crop(image)], {'png': all_encoders()['png 6']}, rounds=1)['png']
     assert (alone['error_to_trace'], alone['high_error_to_trace']) == (None, None)
 

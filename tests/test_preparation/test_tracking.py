@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from iid_mm.preparation.analysers import Face
+from iid_mm.preparation.analyzers import Face
 from iid_mm.preparation.tracking import box_distance, link_tracks, nearest_face
 
 
@@ -16,7 +16,7 @@ def test_box_distance():
     box = face(0, 0, 10).box
     assert box_distance(box, box) == 0
     assert box_distance(box, face(10, 0, 10).box) == pytest.approx(1.0)
-    # Same centre, sides 10 and 20: only the sizes differ.
+    # Same center, sides 10 and 20: only the sizes differ.
     assert box_distance(box, face(-5, -5, 20).box) == pytest.approx(0.5)
 
 

@@ -43,7 +43,7 @@ def test_evenly_spaced_properties(total, count):
         assert numbers[-1] < total
         gaps = np.diff(numbers)
         assert gaps.size == 0 or gaps.max() - gaps.min() <= 1
-        # Symmetric up to rounding: no end is favoured.
+        # Symmetric up to rounding: no end is favored.
         assert abs(numbers[0] - (total - 1 - numbers[-1])) <= 1
 
 

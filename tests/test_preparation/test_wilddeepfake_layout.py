@@ -6,7 +6,7 @@ import os
 import pytest
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.analysers.precomputed_analyser import PrecomputedAnalyser
+from iid_mm.preparation.analyzers.precomputed_analyzer import PrecomputedAnalyzer
 from iid_mm.preparation.archives import unpack_images
 from iid_mm.preparation.layouts import wilddeepfake
 from iid_mm.preparation.layouts.wilddeepfake import LAYOUT
@@ -76,8 +76,8 @@ def test_records(tree):
     assert [r.key for r in LAYOUT.scan(tree, LayoutOptions()).records] == [r.key for r in scan.records]
 
 
-def test_frames_can_be_read_and_analysed(tree, tmp_path_factory):
-    analyser = PrecomputedAnalyser(tree)
+def test_frames_can_be_read_and_analyzed(tree, tmp_path_factory):
+    analyzer = PrecomputedAnalyzer(tree)
     for found in LAYOUT.scan(tree, LayoutOptions()).records:
         folder = (
             found.source.folder
@@ -91,7 +91,7 @@ def test_frames_can_be_read_and_analysed(tree, tmp_path_factory):
         assert [number for number, _ in images] == list(found.source.numbers)
         assert {image.shape for _, image in images} == {(48, 64, 3)}
         assert reader.problem == ''
-        assert analyser.check_video(found) == ''
+        assert analyzer.check_video(found) == ''
 
 
 def test_methods(tree):

@@ -16,19 +16,19 @@ from iid_mm.apis import IIDInferencer, init_model
 from iid_mm.inference.sampling import Sampling
 from iid_mm.testing.media import write_video
 
-from .web_client import Client, FixedAnalyser
+from .web_client import Client, FixedAnalyzer
 
 SELF_BLENDED = Path(__file__).parents[2] / 'projects' / 'self_blended'
 WEB_DEMO = Path(__file__).resolve().parents[2] / 'projects/web_demo'
 sys.path.insert(0, str(SELF_BLENDED))
 
-from self_blended.blend import BlendPlan, ColourChange  # noqa: E402
+from self_blended.blend import BlendPlan, ColorChange  # noqa: E402
 
 
 def blend_plan(**options: Any) -> BlendPlan:
     """A plan of a blend that changes nothing but what is given."""
     values: dict[str, Any] = dict(
-        change=ColourChange(),
+        change=ColorChange(),
         of_source=True,
         scale=(1.0, 1.0),
         shift=(0.0, 0.0),
@@ -66,13 +66,13 @@ def inferencer(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     path = tmp_path_factory.mktemp('weights') / 'tiny.pth'
     torch.manual_seed(0)
     torch.save(dict(state_dict=init_model(tiny_config).state_dict(), meta={}), path)
-    return IIDInferencer(tiny_config, path, 'cpu', analyser=FixedAnalyser(), show_progress=False)
+    return IIDInferencer(tiny_config, path, 'cpu', analyzer=FixedAnalyzer(), show_progress=False)
 
 
 @pytest.fixture
-def analyser(inferencer: IIDInferencer) -> Iterator[FixedAnalyser]:
-    found = inferencer.analyser
-    assert isinstance(found, FixedAnalyser)
+def analyzer(inferencer: IIDInferencer) -> Iterator[FixedAnalyzer]:
+    found = inferencer.analyzer
+    assert isinstance(found, FixedAnalyzer)
     found.frames, found.held_from, found.fault = 0, 1, None
     yield found
     found.gate.set()
@@ -81,7 +81,7 @@ def analyser(inferencer: IIDInferencer) -> Iterator[FixedAnalyser]:
 
 @pytest.fixture
 def make_client(
-    server: Any, inferencer: IIDInferencer, analyser: FixedAnalyser, temporary: Path
+    server: Any, inferencer: IIDInferencer, analyzer: FixedAnalyzer, temporary: Path
 ) -> Iterator[Callable[..., Client]]:
     from fastapi.testclient import TestClient
 
@@ -95,7 +95,7 @@ def make_client(
         return Client(client, temporary)
 
     yield make
-    analyser.gate.set()
+    analyzer.gate.set()
     for client in made:
         client.__exit__(None, None, None)
     # Nothing is left behind, whatever a test has done.

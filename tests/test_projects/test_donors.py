@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from self_blended import DonorForgeryDataset, LoadDonor, SelfBlendedImage
-from self_blended.blend import BlendPlan, ColourChange, self_blend
+from self_blended.blend import BlendPlan, ColorChange, self_blend
 from self_blended.donors import Donors, fit_affine
 
 from iid_mm.datasets.functional.alignment import transform_points, warp_image
@@ -34,7 +34,7 @@ def shape(seed: int) -> np.ndarray:
 
 
 def ring() -> np.ndarray:
-    """Landmarks on a circle about the centre."""
+    """Landmarks on a circle about the center."""
     angles = np.linspace(0, 2 * np.pi, 68)
     return (32 + 20 * np.stack([np.cos(angles), np.sin(angles)], axis=1)).astype(np.float32)
 
@@ -160,7 +160,7 @@ def face_plan(**options: Any) -> BlendPlan:
     return blend_plan(**{**usual, **options})
 
 
-def test_the_donor_is_the_source_in_the_colours_of_the_face() -> None:
+def test_the_donor_is_the_source_in_the_colors_of_the_face() -> None:
     points = ring()
     image, donor = np.full((SIDE, SIDE, 3), 100, np.uint8), np.full((SIDE, SIDE, 3), 60, np.uint8)
     donor[28:36, 28:36] = 70
@@ -178,15 +178,15 @@ def test_the_donor_is_the_source_in_the_colours_of_the_face() -> None:
 
 
 @pytest.mark.parametrize('of_source', [True, False])
-def test_both_people_get_the_colours_and_one_the_sharpness(of_source: bool) -> None:
+def test_both_people_get_the_colors_and_one_the_sharpness(of_source: bool) -> None:
     points = ring()
     image = np.full((SIDE, SIDE, 3), 100, np.uint8)
     image[:, ::8] = 120
     donor = np.roll(image, 4, axis=1) - 30
-    change = ColourChange(brightness=40, reduce=4.0)
+    change = ColorChange(brightness=40, reduce=4.0)
     fake, target, mask = self_blend(image, points, face_plan(change=change, of_source=of_source), donor)
     inside, outside = mask > 0.999, mask == 0
-    # Brighter all over, so that no seam gives the blend away by its colour.
+    # Brighter all over, so that no seam gives the blend away by its color.
     assert fake[inside].mean() == pytest.approx(fake[outside].mean(), abs=2)
     assert target.mean() == pytest.approx(image.mean() + 40, abs=1)
     blurred, sharp = (inside, outside) if of_source else (outside, inside)
@@ -251,7 +251,7 @@ def test_wrong_use(tiny_prepared: Path) -> None:
         InputError, match=r"no donors: LoadDonor needs dataset=dict\(type='DonorForgeryDataset'"
     ):
         LoadDonor(prob=1.0)({'gt_label': 0})
-    with pytest.raises(InputError, match=r'of 0 person.*paired_only of the data set'):
+    with pytest.raises(InputError, match=r'of 0 person.*paired_only of the dataset'):
         build(tiny_prepared, [], paired_only=True)
     with pytest.raises(InputError, match=r'mismatch=2'):
         SelfBlendedImage(mismatch=2)

@@ -88,12 +88,12 @@ def make_run(root: Path, arm: str, confound: float, seed: int, leak: float, arti
     pq.write_table(pa.Table.from_pylist(rows), folder / 'videos.parquet')
     probed = {'backbone': {'top1': {'value': 0.5}}, 'fused': {'top1': {'value': 0.25}}}
     located = {'overall': {'gain_energy': 0.03}} if arm in ('adm', 'iid') else {}
-    figures = {'probe_seen': probed, 'probe_new': probed, 'localisation': located}
-    (folder / 'figures.json').write_text(json.dumps(figures))
+    metrics = {'probe_seen': probed, 'probe_new': probed, 'localization': located}
+    (folder / 'metrics.json').write_text(json.dumps(metrics))
     return folder
 
 
-def test_figures_of_a_run(report: Any, tmp_path: Path) -> None:
+def test_metrics_of_a_run(report: Any, tmp_path: Path) -> None:
     """Every AUC against scikit-learn on the same videos."""
     run = report.Run(make_run(tmp_path, 'iid', 0.9, 0, leak=2.0, artifact=1.0))
     assert (run.arm, run.confound, run.seed) == ('iid', 0.9, 0)
@@ -115,7 +115,7 @@ def test_figures_of_a_run(report: Any, tmp_path: Path) -> None:
     some = seen & np.isin(videos['target_id'], [f'seen{i:03d}' for i in range(4)])
     expected = roc_auc_score(videos['label'][some], videos['logit'][some])
     assert run.auc('broken', weights) == pytest.approx([expected, run.auc('broken')[0]])
-    assert (run.other('probe'), run.other('localisation')) == (0.25, 0.03)
+    assert (run.other('probe'), run.other('localization')) == (0.25, 0.03)
 
 
 def test_report(report: Any, tmp_path: Path) -> None:

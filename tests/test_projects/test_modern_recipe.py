@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from iid_mm.apis import load_checkpoint_file, load_config
-from iid_mm.engine import ForgeryRunner
+from iid_mm.engine import SafeRunner
 from iid_mm.registry import DATA_SAMPLERS, DATASETS
 
 PROJECTS = Path(__file__).parents[2] / 'projects'
@@ -77,7 +77,7 @@ def test_trains_an_epoch(name: str, tiny_prepared: Path, tmp_path: Path) -> None
     cfg.default_hooks.logger.interval = 1
     cfg.experiment_name = f'recipe_{name}'
     cfg.launcher = 'none'
-    ForgeryRunner.from_cfg(cfg).train()
+    SafeRunner.from_cfg(cfg).train()
     state = load_checkpoint_file(tmp_path / 'epoch_1.pth')
     assert all(torch.isfinite(value).all() for value in state['state_dict'].values())
     assert ('ema_state_dict' in state) == name.endswith('ema')

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from self_blended import SelfBlendedImage
 from self_blended.blend import (
     HULLS,
-    ColourChange,
+    ColorChange,
     blended_box,
     blending_mask,
-    change_colour,
+    change_color,
     hull_points,
     move,
     self_blend,
@@ -64,7 +64,7 @@ def test_without_changes_the_image_stays() -> None:
 
 def test_the_fake_is_the_source_inside_and_the_target_outside() -> None:
     image = np.full((SIDE, SIDE, 3), 100, np.uint8)
-    change = ColourChange(brightness=40)
+    change = ColorChange(brightness=40)
     for of_source, inside, outside in ((True, 140, 100), (False, 100, 140)):
         fake, target, mask = self_blend(image, face_points(), blend_plan(change=change, of_source=of_source))
         assert (fake[mask > 0.9999] == inside).all()
@@ -111,15 +111,15 @@ def test_move_by_hand() -> None:
     assert np.array_equal(moved[47:57, 47:57], image[50:60, 40:50])
     grown = move(image, (1.5, 1), (0, 0))
     columns = np.flatnonzero(grown[55, :, 0] > 100)
-    # Distances from the centre 55.5 grow by half.
+    # Distances from the center 55.5 grow by half.
     assert columns.min() == pytest.approx(55.5 + 1.5 * (40 - 55.5), abs=1)
 
 
-def test_colour_by_hand() -> None:
+def test_color_by_hand() -> None:
     image = np.full((2, 2, 3), 100, np.uint8)
-    assert change_colour(image, ColourChange(shifts=(1, -2, 300)))[0, 0].tolist() == [101, 98, 255]
+    assert change_color(image, ColorChange(shifts=(1, -2, 300)))[0, 0].tolist() == [101, 98, 255]
     # (100 - 127.5) * 2 + 127.5 - 2.5 = 70
-    assert change_colour(image, ColourChange(contrast=2, brightness=-2.5))[0, 0].tolist() == [70] * 3
+    assert change_color(image, ColorChange(contrast=2, brightness=-2.5))[0, 0].tolist() == [70] * 3
 
 
 def test_a_genuine_sample_becomes_a_pair() -> None:
@@ -150,7 +150,7 @@ def test_fakes_and_those_not_drawn_stay() -> None:
 
 def test_a_faint_fake_stays_genuine() -> None:
     flat = {**genuine(), 'img': np.full((SIDE, SIDE, 3), 90, np.uint8)}
-    result = SelfBlendedImage(colour=0, min_change=3)(flat)
+    result = SelfBlendedImage(color=0, min_change=3)(flat)
     assert result['gt_label'] == 0
 
 

@@ -19,7 +19,7 @@ import pytest
 from iid_mm.toy import ToyConfig
 from iid_mm.utils.cli import run_tool
 
-from .web_client import Client, FixedAnalyser, picture, until
+from .web_client import Client, FixedAnalyzer, picture, until
 
 pytest.importorskip('fastapi', reason="the extra 'web' is not installed")
 pytest.importorskip('uvicorn', reason="the extra 'web' is not installed")
@@ -54,15 +54,15 @@ def test_the_page_tells_the_limits_and_needs_nothing_from_outside(
     assert not re.search(r'https?://|//\w+\.\w', answer.text)
 
 
-def test_a_video(client: Client, analyser: FixedAnalyser, clip: Path) -> None:
-    analyser.gate.clear()
+def test_a_video(client: Client, analyzer: FixedAnalyzer, clip: Path) -> None:
+    analyzer.gate.clear()
     key = client.begin(clip, 'My clip.mp4')
-    until(lambda: analyser.frames)
+    until(lambda: analyzer.frames)
     status = client.status(key)
     assert (status['state'], status['name'], status['ahead']) == ('running', 'My clip.mp4', 0)
     assert len(client.files()) == 1
     assert client.http.get(f'/api/analyses/{key}/report').status_code == 409
-    analyser.gate.set()
+    analyzer.gate.set()
     status = client.wait(key)
     assert (status['state'], status['done'], status['total']) == ('done', 4, 4)
     assert client.files() == []
@@ -74,7 +74,7 @@ def test_a_video(client: Client, analyser: FixedAnalyser, clip: Path) -> None:
     content = client.http.get(f'/api/analyses/{key}/json')
     assert content.headers['content-disposition'] == 'attachment; filename="My_clip.json"'
     assert content.json()['source'] == 'My clip.mp4'
-    assert content.json()['frames']['analysed'] == 4
+    assert content.json()['frames']['analyzed'] == 4
     assert str(client.temporary) not in content.text + report
     download = client.http.get(f'/api/analyses/{key}/report?download=true')
     assert download.headers['content-disposition'] == 'attachment; filename="My_clip_report.html"'
@@ -180,13 +180,13 @@ def test_a_video_of_two_hours(client: Client, tmp_path: Path) -> None:
     ],
 )
 def test_names_are_shown_and_never_paths(
-    client: Client, analyser: FixedAnalyser, name: str, shown: str, file: str
+    client: Client, analyzer: FixedAnalyzer, name: str, shown: str, file: str
 ) -> None:
-    analyser.gate.clear()
+    analyzer.gate.clear()
     key = client.begin(picture(), name)
     (folder,) = client.files()
     assert [path.name for path in folder.iterdir()] == ['input.jpg']
-    analyser.gate.set()
+    analyzer.gate.set()
     assert client.wait(key)['name'] == shown
     assert '<b onload' not in client.report(key)
     content = client.http.get(f'/api/analyses/{key}/json')

@@ -16,7 +16,7 @@ import pytest
 from iid_mm.apis import IIDInferencer
 from iid_mm.inference.sampling import Sampling
 
-from .web_client import SECONDS, FixedAnalyser, picture, until
+from .web_client import SECONDS, FixedAnalyzer, picture, until
 
 pytest.importorskip('fastapi', reason="the extra 'web' is not installed")
 uvicorn = pytest.importorskip('uvicorn', reason="the extra 'web' is not installed")
@@ -30,7 +30,7 @@ def find_browser() -> str | None:
 
 @pytest.fixture
 def address(
-    server: Any, inferencer: IIDInferencer, analyser: FixedAnalyser, temporary: Path
+    server: Any, inferencer: IIDInferencer, analyzer: FixedAnalyzer, temporary: Path
 ) -> Iterator[str]:
     """A server that is really there."""
     bound = socket.socket()
@@ -63,7 +63,7 @@ def browser(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_in_a_browser(
-    browser: Any, address: str, analyser: FixedAnalyser, clip: Path, tmp_path: Path
+    browser: Any, address: str, analyzer: FixedAnalyzer, clip: Path, tmp_path: Path
 ) -> None:
     page = browser.new_page()
     trouble: list[str] = []
@@ -74,14 +74,14 @@ def test_in_a_browser(
     page.goto(address)
 
     # Progress while it lasts, then the answer with timeline and boxes.
-    analyser.gate.clear()
-    analyser.held_from = 2
+    analyzer.gate.clear()
+    analyzer.held_from = 2
     page.set_input_files('#file', clip)
     page.wait_for_selector('#progress:visible')
     # No function of the page is waited for: its policy forbids what playwright would do for it.
     until(lambda: page.inner_text('#progress-text'), lambda text: text == 'Looking at frame 2 of 4')
     assert page.inner_text('#progress-name') == 'clip.mp4'
-    analyser.gate.set()
+    analyzer.gate.set()
     page.wait_for_selector('#answer:visible')
     report = page.frame_locator('#report')
     headline = report.locator('h1').inner_text()

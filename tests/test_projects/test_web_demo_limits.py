@@ -17,7 +17,7 @@ import pytest
 from iid_mm.errors import InputError
 from iid_mm.inference.sampling import Sampling
 
-from .web_client import SECONDS, Client, FixedAnalyser, picture, until
+from .web_client import SECONDS, Client, FixedAnalyzer, picture, until
 
 pytest.importorskip('fastapi', reason="the extra 'web' is not installed")
 uvicorn = pytest.importorskip('uvicorn', reason="the extra 'web' is not installed")
@@ -25,7 +25,7 @@ pytest.importorskip('httpx', reason="the test client of FastAPI needs httpx, of 
 
 
 @pytest.fixture
-def running(server: Any, inferencer: Any, analyser: FixedAnalyser, temporary: Path) -> Iterator[Any]:
+def running(server: Any, inferencer: Any, analyzer: FixedAnalyzer, temporary: Path) -> Iterator[Any]:
     """Starts servers that are really there; gives the port of each."""
     from web_demo import connections
 
@@ -223,12 +223,12 @@ def test_clients_take_turns_and_have_places_of_their_own(server: Any, tmp_path: 
 
     gate, order = threading.Event(), []
 
-    def analyse(analysis: Any, progress: Any) -> Any:
+    def analyze(analysis: Any, progress: Any) -> Any:
         order.append(analysis.name)
         assert gate.wait(SECONDS)
         return None
 
-    queue = AnalysisQueue(analyse)
+    queue = AnalysisQueue(analyze)
     try:
         assert queue.add(Analysis('a0', tmp_path, client='a', size=7))
         until(lambda: order)
@@ -271,14 +271,14 @@ def test_nobody_pushes_out_the_answers_of_others(server: Any, tmp_path: Path) ->
 
 
 def test_an_analysis_has_a_time_limit(
-    server: Any, make_client: Callable[..., Client], analyser: FixedAnalyser, clip: Path
+    server: Any, make_client: Callable[..., Client], analyzer: FixedAnalyzer, clip: Path
 ) -> None:
     client = make_client(limits=server.Limits(analysis_seconds=0.3))
-    analyser.gate.clear()
+    analyzer.gate.clear()
     key = client.begin(clip)
-    until(lambda: analyser.frames)
+    until(lambda: analyzer.frames)
     time.sleep(0.4)
-    analyser.gate.set()
+    analyzer.gate.set()
     status = client.wait(key)
     assert status['state'] == 'failed'
     assert 'took longer than 0.3 s, the limit' in status['message']
@@ -291,7 +291,7 @@ from iid_mm.errors import InputError
 class Stubborn:
     facts = {'checkpoint': 'none'}
 
-    def analyse(self, path, sampling, progress, **options):
+    def analyze(self, path, sampling, progress, **options):
         progress(3, 9)
         if path.name == 'fails':
             raise InputError('what was said')
@@ -320,7 +320,7 @@ def test_a_process_that_analyses_can_be_ended(
     import stubborn
 
     process = worker.Worker(stubborn.Stubborn, Sampling(), memory_gib=1)
-    queue = AnalysisQueue(process.analyse, max_seconds=20)
+    queue = AnalysisQueue(process.analyze, max_seconds=20)
     try:
         assert process.facts == {'checkpoint': 'none'}
         found = {}
@@ -474,7 +474,7 @@ def test_forwarded_addresses_are_believed_of_a_trusted_proxy_only(
     monkeypatch.setattr(server, 'create_app', lambda *_, **__: answer)
     monkeypatch.setattr(uvicorn.Server, 'run', run)
     args = argparse.Namespace(host='127.0.0.1', public_name=[], no_examples=True, trusted_proxy=proxy)
-    worker = argparse.Namespace(analyse=None)
+    worker = argparse.Namespace(analyze=None)
     with socket.socket() as bound:
         bound.bind(('127.0.0.1', 0))
         app.serve(args, worker, Sampling(), server.Limits(), bound)

@@ -11,17 +11,17 @@ import pytest
 
 from iid_mm.errors import InputError
 
-from .web_client import Client, FixedAnalyser, picture, until
+from .web_client import Client, FixedAnalyzer, picture, until
 
 pytest.importorskip('fastapi', reason="the extra 'web' is not installed")
 pytest.importorskip('uvicorn', reason="the extra 'web' is not installed")
 pytest.importorskip('httpx', reason="the test client of FastAPI needs httpx, of the extra 'dev'")
 
 
-def test_two_at_once_get_their_own_answers(client: Client, analyser: FixedAnalyser, clip: Path) -> None:
-    analyser.gate.clear()
+def test_two_at_once_get_their_own_answers(client: Client, analyzer: FixedAnalyzer, clip: Path) -> None:
+    analyzer.gate.clear()
     first = client.begin(clip, 'first.mp4')
-    until(lambda: analyser.frames)
+    until(lambda: analyzer.frames)
     second, third = client.begin(picture(), 'second.jpg'), client.begin(picture(20), 'third.jpg')
     found = [client.status(key) for key in (first, second, third)]
     assert [(status['state'], status['ahead']) for status in found] == [
@@ -29,7 +29,7 @@ def test_two_at_once_get_their_own_answers(client: Client, analyser: FixedAnalys
         ('waiting', 1),
         ('waiting', 2),
     ]
-    analyser.gate.set()
+    analyzer.gate.set()
     for key, name in ((first, 'first.mp4'), (second, 'second.jpg'), (third, 'third.jpg')):
         assert client.wait(key)['state'] == 'done'
         report = client.report(key)
@@ -56,31 +56,31 @@ def test_uploads_at_the_same_time(client: Client, clip: Path) -> None:
     assert client.files() == []
 
 
-def test_too_many(client: Client, analyser: FixedAnalyser, clip: Path) -> None:
-    analyser.gate.clear()
+def test_too_many(client: Client, analyzer: FixedAnalyzer, clip: Path) -> None:
+    analyzer.gate.clear()
     first = client.begin(clip)
-    until(lambda: analyser.frames)
+    until(lambda: analyzer.frames)
     keys = [client.begin(picture()) for _ in range(8)]
     answer = client.send(picture())
     assert answer.status_code == 503
     assert 'Too many others are waiting' in answer.json()['detail']
     assert len(client.files()) == 9
-    analyser.gate.set()
+    analyzer.gate.set()
     assert {client.wait(key)['state'] for key in (first, *keys)} == {'done'}
     assert client.wait(client.begin(picture()))['state'] == 'done'
 
 
-def test_stopping_and_forgetting(client: Client, analyser: FixedAnalyser, clip: Path) -> None:
-    analyser.gate.clear()
+def test_stopping_and_forgetting(client: Client, analyzer: FixedAnalyzer, clip: Path) -> None:
+    analyzer.gate.clear()
     running, waiting = client.begin(clip), client.begin(picture())
-    until(lambda: analyser.frames)
+    until(lambda: analyzer.frames)
     assert client.http.delete(f'/api/analyses/{waiting}').status_code == 204
     assert client.http.get(f'/api/analyses/{waiting}').status_code == 404
     assert len(client.files()) == 1
     assert client.http.delete(f'/api/analyses/{running}').status_code == 204
-    analyser.gate.set()
+    analyzer.gate.set()
     until(lambda: client.http.get(f'/api/analyses/{running}').status_code == 404)
-    assert analyser.frames == 1
+    assert analyzer.frames == 1
     assert client.files() == []
     key = client.begin(picture())
     client.wait(key)
@@ -110,29 +110,29 @@ def test_answers_are_kept_for_a_while_and_not_too_many(client: Client) -> None:
     ],
 )
 def test_a_defect_ends_one_analysis_only(
-    client: Client, analyser: FixedAnalyser, fault: Exception, message: str
+    client: Client, analyzer: FixedAnalyzer, fault: Exception, message: str
 ) -> None:
-    analyser.fault = fault
+    analyzer.fault = fault
     status = client.wait(client.begin(picture()))
     assert status['state'] == 'failed'
     assert message in status['message']
     assert 'secret' not in status['message']
     assert client.files() == []
-    analyser.fault = None
+    analyzer.fault = None
     assert client.wait(client.begin(picture()))['state'] == 'done'
 
 
 def test_the_end_stops_everything(
-    make_client: Callable[..., Client], analyser: FixedAnalyser, clip: Path
+    make_client: Callable[..., Client], analyzer: FixedAnalyzer, clip: Path
 ) -> None:
     """The fixture looks for files that were left."""
     client = make_client()
-    analyser.gate.clear()
+    analyzer.gate.clear()
     client.begin(clip)
     client.begin(clip)
-    until(lambda: analyser.frames)
-    threading.Timer(0.1, analyser.gate.set).start()
+    until(lambda: analyzer.frames)
+    threading.Timer(0.1, analyzer.gate.set).start()
     client.http.__exit__(None, None, None)
     assert list(client.temporary.iterdir()) == []
-    assert analyser.frames <= 2
+    assert analyzer.frames <= 2
     client.http.__enter__()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A visitor of the web page of projects/web_demo, and an analyser that waits where it is told to."""
+"""A visitor of the web page of projects/web_demo, and an analyzer that waits where it is told to."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from iid_mm.preparation.analysers.base import Face, FaceAnalyser
+from iid_mm.preparation.analyzers.base import Face, FaceAnalyzer
 
 SECONDS = 30
 """How long an answer is waited for."""
 
 
-class FixedAnalyser(FaceAnalyser):
+class FixedAnalyzer(FaceAnalyzer):
     """Finds one face in every picture that is not dark; waits where it is told to."""
 
     searches = False
@@ -31,7 +31,7 @@ class FixedAnalyser(FaceAnalyser):
         self.frames = 0
         self.fault: Exception | None = None
 
-    def analyse(self, image: Any, hint_box: Any = None, *, where: Any = None) -> list[Face]:
+    def analyze(self, image: Any, hint_box: Any = None, *, where: Any = None) -> list[Face]:
         self.frames += 1
         assert self.frames < self.held_from or self.gate.wait(SECONDS)
         if self.fault is not None:

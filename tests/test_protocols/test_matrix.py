@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures worked by hand."""
+"""Metrics worked by hand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from iid_mm.errors import InputError
 from iid_mm.evaluation.scores import FrameScore, FrameScores, write_scores
 from iid_mm.protocols.heat_map import plot_matrix
-from iid_mm.protocols.matrix import METRICS, Column, Matrix, Result, Summary, build_matrix, run_figures
+from iid_mm.protocols.matrix import METRICS, Column, Matrix, Result, Summary, build_matrix, run_metrics
 from iid_mm.protocols.matrix_text import (
     cell_text,
     comparison_table,
@@ -27,7 +27,7 @@ COLUMNS = tuple(Column(name, name) for name in METHODS)
 
 
 def write(path: Path, rows: list[tuple[str, str, int, list[float]]]) -> Path:
-    """Write scores of videos: data set, method, label, score of each frame."""
+    """Write scores of videos: dataset, method, label, score of each frame."""
     records = []
     for number, (dataset, method, label, scores) in enumerate(rows):
         key = f'{dataset}/{method}/c23/{number:03d}'
@@ -38,7 +38,7 @@ def write(path: Path, rows: list[tuple[str, str, int, list[float]]]) -> Path:
     return write_scores(FrameScores.from_records(records), path)
 
 
-def test_figures_of_a_scores_file(tmp_path: Path) -> None:
+def test_metrics_of_a_scores_file(tmp_path: Path) -> None:
     path = write(
         tmp_path / 'scores.parquet',
         [
@@ -49,31 +49,31 @@ def test_figures_of_a_scores_file(tmp_path: Path) -> None:
             ('ffpp', 'B', 1, [0.6, 0.6]),  # above one, equal to one
         ],
     )
-    figures = run_figures(path, [Column('A', 'A'), Column('B', 'B')])
-    assert figures['video_auc'] == {'A': 3 / 4, 'B': 3 / 4}
+    metrics = run_metrics(path, [Column('A', 'A'), Column('B', 'B')])
+    assert metrics['video_auc'] == {'A': 3 / 4, 'B': 3 / 4}
     # Frames of A (0.9 0.7 0.6 0.2) against 0.1 0.3 0.6 0.6: 4 + 4 + (2 + 2 / 2) + 1 of 16 pairs.
-    assert figures['frame_auc']['A'] == pytest.approx(12 / 16)
+    assert metrics['frame_auc']['A'] == pytest.approx(12 / 16)
     # Frames of B (0.6 0.6): 2 x (2 + 2 / 2) of 8 pairs.
-    assert figures['frame_auc']['B'] == pytest.approx(6 / 8)
+    assert metrics['frame_auc']['B'] == pytest.approx(6 / 8)
     # At 0.6 one of two genuine and one of two fakes of A are wrong.
-    assert figures['video_eer']['A'] == pytest.approx(0.5)
+    assert metrics['video_eer']['A'] == pytest.approx(0.5)
     # B: the polyline runs (0, 0), (1/2, 1), (1, 1); FPR = 1 - TPR at 1/3.
-    assert figures['video_eer']['B'] == pytest.approx(1 / 3)
+    assert metrics['video_eer']['B'] == pytest.approx(1 / 3)
     # The maximum makes 0.3 and 0.6 of the genuine videos, 0.9 and 0.6 of A: 2 + 1.5 of 4 pairs.
-    assert run_figures(path, [Column('A', 'A')], 'max')['video_auc']['A'] == pytest.approx(3.5 / 4)
+    assert run_metrics(path, [Column('A', 'A')], 'max')['video_auc']['A'] == pytest.approx(3.5 / 4)
 
 
 def test_several_data_sets_are_several_columns(tmp_path: Path) -> None:
     rows = [('d1', 'yt', 0, [0.5]), ('d1', 'A', 1, [0.9]), ('d2', 'yt', 0, [0.95]), ('d2', 'A', 1, [0.9])]
     path = write(tmp_path / 'scores.parquet', rows)
-    figures = run_figures(path, [Column('d1/A', 'A'), Column('d2/A', 'A')])
-    assert figures['video_auc'] == {'d1/A': 1.0, 'd2/A': 0.0}
+    metrics = run_metrics(path, [Column('d1/A', 'A'), Column('d2/A', 'A')])
+    assert metrics['video_auc'] == {'d1/A': 1.0, 'd2/A': 0.0}
 
 
 def test_scores_without_a_column_are_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / 's.parquet', [('d', 'yt', 0, [0.5]), ('d', 'A', 1, [0.9])])
     with pytest.raises(InputError, match='has no scores of B; it has A'):
-        run_figures(path, COLUMNS[:2])
+        run_metrics(path, COLUMNS[:2])
 
 
 def result(*values: float) -> Result:

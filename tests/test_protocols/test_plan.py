@@ -200,10 +200,10 @@ def test_missing_index_and_config(write_config: Callable[..., Path], tmp_path: P
     [
         (
             "val_dataloader['dataset']['split'] = 'test'",
-            "reads the split 'test', which is for the figures alone",
+            "reads the split 'test', which is for the metrics alone",
         ),
-        ('default_hooks = dict(checkpoint=dict(save_best=None))', 'does not name one figure'),
-        ("default_hooks = dict(checkpoint=dict(save_best='auto'))", 'does not name one figure'),
+        ('default_hooks = dict(checkpoint=dict(save_best=None))', 'does not name one metric'),
+        ("default_hooks = dict(checkpoint=dict(save_best='auto'))", 'does not name one metric'),
         ("val_dataloader['dataset'] = dict(_delete_=True, type='Other')", 'is no ForgeryDataset'),
         ('train_dataloader = None', 'has no train_dataloader.dataset'),
     ],

@@ -159,7 +159,7 @@ def test_changed_data_are_changed_settings(
         execute()
 
 
-def test_what_changes_no_figure_is_no_change(execute: Execute, calls: Callable[[], list[str]]) -> None:
+def test_what_changes_no_metric_is_no_change(execute: Execute, calls: Callable[[], list[str]]) -> None:
     execute()
     execute(cfg_options={'train_dataloader.num_workers': 7, 'log_level': 'DEBUG'})
     assert calls() == []

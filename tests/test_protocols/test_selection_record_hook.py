@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from mmengine.hooks import Hook
 
-from iid_mm.engine import ForgeryRunner
+from iid_mm.engine import SafeRunner
 from iid_mm.errors import InputError
 from iid_mm.protocols.plan import ProtocolOptions, make_plan
 from iid_mm.protocols.run_state import RunState
@@ -37,10 +37,10 @@ class KillInValidation(Hook):
 
 
 @pytest.fixture
-def make_runner(tiny_config: Path, tmp_path: Path) -> Callable[..., ForgeryRunner]:
+def make_runner(tiny_config: Path, tmp_path: Path) -> Callable[..., SafeRunner]:
     """Make a runner of the run that is trained on Deepfakes alone."""
 
-    def make(name: str, resume: str | None = None, **options: Any) -> ForgeryRunner:
+    def make(name: str, resume: str | None = None, **options: Any) -> SafeRunner:
         work_dir = tmp_path / name
         chosen = dict(kind='train-sets', train_sets=['Deepfakes'], work_dir=tmp_path / f'{name}_plan')
         plan = make_plan(ProtocolOptions(configs=[tiny_config], **chosen))
@@ -50,7 +50,7 @@ def make_runner(tiny_config: Path, tmp_path: Path) -> Callable[..., ForgeryRunne
         cfg.update(work_dir=str(work_dir), launcher='none', experiment_name=f'selection_{next(_numbers)}')
         if resume is not None:
             cfg.update(resume=True, load_from=str(work_dir / resume))
-        return ForgeryRunner.from_cfg(cfg)
+        return SafeRunner.from_cfg(cfg)
 
     return make
 
@@ -60,7 +60,7 @@ def record(tmp_path: Path, name: str) -> dict[str, Any]:
 
 
 def test_validations_see_the_trained_manipulations_only(
-    make_runner: Callable[..., ForgeryRunner], tmp_path: Path
+    make_runner: Callable[..., SafeRunner], tmp_path: Path
 ) -> None:
     """And a validation that was cut off is made up for, so that the same checkpoint is chosen."""
     make_runner('whole').train()
@@ -117,7 +117,7 @@ def test_validations_see_the_trained_manipulations_only(
     ],
 )
 def test_unseen_manipulations_are_refused(
-    change: dict[str, Any], message: str, make_runner: Callable[..., ForgeryRunner]
+    change: dict[str, Any], message: str, make_runner: Callable[..., SafeRunner]
 ) -> None:
     with pytest.raises(InputError, match=message):
         make_runner('run', **change).train()

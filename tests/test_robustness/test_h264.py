@@ -48,11 +48,11 @@ def test_damage_grows_with_the_level(photo: ImageArray) -> None:
     assert all(b < a for a, b in pairwise(likeness)), likeness
 
 
-def test_lossless_leaves_colour_conversion_only(photo: ImageArray) -> None:
-    """Grey images have no chroma to subsample."""
-    grey = np.repeat(photo[..., :1], 3, axis=2)
-    (found,) = h264.recompress([grey], 0)
-    assert np.abs(found.astype(int) - grey).max() <= 1
+def test_lossless_leaves_color_conversion_only(photo: ImageArray) -> None:
+    """Gray images have no chroma to subsample."""
+    gray = np.repeat(photo[..., :1], 3, axis=2)
+    (found,) = h264.recompress([gray], 0)
+    assert np.abs(found.astype(int) - gray).max() <= 1
 
 
 def test_like_ffmpeg(photo: ImageArray, tmp_path: Path) -> None:
@@ -96,9 +96,9 @@ def test_frames_of_several_sizes(photo: ImageArray) -> None:
 
 class TestCrops:
     def test_sizes_and_places_stay(self, photo: ImageArray) -> None:
-        # Grey: without colours nothing is subsampled.
-        grey = np.repeat(photo[..., :1], 3, axis=2)
-        crops = [grey, grey[:61, :77], grey[10:44, 20:63], grey[:1, :1]]
+        # Gray: without colors nothing is subsampled.
+        gray = np.repeat(photo[..., :1], 3, axis=2)
+        crops = [gray, gray[:61, :77], gray[10:44, 20:63], gray[:1, :1]]
         found = h264.recompress_crops(crops, 20)
         assert [crop.shape for crop in found] == [crop.shape for crop in crops]
         assert all(crop.flags['C_CONTIGUOUS'] for crop in found)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The transform, the data set of whole videos, their batches, and original videos."""
+"""The transform, the dataset of whole videos, their batches, and original videos."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 from iid_mm.datasets import LoadForgeryPair
 from iid_mm.errors import InputError
 from iid_mm.preparation.records import ImageFiles, VideoFile
-from iid_mm.robustness import DISTORTIONS, LEVELS, ForgeryDistortion, VideoBatchSampler, VideoForgeryDataset
+from iid_mm.robustness import DISTORTIONS, LEVELS, DistortFace, VideoBatchSampler, VideoForgeryDataset
 from iid_mm.robustness import originals as originals_module
 from iid_mm.robustness.functional import h264, images
 from iid_mm.robustness.originals import CropPlace, recompress_original
@@ -44,19 +44,19 @@ class TestTransform:
         results = load(videos, 4)
         before, keys = results['img'].copy(), set(results)
         landmarks = results['landmarks'].copy()
-        changed = ForgeryDistortion(kind, 3).transform(results)
+        changed = DistortFace(kind, 3).transform(results)
         assert set(changed) == keys
         assert changed['img'].shape == before.shape
         assert (changed['img'] != before).any()
         np.testing.assert_array_equal(changed['landmarks'], landmarks)
-        again = ForgeryDistortion(kind, 3).transform(load(videos, 4))
+        again = DistortFace(kind, 3).transform(load(videos, 4))
         np.testing.assert_array_equal(again['img'], changed['img'])
 
     @pytest.mark.parametrize('kind', DISTORTIONS)
     def test_level_0_is_the_identity(self, kind: str, videos: VideoForgeryDataset) -> None:
         results = load(videos, 0)
         before = results['img'].copy()
-        np.testing.assert_array_equal(ForgeryDistortion(kind, 0).transform(results)['img'], before)
+        np.testing.assert_array_equal(DistortFace(kind, 0).transform(results)['img'], before)
 
     def test_place_on_the_disk_and_global_seeds_do_not_matter(
         self, videos: VideoForgeryDataset, tiny_prepared: Path, tmp_path: Path
@@ -66,11 +66,11 @@ class TestTransform:
             ann_file='index.parquet', data_root=str(root), split='test', test_mode=True
         )
         np.random.seed(1)
-        first = ForgeryDistortion('gaussian_noise', 2).transform(load(videos, 5))['img']
+        first = DistortFace('gaussian_noise', 2).transform(load(videos, 5))['img']
         after = np.random.rand()
         np.random.seed(1)
         assert np.random.rand() == after
-        second = ForgeryDistortion('gaussian_noise', 2).transform(load(moved, 5))['img']
+        second = DistortFace('gaussian_noise', 2).transform(load(moved, 5))['img']
         np.testing.assert_array_equal(first, second)
 
     def test_samples_differ(self, videos: VideoForgeryDataset) -> None:
@@ -78,7 +78,7 @@ class TestTransform:
         for index in (0, 1, 3):
             results = load(videos, index)
             clean = results['img'].astype(int)
-            noise.append(ForgeryDistortion('gaussian_noise', 1).transform(results)['img'] - clean)
+            noise.append(DistortFace('gaussian_noise', 1).transform(results)['img'] - clean)
         assert np.corrcoef([n.ravel() for n in noise])[np.triu_indices(3, 1)] == pytest.approx(0, abs=0.05)
 
     def test_video_is_encoded_once(
@@ -86,10 +86,10 @@ class TestTransform:
     ) -> None:
         calls = []
         monkeypatch.setattr(
-            'iid_mm.robustness.transforms.forgery_distortion.recompress_crops',
+            'iid_mm.robustness.transforms.distort_face.recompress_crops',
             lambda crops, crf: calls.append(crf) or [c.copy() for c in crops],
         )
-        transform = ForgeryDistortion(VIDEO, 2)
+        transform = DistortFace(VIDEO, 2)
         for index in range(6):
             results = load(videos, index)
             clean = results['img'].copy()
@@ -99,7 +99,7 @@ class TestTransform:
 
     def test_compressed_crops_are_those_of_the_video(self, videos: VideoForgeryDataset) -> None:
         clean = [load(videos, index)['img'] for index in (3, 4, 5)]
-        transform = ForgeryDistortion(VIDEO, 1)
+        transform = DistortFace(VIDEO, 1)
         found = [transform.transform(load(videos, index))['img'] for index in (5, 3, 4)]
         for image, expected in zip(found, np.roll(h264.recompress_crops(clean, 30), 1, axis=0), strict=True):
             np.testing.assert_array_equal(image, expected)
@@ -110,22 +110,22 @@ class TestTransform:
         shutil.copy(tiny_prepared / 'index.parquet', tmp_path)
         args = dict(data_root=str(tmp_path), ann_file='index.parquet', split='test', test_mode=True)
         apart = VideoForgeryDataset(**args, backend_args=dict(prefix=str(tiny_prepared)))
-        found, expected = (ForgeryDistortion(VIDEO, 2).transform(load(set_, 4)) for set_ in (apart, videos))
+        found, expected = (DistortFace(VIDEO, 2).transform(load(set_, 4)) for set_ in (apart, videos))
         np.testing.assert_array_equal(found['img'], expected['img'])
 
     def test_bad(self, videos: VideoForgeryDataset) -> None:
         with pytest.raises(InputError, match="'fog' is unknown"):
-            ForgeryDistortion('fog', 0)
+            DistortFace('fog', 0)
         for level in (-1, 6):
             with pytest.raises(InputError, match='must be one of 1 to 5'):
-                ForgeryDistortion('jpeg', level)
+                DistortFace('jpeg', level)
         results = load(videos, 0)
         del results['video_images']
         with pytest.raises(InputError, match='VideoForgeryDataset'):
-            ForgeryDistortion(VIDEO, 1).transform(results)
+            DistortFace(VIDEO, 1).transform(results)
 
     def test_repr(self) -> None:
-        assert repr(ForgeryDistortion('jpeg', 3)) == "ForgeryDistortion(kind='jpeg', level=3)"
+        assert repr(DistortFace('jpeg', 3)) == "DistortFace(kind='jpeg', level=3)"
 
 
 class TestVideos:
@@ -171,7 +171,7 @@ class TestVideos:
             VideoBatchSampler(SimpleNamespace(dataset=videos), 0)
 
     def test_workers_give_the_same(self, tiny_prepared: Path, iid_scope: None) -> None:
-        pipeline = [LOAD, dict(type='ForgeryDistortion', kind=VIDEO, level=4)]
+        pipeline = [LOAD, dict(type='DistortFace', kind=VIDEO, level=4)]
         file = str(tiny_prepared / 'index.parquet')
         dataset = VideoForgeryDataset(ann_file=file, split='test', test_mode=True, pipeline=pipeline)
         found = {}
@@ -260,14 +260,14 @@ class TestOriginals:
             originals=dict(root=downloaded, layout='folder'),
         )
         clean = [load(dataset, index)['img'] for index in (0, 1, 2)]
-        transform = ForgeryDistortion(VIDEO, 5)
+        transform = DistortFace(VIDEO, 5)
         exact = [transform.transform(load(dataset, index))['img'] for index in (0, 1, 2)]
         # The crops are the whole frames here: compressing these once each is the same.
         np.testing.assert_array_equal(exact, list(h264.recompress(clean, 40)))
         # A set whose crops come from elsewhere.
         renamed['ffpp/Deepfakes/c23/200_999'] = renamed['ffpp/FaceSwap/c23/201_999']
         with pytest.raises(InputError, match='the crop is not a part of the original video'):
-            ForgeryDistortion(VIDEO, 5).transform(
+            DistortFace(VIDEO, 5).transform(
                 load(
                     VideoForgeryDataset(
                         ann_file=str(tiny_prepared / 'index.parquet'),
@@ -302,5 +302,5 @@ def test_every_level_damages_video_more(videos: VideoForgeryDataset) -> None:
     for level in LEVELS:
         results = load(videos, 1)
         clean = results['img'].copy()
-        likeness.append(images.psnr(clean, ForgeryDistortion(VIDEO, level).transform(results)['img']))
+        likeness.append(images.psnr(clean, DistortFace(VIDEO, level).transform(results)['img']))
     assert all(b < a for a, b in pairwise(likeness)), likeness

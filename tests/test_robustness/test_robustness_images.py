@@ -28,11 +28,11 @@ class TestSaturation:
         changed = images.change_saturation(pixel(10, 20, 200), 0.4)
         assert changed[0, 0].tolist() == [48, 52, 124]
 
-    def test_factor_0_is_the_grey_image(self, photo: ImageArray) -> None:
-        grey = images.change_saturation(photo, 0)
-        assert np.ptp(grey.astype(int), axis=2).max() == 0
+    def test_factor_0_is_the_gray_image(self, photo: ImageArray) -> None:
+        gray = images.change_saturation(photo, 0)
+        assert np.ptp(gray.astype(int), axis=2).max() == 0
         expected = cv2.cvtColor(photo, cv2.COLOR_BGR2GRAY).astype(int)
-        assert np.abs(grey[..., 0] - expected).max() <= 1
+        assert np.abs(gray[..., 0] - expected).max() <= 1
 
     def test_factor_1_changes_nothing(self, photo: ImageArray) -> None:
         np.testing.assert_array_equal(images.change_saturation(photo, 1), photo)
@@ -111,9 +111,9 @@ class TestNoise:
         np.testing.assert_allclose(covariance, 0.001 * np.eye(3), atol=3e-5)
 
     def test_stronger_noise_is_the_same_noise_larger(self, photo: ImageArray) -> None:
-        grey = np.full_like(photo, 128)
-        one = images.gaussian_noise(grey, 0.0001, SEED).astype(float) - 128
-        four = images.gaussian_noise(grey, 0.0004, SEED).astype(float) - 128
+        gray = np.full_like(photo, 128)
+        one = images.gaussian_noise(gray, 0.0001, SEED).astype(float) - 128
+        four = images.gaussian_noise(gray, 0.0004, SEED).astype(float) - 128
         assert np.abs(four - 2 * one).max() <= 1.5
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures and tables from scores."""
+"""Metrics and tables from scores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from iid_mm.evaluation.functional import Interval, OneClassError, delong_test
 from iid_mm.evaluation.report.scoring import write_json
 from iid_mm.evaluation.scores import FrameScore, FrameScores
 from iid_mm.robustness.cells import Cell
-from iid_mm.robustness.functional.summary import summarise
+from iid_mm.robustness.functional.summary import summarize
 from iid_mm.robustness.pictures import _points, distortion_sheet, plot_curves
 from iid_mm.robustness.report import as_data, as_markdown, format_summary, summaries
 
@@ -42,7 +42,7 @@ class TestSummary:
             ('jpeg', 1): with_wins(2),
             ('jpeg', 3): with_wins(4),
         }
-        found = summarise(CLEAN, distorted, LABELS, name='hand')
+        found = summarize(CLEAN, distorted, LABELS, name='hand')
         assert found.clean.value == 1
         aucs = {key: cell.auc.value for key, cell in found.cells.items()}
         assert aucs == pytest.approx(
@@ -63,7 +63,7 @@ class TestSummary:
         labels = (np.arange(60) % 3 > 0).astype(np.int64)
         clean = labels + rng.normal(0, 1, 60)
         cells = {('jpeg', n): clean + rng.normal(0, n, 60) for n in (1, 2)}
-        found = summarise(clean, cells, labels)
+        found = summarize(clean, cells, labels)
         for key, scores in cells.items():
             assert found.cells[key].auc.value == pytest.approx(roc_auc_score(labels, scores))
             test = delong_test(scores, clean, labels).difference
@@ -83,23 +83,23 @@ class TestSummary:
         for _ in range(300):
             clean = 1.5 * labels + rng.normal(0, 1, 160)
             cells = {('jpeg', n): clean + rng.normal(0, n, 160) for n in (1, 2)}
-            drop = summarise(clean, cells, labels).mean_drop
+            drop = summarize(clean, cells, labels).mean_drop
             hits += drop.low < truth < drop.high
         assert 0.92 <= hits / 300 <= 0.98
 
     def test_no_difference_has_no_interval(self) -> None:
-        found = summarise(CLEAN, {('jpeg', 1): CLEAN}, LABELS)
+        found = summarize(CLEAN, {('jpeg', 1): CLEAN}, LABELS)
         assert found.mean_drop.value == 0
         assert np.isnan(found.mean_drop.low)
         assert '(nan' not in format_summary(found)
 
     def test_bad(self) -> None:
         with pytest.raises(InputError, match='3 cells for 2 distortions at 2 levels'):
-            summarise(CLEAN, {('jpeg', 1): CLEAN, ('jpeg', 2): CLEAN, ('contrast', 1): CLEAN}, LABELS)
+            summarize(CLEAN, {('jpeg', 1): CLEAN, ('jpeg', 2): CLEAN, ('contrast', 1): CLEAN}, LABELS)
         with pytest.raises(InputError, match='0 cells'):
-            summarise(CLEAN, {}, LABELS)
+            summarize(CLEAN, {}, LABELS)
         with pytest.raises(OneClassError):
-            summarise(CLEAN, {('jpeg', 1): CLEAN}, np.ones(9, dtype=np.int64))
+            summarize(CLEAN, {('jpeg', 1): CLEAN}, np.ones(9, dtype=np.int64))
 
 
 def frames(shift: float = 0, *, drop: int = 0, dataset: str = 'ffpp', ids: bool = True) -> list[FrameScore]:

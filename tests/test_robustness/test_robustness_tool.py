@@ -21,8 +21,8 @@ from mmengine.config import Config
 
 from iid_mm.apis import init_model
 from iid_mm.errors import InputError
+from iid_mm.evaluation.eval_sets import find_eval_sets
 from iid_mm.evaluation.scores import read_scores
-from iid_mm.evaluation.test_sets import find_test_sets
 from iid_mm.robustness.cells import Cell, CellStore, cell_loader, make_cells
 from iid_mm.robustness.runner import RobustnessRunner
 from iid_mm.testing.media import make_frames, write_video
@@ -112,7 +112,7 @@ class TestStore:
         return load_config(tiny_config)
 
     def store(self, cfg: Config, checkpoint: Path, folder: Path, originals: Any = None) -> CellStore:
-        return CellStore(folder, cfg, checkpoint, find_test_sets(cfg)[0], originals)
+        return CellStore(folder, cfg, checkpoint, find_eval_sets(cfg)[0], originals)
 
     @pytest.fixture
     def done(self, cfg: Config, checkpoint: Path, tmp_path: Path) -> Path:
@@ -174,12 +174,12 @@ class TestStore:
         assert not store.finished(Cell('video_compression', 1))
 
     def test_loaders(self, cfg: Config) -> None:
-        test_set = find_test_sets(cfg)[0]
+        test_set = find_eval_sets(cfg)[0]
         clean = cell_loader(test_set, Cell())
         assert clean == test_set.dataloader
         jpeg = cell_loader(test_set, Cell('jpeg', 4))
         assert [step['type'] for step in jpeg['dataset']['pipeline']] == [
-            *('LoadForgeryPair', 'ForgeryDistortion', 'AlignFace', 'PackForgeryInputs')
+            *('LoadForgeryPair', 'DistortFace', 'AlignFace', 'PackForgeryInputs')
         ]
         assert jpeg['sampler'] == clean['sampler']
         video = cell_loader(test_set, Cell('video_compression', 4))
@@ -189,11 +189,9 @@ class TestStore:
         assert (Cell().value, Cell('jpeg', 2).value) == (None, 18)
 
     def test_pipelines_that_cannot_be_distorted(self, cfg: Config) -> None:
-        test_set = find_test_sets(cfg)[0]
+        test_set = find_eval_sets(cfg)[0]
         test_set.dataset['type'] = 'OtherDataset'
-        with pytest.raises(
-            InputError, match='needs the data set ForgeryDataset, the config has OtherDataset'
-        ):
+        with pytest.raises(InputError, match='needs the dataset ForgeryDataset, the config has OtherDataset'):
             cell_loader(test_set, Cell('video_compression', 1))
         test_set.dataset['pipeline'] = test_set.dataset['pipeline'][1:]
         with pytest.raises(InputError, match=r'AlignFace, PackForgeryInputs.* has no LoadForgeryPair'):

@@ -65,8 +65,8 @@ def test_missing_data_root_in_preparation(fails: Any, tmp_path: Path) -> None:
     assert '/nowhere' in message
 
 
-def test_unknown_analyser(fails: Any, tmp_path: Path) -> None:
-    arguments = ('ffpp', tmp_path, tmp_path / 'out', '--analyser', 'magic')
+def test_unknown_analyzer(fails: Any, tmp_path: Path) -> None:
+    arguments = ('ffpp', tmp_path, tmp_path / 'out', '--analyzer', 'magic')
     message = fails('prepare_data.py', *arguments, work_dir=False)
     assert "'magic'" in message
     assert 'mediapipe' in message
@@ -168,7 +168,7 @@ def test_empty_validation(fails: Any, tiny_config: Path, copied_set: Path) -> No
     assert "split='val' is empty" in fails('train.py', tiny_config, *options(copied_set))
 
 
-def test_test_sets_of_one_class_are_told_each(
+def test_eval_sets_of_one_class_are_told_each(
     call_tool: Any, tiny_config: Path, tiny_checkpoint: Path, copied_set: Path, tmp_path: Path
 ) -> None:
     second = Path(shutil.copytree(copied_set, tmp_path / 'second'))
@@ -408,7 +408,7 @@ class TestConverter:
         assert 'other' in message
 
     def test_converted_file_loads(self, call_tool: Any, tmp_path: Path) -> None:
-        """Numpy figures beside the weights, as training scripts write them, need no trust."""
+        """Numpy metrics beside the weights, as training scripts write them, need no trust."""
         torch.save(dict(network=self.weights(), epoch=7, auc=np.float64(0.9)), tmp_path / 'in.pkl')
         arguments = (tmp_path / 'in.pkl', tmp_path / 'new/out.pth', '--backbone', 'resnet34')
         assert call_tool(self.tool, *arguments) == (0, '')

@@ -21,7 +21,7 @@ model = dict(
 """
 SAMPLER = """
 train_dataloader = dict(
-    dataset=dict(genuine_only=True), sampler=dict(_delete_=True, type='BalancedForgerySampler', by='label'))
+    dataset=dict(genuine_only=True), sampler=dict(_delete_=True, type='BalancedSampler', by='label'))
 """
 DECAY = """
 optim_wrapper = dict(constructor='mmpretrain.LearningRateDecayOptimWrapperConstructor',

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sub-commands of the benchmark: what they report; no figure is compared with another machine's."""
+"""Sub-commands of the benchmark: what they report; no metric is compared with another machine's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from iid_mm.benchmarking import commands
 from iid_mm.benchmarking.models import made_up_batch, measure_models
 from iid_mm.benchmarking.turns import take_turns
 from iid_mm.errors import InputError
-from iid_mm.preparation.analysers.base import Face, FaceAnalyser
+from iid_mm.preparation.analyzers.base import Face, FaceAnalyzer
 from iid_mm.testing.media import make_frames, write_video
 from iid_mm.utils.config import load_config
 
@@ -23,7 +23,7 @@ from iid_mm.utils.config import load_config
 @pytest.fixture
 def benchmark(call_tool: Any, tmp_path: Path) -> Any:
     def run(*arguments: Any) -> tuple[int, Any]:
-        out = tmp_path / 'figures.json'
+        out = tmp_path / 'metrics.json'
         status, message = call_tool('analysis_tools/benchmark.py', *arguments, '--out', out)
         return status, json.loads(out.read_text()) if status == 0 else message
 
@@ -52,11 +52,11 @@ def test_turns_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_model(benchmark: Any, tiny_config: Path) -> None:
     variants = ('plain', 'channels_last', 'bfloat16', 'fused_norms')
     options = ('--rounds', 1, '--batch-size', 2, '--variants', *variants)
-    status, figures = benchmark('model', tiny_config, *options)
+    status, metrics = benchmark('model', tiny_config, *options)
     assert status == 0
-    assert figures['baseline'] == 'tiny, plain'
-    assert {'processor', 'cores', 'gpu', 'bfloat16', 'torch'} <= set(figures['machine'])
-    model = figures['models']['tiny']
+    assert metrics['baseline'] == 'tiny, plain'
+    assert {'processor', 'cores', 'gpu', 'bfloat16', 'torch'} <= set(metrics['machine'])
+    model = metrics['models']['tiny']
     assert model['input_size'] == [112, 112]
     assert model['parameters'] == pytest.approx(0.0905, rel=0.5)
     assert tuple(model['variants']) == variants
@@ -67,15 +67,15 @@ def test_model(benchmark: Any, tiny_config: Path) -> None:
 def test_train_and_the_wait_for_data(benchmark: Any, tiny_config: Path, tiny_prepared: Path) -> None:
     index = ('--index', tiny_prepared / 'index.parquet', '--iterations', 2)
     variants = ('--variants', 'plain', 'fused_optimizer')
-    status, figures = benchmark(
+    status, metrics = benchmark(
         'train', tiny_config, '--rounds', 1, '--batch-size', 4, *variants, '--data', 0, *index
     )
     assert status == 0
-    assert set(figures['models']['tiny']['variants']) == {'plain', 'fused_optimizer'}
-    assert figures['data']['workers'] == 0
-    assert 0 < figures['data']['data_ms'] < figures['data']['iteration_ms']
-    share = figures['data']['data_ms'] / figures['data']['iteration_ms']
-    assert figures['data']['data_share'] == pytest.approx(share)
+    assert set(metrics['models']['tiny']['variants']) == {'plain', 'fused_optimizer'}
+    assert metrics['data']['workers'] == 0
+    assert 0 < metrics['data']['data_ms'] < metrics['data']['iteration_ms']
+    share = metrics['data']['data_ms'] / metrics['data']['iteration_ms']
+    assert metrics['data']['data_share'] == pytest.approx(share)
 
 
 def test_made_up_batches_are_half_fake() -> None:
@@ -90,10 +90,10 @@ def test_made_up_batches_are_half_fake() -> None:
     )
 
 
-class Square(FaceAnalyser):
+class Square(FaceAnalyzer):
     """Finds a face in the middle of every image."""
 
-    def analyse(self, image: Any, hint_box: Any = None, *, where: Any = None) -> list[Face]:
+    def analyze(self, image: Any, hint_box: Any = None, *, where: Any = None) -> list[Face]:
         height, width = image.shape[:2]
         turn = np.linspace(0, 2 * np.pi, 68, endpoint=False)
         points = np.stack([width * (0.5 + 0.2 * np.cos(turn)), height * (0.5 + 0.25 * np.sin(turn))], axis=1)
@@ -105,24 +105,24 @@ class Square(FaceAnalyser):
 
 
 def test_infer(benchmark: Any, tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, 'check_analyser', lambda options: '')
-    monkeypatch.setattr(commands, 'build_analyser', lambda options, root: Square())
+    monkeypatch.setattr(commands, 'check_analyzer', lambda options: '')
+    monkeypatch.setattr(commands, 'build_analyzer', lambda options, root: Square())
     media = write_video(tmp_path / 'v.mp4', make_frames(4))
     options = ('--frames', 3, '--rounds', 1, '--batch-sizes', 1, 3, '--media', media)
-    status, figures = benchmark('infer', '--config', tiny_config, *options)
+    status, metrics = benchmark('infer', '--config', tiny_config, *options)
     assert status == 0
-    assert (figures['frames'], figures['faces'], figures['baseline']) == (3, 3, 'batches of 1')
-    assert figures['batches']['1']['ratio'] == 1
-    assert set(figures['batches']['3']['steps_ms']) == {'decode', 'find and cut out faces', 'align', 'score'}
+    assert (metrics['frames'], metrics['faces'], metrics['baseline']) == (3, 3, 'batches of 1')
+    assert metrics['batches']['1']['ratio'] == 1
+    assert set(metrics['batches']['3']['steps_ms']) == {'decode', 'find and cut out faces', 'align', 'score'}
 
 
 def test_prepare(benchmark: Any) -> None:
-    status, figures = benchmark('prepare', '--analyser', 'precomputed', '--frames', 2, '--workers', 0)
+    status, metrics = benchmark('prepare', '--analyzer', 'precomputed', '--frames', 2, '--workers', 0)
     assert status == 0
     # 6 people: 6 genuine videos and 6 fakes of each of 4 manipulations, in pairs.
-    assert figures['frames'] == 60
-    assert figures['runs']['0']['ratio'] == 1
-    assert {'decode', 'write'} <= set(figures['runs']['0']['stages_ms'])
+    assert metrics['frames'] == 60
+    assert metrics['runs']['0']['ratio'] == 1
+    assert {'decode', 'write'} <= set(metrics['runs']['0']['stages_ms'])
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_prepare(benchmark: Any) -> None:
         (('model', '{config}', '--rounds', 0), 'rounds=0'),
         (('infer', '--config', '{config}', '--media', '/nowhere.mp4'), '/nowhere.mp4 does not exist'),
         (('prepare', '--root', '/nowhere'), '/nowhere does not exist'),
-        (('prepare', '--workers', -1, '--analyser', 'precomputed', '--frames', 1), 'workers=[-1]'),
+        (('prepare', '--workers', -1, '--analyzer', 'precomputed', '--frames', 1), 'workers=[-1]'),
     ],
 )
 def test_bad_input(arguments: tuple[Any, ...], text: str, benchmark: Any, tiny_config: Path) -> None:

@@ -22,7 +22,7 @@ from mmengine.config import Config
 
 from iid_mm.apis import IIDInferencer, init_model
 from iid_mm.errors import InputError
-from iid_mm.preparation.analysers.base import FaceAnalyser
+from iid_mm.preparation.analyzers.base import FaceAnalyzer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -37,8 +37,8 @@ class Evil:
         return os.system, (f'touch {self.marker}',)
 
 
-class NoFaces(FaceAnalyser):
-    def analyse(self, image: Any, hint_box: Any = None, *, where: Any = None) -> list[Any]:
+class NoFaces(FaceAnalyzer):
+    def analyze(self, image: Any, hint_box: Any = None, *, where: Any = None) -> list[Any]:
         return []
 
 
@@ -129,7 +129,7 @@ def store(tiny_config: Path, tmp_path: Path) -> Callable[..., Path]:
 
 
 def infer(checkpoint: Path, **options: Any) -> IIDInferencer:
-    return IIDInferencer(weights=checkpoint, device='cpu', analyser=NoFaces(), **options)
+    return IIDInferencer(weights=checkpoint, device='cpu', analyzer=NoFaces(), **options)
 
 
 def test_a_stored_detector_of_another_kind_is_not_built(

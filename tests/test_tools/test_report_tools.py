@@ -65,7 +65,7 @@ def test_two_sets_in_one_run(
     )
     assert call_tool('test.py', *arguments) == (0, '')
     report = report_of(out)
-    rows = {(row['test_set'], row['manipulation']): row for row in report['figures']}
+    rows = {(row['test_set'], row['manipulation']): row for row in report['metrics']}
     assert list(rows) == [(s, m) for s in ('first', 'second') for m in ('Deepfakes', 'FaceSwap', None)]
     # The sets have videos of the same names; they stay apart.
     assert (rows['first', None]['videos'], rows['second', None]['videos']) == (9, 6)
@@ -164,7 +164,7 @@ def test_bad_sets_are_found_before_any_work(
     assert "test set 'dfdc' is unknown" in message('dfdc')
     assert 'second is named twice' in message(second_set, second_set)
     assert 'does not exist' in message('/nowhere/set')
-    assert 'mask' in message(second_set, '--localisation')
+    assert 'mask' in message(second_set, '--localization')
     assert '--out is for tests without a report' in message(second_set, '--out', tmp_path / 'x.parquet')
     table = read_index(second_set / 'index.parquet')
     one_class = pa.compute.field('label') == 1

@@ -39,7 +39,7 @@ def test_array_of_shards_and_merge(tmp_path: Path) -> None:
     path = os.pathsep.join((str(sbatch.parent), str(Path(sys.executable).parent), os.environ['PATH']))
     log = tmp_path / 'log'
     done = subprocess.run(
-        ['bash', SCRIPT, 'cpu', 'ffpp', root, tmp_path / 'out', '--analyser', 'precomputed', '--frames', '2'],
+        ['bash', SCRIPT, 'cpu', 'ffpp', root, tmp_path / 'out', '--analyzer', 'precomputed', '--frames', '2'],
         env={**os.environ, 'PATH': path, 'SBATCH_LOG': str(log), 'SHARDS': '2', 'CPUS_PER_TASK': '1'},
         capture_output=True,
         text=True,

@@ -156,11 +156,11 @@ def test_camera_identity_and_noise():
     image, _ = render()
     rng = np.random.default_rng(0)
     np.testing.assert_array_equal(Camera().record(image, rng), image)
-    grey = np.full((64, 64, 3), 128, np.uint8)
-    noisy = Camera(noise=4.0).record(grey, rng).astype(float)
+    gray = np.full((64, 64, 3), 128, np.uint8)
+    noisy = Camera(noise=4.0).record(gray, rng).astype(float)
     # Shared noise and half as much noise of each channel: sqrt(1 + 0.25) * 4.
     assert noisy.std() == pytest.approx(4 * 1.25**0.5, rel=0.05)
-    bright = Camera(exposure=1.5).record(grey, rng)
+    bright = Camera(exposure=1.5).record(gray, rng)
     np.testing.assert_array_equal(bright, 192)
 
 

@@ -25,7 +25,7 @@ from iid_mm.toy.warp import (
     hull_mask,
     move_points,
     sample_coarsely,
-    transfer_colour,
+    transfer_color,
     warp_points,
 )
 
@@ -143,14 +143,14 @@ def test_composite_keeps_what_it_does_not_forge():
     assert [mask[i, i] for i in range(4)] == [255, 255, 0, 0]
 
 
-def test_transfer_colour_of_flat_images():
+def test_transfer_color_of_flat_images():
     image, goal = np.full((4, 4, 3), 90, np.uint8), np.full((4, 4, 3), 150, np.uint8)
     mask = np.ones((4, 4), np.float32)
-    np.testing.assert_array_equal(transfer_colour(image, goal, mask, 0, 100), 150)
-    # Half of the difference remains, but at most 3 * sqrt(3) grey levels in all channels together.
-    np.testing.assert_array_equal(transfer_colour(image, goal, mask, 0.5, 1000), 120)
-    np.testing.assert_array_equal(transfer_colour(image, goal, mask, 0.5, 3 * 3**0.5), 147)
-    np.testing.assert_array_equal(transfer_colour(image, goal, 0 * mask, 0, 100), image)
+    np.testing.assert_array_equal(transfer_color(image, goal, mask, 0, 100), 150)
+    # Half of the difference remains, but at most 3 * sqrt(3) gray levels in all channels together.
+    np.testing.assert_array_equal(transfer_color(image, goal, mask, 0.5, 1000), 120)
+    np.testing.assert_array_equal(transfer_color(image, goal, mask, 0.5, 3 * 3**0.5), 147)
+    np.testing.assert_array_equal(transfer_color(image, goal, 0 * mask, 0, 100), image)
 
 
 def test_strength_scales_the_draw_and_the_change():
@@ -160,11 +160,11 @@ def test_strength_scales_the_draw_and_the_change():
 
 
 def test_upsampling_pattern_by_hand():
-    grey = np.full((2, 4, 3), 100, np.uint8)
+    gray = np.full((2, 4, 3), 100, np.uint8)
     # cos(0, pi/2, pi, 3 pi/2) across and cos(0, pi/2) down, times 10.
     expected = np.array([[110, 100, 90, 100], [100, 100, 100, 100]], np.uint8)
     np.testing.assert_array_equal(
-        add_upsampling_pattern(grey, 10.0), np.repeat(expected[..., None], 3, axis=2)
+        add_upsampling_pattern(gray, 10.0), np.repeat(expected[..., None], 3, axis=2)
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configs whose ``backend_args`` hold for their data sets, and settings that nothing reads."""
+"""Configs whose ``backend_args`` hold for their datasets, and settings that nothing reads."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from iid_mm.visualization.attention import CAM_METHODS, class_maps, usable_layer
 from iid_mm.visualization.attention_views import AttentionSettings, check_settings
 
 KERNEL = torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
-"""Weights of the 1x1 convolution: two maps of three colours."""
+"""Weights of the 1x1 convolution: two maps of three colors."""
 WEIGHT = torch.tensor([[0.5, -1.0], [3.0, -2.0]])
 """Weights of the logits (genuine, fake) on the two pooled maps."""
 
@@ -132,11 +132,11 @@ def test_the_predicted_class_is_explained_where_asked(model: Any) -> None:
 @needs_library
 @pytest.mark.parametrize('method', CAM_METHODS)
 def test_maps_of_a_whole_detector(
-    iid_scope: None, tiny_model_cfg: dict[str, Any], randomise: Callable[..., None], method: str
+    iid_scope: None, tiny_model_cfg: dict[str, Any], randomize: Callable[..., None], method: str
 ) -> None:
     torch.manual_seed(0)
     detector: Any = MODELS.build(tiny_model_cfg).eval()
-    randomise(detector)
+    randomize(detector)
     images = torch.rand(2, 3, 112, 112) * 255
     before = {name: value.clone() for name, value in detector.state_dict().items()}
     for layer in ('backbone', 'backbone.layer3', 'neck.blocks.0'):

@@ -21,8 +21,8 @@ from PIL import Image
 
 from iid_mm.datasets.index import read_index, write_index
 from iid_mm.errors import InputError
-from iid_mm.preparation.analysers import mediapipe_analyser
-from iid_mm.preparation.analysers.base import Face
+from iid_mm.preparation.analyzers import mediapipe_analyzer
+from iid_mm.preparation.analyzers.base import Face
 from iid_mm.structures import ForgeryDataSample
 from iid_mm.visualization.attention_energy import collect_energy, energy_json, energy_markdown, region_energy
 from iid_mm.visualization.attention_inputs import PictureDataset, find_pictures
@@ -92,12 +92,12 @@ def test_the_table_sets_energies_beside_chance_and_genuine_frames() -> None:
     rows = {row.name: row for row in table.rows}
     assert list(rows) == ['A', 'B', 'overall']
     # 3 of 4 parts lie in the left half; the map of zeros counts as half.
-    assert rows['A'].figures['energy'] == pytest.approx((0.75 + 0.5) / 2)
-    assert rows['A'].figures['chance_energy'] == pytest.approx(0.5)
-    assert rows['A'].figures['genuine_energy'] == pytest.approx(0.5)
-    assert rows['A'].figures['gain_energy'] == pytest.approx(0.125, abs=1e-3)
-    assert rows['B'].figures['energy'] == 0
-    assert rows['B'].figures['gain_energy'] == pytest.approx(-0.5)
+    assert rows['A'].metrics['energy'] == pytest.approx((0.75 + 0.5) / 2)
+    assert rows['A'].metrics['chance_energy'] == pytest.approx(0.5)
+    assert rows['A'].metrics['genuine_energy'] == pytest.approx(0.5)
+    assert rows['A'].metrics['gain_energy'] == pytest.approx(0.125, abs=1e-3)
+    assert rows['B'].metrics['energy'] == 0
+    assert rows['B'].metrics['gain_energy'] == pytest.approx(-0.5)
     assert table.blank == {'A': (1, 1), 'B': (0, 1), 'overall': (1, 1)}
 
     data = energy_json([table])['gradcam']
@@ -138,7 +138,7 @@ def test_a_panel_shows_region_map_and_class() -> None:
     assert tuple(drawn[56, 118 + 20]) == (90, 90, 90)
 
 
-def test_brightest_colours() -> None:
+def test_brightest_colors() -> None:
     views = [make_view('A', 'a', halves(3, 1)), make_view('A', 'b', halves(0.5, 1))]
     for view, top in zip(views, (0.4, 0.8), strict=True):
         view.maps['adm'] = np.full((SIDE, SIDE), top)
@@ -258,22 +258,22 @@ def test_bad_input(
     assert not (tmp_path / 'x').exists()
 
 
-class StubAnalyser:
+class StubAnalyzer:
     """Finds a face wherever there is a picture that is not gray."""
 
     landmarks: np.ndarray
 
-    def analyse(self, image: np.ndarray) -> list[Face]:
+    def analyze(self, image: np.ndarray) -> list[Face]:
         box = np.array([10, 10, 50, 50], np.float32)
         return [Face(box, 1.0, self.landmarks)] if image.std() > 1 else []
 
 
 @pytest.fixture
 def pictures(tiny_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with two faces and one gray picture, and an analyser that knows them."""
+    """A folder with two faces and one gray picture, and an analyzer that knows them."""
     row = read_index(tiny_prepared / 'index.parquet').to_pylist()[0]
-    StubAnalyser.landmarks = np.array(row['landmarks'], np.float32).reshape(-1, 2)
-    monkeypatch.setattr(mediapipe_analyser, 'MediapipeAnalyser', StubAnalyser)
+    StubAnalyzer.landmarks = np.array(row['landmarks'], np.float32).reshape(-1, 2)
+    monkeypatch.setattr(mediapipe_analyzer, 'MediapipeAnalyzer', StubAnalyzer)
     folder = tmp_path / 'pictures'
     folder.mkdir()
     for name in ('b.png', 'a.png'):

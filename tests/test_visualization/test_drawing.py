@@ -25,7 +25,7 @@ from iid_mm.visualization.drawing import (
 )
 
 
-def grey(height: int, width: int, value: int = 128) -> np.ndarray:
+def gray(height: int, width: int, value: int = 128) -> np.ndarray:
     return np.full((height, width, 3), value, dtype=np.uint8)
 
 
@@ -41,7 +41,7 @@ def grey(height: int, width: int, value: int = 128) -> np.ndarray:
 def test_fit_image(
     shape: tuple[int, int], size: tuple[int, int], expected: tuple[int, int], factor: float
 ) -> None:
-    image = grey(*shape)
+    image = gray(*shape)
     scaled, found = fit_image(image, size)
     assert scaled.shape[:2] == expected
     assert found == factor
@@ -50,7 +50,7 @@ def test_fit_image(
 
 
 def test_box_lines_lie_where_the_box_is() -> None:
-    image = grey(120, 120)
+    image = gray(120, 120)
     drawn = draw_boxes(image, [[20, 30, 80, 90]], color=ORANGE)
     assert (image == 128).all(), 'the input stays as it is'
     for x, y in ((50, 30), (50, 90), (20, 60), (80, 60)):
@@ -64,38 +64,38 @@ def test_box_lines_lie_where_the_box_is() -> None:
 
 
 def test_a_box_beyond_the_edge_is_drawn_along_it() -> None:
-    drawn = draw_boxes(grey(100, 100), [[-50, -50, 300, 300]], color=ORANGE)
+    drawn = draw_boxes(gray(100, 100), [[-50, -50, 300, 300]], color=ORANGE)
     for x, y in ((50, 2), (50, 97), (2, 50), (97, 50)):
         assert tuple(drawn[y, x]) == ORANGE
 
 
 def test_the_smaller_box_stays_visible_on_a_shared_edge() -> None:
     boxes = [[0, 0, 40, 40], [0, 0, 100, 100]]
-    drawn = draw_boxes(grey(100, 100), boxes, color=[VERMILION, ORANGE])
+    drawn = draw_boxes(gray(100, 100), boxes, color=[VERMILION, ORANGE])
     assert tuple(drawn[20, 2]) == VERMILION
     assert tuple(drawn[80, 2]) == ORANGE
 
 
 def test_no_boxes_change_nothing() -> None:
     for boxes in ([], np.empty((0, 4), np.float32)):
-        assert (draw_boxes(grey(50, 50), boxes, scores=[]) == 128).all()
+        assert (draw_boxes(gray(50, 50), boxes, scores=[]) == 128).all()
 
 
 def test_tags_stay_inside_and_apart() -> None:
     boxes = [[90, 90, 99, 99], [90, 90, 99, 99]]
-    drawn = draw_boxes(grey(100, 100), boxes, labels=['a', 'b'], scores=[0.5, 0.25])
+    drawn = draw_boxes(gray(100, 100), boxes, labels=['a', 'b'], scores=[0.5, 0.25])
     assert drawn.shape == (100, 100, 3)
-    one = draw_boxes(grey(100, 100), boxes[:1], labels=['a'], scores=[0.5])
+    one = draw_boxes(gray(100, 100), boxes[:1], labels=['a'], scores=[0.5])
     assert (drawn == ORANGE).all(axis=2).sum() > 1.5 * (one == ORANGE).all(axis=2).sum()
 
 
 def test_boxes_and_tags_must_go_together() -> None:
-    with pytest.raises(InputError, match='1 boxes, 2 labels or scores and 1 colours'):
-        draw_boxes(grey(50, 50), [[1, 1, 9, 9]], scores=[0.1, 0.2])
+    with pytest.raises(InputError, match='1 boxes, 2 labels or scores and 1 colors'):
+        draw_boxes(gray(50, 50), [[1, 1, 9, 9]], scores=[0.1, 0.2])
 
 
 def test_text() -> None:
-    image = grey(40, 200, 255)
+    image = gray(40, 200, 255)
     drawn = put_text(image, 'fake', (10, 5), size=14, color=INK)
     rows, columns = np.nonzero((drawn != 255).any(axis=2))
     width, height = text_size('fake', 14)
@@ -113,7 +113,7 @@ def test_text() -> None:
 
 def test_a_line_that_nearly_fits_is_set_smaller() -> None:
     line = 'truth: fake (NeuralTextures)'
-    image = grey(20, text_size(line, 14)[0] + 10)
+    image = gray(20, text_size(line, 14)[0] + 10)
     captioned = add_caption(image, ['', line], size=16)
     step = text_size('', 16)[1]
     band = np.full((2 * 5 + 2 * step, image.shape[1], 3), PAPER, dtype=np.uint8)
@@ -121,7 +121,7 @@ def test_a_line_that_nearly_fits_is_set_smaller() -> None:
 
 
 def test_a_caption_leaves_the_image_uncovered() -> None:
-    image = grey(50, 120)
+    image = gray(50, 120)
     captioned = add_caption(image, ['fake', 'Deepfakes'], accent=ORANGE)
     assert (captioned[:50] == 128).all()
     assert (captioned[50] == ORANGE).all()
@@ -129,7 +129,7 @@ def test_a_caption_leaves_the_image_uncovered() -> None:
 
 
 def test_grid_shape_and_places() -> None:
-    images = [grey(10, 10, value) for value in (10, 60, 110, 160, 210)]
+    images = [gray(10, 10, value) for value in (10, 60, 110, 160, 210)]
     grid = image_grid(images, columns=3, cell=20, gap=4)
     assert grid.shape == (2 * 24 + 4, 3 * 24 + 4, 3)
     for number, value in enumerate((10, 60, 110, 160, 210)):
@@ -140,7 +140,7 @@ def test_grid_shape_and_places() -> None:
 
 
 def test_grid_scales_wide_images_and_keeps_captions_level() -> None:
-    images = [grey(10, 40), grey(40, 10)]
+    images = [gray(10, 40), gray(40, 10)]
     grid = image_grid(
         images, ['one line', ['two', 'lines']], columns=8, cell=(100, 80), accents=[None, ORANGE]
     )
@@ -153,7 +153,7 @@ def test_bad_grids_are_refused() -> None:
     with pytest.raises(InputError, match='0 images in columns=8'):
         image_grid([])
     with pytest.raises(InputError, match='1 captions and 2 accents for 2 images'):
-        image_grid([grey(9, 9)] * 2, ['one'])
+        image_grid([gray(9, 9)] * 2, ['one'])
     with pytest.raises(InputError, match=r'shape \(9, 9\) and type uint8'):
         image_grid([np.zeros((9, 9), np.uint8)])
     with pytest.raises(InputError, match='type float64'):

@@ -49,13 +49,13 @@ def test_embeddings_are_deterministic_and_keep_groups_apart(method: str) -> None
     assert placed.shape == (40, 2)
     np.testing.assert_array_equal(placed, embed(values.copy(), method))
     assert silhouette(placed, groups) > 0.5
-    # Standardised before: the unit of a dimension plays no part.
+    # Standardized before: the unit of a dimension plays no part.
     scaled = values * np.array([1, 1000, 1, 0.001, 1])
     assert silhouette(embed(scaled, method), groups) == pytest.approx(silhouette(placed, groups), abs=0.1)
 
 
 def test_pca_by_hand() -> None:
-    # One dimension varies: its standardised values, and nothing in the second one.
+    # One dimension varies: its standardized values, and nothing in the second one.
     values = np.array([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0], [4.0, 5.0]])
     expected = np.array([-1.5, -0.5, 0.5, 1.5]) / np.sqrt(1.25)
     placed = embed(values, 'pca')

@@ -27,7 +27,7 @@ from iid_mm.visualization.plots import FAKE, GENUINE, PALETTE
 TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'visualize_features.py'
 
 
-def test_the_most_frequent_identities_are_coloured() -> None:
+def test_the_most_frequent_identities_are_colored() -> None:
     identities = [f'{i:02d}' for i in range(14) for _ in range(2 + (i > 1))] + ['']
     groups = identity_groups(identities)
     # 00 and 01 have fewer samples than the twelve others.
@@ -52,7 +52,7 @@ def test_unknown_identities_are_gray() -> None:
     assert [(group.name, group.members) for group in groups] == [('unknown', [0, 2]), ('a', [1])]
 
 
-def test_colours_of_manipulations_and_labels() -> None:
+def test_colors_of_manipulations_and_labels() -> None:
     methods, labels = ['youtube', 'FaceSwap', 'actors', 'Deepfakes'], [0, 1, 0, 1]
     groups = method_groups(methods, labels)
     assert [(g.name, g.members) for g in groups] == [
@@ -68,19 +68,19 @@ def test_colours_of_manipulations_and_labels() -> None:
     assert len({(group.color, group.marker) for group in many}) == 15
 
 
-def test_a_figure_draws_every_point_once_a_panel() -> None:
+def test_a_metric_draws_every_point_once_a_panel() -> None:
     placed = np.random.default_rng(0).normal(size=(30, 2))
     labels = [i % 2 for i in range(30)]
     panels = {
         'identity': identity_groups([f'{i % 15:02d}' for i in range(30)]),
         'label': label_groups(labels),
     }
-    figure = embedding_figure(placed, panels, title='t', scores={'identity': 0.25, 'label': None})
-    assert [axes.get_title() for axes in figure.axes] == [
+    metric = embedding_figure(placed, panels, title='t', scores={'identity': 0.25, 'label': None})
+    assert [axes.get_title() for axes in metric.axes] == [
         'identity (silhouette in the features +0.25)',
         'label',
     ]
-    for axes, groups in zip(figure.axes, panels.values(), strict=True):
+    for axes, groups in zip(metric.axes, panels.values(), strict=True):
         drawn = np.concatenate([np.asarray(dots.get_offsets()) for dots in axes.collections])
         np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(placed, axis=0))
         legend = axes.get_legend()

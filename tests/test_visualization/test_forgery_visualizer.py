@@ -34,7 +34,7 @@ IMAGE = np.full((64, 64, 3), 128, dtype=np.uint8)
 
 
 def is_line(picture: np.ndarray, x: float, y: float, color: tuple[int, int, int]) -> bool:
-    """Whether the colour is found within two pixels of (x, y)."""
+    """Whether the color is found within two pixels of (x, y)."""
     patch = picture[int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3]
     return bool((patch == color).all(axis=2).any())
 
@@ -90,9 +90,9 @@ def test_without_sample_or_prediction() -> None:
     assert visualizer.draw(IMAGE, None).shape == (128, 128, 3)
     empty = ForgeryDataSample(metainfo={'img_shape': (64, 64)})
     assert visualizer.draw(IMAGE, empty).shape == (128, 128, 3)
-    labelled = ForgeryDataSample()
-    labelled.gt_label = torch.tensor([0])
-    assert visualizer.draw(IMAGE, labelled).shape[0] > 128
+    labeled = ForgeryDataSample()
+    labeled.gt_label = torch.tensor([0])
+    assert visualizer.draw(IMAGE, labeled).shape[0] > 128
 
 
 def test_a_picture_goes_to_the_file_or_to_the_backends(

@@ -47,7 +47,7 @@ def parse_args() -> argparse.Namespace:
     pipeline.add_argument('--samples', type=int, default=600, help='samples to run (default: 600)')
     pipeline.add_argument('--fakes-per-genuine', type=float, default=4.0, help='mixture (default: 4)')
     pipeline.add_argument('--seed', type=int, default=0)
-    pipeline.add_argument('--out', type=Path, help='JSON file for the figures')
+    pipeline.add_argument('--out', type=Path, help='JSON file for the metrics')
     add_config_options(pipeline)
     pipeline.set_defaults(run=run_pipeline)
     storage = commands.add_parser(
@@ -62,19 +62,19 @@ def parse_args() -> argparse.Namespace:
     storage.add_argument('--split', help='split of the index (default: all)')
     storage.add_argument('--max-side', type=int, default=0, help='make larger crops smaller (default: no)')
     storage.add_argument('--samples', type=int, default=120, help='crops to measure (default: 120)')
-    storage.add_argument('--out', type=Path, help='JSON file for the figures')
+    storage.add_argument('--out', type=Path, help='JSON file for the metrics')
     storage.set_defaults(run=run_storage)
     evaluation = commands.add_parser(
         'evaluation',
         help='time and memory of evaluating a large test set',
-        description='Times reading a scores file, making videos of frames, all figures, and the bootstrap '
+        description='Times reading a scores file, making videos of frames, all metrics, and the bootstrap '
         'intervals of every row of the table, on generated scores.',
     )
     evaluation.add_argument('--frames', type=int, default=3_000_000, help='default: 3000000')
     evaluation.add_argument('--videos', type=int, default=100_000, help='default: 100000')
     evaluation.add_argument('--resamples', type=int, default=1000, help='default: 1000')
     evaluation.add_argument('--seed', type=int, default=0)
-    evaluation.add_argument('--out', type=Path, help='JSON file for the figures')
+    evaluation.add_argument('--out', type=Path, help='JSON file for the metrics')
     evaluation.set_defaults(run=run_evaluation)
     add_deployment(commands)
     add_commands(commands)
@@ -93,13 +93,13 @@ def add_deployment(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     deployment.add_argument('--rounds', type=int, default=10, help='batches of each (default: 10)')
     deployment.add_argument('--threads', type=int, default=1, help='threads of each (default: 1)')
     deployment.add_argument('--variants', nargs='+', default=VARIANTS, choices=VARIANTS, help='default: all')
-    deployment.add_argument('--out', '--json', type=Path, help='JSON file for the figures')
+    deployment.add_argument('--out', '--json', type=Path, help='JSON file for the metrics')
     add_config_options(deployment)
     deployment.set_defaults(run=run_deployment)
 
 
 def machine_card() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """What the metrics were measured on."""
     processor = platform.processor() or platform.machine()
     cpuinfo = Path('/proc/cpuinfo')
     if cpuinfo.exists():
@@ -136,30 +136,30 @@ def run_pipeline(args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         index = args.index or write_generated_set(Path(folder), args.crop, seed=args.seed)
         dataset = ForgeryDataset(index, split=args.split, pipeline=transforms)
-        figures = measure_pipeline(dataset, args.samples, args.fakes_per_genuine, args.seed)
-    figures = {
+        metrics = measure_pipeline(dataset, args.samples, args.fakes_per_genuine, args.seed)
+    metrics = {
         'config': args.config.name,
         'crops': args.index.name if args.index else f'generated, {args.crop} px',
         'samples': args.samples,
         'fakes_per_genuine': args.fakes_per_genuine,
-        **figures,
+        **metrics,
     }
     for kind in ('genuine', 'fake'):
         print(f'{kind:24s}{"mean":>8s}{"median":>8s}{"p95":>8s}  ms')
-        for name, values in figures[kind].items():
+        for name, values in metrics[kind].items():
             if name != 'cpu_mean_ms':
                 cells = (f'{values[f"{key}_ms"]:8.2f}' for key in ('mean', 'median', 'p95'))
                 print(f'  {name:22s}{"".join(cells)}')
     print(
-        f'1 genuine : {args.fakes_per_genuine:g} fake: {figures["mix_mean_ms"]:.2f} ms a sample '
-        f'({figures["mix_cpu_mean_ms"]:.2f} ms of processor time)'
+        f'1 genuine : {args.fakes_per_genuine:g} fake: {metrics["mix_mean_ms"]:.2f} ms a sample '
+        f'({metrics["mix_cpu_mean_ms"]:.2f} ms of processor time)'
     )
     loading, weight = next(iter(transforms)).type, args.fakes_per_genuine / (1 + args.fakes_per_genuine)
-    parts = [figures[kind][loading]['mean_ms'] for kind in ('genuine', 'fake')]
-    figures['baseline'] = f'{loading} alone'
-    figures['ratio'] = figures['mix_mean_ms'] / ((1 - weight) * parts[0] + weight * parts[1])
-    print(f'{figures["ratio"]:.2f} times the cost of the baseline, {figures["baseline"]}')
-    return figures
+    parts = [metrics[kind][loading]['mean_ms'] for kind in ('genuine', 'fake')]
+    metrics['baseline'] = f'{loading} alone'
+    metrics['ratio'] = metrics['mix_mean_ms'] / ((1 - weight) * parts[0] + weight * parts[1])
+    print(f'{metrics["ratio"]:.2f} times the cost of the baseline, {metrics["baseline"]}')
+    return metrics
 
 
 def run_storage(args: argparse.Namespace) -> dict[str, Any]:
@@ -182,35 +182,35 @@ def run_storage(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_evaluation(args: argparse.Namespace) -> dict[str, Any]:
-    figures = measure_evaluation(args.frames, args.videos, args.resamples, seed=args.seed)
-    print(f'{args.frames} frames, {args.videos} videos, {figures["rows"]} rows, {args.resamples} resamples')
+    metrics = measure_evaluation(args.frames, args.videos, args.resamples, seed=args.seed)
+    print(f'{args.frames} frames, {args.videos} videos, {metrics["rows"]} rows, {args.resamples} resamples')
     print(f'{"":24s}{"wall":>9s}{"CPU":>9s}')
-    for step, seconds in figures['seconds'].items():
-        print(f'{step:24s}{seconds:9.2f}{figures["cpu_seconds"][step]:9.2f} s')
-    totals = figures['total_seconds'], figures['total_cpu_seconds']
+    for step, seconds in metrics['seconds'].items():
+        print(f'{step:24s}{seconds:9.2f}{metrics["cpu_seconds"][step]:9.2f} s')
+    totals = metrics['total_seconds'], metrics['total_cpu_seconds']
     print(f'{"from file to intervals":24s}{totals[0]:9.2f}{totals[1]:9.2f} s')
-    print(f'{"peak memory":24s}{figures["peak_mib"]:9.0f} MiB ({figures["start_mib"]:.0f} at the start)')
-    print(f'{"scores file":24s}{figures["file_mib"]:9.1f} MiB')
-    return figures
+    print(f'{"peak memory":24s}{metrics["peak_mib"]:9.0f} MiB ({metrics["start_mib"]:.0f} at the start)')
+    print(f'{"scores file":24s}{metrics["file_mib"]:9.1f} MiB')
+    return metrics
 
 
 def run_deployment(args: argparse.Namespace) -> dict[str, Any]:
     config = load_config(args.config, args.cfg_options)
     settings = {'batch_size': args.batch_size, 'rounds': args.rounds, 'threads': args.threads}
-    figures = measure_deployment(config, variants=args.variants, **settings)
-    width, height = figures['input_size']
+    metrics = measure_deployment(config, variants=args.variants, **settings)
+    width, height = metrics['input_size']
     print(
-        f'{args.config.name}: {figures["parameters"]:.1f} M parameters, {width}x{height} px, batch of '
+        f'{args.config.name}: {metrics["parameters"]:.1f} M parameters, {width}x{height} px, batch of '
         f'{args.batch_size}, {args.threads} thread(s)'
     )
     print(f'{"":16s}{"images/s":>10s}{"ratio":>8s}{"CPU ms":>10s}{"ratio":>8s}')
-    for name, values in figures['variants'].items():
+    for name, values in metrics['variants'].items():
         if 'skipped' in values:
             print(f'{name:16s}skipped: {values["skipped"]}')
             continue
         cells = (f'{values["images_per_second"]:10.2f}', f'{values["ratio"]:8.2f}')
         print(f'{name:16s}{"".join(cells)}{values["cpu_ms"]:10.1f}{values["cpu_ratio"]:8.2f}')
-    return {'config': args.config.name, **settings, **figures}
+    return {'config': args.config.name, **settings, **metrics}
 
 
 def _cell(value: float | None, form: str) -> str:

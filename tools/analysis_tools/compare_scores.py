@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare two models by the scores that tools/test.py wrote of the same videos.
 
-For every manipulation, every data set and everything: the video AUC of both, the difference B - A with an
+For every manipulation, every dataset and everything: the video AUC of both, the difference B - A with an
 interval from a paired bootstrap, and a p value: how often chance alone would make a difference at least as
 large if both models were equally good. The column "p (Holm)" takes into account that many rows are looked
 at, of which one may stand out by chance.
@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
         choices=GROUPS,
         help='draw all videos of a person together; honest where one person is in many videos',
     )
-    parser.add_argument('--json', type=Path, help='file for the figures')
+    parser.add_argument('--json', type=Path, help='file for the metrics')
     return parser.parse_args()
 
 

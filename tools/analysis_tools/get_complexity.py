@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--size', type=int, nargs=2, metavar=('WIDTH', 'HEIGHT'), help='default: that of the test pipeline'
     )
-    parser.add_argument('--json', type=Path, help='also write the figures to this file')
+    parser.add_argument('--json', type=Path, help='also write the metrics to this file')
     add_config_options(parser)
     return parser.parse_args()
 
@@ -57,8 +57,8 @@ def main() -> None:
     table = Table('config', 'part', 'parameters (M)', 'trained (M)', 'GMACs', 'activations (M)')
     for name, size, part in rows:
         title = f'{name} ({size[0]} x {size[1]})' if part.part == 'backbone' else ''
-        figures = (part.parameters / 1e6, part.trained / 1e6, part.macs / 1e9, part.activations / 1e6)
-        cells = [f'{value:.2f}' for value in figures]
+        metrics = (part.parameters / 1e6, part.trained / 1e6, part.macs / 1e9, part.activations / 1e6)
+        cells = [f'{value:.2f}' for value in metrics]
         table.add_row(title, part.part, *cells, end_section=part.part == 'total')
     Console(width=120, markup=False, emoji=False).print(table)
     if args.json is not None:

@@ -2,17 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Probe how well the frozen features of a detector tell people apart.
 
-A linear classifier is fitted to recognise identities in some clips and tested on other clips of the same
+A linear classifier is fitted to recognize identities in some clips and tested on other clips of the same
 people. Several indexes with other clips of the same people are given as --index A B ...
 
-Probes that are fitted naively say anything: split by frame, they recognise pictures, since neighbouring
+Probes that are fitted naively say anything: split by frame, they recognize pictures, since neighboring
 frames are copies of each other (and all fakes of one video copy its frames); on features that are not
-standardised and with a fixed regularisation they find nothing in features that hold much; and with fakes
+standardized and with a fixed regularization they find nothing in features that hold much; and with fakes
 it must be said whose identity counts, that of the target (head, scene) or the source (face). Here whole
-recordings, with all fakes made of them, are held out; features are standardised; regularisation is
+recordings, with all fakes made of them, are held out; features are standardized; regularization is
 chosen by cross-validation within the training clips; accuracies are means over identities, with
-intervals. A figure alone means little: compare with the controls in the same table (untrained network,
-pixels, background, shuffled identities, and, with --recogniser-dir, a face recogniser).
+intervals. A metric alone means little: compare with the controls in the same table (untrained network,
+pixels, background, shuffled identities, and, with --recognizer-dir, a face recognizer).
 
 Example: python tools/analysis_tools/identity_probe.py CONFIG CKPT --index takes/1 takes/2 --out probe
 """
@@ -57,7 +57,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--train-clips',
         type=int,
-        help='at most this many training clips a person; harder, for sets that all features recognise',
+        help='at most this many training clips a person; harder, for sets that all features recognize',
     )
     parser.add_argument(
         '--split-time',
@@ -66,7 +66,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--classifier', default='lda', choices=STRENGTHS)
     parser.add_argument('--controls', nargs='*', default=CONTROLS, metavar='NAME', help=', '.join(CONTROLS))
-    parser.add_argument('--recogniser-dir', type=Path, help="folder with insightface's w600k_r50.onnx")
+    parser.add_argument('--recognizer-dir', type=Path, help="folder with insightface's w600k_r50.onnx")
     parser.add_argument('--untrained-seed', type=int, default=0, help='seed of the untrained network')
     parser.add_argument('--level', type=float, default=0.95, help='confidence level (default: 0.95)')
     parser.add_argument('--batch-size', type=int, default=64)
@@ -89,7 +89,7 @@ def make_request(args: argparse.Namespace) -> ProbeRequest:
         frames=args.frames,
         split_time=args.split_time,
         controls=args.controls,
-        recogniser_dir=args.recogniser_dir,
+        recognizer_dir=args.recognizer_dir,
         batch_size=args.batch_size,
         seed=args.untrained_seed,
         settings=ProbeSettings(args.classifier, args.seeds, args.test_share, args.train_clips, args.level),

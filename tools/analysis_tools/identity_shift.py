@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, default=64)
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--store', type=Path, help='folder that keeps what the model computed for other runs')
-    parser.add_argument('--json', type=Path, help='file for the figures')
+    parser.add_argument('--json', type=Path, help='file for the metrics')
     parser.add_argument('--trust-checkpoint', action='store_true', help='see tools/test.py')
     add_config_options(parser)
     return parser.parse_args()

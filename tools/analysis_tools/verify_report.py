@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
-"""Check a report of tools/test.py: compute all of its figures again from the stored scores and compare.
+"""Check a report of tools/test.py: compute all of its metrics again from the stored scores and compare.
 
 Exit status 0: everything agrees; 1: something was changed, each place is named.
 Example: python tools/analysis_tools/verify_report.py work_dirs/x/report_best --index ffpp=data/ffpp

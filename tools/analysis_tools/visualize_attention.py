@@ -77,7 +77,7 @@ def parse_args() -> argparse.Namespace:
         '--scale',
         default='auto',
         choices=SCALES,
-        help="brightest colour: highest of the sheet, or of each map; auto: of the sheet for the ADM's map",
+        help="brightest color: highest of the sheet, or of each map; auto: of the sheet for the ADM's map",
     )
     parser.add_argument(
         '--energy', default='auto', choices=('auto', 'on', 'off'), help='auto: where there are masks'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw features of a model in two dimensions, coloured by identity, manipulation and label side by side.
+"""Draw features of a model in two dimensions, colored by identity, manipulation and label side by side.
 
 The three panels show the same points. Videos are equally represented. How far identities, manipulations and
 labels part is printed and written beside the picture as JSON (silhouettes), since embeddings distort
@@ -52,7 +52,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--list-features', action='store_true', help='print the names of features and end')
     parser.add_argument('--method', default='tsne', choices=tuple(METHODS), help='(default: tsne)')
     parser.add_argument('--max-samples', type=int, default=2000, help='(default: 2000)')
-    parser.add_argument('--identities', nargs='+', help='to colour; default: the 12 most frequent')
+    parser.add_argument('--identities', nargs='+', help='to color; default: the 12 most frequent')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--batch-size', type=int, default=32)
     parser.add_argument('--device', default='cpu')

@@ -1,6 +1,6 @@
 # FaceForensics++ prepared by `tools/prepare_data.py ffpp`; 32 frames a video in training and in test.
 # Point IID_DATA_ROOT, or data_root here or on the command line, at the prepared folder. A child config may say
-# backend_args = dict(backend='lmdb', db_path='{root}/images.lmdb') for all data sets, see docs/storage.md.
+# backend_args = dict(backend='lmdb', db_path='{root}/images.lmdb') for all datasets, see docs/storage.md.
 dataset_type = 'ForgeryDataset'
 data_root = '{{$IID_DATA_ROOT:data/ffpp}}'
 size = (224, 224)
@@ -9,8 +9,8 @@ train_pipeline = [
     dict(type='LoadForgeryPair'),
     dict(type='AlignFace', size=size, jitter=dict()),
     dict(type='MultiScaleFacialSwap'),
-    dict(type='ForgeryDegradation'),
-    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='DegradeFace'),
+    dict(type='FlipFace', prob=0.5),
     dict(type='PackForgeryInputs'),
 ]
 test_pipeline = [
@@ -24,7 +24,7 @@ train_dataloader = dict(
     num_workers=8,
     persistent_workers=True,
     drop_last=True,
-    sampler=dict(type='ForgerySampler', shuffle=True),
+    sampler=dict(type='ResumableSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

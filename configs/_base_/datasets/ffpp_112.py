@@ -5,14 +5,14 @@ size = (112, 112)
 # Blur and resampling weigh twice as much at half the size, and a small model from scratch has little time to
 # learn through them: each operation is rarer than in the published recipe.
 degradation = dict(
-    type='ForgeryDegradation',
+    type='DegradeFace',
     probs=dict(
         half_resolution=0.02,
         down_up=0.05,
         min_max_stretch=0.2,
         shift_hsv=0.2,
         gamma=0.3,
-        colour_tone=0.2,
+        color_tone=0.2,
         low_frequency_noise=0.1,
         motion_blur=0.02,
         gaussian_blur=0.05,
@@ -24,7 +24,7 @@ train_pipeline = [
     dict(type='AlignFace', size=size, jitter=jitter),
     dict(type='MultiScaleFacialSwap', windows=((20, 40), (40, 60), (60, 80), (112, 112))),
     degradation,
-    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='FlipFace', prob=0.5),
     dict(type='PackForgeryInputs'),
 ]
 test_pipeline = [

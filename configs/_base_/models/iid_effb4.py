@@ -1,7 +1,7 @@
 # ID-unaware detector with EfficientNet-b4, as published (arXiv 2210.14457; numbers of its public code).
 model = dict(
     type='IIDDetector',
-    # Raw 0-255 BGR, no mean/std normalisation.
+    # Raw 0-255 BGR, no mean/std normalization.
     data_preprocessor=dict(type='DetDataPreprocessor'),
     backbone=dict(
         type='mmpretrain.EfficientNet',
@@ -19,7 +19,7 @@ model = dict(
         type='ArtifactHead',
         in_channels=1792,
         neg_pos_ratio=2,
-        # 0 is the published behaviour: genuine faces give the artifact head no loss.
+        # 0 is the published behavior: genuine faces give the artifact head no loss.
         genuine_negatives=3,
         anchor_generator=dict(
             type='ExplicitAnchorGenerator',

@@ -2,7 +2,7 @@
 """Put a face on the canvas: five points, template, similarity transform, jitter, warp.
 
 K points a face (68 iBUG points, or 81 with 13 forehead points after them). Matrices are (2, 3) float64
-and map (x, y) of the stored crop to (x, y) of the canvas; integer coordinates are pixel centres.
+and map (x, y) of the stored crop to (x, y) of the canvas; integer coordinates are pixel centers.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def five_points(landmarks: FloatArray) -> FloatArray:
         landmarks: (K, 2) pixels.
 
     Returns:
-        (5, 2) float64: centres of the left and right eye (means of points 36-41 and 42-47), tip of
+        (5, 2) float64: centers of the left and right eye (means of points 36-41 and 42-47), tip of
         the nose (30), corners of the mouth (48 and 54).
     """
     points = np.asarray(landmarks, dtype=np.float64)
@@ -113,11 +113,11 @@ def fit_similarity(source: FloatArray, target: FloatArray) -> Matrix:
     """
     src = source[:, 0] + 1j * source[:, 1]
     dst = target[:, 0] + 1j * target[:, 1]
-    centred = src - src.mean()
-    spread = float(np.vdot(centred, centred).real)
+    centerd = src - src.mean()
+    spread = float(np.vdot(centerd, centerd).real)
     if not spread > 1e-9:
         raise InputError('landmarks: the points of the face coincide, so it cannot be aligned')
-    a = np.vdot(centred, dst - dst.mean()) / spread
+    a = np.vdot(centerd, dst - dst.mean()) / spread
     b = dst.mean() - a * src.mean()
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
@@ -128,12 +128,12 @@ def jitter_matrix(
     rotation: float = 0.0,
     stretch: tuple[float, float] = (1.0, 1.0),
 ) -> Matrix:
-    """Movement of the aligned canvas: stretch, then rotation, both about its centre, then shift.
+    """Movement of the aligned canvas: stretch, then rotation, both about its center, then shift.
 
     Args:
         size: Canvas (w, h).
         shift: Pixels to the right and down.
-        rotation: Degrees; positive turns the x axis towards the y axis.
+        rotation: Degrees; positive turns the x axis toward the y axis.
         stretch: Factors along x and y.
 
     Returns:
@@ -142,8 +142,8 @@ def jitter_matrix(
     angle = np.deg2rad(rotation)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = turn * np.asarray(stretch)
-    centre = (np.asarray(size, dtype=np.float64) - 1) / 2
-    offset = centre + np.asarray(shift) - linear @ centre
+    center = (np.asarray(size, dtype=np.float64) - 1) / 2
+    offset = center + np.asarray(shift) - linear @ center
     return np.concatenate([linear, offset[:, None]], axis=1)
 
 
@@ -179,7 +179,7 @@ def warp_image(image: ImageArray, matrix: Matrix, size: Size) -> ImageArray:
         reduced = (max(1, round(width * factor)), max(1, round(height * factor)))
         image = cv2.resize(image, reduced, interpolation=cv2.INTER_AREA)
         fx, fy = reduced[0] / width, reduced[1] / height
-        # Pixel centres: x of the image is (x' + 0.5) / fx - 0.5 of the reduced one.
+        # Pixel centers: x of the image is (x' + 0.5) / fx - 0.5 of the reduced one.
         undo = np.array([[1 / fx, 0, 0.5 / fx - 0.5], [0, 1 / fy, 0.5 / fy - 0.5]])
         matrix = compose(matrix, undo)
     warped: ImageArray = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR)

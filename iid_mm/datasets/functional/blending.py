@@ -16,7 +16,7 @@ from iid_mm.utils.typing import ImageArray, MaskArray
 Window = tuple[int, int, int, int]
 """x0, y0, x1, y1; x1 and y1 are exclusive."""
 Planes = npt.NDArray[np.float32]
-"""Colour planes, (3, H, W)."""
+"""Color planes, (3, H, W)."""
 
 
 def alpha_blend(source: ImageArray, target: ImageArray, mask: MaskArray) -> ImageArray:

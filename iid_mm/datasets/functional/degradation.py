@@ -22,7 +22,7 @@ _LEVELS = np.arange(256, dtype=np.float64)
 
 
 def _look_up(image: ImageArray, levels: FloatArray) -> ImageArray:
-    """Replace every grey level v by ``levels[v]``; ``levels`` is (256,) or (256, 3)."""
+    """Replace every gray level v by ``levels[v]``; ``levels`` is (256,) or (256, 3)."""
     table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
     mapped: ImageArray = cv2.LUT(image, table[None] if table.ndim == 2 else table)
     return mapped
@@ -35,7 +35,7 @@ def jpeg(image: ImageArray, quality: int) -> ImageArray:
 
 
 def min_max_stretch(image: ImageArray) -> ImageArray:
-    """Stretch the range of grey levels, over all channels, to 0-255; a flat image stays."""
+    """Stretch the range of gray levels, over all channels, to 0-255; a flat image stays."""
     # As rows: on a single column cv2 is a hundred times slower.
     low, high, _, _ = cv2.minMaxLoc(image.reshape(image.shape[0], -1))
     if high <= low or (low == 0 and high == 255):
@@ -44,7 +44,7 @@ def min_max_stretch(image: ImageArray) -> ImageArray:
 
 
 def add_noise(image: ImageArray, noise: npt.NDArray[np.float32]) -> ImageArray:
-    """Add (H, W, 3) noise in grey levels."""
+    """Add (H, W, 3) noise in gray levels."""
     total = image.astype(np.float32)
     total += noise
     # convertScaleAbs rounds and saturates in one pass, but would mirror negative values.
@@ -58,7 +58,7 @@ def low_frequency_noise(image: ImageArray, grid: FloatArray) -> ImageArray:
 
     Args:
         image: (H, W, 3).
-        grid: (gh, gw, 3) grey levels on a coarse grid that spans the image; enlarged with cubic
+        grid: (gh, gw, 3) gray levels on a coarse grid that spans the image; enlarged with cubic
             interpolation.
     """
     size = (image.shape[1], image.shape[0])
@@ -66,13 +66,13 @@ def low_frequency_noise(image: ImageArray, grid: FloatArray) -> ImageArray:
 
 
 def gaussian_noise(image: ImageArray, sigma: float, seed: int) -> ImageArray:
-    """Add Gaussian noise of ``sigma`` grey levels, drawn from ``seed``."""
+    """Add Gaussian noise of ``sigma`` gray levels, drawn from ``seed``."""
     # cv2's generator is three times faster than numpy's and is seeded per process, so give it its
     # own seed for every image.
     # One plane: of three channels cv2 would fill the first with a scalar sigma and leave the others flat.
     noise = np.empty((image.shape[0], image.shape[1] * 3), dtype=np.int16)
     cv2.setRNGSeed(seed)
-    # Eighths of grey levels: sigma below 1 would otherwise be lost to rounding.
+    # Eighths of gray levels: sigma below 1 would otherwise be lost to rounding.
     cv2.randn(noise, 0, 8 * sigma)
     return add_noise(image, noise.reshape(image.shape) * np.float32(0.125))
 
@@ -86,11 +86,11 @@ def shift_hsv(image: ImageArray, hue: int, saturation: int, value: int) -> Image
 
 
 def gamma(image: ImageArray, exponent: float) -> ImageArray:
-    """Raise grey levels, as fractions of 255, to a power."""
+    """Raise gray levels, as fractions of 255, to a power."""
     return _look_up(image, 255 * (_LEVELS / 255) ** exponent)
 
 
-def colour_tone(image: ImageArray, gains: Sequence[float]) -> ImageArray:
+def color_tone(image: ImageArray, gains: Sequence[float]) -> ImageArray:
     """Multiply the channels, B, G, R, by gains: a warmer or colder white."""
     return _look_up(image, _LEVELS[:, None] * np.asarray(gains, dtype=np.float64))
 

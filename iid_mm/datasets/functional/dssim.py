@@ -18,7 +18,7 @@ _C2 = (0.03 * 255) ** 2
 def dssim_map(first: ImageArray, second: ImageArray) -> npt.NDArray[np.float32]:
     """Structural dissimilarity ``(1 - SSIM) / 2`` at every pixel.
 
-    Computed on grey values (a third of the work of colour, and forgeries that change no grey value
+    Computed on gray values (a third of the work of color, and forgeries that change no gray value
     are rare) with a Gaussian window, 11 x 11, sigma 1.5.
 
     Args:
@@ -29,10 +29,10 @@ def dssim_map(first: ImageArray, second: ImageArray) -> npt.NDArray[np.float32]:
         (H, W) float32, 0 (equal) to 1.
     """
     # uint8 to float32 first: cv2's arithmetic on mixed types is an order of magnitude slower.
-    grey_1, grey_2 = (cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32) for image in (first, second))
+    gray_1, gray_2 = (cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32) for image in (first, second))
     # The local means of sum p, difference q, p^2 and q^2 are enough, and with q = 0 numerator and
     # denominator are computed alike, so that equal images give exactly 0.
-    total, difference = grey_1 + grey_2, grey_1 - grey_2
+    total, difference = gray_1 + gray_2, gray_1 - gray_2
     mean_p, mean_q = _blur(total), _blur(difference)
     variance_p, variance_q = _blur(total * total), _blur(difference * difference)
     mean_p *= mean_p

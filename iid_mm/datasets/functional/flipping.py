@@ -34,7 +34,7 @@ MIRRORED = {68: _swap(68, _PAIRS_68), 81: _swap(81, _PAIRS_68 + _PAIRS_FOREHEAD)
 def flip_landmarks(landmarks: PointsArray, width: int) -> PointsArray:
     """Mirror landmarks, (K, 2) with K 68 or 81, and rename left to right."""
     flipped = landmarks[MIRRORED[len(landmarks)]]
-    # Integer coordinates are pixel centres: the mirror of column 0 is column width - 1.
+    # Integer coordinates are pixel centers: the mirror of column 0 is column width - 1.
     flipped[:, 0] = width - 1 - flipped[:, 0]
     return flipped
 

@@ -49,7 +49,7 @@ def paste(
         source: (H, W, 3), from which the part is taken.
         target: (H, W, 3), into which it is put.
         mask: (H, W).
-        poisson: Blend gradients; otherwise mix colours with a feathered mask.
+        poisson: Blend gradients; otherwise mix colors with a feathered mask.
         limit: Window that Poisson blending must not leave. Alpha blending reaches
             ``FEATHER_KERNEL // 2`` px beyond the mask.
 

@@ -48,7 +48,7 @@ class LmdbReader(BaseStorageBackend):
         if find_spec('lmdb') is None:
             raise MissingExtraError.of('lmdb', 'lmdb')
         if not readonly or lock:
-            raise InputError(f'readonly={readonly}, lock={lock}: data sets only read; leave both out')
+            raise InputError(f'readonly={readonly}, lock={lock}: datasets only read; leave both out')
         path = Path(db_path)
         if not path.exists():
             raise InputError(f'db_path {str(path)!r} does not exist')

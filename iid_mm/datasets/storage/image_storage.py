@@ -172,7 +172,7 @@ class ImageStorage:
 def make_storages(
     backend_args: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None, indices: Sequence[str]
 ) -> list[ImageStorage | None]:
-    """Make the storages of the indices of a data set.
+    """Make the storages of the indices of a dataset.
 
     Args:
         backend_args: Of all indices, or a list with those of each; None: files.
@@ -208,10 +208,10 @@ def make_storages(
 
 
 def shared_backend_args(own: Any, transforms: Sequence[Any]) -> Any:
-    """Find the ``backend_args`` of a data set: its own, or those of its loaders, as elsewhere in OpenMMLab.
+    """Find the ``backend_args`` of a dataset: its own, or those of its loaders, as elsewhere in OpenMMLab.
 
     Args:
-        own: Those of the data set, or None.
+        own: Those of the dataset, or None.
         transforms: Its pipeline, built or as configs.
 
     Raises:
@@ -221,7 +221,7 @@ def shared_backend_args(own: Any, transforms: Sequence[Any]) -> Any:
     given = [args for args in given if args is not None]
     if any(args != given[0] for args in given):
         raise InputError(
-            'backend_args of the data set and of the loaders in its pipeline differ; give them to the data '
+            'backend_args of the dataset and of the loaders in its pipeline differ; give them to the data '
             'set only, whose loaders follow it'
         )
     return given[0] if given else None
@@ -240,10 +240,10 @@ def is_rule(backend_args: Any) -> bool:
 
 
 def backend_args_for(dataset: Mapping[str, Any], indices: Sequence[str | os.PathLike[str]]) -> Any:
-    """Choose the ``backend_args`` for a data set of a config that is to read other indices.
+    """Choose the ``backend_args`` for a dataset of a config that is to read other indices.
 
     Args:
-        dataset: Config of the data set.
+        dataset: Config of the dataset.
         indices: The indices.
 
     Returns:
@@ -264,10 +264,10 @@ def backend_args_for(dataset: Mapping[str, Any], indices: Sequence[str | os.Path
 def storage_settings_for(
     dataset: Mapping[str, Any], indices: Sequence[str | os.PathLike[str]]
 ) -> dict[str, Any]:
-    """Settings with which a data set of a config reads other indices than its own.
+    """Settings with which a dataset of a config reads other indices than its own.
 
     Args:
-        dataset: Config of the data set; it stays as it is.
+        dataset: Config of the dataset; it stays as it is.
         indices: The indices.
 
     Returns:
@@ -280,7 +280,7 @@ def storage_settings_for(
 
 
 def without_backend_args(pipeline: Sequence[Any]) -> list[Any]:
-    """Configs of a pipeline whose loaders follow their data set.
+    """Configs of a pipeline whose loaders follow their dataset.
 
     Args:
         pipeline: The configs; they stay as they are.

@@ -2,8 +2,8 @@
 """Data transforms."""
 
 from iid_mm.datasets.transforms.align import AlignFace
-from iid_mm.datasets.transforms.degrade import ForgeryDegradation
-from iid_mm.datasets.transforms.flip import ForgeryFlip
+from iid_mm.datasets.transforms.degrade import DegradeFace
+from iid_mm.datasets.transforms.flip import FlipFace
 from iid_mm.datasets.transforms.formatting import PackForgeryInputs
 from iid_mm.datasets.transforms.loading import LoadForgeryPair
 from iid_mm.datasets.transforms.mask import LoadForgeryMask
@@ -12,8 +12,8 @@ from iid_mm.datasets.transforms.pairs import PackForgeryPair, collate_pairs
 
 __all__ = [
     'AlignFace',
-    'ForgeryDegradation',
-    'ForgeryFlip',
+    'DegradeFace',
+    'FlipFace',
     'LoadForgeryMask',
     'LoadForgeryPair',
     'MultiScaleFacialSwap',

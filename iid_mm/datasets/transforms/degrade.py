@@ -24,7 +24,7 @@ PROBS = {
     'min_max_stretch': 0.5,
     'shift_hsv': 0.25,
     'gamma': 1.0,
-    'colour_tone': 0.3,
+    'color_tone': 0.3,
     'low_frequency_noise': 0.5,
     'motion_blur': 0.3,
     'gaussian_blur': 0.3,
@@ -55,15 +55,15 @@ STRENGTHS: dict[str, Any] = {
     'sharpen_amount': (0.3, 1.5),
     'jpeg_quality': (15, 80),
 }
-"""Strengths: ranges to draw from, or bounds on either side; see :class:`ForgeryDegradation`."""
+"""Strengths: ranges to draw from, or bounds on either side; see :class:`DegradeFace`."""
 
 
 @TRANSFORMS.register_module()
-class ForgeryDegradation(BaseTransform):
+class DegradeFace(BaseTransform):
     """Apply random degradations, each with its own probability.
 
     Genuine and fake samples are treated alike. The operations, in order, are reductions of the
-    resolution, changes of colour, noise and blur, and JPEG compression last.
+    resolution, changes of color, noise and blur, and JPEG compression last.
 
     Required Keys:
 
@@ -79,11 +79,11 @@ class ForgeryDegradation(BaseTransform):
         probs: Probabilities that replace those in :data:`PROBS`; 0 switches an operation off.
         strengths: Strengths that replace those in :data:`STRENGTHS`: ``down_up_factor`` range;
             ``hue_shift`` (0-90, OpenCV's half degrees), ``saturation_shift``, ``value_shift`` bounds
-            in grey levels; ``gamma_exponent`` range; ``tone_gain`` bound of the relative change of a
+            in gray levels; ``gamma_exponent`` range; ``tone_gain`` bound of the relative change of a
             channel; ``noise_cells`` range of the cells along a side, ``noise_level`` range of the
-            standard deviation of low-frequency noise in grey levels; ``motion_length`` range in
+            standard deviation of low-frequency noise in gray levels; ``motion_length`` range in
             pixels, made odd; ``blur_sigma`` range in pixels; ``gaussian_level`` range of the standard
-            deviation of Gaussian noise in grey levels; ``sharpen_amount`` range of the share of fine
+            deviation of Gaussian noise in gray levels; ``sharpen_amount`` range of the share of fine
             structure that is added (of ``blur_sigma``); ``jpeg_quality`` range.
         with_source: Degrade the genuine image of a pair in the same way, for
             :class:`~iid_mm.datasets.transforms.PackForgeryPair`.
@@ -131,7 +131,7 @@ class ForgeryDegradation(BaseTransform):
             return dict(zip(('hue', 'saturation', 'value'), shifts, strict=True))
         if name == 'gamma':
             return {'exponent': float(uniform(*given['gamma_exponent']))}
-        if name == 'colour_tone':
+        if name == 'color_tone':
             return {'gains': 1 + uniform(-given['tone_gain'], given['tone_gain'], 3)}
         if name == 'low_frequency_noise':
             low, high = given['noise_cells']

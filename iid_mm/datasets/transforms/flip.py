@@ -15,7 +15,7 @@ from iid_mm.utils.typing import Results
 
 
 @TRANSFORMS.register_module()
-class ForgeryFlip(BaseTransform):
+class FlipFace(BaseTransform):
     """Mirror the sample left to right with a given probability.
 
     Required Keys:

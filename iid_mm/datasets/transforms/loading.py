@@ -39,7 +39,7 @@ class LoadForgeryPair(BaseTransform):
         with_source: Read the genuine image of fakes; pipelines without
             :class:`~iid_mm.datasets.transforms.MultiScaleFacialSwap` save the time.
         backend_args: Where to read from if samples do not say it, see
-            :class:`~iid_mm.datasets.storage.image_storage.ImageStorage`; the data set's holds for all of its
+            :class:`~iid_mm.datasets.storage.image_storage.ImageStorage`; the dataset's holds for all of its
             loaders, so give it there. None reads files.
         cache_mib: Keep decoded images in memory, up to so many MiB in each worker of the data loader. Worth
             it where a worker can keep its share of the set, and only with ``persistent_workers=True``.

@@ -43,7 +43,7 @@ class LoadForgeryMask(BaseTransform):
     Args:
         threshold: Gray values from this on are manipulated, 1 to 255.
         backend_args: Where to read from if samples do not say it, see
-            :class:`~iid_mm.datasets.storage.image_storage.ImageStorage`; the data set's holds for all of its
+            :class:`~iid_mm.datasets.storage.image_storage.ImageStorage`; the dataset's holds for all of its
             loaders, so give it there. None reads files.
     """
 

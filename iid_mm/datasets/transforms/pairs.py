@@ -24,7 +24,7 @@ class PackForgeryPair(PackForgeryInputs):
     tells them apart: neither the person nor the scene does, and the gradient of the difference is not
     buried under that of other differences (the training scheme of Shiohara and Yamasaki, "Detecting
     Deepfakes with Self-Blended Images", CVPR 2022, section 4.1, for fakes of any kind). Use
-    ``ForgeryDegradation(with_source=True)`` before it, and ``collate_fn=dict(type='collate_pairs')`` in the
+    ``DegradeFace(with_source=True)`` before it, and ``collate_fn=dict(type='collate_pairs')`` in the
     data loader, whose batches then hold up to twice ``batch_size`` images.
 
     Required Keys:

@@ -31,7 +31,7 @@ class HostMemoryHook(Hook):
         data_batch: Sequence[dict[str, Any]] | None = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
-        """Record the figure."""
+        """Record the metric."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         # Linux counts KiB, macOS bytes.
         mebibytes = peak / (2**20 if sys.platform == 'darwin' else 2**10)

@@ -18,7 +18,7 @@ class MissedValidationHook(Hook):
     MMEngine writes the checkpoint of an epoch before it validates the epoch. A run that was stopped in
     between would go on with the next epoch, and this checkpoint could never become the best one.
     Whether the validation had ended cannot be seen from the checkpoint, so it is done again: it gives
-    the same figures.
+    the same metrics.
     """
 
     # Behind the checkpoint hook (VERY_LOW), which compares.

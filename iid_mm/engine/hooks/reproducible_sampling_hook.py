@@ -19,7 +19,7 @@ from iid_mm.registry import HOOKS
 class ReproducibleSamplingHook(Hook):
     """Give every epoch's samples and every iteration their own seed.
 
-    At the start of an epoch each data set that has ``set_epoch`` is told its number: the samples' random
+    At the start of an epoch each dataset that has ``set_epoch`` is told its number: the samples' random
     draws then follow from (seed, epoch, index). Before each iteration PyTorch's generators (dropout,
     stochastic depth) are seeded from (seed, iteration, rank). So a resumed run sees the same samples and
     the same losses as one that was not stopped, whatever the number of workers.
@@ -28,7 +28,7 @@ class ReproducibleSamplingHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Tell the data sets the number of the epoch."""
+        """Tell the datasets the number of the epoch."""
         for dataset in _walk(runner.train_loop.dataloader.dataset):
             if hasattr(dataset, 'set_epoch'):
                 dataset.set_epoch(runner.epoch)
@@ -42,7 +42,7 @@ class ReproducibleSamplingHook(Hook):
 
 
 def _walk(dataset: Any) -> Iterator[Any]:
-    """Visit a data set and those that it wraps."""
+    """Visit a dataset and those that it wraps."""
     yield dataset
     inner = [dataset.dataset] if hasattr(dataset, 'dataset') else getattr(dataset, 'datasets', [])
     for child in inner:

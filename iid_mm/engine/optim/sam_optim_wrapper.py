@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sharpness-aware minimisation."""
+"""Sharpness-aware minimization."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SAMOptimWrapper(OptimWrapper):
 
     Each iteration runs forward and backward twice: at the weights w, and at w + e with
     e = rho * g / ||g|| over all parameters; the second gradient moves w. With ``adaptive`` the
-    neighbourhood scales with the weights (ASAM, Kwon et al., ICML 2021): e = rho * w^2 g / ||w g||. Both
+    neighborhood scales with the weights (ASAM, Kwon et al., ICML 2021): e = rho * w^2 g / ||w g||. Both
     passes see the same images, dropout and stochastic depth; the statistics of batch norms follow the first
     one only. The losses that are logged are those at w.
 
@@ -33,8 +33,8 @@ class SAMOptimWrapper(OptimWrapper):
 
     Args:
         optimizer: The optimizer that makes the step.
-        rho: Radius of the neighbourhood: 0.05 as in the paper, about 1 with ``adaptive``.
-        adaptive: Whether the neighbourhood scales with the weights.
+        rho: Radius of the neighborhood: 0.05 as in the paper, about 1 with ``adaptive``.
+        adaptive: Whether the neighborhood scales with the weights.
         dtype: ``float32``, or ``bfloat16`` for mixed precision as in
             :class:`~iid_mm.engine.BFloat16OptimWrapper`.
         **kwargs: Further arguments of :class:`mmengine.optim.OptimWrapper`, e.g. ``clip_grad``, which clips

@@ -22,7 +22,7 @@ class FlexibleForgeryRunner(SafeTraining, FlexibleRunner):
     """MMEngine's flexible runner for training with :class:`~iid_mm.engine.ForgeryFSDPStrategy`.
 
     In a config: ``runner_type = 'FlexibleForgeryRunner'`` and a ``strategy`` of that type. Loops, hooks and
-    checkpoints are those of :class:`~iid_mm.engine.ForgeryRunner`, which also tests what was trained.
+    checkpoints are those of :class:`~iid_mm.engine.SafeRunner`, which also tests what was trained.
 
     Raises:
         InputError: If the config has no such strategy, or an ``EMAHook``, which needs whole weights.

@@ -27,7 +27,7 @@ from iid_mm.utils.checkpoint import (
 
 
 @RUNNERS.register_module()
-class ForgeryRunner(SafeTraining, Runner):
+class SafeRunner(SafeTraining, Runner):
     """MMEngine's runner with safe checkpoints and distributed training on CPUs.
 
     Checkpoints: a file whose keys or shapes are not the model's is an error. Unpickling of anything but
@@ -71,7 +71,7 @@ class ForgeryRunner(SafeTraining, Runner):
         # Pretrained weights are loaded within.
         with trusted_checkpoints(bool(self.cfg.get('trust_checkpoint', False))):
             for module in self.model.modules():
-                # Hooks copy the model (EMAHook) before its weights are initialised, and a copy of frozen
+                # Hooks copy the model (EMAHook) before its weights are initialized, and a copy of frozen
                 # weights that checkpoints do not hold would never be brought up to date.
                 if isinstance(module, LoRABackbone) and not module.store_base:
                     module.init_weights()

@@ -21,7 +21,7 @@ class ResumableEpochTrainLoop(EpochBasedTrainLoop):
     """MMEngine's epoch loop, except that a checkpoint from within an epoch resumes within it.
 
     The parent would start the epoch again. Needs a sampler with ``skip``, such as
-    :class:`~iid_mm.datasets.ForgerySampler`, so that nothing is loaded only to be thrown away. All
+    :class:`~iid_mm.datasets.ResumableSampler`, so that nothing is loaded only to be thrown away. All
     arguments are those of :class:`mmengine.runner.EpochBasedTrainLoop`.
 
     Gradients that are accumulated over several iterations (``optim_wrapper.accumulative_counts``) are not
@@ -122,7 +122,7 @@ class ResumableEpochTrainLoop(EpochBasedTrainLoop):
         if not hasattr(sampler, 'skip'):
             raise InputError(
                 f'the checkpoint is from within an epoch and the sampler {type(sampler).__name__} cannot '
-                "skip; use sampler=dict(type='ForgerySampler') or resume from an epoch_*.pth"
+                "skip; use sampler=dict(type='ResumableSampler') or resume from an epoch_*.pth"
             )
         self.runner.logger.info(f'resuming within epoch {self._epoch + 1} after {done} iterations')
         sampler.skip(done * self.dataloader.batch_size)

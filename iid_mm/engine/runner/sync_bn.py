@@ -27,7 +27,7 @@ def check_sync_bn(sync_bn: Any) -> None:
     if not torch.cuda.is_available():
         raise InputError(
             f'sync_bn={sync_bn!r} needs a GPU in every process, and none was found: PyTorch has no '
-            'synchronised batch norm for CPUs; set sync_bn=None, or use group norm '
+            'synchronized batch norm for CPUs; set sync_bn=None, or use group norm '
             "(norm_cfg=dict(type='GN', num_groups=32))"
         )
     if sync_bn == 'mmcv' and not hasattr(import_module('mmcv.ops'), 'SyncBatchNorm'):

@@ -55,7 +55,7 @@ class ForgeryFSDPStrategy(FSDPStrategy):
         if 'state_dict_cfg' in kwargs:
             raise InputError('strategy.state_dict_cfg: checkpoints are always whole; leave it out')
         if 'skip_init_weights' in kwargs:
-            raise InputError('strategy.skip_init_weights: weights are always initialised; leave it out')
+            raise InputError('strategy.skip_init_weights: weights are always initialized; leave it out')
         if (kwargs.get('env_kwargs') or {}).get('launcher') in (None, 'none'):
             raise InputError(
                 'strategy ForgeryFSDPStrategy spreads a model over processes; start them with '

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures on plain arrays; nothing here knows a model or a runner."""
+"""Metrics on plain arrays; nothing here knows a model or a runner."""
 
 from iid_mm.evaluation.functional.aggregate import AGGREGATIONS, VideoScores, video_scores
 from iid_mm.evaluation.functional.bootstrap import (
     Difference,
     bootstrap_difference,
-    bootstrap_figures,
+    bootstrap_metrics,
 )
 from iid_mm.evaluation.functional.calibration import (
     ReliabilityCurve,
@@ -13,7 +13,7 @@ from iid_mm.evaluation.functional.calibration import (
     reliability_curve,
 )
 from iid_mm.evaluation.functional.checks import OneClassError, check_both_classes, check_scores
-from iid_mm.evaluation.functional.coding import Coded, factorise
+from iid_mm.evaluation.functional.coding import Coded, factorize
 from iid_mm.evaluation.functional.delong import (
     AucEstimate,
     AucTest,
@@ -23,8 +23,8 @@ from iid_mm.evaluation.functional.delong import (
 )
 from iid_mm.evaluation.functional.intervals import Interval, holm
 from iid_mm.evaluation.functional.per_method import (
-    Figures,
     Level,
+    Metrics,
     ScoredSet,
     Subset,
     per_method,
@@ -45,7 +45,7 @@ from iid_mm.evaluation.functional.roc import (
     tpr_at_fpr,
 )
 from iid_mm.evaluation.functional.table import flat_metrics, format_table
-from iid_mm.evaluation.functional.weighted import set_figures
+from iid_mm.evaluation.functional.weighted import set_metrics
 
 __all__ = [
     'AGGREGATIONS',
@@ -53,9 +53,9 @@ __all__ = [
     'AucTest',
     'Coded',
     'Difference',
-    'Figures',
     'Interval',
     'Level',
+    'Metrics',
     'OneClassError',
     'OperatingPoint',
     'ReliabilityCurve',
@@ -67,7 +67,7 @@ __all__ = [
     'area_under_roc',
     'average_precision',
     'bootstrap_difference',
-    'bootstrap_figures',
+    'bootstrap_metrics',
     'brier',
     'check_both_classes',
     'check_scores',
@@ -77,7 +77,7 @@ __all__ = [
     'delong_test',
     'equal_error_rate',
     'expected_calibration_error',
-    'factorise',
+    'factorize',
     'flat_metrics',
     'format_table',
     'holm',
@@ -87,7 +87,7 @@ __all__ = [
     'reliability_curve',
     'roc_curve',
     'scored_set',
-    'set_figures',
+    'set_metrics',
     'tpr_at_fpr',
     'video_scores',
 ]

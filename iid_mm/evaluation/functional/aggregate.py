@@ -13,13 +13,13 @@ from scipy import special
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.checks import Labels, Scores, check_probabilities, check_scores
-from iid_mm.evaluation.functional.coding import Codes, Names, factorise
+from iid_mm.evaluation.functional.coding import Codes, Names, factorize
 
 Counts = npt.NDArray[np.int64]
 LOGIT_CLIP = 1e-6
 """Probabilities nearer to 0 or 1 count as this far away in ``logit_mean``: log-odds of +-13.8 at most.
 
-A softmax in single precision gives exactly 1 from log-odds of about 17 on, but goes on towards 0 down to
+A softmax in single precision gives exactly 1 from log-odds of about 17 on, but goes on toward 0 down to
 1e-38. Without a symmetric clip one such frame would decide over a whole video.
 """
 
@@ -111,7 +111,7 @@ def video_scores(
         labels: (N,) 0 = genuine, 1 = fake.
         video_keys: (N,) the video of each frame: strings, integers or
             :class:`~.coding.Coded`, which is fastest. A key must tell videos of different
-            manipulations and data sets apart: ``dataset/method/compression/video``.
+            manipulations and datasets apart: ``dataset/method/compression/video``.
         how: One of :data:`AGGREGATIONS`.
         k: Frames that 'topk' takes, at least 1; the others do not look at it.
         name: What error messages call the set.
@@ -129,8 +129,8 @@ def video_scores(
         raise InputError(f'k={k}: the mean of the k highest scores needs k >= 1')
     checked, classes = check_scores(scores, labels, name=name)
     if how == 'logit_mean':
-        check_probabilities(checked, name=name, figure="how='logit_mean'")
-    coded = factorise(video_keys, argument=f'{name}: video_keys')
+        check_probabilities(checked, name=name, metric="how='logit_mean'")
+    coded = factorize(video_keys, argument=f'{name}: video_keys')
     if len(coded) != checked.size:
         raise InputError(
             f'{name}: video_keys of shape ({len(coded)},) for {checked.size} scores; give one key a frame'

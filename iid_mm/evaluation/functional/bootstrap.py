@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bootstrap intervals of figures, and of the difference of two detectors on the same samples.
+"""Bootstrap intervals of metrics, and of the difference of two detectors on the same samples.
 
 A resample draws as many samples (videos) as the set has, with replacement, fakes from fakes and genuine from
 genuine ones, since a test set fixes how many of each there are. With ``groups`` (identities), whole groups
@@ -32,7 +32,7 @@ from iid_mm.evaluation.functional.intervals import (
     newcombe_auc_interval,
     separated_eer_bound,
 )
-from iid_mm.evaluation.functional.weighted import RANK_FIGURES, WeightedFigures
+from iid_mm.evaluation.functional.weighted import RANK_METRICS, WeightedMetrics
 
 METHODS = ('percentile', 'bca')
 """Names that ``method`` takes."""
@@ -46,15 +46,15 @@ Distributions = dict[str, Scores]
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of two detectors on the same samples.
+    """A metric of two detectors on the same samples.
 
     Attributes:
-        first: Figure of the first detector.
-        second: Figure of the second one.
+        first: Metric of the first detector.
+        second: Metric of the second one.
         interval: ``second - first`` with its interval. Where no resample changes it, it is exactly 0 for
             detectors that give all samples the same place among those of the other class (for
-            figures of probabilities: the same score); otherwise the limits come from those of both
-            figures (method 'mover') and are too wide rather than too narrow.
+            metrics of probabilities: the same score); otherwise the limits come from those of both
+            metrics (method 'mover') and are too wide rather than too narrow.
         standard_error: Standard deviation of the difference over the resamples.
         p: Two-sided bootstrap p value: twice the smaller share of resamples at or beyond 0, counting the
             set itself as one; not below 2 / (resamples + 1). NaN where a class has one sample, or group.
@@ -132,19 +132,19 @@ Statistic = Callable[[Scores], Distributions]
 
 def _collect(parts: Iterator[Scores], statistic: Statistic) -> Distributions:
     values = [statistic(weights) for weights in parts]
-    return {figure: np.concatenate([part[figure] for part in values]) for figure in values[0]}
+    return {metric: np.concatenate([part[metric] for part in values]) for metric in values[0]}
 
 
 def _accelerations(plan: _Plan, statistic: Statistic) -> dict[str, float]:
-    """Acceleration of BCa by figure, from leaving units out (Davison and Hinkley 1997, section 5.3)."""
+    """Acceleration of BCa by metric, from leaving units out (Davison and Hinkley 1997, section 5.3)."""
     if min(plan.sizes) < 2:
         return {}
     parts: dict[str, list[tuple[int, Scores]]] = {}
     for blocks, weights in plan.left_out():
-        for figure, values in statistic(weights).items():
-            parts.setdefault(figure, []).append((blocks, values))
+        for metric, values in statistic(weights).items():
+            parts.setdefault(metric, []).append((blocks, values))
     result = {}
-    for figure, values_of in parts.items():
+    for metric, values_of in parts.items():
         flat = np.concatenate([values for _, values in values_of])
         influences, begin = [], 0
         for blocks in (min(size, _JACKKNIFE) for size in plan.sizes):
@@ -153,7 +153,7 @@ def _accelerations(plan: _Plan, statistic: Statistic) -> dict[str, float]:
             begin += blocks
         joined = np.concatenate(influences)
         scale = float(np.sum(joined**2)) ** 1.5
-        result[figure] = float(np.sum(joined**3)) / (6 * scale) if scale > 0 else 0.0
+        result[metric] = float(np.sum(joined**3)) / (6 * scale) if scale > 0 else 0.0
     return result
 
 
@@ -173,15 +173,15 @@ def _limits(values: Scores, value: float, level: float, acceleration: float | No
     return Interval(value, float(low), float(high), method)
 
 
-def _constant(figure: str, value: float, plan: _Plan, level: float) -> Interval:
-    """Interval of a figure that resamples do not move, or not enough: the bootstrap's own is too narrow."""
+def _constant(metric: str, value: float, plan: _Plan, level: float) -> Interval:
+    """Interval of a metric that resamples do not move, or not enough: the bootstrap's own is too narrow."""
     fakes, genuine = plan.independent
-    if figure == 'auc':
+    if metric == 'auc':
         return newcombe_auc_interval(value, fakes, genuine, level=level)
-    if figure == 'eer' and value == 0:
+    if metric == 'eer' and value == 0:
         return Interval(value, 0.0, separated_eer_bound(fakes, genuine, level=level), 'exact')
-    trials = fakes + genuine if figure == 'accuracy' else fakes
-    if (figure == 'accuracy' or figure.startswith('tpr@')) and value in (0.0, 1.0):
+    trials = fakes + genuine if metric == 'accuracy' else fakes
+    if (metric == 'accuracy' or metric.startswith('tpr@')) and value in (0.0, 1.0):
         return exact_share_interval(round(value * trials), trials, level=level)
     return Interval(value, float('nan'), float('nan'), 'none')
 
@@ -191,12 +191,12 @@ def _is_constant(values: Scores) -> bool:
 
 
 def _interval(
-    figure: str, values: Scores, value: float, plan: _Plan, level: float, acceleration: float | None
+    metric: str, values: Scores, value: float, plan: _Plan, level: float, acceleration: float | None
 ) -> Interval:
     if np.isnan(value):
         return Interval(value, float('nan'), float('nan'), 'none')
     if _is_constant(values) or plan.has_lone_unit:
-        return _constant(figure, value, plan, level)
+        return _constant(metric, value, plan, level)
     return _limits(values, value, level, acceleration)
 
 
@@ -208,10 +208,10 @@ def _check(resamples: int, level: float, method: str) -> None:
         raise InputError(f'method={method!r} is unknown; choose one of {", ".join(METHODS)}')
 
 
-def bootstrap_figures(
+def bootstrap_metrics(
     scores: npt.ArrayLike,
     labels: npt.ArrayLike,
-    figures: Sequence[str] = ('auc',),
+    metrics: Sequence[str] = ('auc',),
     *,
     threshold: float = 0.5,
     groups: Any = None,
@@ -221,12 +221,12 @@ def bootstrap_figures(
     seed: int = 0,
     name: str = 'the set',
 ) -> dict[str, Interval]:
-    """Figures of a set of videos with bootstrap intervals.
+    """Metrics of a set of videos with bootstrap intervals.
 
     Args:
         scores: (N,) one score a video, higher = more likely fake.
         labels: (N,) 0 = genuine, 1 = fake.
-        figures: Names: 'auc', 'eer', 'ap', 'accuracy', 'log_loss', 'brier' and 'tpr@<rate>'.
+        metrics: Names: 'auc', 'eer', 'ap', 'accuracy', 'log_loss', 'brier' and 'tpr@<rate>'.
         threshold: A score >= this counts as fake in the accuracy; it is not chosen anew in resamples.
         groups: (N,) names of groups (identities) that are drawn as a whole; None within it: a group of
             its own. None: every video is drawn by itself.
@@ -238,28 +238,28 @@ def bootstrap_figures(
         name: What error messages call the set.
 
     Returns:
-        Figure and interval by name. Where no resample changes a figure (AUC 1, say), its interval is
+        Metric and interval by name. Where no resample changes a metric (AUC 1, say), its interval is
         Newcombe's (AUC), an exact one (accuracy and TPR of 0 or 1, EER of 0), or not determined (NaN),
         and ``Interval.method`` says so; likewise where a class has one sample, or one group. A TPR that the
         set has too few genuine samples for is NaN.
 
     Raises:
-        InputError: An argument is out of range or a figure unknown.
+        InputError: An argument is out of range or a metric unknown.
         OneClassError: A class is missing.
     """
     _check(resamples, level, method)
     checked, classes = check_scores(scores, labels, name=name)
     check_both_classes(classes, name=name)
     plan = _Plan(classes, groups, name)
-    statistic = WeightedFigures(checked, classes, figures, threshold=threshold, name=name)
+    statistic = WeightedMetrics(checked, classes, metrics, threshold=threshold, name=name)
     own = statistic(np.ones((1, classes.size)))
     values = _collect(plan.resamples(resamples, seed), statistic)
     accelerations = _accelerations(plan, statistic) if method == 'bca' else {}
     return {
-        figure: _interval(
-            figure, values[figure], float(own[figure][0]), plan, level, accelerations.get(figure)
+        metric: _interval(
+            metric, values[metric], float(own[metric][0]), plan, level, accelerations.get(metric)
         )
-        for figure in own
+        for metric in own
     }
 
 
@@ -267,7 +267,7 @@ def bootstrap_difference(
     first: npt.ArrayLike,
     second: npt.ArrayLike,
     labels: npt.ArrayLike,
-    figures: Sequence[str] = ('auc',),
+    metrics: Sequence[str] = ('auc',),
     *,
     threshold: float = 0.5,
     groups: Any = None,
@@ -277,13 +277,13 @@ def bootstrap_difference(
     seed: int = 0,
     name: str = 'the set',
 ) -> dict[str, Difference]:
-    """Differences of figures of two detectors on the same videos: both see every resample (paired).
+    """Differences of metrics of two detectors on the same videos: both see every resample (paired).
 
     Args:
         first: (N,) scores of the first detector.
         second: (N,) scores of the second one, of the same videos.
         labels: (N,) 0 = genuine, 1 = fake.
-        figures: See :func:`bootstrap_figures`, as for all that follows.
+        metrics: See :func:`bootstrap_metrics`, as for all that follows.
         threshold: Threshold of both in the accuracy.
         groups: Groups that are drawn as a whole.
         resamples: Number of resamples.
@@ -296,7 +296,7 @@ def bootstrap_difference(
         The differences ``second - first`` by name.
 
     Raises:
-        InputError: An argument is out of range, a figure unknown, or the lengths differ.
+        InputError: An argument is out of range, a metric unknown, or the lengths differ.
         OneClassError: A class is missing.
     """
     _check(resamples, level, method)
@@ -305,35 +305,35 @@ def bootstrap_difference(
     check_both_classes(classes, name=name)
     plan = _Plan(classes, groups, name)
     one, two = (
-        WeightedFigures(scores, classes, figures, threshold=threshold, name=name) for scores, _ in both
+        WeightedMetrics(scores, classes, metrics, threshold=threshold, name=name) for scores, _ in both
     )
 
     def statistic(weights: Scores) -> Distributions:
         before, after = one(weights), two(weights)
-        joined = {f'first {figure}': values for figure, values in before.items()}
-        joined.update({f'second {figure}': values for figure, values in after.items()})
-        joined.update({figure: after[figure] - before[figure] for figure in before})
+        joined = {f'first {metric}': values for metric, values in before.items()}
+        joined.update({f'second {metric}': values for metric, values in after.items()})
+        joined.update({metric: after[metric] - before[metric] for metric in before})
         return joined
 
-    own = {figure: float(value[0]) for figure, value in statistic(np.ones((1, classes.size))).items()}
+    own = {metric: float(value[0]) for metric, value in statistic(np.ones((1, classes.size))).items()}
     values = _collect(plan.resamples(resamples, seed), statistic)
     accelerations = _accelerations(plan, statistic) if method == 'bca' else {}
     components = [structural_components(scores, classes) for scores, _ in both]
-    # Figures of ranks depend on where each sample stands among those of the other class only.
+    # Metrics of ranks depend on where each sample stands among those of the other class only.
     same = {
         True: np.array_equal(components[0], components[1]),
         False: np.array_equal(both[0][0], both[1][0]),
     }
     result = {}
-    for figure in one.limits:
-        changes, value = values[figure], own[figure]
+    for metric in one.limits:
+        changes, value = values[metric], own[metric]
         sides = [
-            _interval(figure, values[f'{side} {figure}'], own[f'{side} {figure}'], plan, level, None)
+            _interval(metric, values[f'{side} {metric}'], own[f'{side} {metric}'], plan, level, None)
             for side in ('first', 'second')
         ]
         if np.isnan(value) or not (_is_constant(changes) or plan.has_lone_unit):
-            interval = _interval(figure, changes, value, plan, level, accelerations.get(figure))
-        elif same[figure.partition('@')[0] in RANK_FIGURES]:
+            interval = _interval(metric, changes, value, plan, level, accelerations.get(metric))
+        elif same[metric.partition('@')[0] in RANK_METRICS]:
             interval = Interval(0.0, 0.0, 0.0, method)
         else:
             interval = difference_interval(*sides)
@@ -341,5 +341,5 @@ def bootstrap_difference(
         unknown = np.isnan(value) or (plan.has_lone_unit and not _is_constant(changes))
         p = float('nan') if unknown else min(1.0, 2 * (1 + tail) / (resamples + 1))
         error = float(np.std(changes, ddof=1)) if resamples > 1 else float('nan')
-        result[figure] = Difference(sides[0].value, sides[1].value, interval, error, p)
+        result[metric] = Difference(sides[0].value, sides[1].value, interval, error, p)
     return result

@@ -75,7 +75,7 @@ def reliability_curve(
     if bins < 1:
         raise InputError(f'bins={bins}: give at least 1')
     checked, classes = check_scores(scores, labels, name=name)
-    check_probabilities(checked, name=name, figure='calibration')
+    check_probabilities(checked, name=name, metric='calibration')
     edges: Scores = np.linspace(0.0, 1.0, bins + 1, dtype=np.float64)
     if binning == 'mass':
         # The same call as in scikit-learn, so that samples on an edge fall into the same bin.

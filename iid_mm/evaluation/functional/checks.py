@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks that every figure makes of its scores and labels."""
+"""Checks that every metric makes of its scores and labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Labels = npt.NDArray[np.int64]
 
 
 class OneClassError(InputError):
-    """A figure that compares genuine with fake was asked of a set that holds only one of them."""
+    """A metric that compares genuine with fake was asked of a set that holds only one of them."""
 
 
 def check_scores(
@@ -77,13 +77,13 @@ def check_both_classes(labels: Labels, *, name: str = 'the set', unit: str = 'sa
     )
 
 
-def check_probabilities(scores: Scores, *, name: str = 'the set', figure: str) -> None:
-    """Refuse scores that are no probabilities for figures that need some.
+def check_probabilities(scores: Scores, *, name: str = 'the set', metric: str) -> None:
+    """Refuse scores that are no probabilities for metrics that need some.
 
     Args:
         scores: (N,) finite scores.
         name: What the message calls the set.
-        figure: What the message calls the figure.
+        metric: What the message calls the metric.
 
     Raises:
         InputError: A score lies outside [0, 1].
@@ -91,6 +91,6 @@ def check_probabilities(scores: Scores, *, name: str = 'the set', figure: str) -
     outside = (scores < 0) | (scores > 1)
     if outside.any():
         raise InputError(
-            f'{name}: {figure} needs probabilities, {int(outside.sum())} of {scores.size} scores lie '
+            f'{name}: {metric} needs probabilities, {int(outside.sum())} of {scores.size} scores lie '
             f'outside [0, 1], the first is {scores[outside][0]:g}; apply a sigmoid or softmax to logits'
         )

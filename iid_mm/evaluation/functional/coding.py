@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names as integers: millions of strings are sorted and compared once, not in every figure."""
+"""Names as integers: millions of strings are sorted and compared once, not in every metric."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _compact(codes: Codes, names: Names) -> Coded:
     return Coded(rank[codes], names[used])
 
 
-def factorise(values: Any, *, argument: str = 'values') -> Coded:
+def factorize(values: Any, *, argument: str = 'values') -> Coded:
     """Number the different values of an array in ascending order.
 
     The same as ``np.unique(values, return_inverse=True)``, but strings are hashed and only the different

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.coding import Coded, factorise
+from iid_mm.evaluation.functional.coding import Coded, factorize
 
 
 def group_codes(groups: Any, size: int, *, name: str = 'the set') -> npt.NDArray[np.int64]:
@@ -35,11 +35,11 @@ def group_codes(groups: Any, size: int, *, name: str = 'the set') -> npt.NDArray
         unknown = np.array([group is None for group in groups], dtype=bool)
         if unknown.any():
             codes = np.empty(size, dtype=np.int64)
-            known = factorise(groups[~unknown].tolist(), argument=f'{name}: groups')
+            known = factorize(groups[~unknown].tolist(), argument=f'{name}: groups')
             codes[~unknown] = known.codes
             codes[unknown] = known.names.size + np.arange(np.count_nonzero(unknown))
             return codes
-    return factorise(groups, argument=f'{name}: groups').codes
+    return factorize(groups, argument=f'{name}: groups').codes
 
 
 def class_groups(labels: npt.NDArray[np.int64], codes: npt.NDArray[np.int64] | None) -> tuple[int, int]:

@@ -13,10 +13,10 @@ from iid_mm.errors import InputError
 
 
 class Interval(NamedTuple):
-    """A figure with its confidence interval.
+    """A metric with its confidence interval.
 
     Attributes:
-        value: The figure on the set itself.
+        value: The metric on the set itself.
         low: Lower limit; NaN: not determined.
         high: Upper limit; NaN: not determined.
         method: How the limits were found: 'percentile' or 'bca' (bootstrap), 'delong', and, where these

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures overall and of every manipulation against all genuine videos of its data set."""
+"""Metrics overall and of every manipulation against all genuine videos of its dataset."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy.typing as npt
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.aggregate import video_scores
 from iid_mm.evaluation.functional.checks import Labels, Scores, check_both_classes, check_scores
-from iid_mm.evaluation.functional.coding import Coded, Names, factorise
+from iid_mm.evaluation.functional.coding import Coded, Names, factorize
 from iid_mm.evaluation.functional.roc import RocCurve, roc_curve
-from iid_mm.evaluation.functional.weighted import set_figures
+from iid_mm.evaluation.functional.weighted import set_metrics
 
 OVERALL = 'overall'
 
@@ -27,7 +27,7 @@ class Level:
     Attributes:
         scores: (M,) float64.
         labels: (M,) int64.
-        coded_datasets: (M) names of the data sets.
+        coded_datasets: (M) names of the datasets.
         coded_methods: (M) manipulation of a fake; not looked at for genuine members.
         unit: 'frames' or 'videos'.
     """
@@ -40,7 +40,7 @@ class Level:
 
     @property
     def datasets(self) -> Names:
-        """(M,) names of the data sets."""
+        """(M,) names of the datasets."""
         return np.asarray(self.coded_datasets)
 
     @property
@@ -49,7 +49,7 @@ class Level:
         return np.asarray(self.coded_methods)
 
     def mask(self, subset: Subset) -> npt.NDArray[np.bool_]:
-        """Members of one subset, (M,) bool: its fakes and all genuine members of its data set."""
+        """Members of one subset, (M,) bool: its fakes and all genuine members of its dataset."""
         chosen = np.ones(self.labels.shape, dtype=bool)
         if subset.dataset is not None:
             chosen &= self.coded_datasets.equal(subset.dataset)
@@ -69,12 +69,12 @@ class Level:
 
 @dataclass(frozen=True)
 class Subset:
-    """One row of the table: everything, one data set, or one manipulation of a data set.
+    """One row of the table: everything, one dataset, or one manipulation of a dataset.
 
     Attributes:
         name: Short name, the row's name and the end of its metrics' names.
-        title: Name for error messages, which names the data sets too.
-        dataset: Its data set; None for all.
+        title: Name for error messages, which names the datasets too.
+        dataset: Its dataset; None for all.
         method: Its manipulation; None for all.
     """
 
@@ -85,8 +85,8 @@ class Subset:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """The figures of one row, as fractions of 1 (not percent)."""
+class Metrics:
+    """The metrics of one row, as fractions of 1 (not percent)."""
 
     subset: Subset
     frame_auc: float
@@ -127,14 +127,14 @@ class ScoredSet:
 
 
 def _as_names(values: Any, size: int, argument: str) -> Coded:
-    names = factorise(values, argument=argument)
+    names = factorize(values, argument=argument)
     if len(names) != size:
         raise InputError(f'{argument} of shape ({len(names)},) for {size} scores; give one for every frame')
     return names
 
 
 def _subsets(level: Level) -> Iterator[Subset]:
-    """Manipulations of each data set by name, its total after them, then everything."""
+    """Manipulations of each dataset by name, its total after them, then everything."""
     datasets = level.coded_datasets.names.tolist()
     several = len(datasets) > 1
     for dataset in datasets:
@@ -157,20 +157,20 @@ def scored_set(
     how: str = 'mean',
     k: int = 3,
 ) -> ScoredSet:
-    """Bring the scores of all frames into the form that the figures and the pictures are made from.
+    """Bring the scores of all frames into the form that the metrics and the pictures are made from.
 
     Args:
         scores: (N,) one score a frame, higher = more likely fake.
         labels: (N,) 0 = genuine, 1 = fake.
         video_keys: (N,) ``dataset/method/compression/video`` of each frame.
         methods: (N,) manipulation of a fake frame; anything for a genuine one.
-        datasets: (N,) data set of each frame; None: all belong to one, called 'test'. Names are strings
+        datasets: (N,) dataset of each frame; None: all belong to one, called 'test'. Names are strings
             or :class:`~.coding.Coded`, which is fastest for millions of frames.
         how: How frames make a video, see :func:`~.aggregate.video_scores`.
         k: Frames of ``how='topk'``.
 
     Returns:
-        The set. A genuine video is compared with every manipulation of its data set, whatever its
+        The set. A genuine video is compared with every manipulation of its dataset, whatever its
         own method (its source folder) is called.
 
     Raises:
@@ -196,15 +196,15 @@ def scored_set(
     return ScoredSet(frames, videos, tuple(_subsets(videos)), merged.keys, merged.first)
 
 
-def _figures(scored: ScoredSet, subset: Subset, threshold: float) -> Figures:
+def _metrics(scored: ScoredSet, subset: Subset, threshold: float) -> Metrics:
     values: dict[str, float] = {}
     for prefix, level in (('frame', scored.frames), ('video', scored.videos)):
         scores, labels = level.select(subset)
         check_both_classes(labels, name=subset.title, unit=level.unit)
-        found = set_figures(scores, labels)
-        values.update({f'{prefix}_{figure}': value for figure, value in found.items()})
+        found = set_metrics(scores, labels)
+        values.update({f'{prefix}_{metric}': value for metric, value in found.items()})
         values[f'{prefix}_acc'] = float(np.mean((scores >= threshold) == (labels == 1)))
-    return Figures(
+    return Metrics(
         subset=subset,
         num_frames=scored.frames.select(subset)[1].size,
         num_videos=labels.size,
@@ -213,8 +213,8 @@ def _figures(scored: ScoredSet, subset: Subset, threshold: float) -> Figures:
     )
 
 
-def per_method(scored: ScoredSet, *, threshold: float = 0.5) -> list[Figures]:
-    """Figures of every manipulation, of every data set where there are several, and overall.
+def per_method(scored: ScoredSet, *, threshold: float = 0.5) -> list[Metrics]:
+    """Metrics of every manipulation, of every dataset where there are several, and overall.
 
     Args:
         scored: The set, see :func:`scored_set`.
@@ -224,8 +224,8 @@ def per_method(scored: ScoredSet, *, threshold: float = 0.5) -> list[Figures]:
         One entry a row of the table; the last one is the whole set.
 
     Raises:
-        OneClassError: The set, or one of its data sets, has no genuine or no fake videos.
+        OneClassError: The set, or one of its datasets, has no genuine or no fake videos.
     """
     # The whole set first: of all messages about a missing class, its message helps most.
-    overall = _figures(scored, scored.subsets[-1], threshold)
-    return [*(_figures(scored, subset, threshold) for subset in scored.subsets[:-1]), overall]
+    overall = _metrics(scored, scored.subsets[-1], threshold)
+    return [*(_metrics(scored, subset, threshold) for subset in scored.subsets[:-1]), overall]

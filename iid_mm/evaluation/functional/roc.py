@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of a two-class decision, on plain arrays.
+"""Metrics of a two-class decision, on plain arrays.
 
 N is the number of samples (frames or videos). Scores are (N,), higher = more likely fake; labels
 are (N,), 0 = genuine, 1 = fake. ``name`` is what error messages call the set. Every function
@@ -93,7 +93,7 @@ def area_under_roc(scores: npt.ArrayLike, labels: npt.ArrayLike, *, name: str = 
 def equal_error_rate(scores: npt.ArrayLike, labels: npt.ArrayLike, *, name: str = 'the set') -> float:
     """Equal error rate: FPR at the point of the ROC polyline where FPR = 1 - TPR.
 
-    The crossing is interpolated linearly between the two neighbouring thresholds (the polyline
+    The crossing is interpolated linearly between the two neighboring thresholds (the polyline
     itself, not its convex hull).
     """
     return roc_curve(scores, labels, name=name).eer
@@ -227,7 +227,7 @@ def choose_threshold(
 ) -> float:
     """Choose a threshold, on a validation set: a score >= the threshold is called fake.
 
-    Candidates are the middles between neighbouring different scores, so that the threshold keeps its
+    Candidates are the middles between neighboring different scores, so that the threshold keeps its
     distance from both, and the lowest score (all are called fake). The best one under the rule is taken:
 
     * ``eer``: least |FPR - FNR|; of several the one with the lowest FPR + FNR.
@@ -258,7 +258,7 @@ def choose_threshold(
     false = np.cumsum(np.bincount(code, weights=1 - classes)[::-1]).astype(np.int64)
     fakes, genuine = int(found[-1]), int(false[-1])
     middles = (values[1:] + values[:-1]) / 2
-    # Between neighbouring floating-point numbers lies none.
+    # Between neighboring floating-point numbers lies none.
     middles = np.where(middles > values[:-1], middles, values[1:])
     thresholds = np.concatenate([middles[::-1], values[:1]])
     sum_of_rates = false * fakes + (fakes - found) * genuine
@@ -294,7 +294,7 @@ def log_loss(
         InputError: A score lies outside [0, 1].
     """
     checked, classes = check_scores(scores, labels, name=name)
-    check_probabilities(checked, name=name, figure='the log loss')
+    check_probabilities(checked, name=name, metric='the log loss')
     limited = np.clip(checked, clip, 1 - clip)
     return float(np.mean(-np.where(classes == 1, np.log(limited), np.log1p(-limited))))
 
@@ -306,5 +306,5 @@ def brier(scores: npt.ArrayLike, labels: npt.ArrayLike, *, name: str = 'the set'
         InputError: A score lies outside [0, 1].
     """
     checked, classes = check_scores(scores, labels, name=name)
-    check_probabilities(checked, name=name, figure='the Brier score')
+    check_probabilities(checked, name=name, metric='the Brier score')
     return float(np.mean((checked - classes) ** 2))

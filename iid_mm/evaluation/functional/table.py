@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures as text and as a flat dictionary."""
+"""The metrics as text and as a flat dictionary."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from iid_mm.evaluation.functional.per_method import Figures
+from iid_mm.evaluation.functional.per_method import Metrics
 from iid_mm.utils.files import printable
 
 OVERALL_KEYS = (
@@ -29,8 +29,8 @@ _PERCENT_COLUMNS = {
 }
 
 
-def flat_metrics(rows: Sequence[Figures]) -> dict[str, float]:
-    """Name every figure: the whole set's plainly, a row's as ``video_auc/<row>``.
+def flat_metrics(rows: Sequence[Metrics]) -> dict[str, float]:
+    """Name every metric: the whole set's plainly, a row's as ``video_auc/<row>``.
 
     Args:
         rows: What :func:`~.per_method.per_method` gives; the last row is the whole set.
@@ -46,15 +46,15 @@ def flat_metrics(rows: Sequence[Figures]) -> dict[str, float]:
     return metrics
 
 
-def format_table(rows: Sequence[Figures], *, title: str = '') -> str:
-    """Lay the figures out as a table in Markdown, in percent with two decimals.
+def format_table(rows: Sequence[Metrics], *, title: str = '') -> str:
+    """Lay the metrics out as a table in Markdown, in percent with two decimals.
 
     Args:
         rows: What :func:`~.per_method.per_method` gives.
         title: A line above the table; empty: none.
 
     Returns:
-        The table without colour, one line a row, ready for a log or a README.
+        The table without color, one line a row, ready for a log or a README.
     """
     table = Table(box=box.MARKDOWN)
     table.add_column('fakes', no_wrap=True)

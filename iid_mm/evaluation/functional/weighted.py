@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of many resamples of one set at once: a resample is a weight for every sample.
+"""Metrics of many resamples of one set at once: a resample is a weight for every sample.
 
 R is the number of resamples, N of samples, U of different scores. The scores are sorted once; a resample
-then costs some cumulative sums. With weights of 1 every figure equals that of :mod:`~.roc`.
+then costs some cumulative sums. With weights of 1 every metric equals that of :mod:`~.roc`.
 """
 
 from __future__ import annotations
@@ -15,69 +15,69 @@ from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.checks import Labels, Scores, check_probabilities
 from iid_mm.evaluation.functional.roc import PROBABILITY_CLIP, allowed_false_positives
 
-FIGURES = ('auc', 'eer', 'ap', 'accuracy', 'log_loss', 'brier')
-"""Names of figures; besides them ``tpr@<rate>``, such as ``tpr@0.01``."""
-RANK_FIGURES = ('auc', 'eer', 'ap', 'tpr')
-"""Figures, up to an ``@``, that depend on the order of the scores only."""
+METRICS = ('auc', 'eer', 'ap', 'accuracy', 'log_loss', 'brier')
+"""Names of metrics; besides them ``tpr@<rate>``, such as ``tpr@0.01``."""
+RANK_METRICS = ('auc', 'eer', 'ap', 'tpr')
+"""Metrics, up to an ``@``, that depend on the order of the scores only."""
 
 
-def limit_of(figure: str) -> float | None:
-    """The rate in ``tpr@<rate>``; None for other figures.
+def limit_of(metric: str) -> float | None:
+    """The rate in ``tpr@<rate>``; None for other metrics.
 
     Raises:
-        InputError: The figure is unknown, or its rate no number in (0, 1].
+        InputError: The metric is unknown, or its rate no number in (0, 1].
     """
-    if figure in FIGURES:
+    if metric in METRICS:
         return None
-    kind, _, rate = figure.partition('@')
+    kind, _, rate = metric.partition('@')
     try:
         limit = float(rate)
     except ValueError:
         limit = float('nan')
     if kind != 'tpr' or not 0.0 < limit <= 1.0:
         raise InputError(
-            f'figure {figure!r} is unknown; choose among {", ".join(FIGURES)} and tpr@<rate> (tpr@0.01)'
+            f'metric {metric!r} is unknown; choose among {", ".join(METRICS)} and tpr@<rate> (tpr@0.01)'
         )
     return limit
 
 
-class WeightedFigures:
-    """Figures of one detector on resamples.
+class WeightedMetrics:
+    """Metrics of one detector on resamples.
 
     Args:
         scores: (N,) finite scores.
         labels: (N,) 0 = genuine, 1 = fake, both present.
-        figures: Names, see :data:`FIGURES`.
+        metrics: Names, see :data:`METRICS`.
         threshold: A score >= this counts as fake in the accuracy.
         name: What error messages call the set.
 
     Raises:
-        InputError: A figure is unknown, or needs probabilities that the scores are not.
+        InputError: A metric is unknown, or needs probabilities that the scores are not.
     """
 
     def __init__(
         self,
         scores: Scores,
         labels: Labels,
-        figures: Sequence[str],
+        metrics: Sequence[str],
         *,
         threshold: float = 0.5,
         name: str = 'the set',
     ) -> None:
-        self.limits = {figure: limit_of(figure) for figure in figures}
+        self.limits = {metric: limit_of(metric) for metric in metrics}
         self.order = np.argsort(-scores)
         ordered = scores[self.order]
         ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), scores.size - 1)
         self.ends = None if ends.size == scores.size else ends
         self.fake = labels[self.order].astype(np.float64)
         self.genuine_total = int(np.count_nonzero(labels == 0))
-        # Figures that are weighted means of a cost of every sample.
+        # Metrics that are weighted means of a cost of every sample.
         self.costs: dict[str, Scores] = {}
         if 'accuracy' in self.limits:
             self.costs['accuracy'] = ((scores >= threshold) == (labels == 1)).astype(np.float64)
-        for figure in ('log_loss', 'brier'):
-            if figure in self.limits:
-                check_probabilities(scores, name=name, figure=figure)
+        for metric in ('log_loss', 'brier'):
+            if metric in self.limits:
+                check_probabilities(scores, name=name, metric=metric)
         if 'log_loss' in self.limits:
             clipped = np.clip(scores, PROBABILITY_CLIP, 1 - PROBABILITY_CLIP)
             self.costs['log_loss'] = -np.where(labels == 1, np.log(clipped), np.log1p(-clipped))
@@ -85,28 +85,28 @@ class WeightedFigures:
             self.costs['brier'] = (scores - labels) ** 2
 
     def __call__(self, weights: Scores) -> dict[str, Scores]:
-        """Compute the figures.
+        """Compute the metrics.
 
         Args:
             weights: (R, N) how often each sample is in each resample; both classes in each.
 
         Returns:
-            By figure, (R,) values. A TPR at a rate that the unweighted set is too small for is NaN.
+            By metric, (R,) values. A TPR at a rate that the unweighted set is too small for is NaN.
         """
         # Not `@`: its sums depend on how many resamples are computed at once, in the last digit.
         total = weights.sum(axis=1)
         values = {
-            figure: np.asarray(np.einsum('rn,n->r', weights, cost) / total)
-            for figure, cost in self.costs.items()
+            metric: np.asarray(np.einsum('rn,n->r', weights, cost) / total)
+            for metric, cost in self.costs.items()
         }
         if len(values) < len(self.limits):
             found, false = self._cumulative(weights)
-            for figure, limit in self.limits.items():
+            for metric, limit in self.limits.items():
                 if limit is not None:
-                    values[figure] = self._tpr(found, false, limit)
-                elif figure not in self.costs:
-                    values[figure] = _OF_COUNTS[figure](found, false)
-        return {figure: values[figure] for figure in self.limits}
+                    values[metric] = self._tpr(found, false, limit)
+                elif metric not in self.costs:
+                    values[metric] = _OF_COUNTS[metric](found, false)
+        return {metric: values[metric] for metric in self.limits}
 
     def _cumulative(self, weights: Scores) -> tuple[Scores, Scores]:
         """Weight of fakes and of genuine samples at or above each different score, highest first.
@@ -158,21 +158,21 @@ def counts_at_thresholds(scores: Scores, labels: Labels) -> tuple[Scores, Scores
     return found[None], (np.flatnonzero(last) + 1.0 - found)[None]
 
 
-def set_figures(
-    scores: Scores, labels: Labels, figures: Sequence[str] = ('auc', 'eer', 'ap')
+def set_metrics(
+    scores: Scores, labels: Labels, metrics: Sequence[str] = ('auc', 'eer', 'ap')
 ) -> dict[str, float]:
-    """Figures of a whole set from one sort, for millions of samples.
+    """Metrics of a whole set from one sort, for millions of samples.
 
     Args:
         scores: (N,) finite scores.
         labels: (N,) 0 = genuine, 1 = fake, both present.
-        figures: Of 'auc', 'eer' and 'ap', defined as in :mod:`~.roc`.
+        metrics: Of 'auc', 'eer' and 'ap', defined as in :mod:`~.roc`.
 
     Returns:
-        The figures by name.
+        The metrics by name.
     """
     counts = counts_at_thresholds(scores, labels)
-    return {figure: float(_OF_COUNTS[figure](*counts)[0]) for figure in figures}
+    return {metric: float(_OF_COUNTS[metric](*counts)[0]) for metric in metrics}
 
 
 def _auc(found: Scores, false: Scores) -> Scores:

@@ -30,7 +30,7 @@ _SAMPLE_KEYS = ('gt_label', 'pred_score', 'video_key', 'frame', 'dataset', 'meth
 class ForgeryAUC(WholeSetMetric):
     """AUC, EER, AP and accuracy of frames and videos, overall and for every manipulation.
 
-    Every manipulation is compared with all genuine videos of its data set. The score of a video is
+    Every manipulation is compared with all genuine videos of its dataset. The score of a video is
     the mean of its frames' probabilities of fake. Only scores and names are kept of each sample, in
     columns (some 100 bytes, most of them the path of the image), and faces that a distributed sampler
     repeats are removed exactly, so any number of processes gives the same metrics.
@@ -38,7 +38,7 @@ class ForgeryAUC(WholeSetMetric):
     Metrics (fractions of 1, with the prefix ``forgery/``): ``frame_auc``, ``video_auc``,
     ``frame_ap``, ``video_ap``, ``frame_eer``, ``video_eer``, ``frame_acc``, ``video_acc``,
     ``num_videos``, and ``frame_auc/<method>``, ``video_auc/<method>`` for every manipulation. With
-    several data sets in one run ``<dataset>/<method>`` takes the place of ``<method>``, and
+    several datasets in one run ``<dataset>/<method>`` takes the place of ``<method>``, and
     ``<dataset>`` is added.
 
     Args:
@@ -49,7 +49,7 @@ class ForgeryAUC(WholeSetMetric):
         scores_file: The main process writes the scores of all frames to this Parquet file, see
             :func:`~iid_mm.evaluation.scores.read_scores`; None: no file.
         threshold: A probability >= this counts as fake in the accuracies.
-        print_table: Log the table of all figures.
+        print_table: Log the table of all metrics.
         image_root: Folder that the images' paths in the scores file are relative to; None: as they are.
         split: Noted in the scores file; None: unknown.
     """
@@ -83,11 +83,11 @@ class ForgeryAUC(WholeSetMetric):
 
         Args:
             dataset: What will be scored: :class:`~iid_mm.datasets.ForgeryDataset`, or wrappers of some; of
-                other data sets nothing is known.
+                other datasets nothing is known.
             name: What the message calls the data loader.
 
         Raises:
-            OneClassError: If one of the data sets in it is all fake or all genuine.
+            OneClassError: If one of the datasets in it is all fake or all genuine.
         """
         if self.scores_file is not None:
             return
@@ -133,7 +133,7 @@ class ForgeryAUC(WholeSetMetric):
         """Collect the results of all processes and compute the metrics.
 
         Args:
-            size: Number of samples in the data set.
+            size: Number of samples in the dataset.
 
         Returns:
             The metrics, equal in every process.
@@ -159,20 +159,20 @@ class ForgeryAUC(WholeSetMetric):
         """
         table = merge_columns(results)
         columns = {name: table[name] for name in table.column_names}
-        # Freed before the figures need room.
+        # Freed before the metrics need room.
         results.clear()
         if self.split is not None:
             columns['split'] = pa.repeat(self.split, table.num_rows)
         frames = FrameScores.from_columns(columns)
         if self._size is not None and len(frames) != self._size:
             print_log(
-                f'ForgeryAUC: {len(frames)} different faces were scored, the data set has '
+                f'ForgeryAUC: {len(frames)} different faces were scored, the dataset has '
                 f'{self._size} samples; samples of equal video_key, frame and image count once',
                 logger='current',
                 level=logging.WARNING,
             )
         if self.scores_file is not None:
-            # Before the figures: scores of a long run outlive an error such as a missing class.
+            # Before the metrics: scores of a long run outlive an error such as a missing class.
             write_scores(frames, self.scores_file)
             print_log(f'scores of {len(frames)} faces: {self.scores_file}', logger='current')
             # Of several sets, the message names the one.
@@ -201,7 +201,7 @@ class ForgeryAUC(WholeSetMetric):
             labels: (N,) 0 = genuine, 1 = fake.
             video_keys: (N,) ``dataset/method/compression/video``.
             methods: (N,) manipulation of a fake frame; anything for a genuine one.
-            datasets: (N,) data set of each frame; None: all belong to one.
+            datasets: (N,) dataset of each frame; None: all belong to one.
             how: How frames make a video, see :func:`~iid_mm.evaluation.functional.video_scores`.
             threshold: A score >= this counts as fake.
 
@@ -211,7 +211,7 @@ class ForgeryAUC(WholeSetMetric):
         Raises:
             InputError: Empty input, unequal lengths, NaN or infinite scores, or a video with two
                 labels.
-            OneClassError: The set, or one of its data sets, has no genuine or no fake videos.
+            OneClassError: The set, or one of its datasets, has no genuine or no fake videos.
         """
         scored = scored_set(scores, labels, video_keys, methods, datasets, how=how)
         return flat_metrics(per_method(scored, threshold=threshold))

@@ -18,7 +18,7 @@ from iid_mm.errors import InputError
 class WholeSetMetric(BaseMetric):
     """A metric that takes the results of all processes and removes repeated faces by name.
 
-    MMEngine cuts the collected list to the size of the data set, which removes padding only for its
+    MMEngine cuts the collected list to the size of the dataset, which removes padding only for its
     own sampler's order. Here all results are taken.
 
     Args:
@@ -49,7 +49,7 @@ class WholeSetMetric(BaseMetric):
         """Collect the results of all processes and compute the metrics.
 
         Args:
-            size: Number of samples in the data set; not used.
+            size: Number of samples in the dataset; not used.
 
         Returns:
             The metrics, equal in every process.

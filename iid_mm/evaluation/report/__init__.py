@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reports: one checkpoint on several test sets, with everything that is needed to check the figures."""
+"""Reports: one checkpoint on several test sets, with everything that is needed to check the metrics."""
 
 from iid_mm.evaluation.report.options import BOOTSTRAP_UNITS, ReportOptions
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from iid_mm.evaluation.localisation_config import index_datasets
+from iid_mm.evaluation.localization_config import index_datasets
 from iid_mm.evaluation.report.provenance import (
     config_text,
     device_name,

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.report.figures import Row, ScoredVideos, report_rows
+from iid_mm.evaluation.report.metrics_table import Row, ScoredVideos, report_rows
 from iid_mm.evaluation.report.options import ReportOptions
 from iid_mm.evaluation.report.provenance import text_sha256
 from iid_mm.evaluation.report.scoring import write_json
@@ -32,7 +32,7 @@ MAX_FILE = 4 * 2**30
 """Bytes of a file of a report; the scores of 100 million faces take less."""
 _PARTS = re.compile(
     r'report\.json|report\.md|config\.py|video_scores\.parquet|pictures/[^/\\]+\.png|'
-    r'frame_scores/[^/\\]+\.(?:parquet|json)|localisation/[^/\\]+\.parquet'
+    r'frame_scores/[^/\\]+\.(?:parquet|json)|localization/[^/\\]+\.parquet'
 )
 
 
@@ -107,7 +107,7 @@ def compute(
         records: Records of the test sets, from :meth:`~.scoring.ScoringJob.score`.
         validation: Record of the validation set; None: no threshold was chosen on it.
         obstacle: Why not, in words.
-        options: How scores become figures.
+        options: How scores become metrics.
 
     Raises:
         FileNotFoundError: A scores file is missing.
@@ -186,7 +186,7 @@ def report_content(
         records: Records of the test sets.
         validation: Record of the validation set; None: there is none.
         obstacle: Why there is none, in words.
-        options: How scores became figures.
+        options: How scores became metrics.
         run: Date and command; with the hash of the text the only part that differs between two runs of
             the same test.
         files: SHA-256 of the report's other files, by name.
@@ -201,7 +201,7 @@ def report_content(
         'no_validation_because': obstacle or None,
         'test_sets': [dict(record) | {'frames_a_video': frames[record['name']]} for record in records],
         'validation': None if validation is None else dict(validation),
-        'figures': [row.as_dict() for row in computed.rows],
+        'metrics': [row.as_dict() for row in computed.rows],
         'files': dict(sorted(files.items())),
     }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Intervals of the figures of videos."""
+"""Intervals of the metrics of videos."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import math
 
 import numpy.typing as npt
 
-from iid_mm.evaluation.functional.bootstrap import bootstrap_figures
+from iid_mm.evaluation.functional.bootstrap import bootstrap_metrics
 from iid_mm.evaluation.functional.checks import Labels, Scores
 from iid_mm.evaluation.report.options import ReportOptions
 
-FIGURES = {'auc': 'video_auc', 'eer': 'video_eer', 'ap': 'video_ap'}
-"""Figures that get an interval: what the bootstrap and what the report calls them."""
+METRICS = {'auc': 'video_auc', 'eer': 'video_eer', 'ap': 'video_ap'}
+"""Metrics that get an interval: what the bootstrap and what the report calls them."""
 
 Interval = dict[str, float | str | None]
 
@@ -25,7 +25,7 @@ def video_intervals(
     *,
     name: str,
 ) -> dict[str, Interval]:
-    """Bootstrap the figures of videos.
+    """Bootstrap the metrics of videos.
 
     Args:
         scores: (V,) scores.
@@ -35,13 +35,13 @@ def video_intervals(
         name: What error messages call the set.
 
     Returns:
-        For each of :data:`FIGURES`, under its name in the report, ``low``, ``high`` (None: not determined)
+        For each of :data:`METRICS`, under its name in the report, ``low``, ``high`` (None: not determined)
         and ``method``, see :class:`~iid_mm.evaluation.functional.intervals.Interval`.
     """
-    found = bootstrap_figures(
+    found = bootstrap_metrics(
         scores,
         labels,
-        tuple(FIGURES),
+        tuple(METRICS),
         groups=identities if options.bootstrap_over == 'identities' else None,
         resamples=options.resamples,
         level=options.confidence,
@@ -55,7 +55,7 @@ def video_intervals(
             'high': _number(found[theirs].high),
             'method': found[theirs].method,
         }
-        for theirs, ours in FIGURES.items()
+        for theirs, ours in METRICS.items()
     }
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The choices that decide the figures of a report once the scores are there."""
+"""The choices that decide the metrics of a report once the scores are there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BOOTSTRAP_UNITS = ('videos', 'identities')
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """How scores become figures.
+    """How scores become metrics.
 
     Attributes:
         aggregation: How the scores of frames make that of a video.
@@ -26,9 +26,9 @@ class ReportOptions:
         resamples: Resamples of the bootstrap.
         bootstrap_over: What is resampled: 'videos', or 'identities', all videos of a person together.
         confidence: Of the intervals.
-        interval_method: See :func:`~iid_mm.evaluation.functional.bootstrap.bootstrap_figures`.
+        interval_method: See :func:`~iid_mm.evaluation.functional.bootstrap.bootstrap_metrics`.
         seed: Of the bootstrap.
-        pooled: Whether a total over different data sets is added.
+        pooled: Whether a total over different datasets is added.
     """
 
     aggregation: str = 'mean'

@@ -13,14 +13,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.test_sets import TestSet
+from iid_mm.evaluation.eval_sets import EvalSet
 from iid_mm.utils.files import load_json, sha256
 from iid_mm.utils.parquet import open_parquet
 
 _SETTINGS_KEY = b'iid_mm.preparation'
 
 
-def index_facts(test_set: TestSet) -> list[dict[str, Any]]:
+def index_facts(test_set: EvalSet) -> list[dict[str, Any]]:
     """Describe the indices of a set.
 
     Args:
@@ -56,23 +56,23 @@ def _settings(stored: bytes, path: Path) -> dict[str, Any]:
     return settings
 
 
-def coverage_facts(test_set: TestSet, table: pa.Table, scored: npt.NDArray[Any]) -> dict[str, Any]:
+def coverage_facts(test_set: EvalSet, table: pa.Table, scored: npt.NDArray[Any]) -> dict[str, Any]:
     """Find out which videos have no score, and why.
 
     Args:
         test_set: The set.
-        table: Its samples, from :func:`~iid_mm.evaluation.test_sets.check_test_set`.
+        table: Its samples, from :func:`~iid_mm.evaluation.eval_sets.check_eval_set`.
         scored: Keys of the videos that have a score.
 
     Returns:
         Plain data:
 
-        * ``videos``: videos in the index, one entry a data set, method and label.
+        * ``videos``: videos in the index, one entry a dataset, method and label.
         * ``unscored``: videos in the index that have no score.
         * ``without_face``: prepared videos of this split in which no face was found, each with
           ``video_key``, ``dataset``, ``method``, ``label``; None if that is not known.
         * ``without_face_any_split``: how many such videos all splits have together; None if not known.
-        * ``listed_but_absent``: videos that a list of the data set names but that were not on disk.
+        * ``listed_but_absent``: videos that a list of the dataset names but that were not on disk.
         * ``left_out``: how many videos the preparation left out, by reason.
         * ``compressions``: compression levels.
     """
@@ -95,7 +95,7 @@ def _coverage(
     keys: set[str],
     scored: npt.NDArray[Any],
     reports: Sequence[dict[str, Any] | None],
-    test_set: TestSet,
+    test_set: EvalSet,
 ) -> dict[str, Any]:
     return {
         'videos': sorted(
@@ -136,7 +136,7 @@ def _faceless_count(report: Mapping[str, Any] | None) -> int | None:
     return sum(int(counts.get('videos_without_face', 0)) for counts in methods.values())
 
 
-def _without_face(reports: Sequence[dict[str, Any] | None], test_set: TestSet) -> list[dict[str, Any]] | None:
+def _without_face(reports: Sequence[dict[str, Any] | None], test_set: EvalSet) -> list[dict[str, Any]] | None:
     """Videos without a face in the set's split, sorted; None if a report does not tell the splits."""
     found: list[dict[str, Any]] = []
     chosen = test_set.dataset.get('methods')

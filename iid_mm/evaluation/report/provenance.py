@@ -109,7 +109,7 @@ def settings_sha256(settings: Mapping[str, Any]) -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of Python, this package and the libraries that the figures depend on."""
+    """Versions of Python, this package and the libraries that the metrics depend on."""
     found = {'python': platform.python_version(), 'iid-mm': __version__}
     for name in LIBRARIES:
         try:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from iid_mm.evaluation.report.tables import Figures, escaped, percent, set_title
+from iid_mm.evaluation.report.tables import Metrics, escaped, percent, set_title
 
 AGGREGATIONS = {
     'mean': 'the mean of the scores of its frames',
@@ -18,7 +18,7 @@ AGGREGATIONS = {
 
 
 def reading(report: Mapping[str, Any]) -> list[str]:
-    """Write one paragraph a data set, and what to bear in mind.
+    """Write one paragraph a dataset, and what to bear in mind.
 
     Args:
         report: Content of ``report.json``.
@@ -26,7 +26,7 @@ def reading(report: Mapping[str, Any]) -> list[str]:
     Returns:
         Lines of Markdown.
     """
-    rows = report['figures']
+    rows = report['metrics']
     lines = []
     for row in rows:
         if row['manipulation'] is None:
@@ -34,7 +34,7 @@ def reading(report: Mapping[str, Any]) -> list[str]:
     return [*lines, 'To bear in mind:', '', *_cautions(report)]
 
 
-def _paragraph(row: Figures, rows: Sequence[Figures], report: Mapping[str, Any]) -> str:
+def _paragraph(row: Metrics, rows: Sequence[Metrics], report: Mapping[str, Any]) -> str:
     genuine = row['videos'] - row['fake_videos']
     sentences = [
         f'**{escaped(set_title(row, rows))}.** {_count(row["videos"], "video")} got a score: {genuine} '
@@ -46,7 +46,7 @@ def _paragraph(row: Figures, rows: Sequence[Figures], report: Mapping[str, Any])
     if low is not None and low <= 0.5:
         sentences.append(
             'The interval reaches down to guessing: this test does not show that the detector tells genuine '
-            'from fake on this data set.'
+            'from fake on this dataset.'
         )
     sentences.append(
         f'At the threshold {report["threshold"]["value"]:.4f} it called {row["false_positives"]} of '
@@ -69,13 +69,13 @@ def _paragraph(row: Figures, rows: Sequence[Figures], report: Mapping[str, Any])
     return ' '.join(sentences + _unscored(row, report))
 
 
-def _unscored(row: Figures, report: Mapping[str, Any]) -> list[str]:
+def _unscored(row: Metrics, report: Mapping[str, Any]) -> list[str]:
     sentences = []
     counts = (row['without_face_genuine'], row['without_face_fake'])
     if None in counts:
         sentences.append('Whether there were videos in which no face was found is not known.')
     elif sum(counts):
-        rule = 'as a wrong decision in the accuracy' if _abstains(report) else 'in no figure'
+        rule = 'as a wrong decision in the accuracy' if _abstains(report) else 'in no metric'
         sentences.append(
             f'In {_count(sum(counts), "further video")} no face was found ({counts[0]} genuine, {counts[1]} '
             f'fake): the detector abstains, which counts {rule}; {percent(row["coverage"])} % of the videos '
@@ -93,7 +93,7 @@ def _abstains(report: Mapping[str, Any]) -> bool:
     return bool(report['options']['missing_as_abstention'])
 
 
-def _interval(row: Figures, report: Mapping[str, Any]) -> str:
+def _interval(row: Metrics, report: Mapping[str, Any]) -> str:
     limits = row['intervals']['video_auc']
     if limits['low'] is None or limits['high'] is None:
         return ''
@@ -114,16 +114,16 @@ def _cautions(report: Mapping[str, Any]) -> list[str]:
         'tested.',
         f'- The threshold is {escaped(report["threshold"]["text"])}.',
     ]
-    genuine = [row['videos'] - row['fake_videos'] for row in report['figures']]
+    genuine = [row['videos'] - row['fake_videos'] for row in report['metrics']]
     if min(genuine) < 1000:
         lines.append(
             f'- {"–"} stands where a rate cannot be measured: a false alarm rate of 1 % needs at least 100 '
             'genuine videos, one of 0.1 % at least 1000.'
         )
-    if len({row['test_set'] for row in report['figures']}) > 1 and not options['pooled']:
+    if len({row['test_set'] for row in report['metrics']}) > 1 and not options['pooled']:
         lines.append(
-            '- There is no total over the data sets: their videos and their shares of fakes differ, so a '
-            'common figure would describe none of them.'
+            '- There is no total over the datasets: their videos and their shares of fakes differ, so a '
+            'common metric would describe none of them.'
         )
     return lines
 

@@ -17,19 +17,19 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from iid_mm.evaluation.eval_sets import VALIDATION, EvalSet
 from iid_mm.evaluation.report.prepared import coverage_facts, index_facts
 from iid_mm.evaluation.report.provenance import device_name, library_versions, settings_sha256
 from iid_mm.evaluation.scores import read_scores
-from iid_mm.evaluation.test_sets import VALIDATION, TestSet
 from iid_mm.utils.files import load_json, sha256, write_text
 
 SCORES_FOLDER = 'frame_scores'
-LOCALISATION_FOLDER = 'localisation'
+LOCALIZATION_FOLDER = 'localization'
 # They change how fast a set is read, not what is computed.
 _LOADER_KEYS = ('num_workers', 'persistent_workers', 'prefetch_factor', 'pin_memory', 'sampler', 'dataset')
 _PLACES = ('data_root', 'ann_file', 'backend_args')
 _METRIC = ('ForgeryAUC', 'iid_mm.ForgeryAUC')
-_LOCALISATION = ('ArtifactLocalisation', 'iid_mm.ArtifactLocalisation')
+_LOCALIZATION = ('ArtifactLocalization', 'iid_mm.ArtifactLocalization')
 
 
 @dataclass(frozen=True)
@@ -52,21 +52,21 @@ class ScoringJob:
         """Where the scores of a set go."""
         return self.folder / SCORES_FOLDER / f'{name}.parquet'
 
-    def localisation_file(self, name: str) -> Path:
-        """Where the figures of localisation of a set's frames go."""
-        return self.folder / LOCALISATION_FOLDER / f'{name}.parquet'
+    def localization_file(self, name: str) -> Path:
+        """Where the metrics of localization of a set's frames go."""
+        return self.folder / LOCALIZATION_FOLDER / f'{name}.parquet'
 
     def record_file(self, name: str) -> Path:
         """Where it is noted what the scores of a set were made from."""
         return self.scores_file(name).with_suffix('.json')
 
-    def score(self, runner: Runner, test_set: TestSet, table: pa.Table) -> dict[str, Any]:
+    def score(self, runner: Runner, test_set: EvalSet, table: pa.Table) -> dict[str, Any]:
         """Score one set, or take the scores of an earlier run over.
 
         Args:
             runner: Has the model and its weights.
             test_set: The set.
-            table: Its samples, from :func:`~iid_mm.evaluation.test_sets.check_test_set`.
+            table: Its samples, from :func:`~iid_mm.evaluation.eval_sets.check_eval_set`.
 
         Returns:
             The set's record, in the main process; elsewhere an empty dictionary.
@@ -98,8 +98,8 @@ class ScoringJob:
         try:
             record = load_json(self.record_file(name))
             is_whole = record['source'] == source and self._has(record['scores'], self.scores_file(name))
-            if is_whole and record['localisation_scores'] is not None:
-                is_whole = self._has(record['localisation_scores'], self.localisation_file(name))
+            if is_whole and record['localization_scores'] is not None:
+                is_whole = self._has(record['localization_scores'], self.localization_file(name))
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return dict(record) if is_whole else None
@@ -109,7 +109,7 @@ class ScoringJob:
         """Whether a record is of this file, as it is."""
         return path.is_file() and said['sha256'] == sha256(path)
 
-    def _settings(self, test_set: TestSet) -> str:
+    def _settings(self, test_set: EvalSet) -> str:
         """Hash of all that decides a score but weights and data."""
         dataset = {k: v for k, v in test_set.dataset.items() if k not in _PLACES}
         loader = {k: v for k, v in test_set.dataloader.items() if k not in _LOADER_KEYS}
@@ -123,13 +123,13 @@ class ScoringJob:
         several = configured if isinstance(configured, Sequence) else [configured]
         return [copy.deepcopy(dict(metric)) for metric in several]
 
-    def _other_metrics(self, test_set: TestSet) -> list[dict[str, Any]]:
+    def _other_metrics(self, test_set: EvalSet) -> list[dict[str, Any]]:
         if test_set.name == VALIDATION:
             return []
         others = [metric for metric in self._metrics() if metric['type'] not in _METRIC]
         return others + [copy.deepcopy(metric) for metric in test_set.metrics]
 
-    def _evaluator(self, test_set: TestSet) -> list[dict[str, Any]]:
+    def _evaluator(self, test_set: EvalSet) -> list[dict[str, Any]]:
         ours = [metric for metric in self._metrics() if metric['type'] in _METRIC]
         metric: dict[str, Any] = ours[0] if ours else dict(type='ForgeryAUC')
         metric.update(
@@ -140,17 +140,17 @@ class ScoringJob:
         )
         others = self._other_metrics(test_set)
         for other in others:
-            if other['type'] in _LOCALISATION:
+            if other['type'] in _LOCALIZATION:
                 other.update(
-                    samples_file=str(self.localisation_file(test_set.name)),
+                    samples_file=str(self.localization_file(test_set.name)),
                     image_root=str(test_set.root),
                     print_table=False,
                 )
         return [metric, *others]
 
-    def _run(self, runner: Runner, test_set: TestSet) -> dict[str, Any]:
+    def _run(self, runner: Runner, test_set: EvalSet) -> dict[str, Any]:
         print_log(f'test set {test_set.name}, split {test_set.split}', logger='current')
-        # The data set of the loop before is freed first.
+        # The dataset of the loop before is freed first.
         runner._test_loop = None
         runner._test_dataloader = test_set.dataloader
         runner._test_evaluator = self._evaluator(test_set)
@@ -160,7 +160,7 @@ class ScoringJob:
 
     def _write_record(
         self,
-        test_set: TestSet,
+        test_set: EvalSet,
         table: pa.Table,
         indices: list[dict[str, Any]],
         source: Mapping[str, Any],
@@ -169,11 +169,11 @@ class ScoringJob:
         path = self.scores_file(test_set.name)
         frames = read_scores(path)
         dataset = test_set.dataset
-        located = self.localisation_file(test_set.name)
-        localisation = {
+        located = self.localization_file(test_set.name)
+        localization = {
             name: float(value) if math.isfinite(value) else None
             for name, value in sorted(metrics.items())
-            if name.startswith('localisation/')
+            if name.startswith('localization/')
         }
         record = {
             'name': test_set.name,
@@ -184,12 +184,12 @@ class ScoringJob:
             'coverage': coverage_facts(test_set, table, frames.coded('video_key').names),
             'source': dict(source),
             'scores': {'file': f'{SCORES_FOLDER}/{path.name}', 'sha256': sha256(path)},
-            'localisation': localisation,
-            'localisation_scores': {
-                'file': f'{LOCALISATION_FOLDER}/{located.name}',
+            'localization': localization,
+            'localization_scores': {
+                'file': f'{LOCALIZATION_FOLDER}/{located.name}',
                 'sha256': sha256(located),
             }
-            if localisation
+            if localization
             else None,
         }
         write_json(record, self.record_file(test_set.name))

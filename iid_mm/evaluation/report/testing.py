@@ -17,8 +17,15 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from iid_mm.datasets.index import read_index
-from iid_mm.engine import ForgeryRunner
+from iid_mm.engine import SafeRunner
 from iid_mm.errors import InputError
+from iid_mm.evaluation.eval_sets import (
+    EvalSet,
+    check_eval_set,
+    check_eval_sets,
+    find_eval_sets,
+    validation_set,
+)
 from iid_mm.evaluation.report.card import CONFIG_FILE, protocol_card
 from iid_mm.evaluation.report.document import (
     PICTURES_FOLDER,
@@ -34,15 +41,8 @@ from iid_mm.evaluation.report.document import (
 from iid_mm.evaluation.report.options import ReportOptions
 from iid_mm.evaluation.report.provenance import command_line, config_text
 from iid_mm.evaluation.report.scoring import ScoringJob
-from iid_mm.evaluation.report.tables import localisation_table, main_table, markdown
+from iid_mm.evaluation.report.tables import localization_table, main_table, markdown
 from iid_mm.evaluation.report.text import report_text
-from iid_mm.evaluation.test_sets import (
-    TestSet,
-    check_test_set,
-    check_test_sets,
-    find_test_sets,
-    validation_set,
-)
 from iid_mm.utils.files import sha256, write_text
 from iid_mm.visualization.report_pictures import report_pictures
 
@@ -55,11 +55,11 @@ class TestRequest:
         config_file: The config's file.
         checkpoint: The weights.
         out_dir: The report's folder.
-        names: Test sets, see :func:`~iid_mm.evaluation.test_sets.find_test_sets`.
-        options: How scores become figures.
+        names: Test sets, see :func:`~iid_mm.evaluation.eval_sets.find_eval_sets`.
+        options: How scores become metrics.
         needs_validation: Whether it is an error if no threshold can be chosen on the validation split.
         resume: Whether sets that an earlier run has finished are skipped.
-        localisation: Whether boxes and heat maps are compared with masks.
+        localization: Whether boxes and heat maps are compared with masks.
         cfg_options: Values that replaced those of the config.
         command: ``sys.argv``.
     """
@@ -73,7 +73,7 @@ class TestRequest:
     options: ReportOptions
     needs_validation: bool = False
     resume: bool = False
-    localisation: bool = False
+    localization: bool = False
     cfg_options: dict[str, Any] = field(default_factory=dict)
     command: Sequence[str] = ()
 
@@ -95,20 +95,20 @@ def run_test(cfg: Config, request: TestRequest) -> Path:
         FileNotFoundError: A set is missing.
         InputError: A set is unknown, empty or damaged, or holds one class only.
     """
-    sets = find_test_sets(cfg, request.names)
-    tables = check_test_sets(sets)
+    sets = find_eval_sets(cfg, request.names)
+    tables = check_eval_sets(sets)
     validation, obstacle = _validation(cfg, request)
     # What follows changes the config.
     described = copy.deepcopy(cfg)
-    if request.localisation:
-        sets = _localising(cfg, sets)
+    if request.localization:
+        sets = _localizing(cfg, sets)
     digest = sha256(request.checkpoint)
     _prefer_equal_results(cfg)
-    runner = ForgeryRunner.from_cfg(cfg)
+    runner = SafeRunner.from_cfg(cfg)
     runner.call_hook('before_run')
     checkpoint = runner.load_checkpoint(str(request.checkpoint))
     job = ScoringJob(cfg, digest, request.out_dir, request.resume)
-    chosen = None if validation is None else job.score(runner, validation, check_test_set(validation))
+    chosen = None if validation is None else job.score(runner, validation, check_eval_set(validation))
     records = [job.score(runner, test_set, tables[test_set.name]) for test_set in sets]
     runner.call_hook('after_run')
     if is_main_process():
@@ -127,13 +127,13 @@ def _prefer_equal_results(cfg: Config) -> None:
     torch.backends.cudnn.deterministic = True
 
 
-def _validation(cfg: Config, request: TestRequest) -> tuple[TestSet | None, str]:
+def _validation(cfg: Config, request: TestRequest) -> tuple[EvalSet | None, str]:
     """The set to choose the threshold on, or why there is none."""
     if request.options.threshold is not None:
         return None, ''
     try:
         validation = validation_set(cfg)
-        check_test_set(validation)
+        check_eval_set(validation)
     except (InputError, FileNotFoundError) as error:
         if request.needs_validation:
             raise
@@ -147,9 +147,9 @@ def _reason(error: Exception) -> str:
     return 'the config has no validation split with genuine and fake videos'
 
 
-def _localising(cfg: Config, sets: Sequence[TestSet]) -> list[TestSet]:
+def _localizing(cfg: Config, sets: Sequence[EvalSet]) -> list[EvalSet]:
     """Let the sets that have masks be measured, and the model make heat maps."""
-    from iid_mm.evaluation.localisation_config import add_localisation
+    from iid_mm.evaluation.localization_config import add_localization
 
     measured = [test_set.name for test_set in sets if _has_masks(test_set)]
     # Without any masks the error of the first set says so.
@@ -160,7 +160,7 @@ def _localising(cfg: Config, sets: Sequence[TestSet]) -> list[TestSet]:
             local = Config(
                 dict(model=cfg.model, test_dataloader=test_set.dataloader, test_evaluator=cfg.test_evaluator)
             )
-            add_localisation(local)
+            add_localization(local)
             cfg.model = local.model
             metrics = tuple(dict(metric) for metric in local.test_evaluator[len(_list(cfg.test_evaluator)) :])
             test_set = replace(test_set, dataloader=local.test_dataloader.to_dict(), metrics=metrics)
@@ -172,7 +172,7 @@ def _list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _has_masks(test_set: TestSet) -> bool:
+def _has_masks(test_set: EvalSet) -> bool:
     for path in test_set.indices:
         table = read_index(path, columns=['mask', 'split', 'label'])
         chosen = (
@@ -209,7 +209,7 @@ def _write(
     names += [
         record[kind]['file']
         for record in records + ([validation] if validation else [])
-        for kind in ('scores', 'localisation_scores')
+        for kind in ('scores', 'localization_scores')
         if record[kind] is not None
     ]
     run = {
@@ -224,9 +224,9 @@ def _write(
 
 
 def _log(content: dict[str, Any], folder: Path) -> None:
-    lines = markdown(main_table(content['figures']))
+    lines = markdown(main_table(content['metrics']))
     lines += [f'threshold {content["threshold"]["value"]:.6f}: {content["threshold"]["text"]}']
-    if table := localisation_table(content['test_sets']):
+    if table := localization_table(content['test_sets']):
         lines += ['', *markdown(table)]
     lines += [
         f'report: {folder}',

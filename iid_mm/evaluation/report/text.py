@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from iid_mm.evaluation.report.reading import AGGREGATIONS, reading
-from iid_mm.evaluation.report.tables import escaped, localisation_table, main_table, markdown, percent
+from iid_mm.evaluation.report.tables import escaped, localization_table, main_table, markdown, percent
 from iid_mm.utils.files import printable
 
 METHODS = {'percentile': 'percentiles', 'bca': 'corrected for bias and skewness'}
@@ -27,7 +27,7 @@ LEGEND = (
 )
 
 
-LOCALISATION_TEXT = (
+LOCALIZATION_TEXT = (
     'Does the detector look at the manipulated area? Boxes and heat maps against the masks, in percent.',
     "Box AP 50: average precision of boxes that overlap the mask's box by a half. Pointing: share of fakes "
     'whose map is highest inside the mask. Energy: part of the map inside the mask. IoU: overlap of map and '
@@ -52,23 +52,23 @@ def report_text(report: Mapping[str, Any]) -> str:
         # A backtick would end the code; no backslash escapes it there.
         f'Made on {escaped(report["run"]["date"])} with `{_code(report["run"]["command"])}`.',
         '',
-        'Every figure can be computed again from the scores that are stored beside this text:',
+        'Every metric can be computed again from the scores that are stored beside this text:',
         '`python tools/analysis_tools/verify_report.py FOLDER`.',
         '',
         '## What the test says',
         '',
         *reading(report),
         '',
-        '## Figures',
+        '## Metrics',
         '',
         'Percent where not said otherwise. Every manipulation is compared with all genuine videos of its '
-        'data set; AUC, EER, AP and what follows are of videos.',
+        'dataset; AUC, EER, AP and what follows are of videos.',
         '',
-        *markdown(main_table(report['figures'])),
+        *markdown(main_table(report['metrics'])),
         '',
         *_legend(report),
         '',
-        *_localisation(report),
+        *_localization(report),
         *_pictures(report),
         '## Protocol',
         '',
@@ -100,7 +100,7 @@ def _legend(report: Mapping[str, Any]) -> list[str]:
 
 def _fallback(report: Mapping[str, Any]) -> str:
     wanted = report['options']['interval_method']
-    methods = {row['intervals']['video_auc']['method'] for row in report['figures']}
+    methods = {row['intervals']['video_auc']['method'] for row in report['metrics']}
     unit = 'person' if report['options']['bootstrap_over'] == 'identities' else 'video'
     text = '; plain percentiles where that is not possible' if 'percentile' in methods - {wanted} else ''
     if 'newcombe' in methods:
@@ -111,11 +111,11 @@ def _fallback(report: Mapping[str, Any]) -> str:
     return text
 
 
-def _localisation(report: Mapping[str, Any]) -> list[str]:
-    table = localisation_table(report['test_sets'])
+def _localization(report: Mapping[str, Any]) -> list[str]:
+    table = localization_table(report['test_sets'])
     if not table:
         return []
-    return ['## Localisation', '', *LOCALISATION_TEXT, '', *markdown(table), '']
+    return ['## Localization', '', *LOCALIZATION_TEXT, '', *markdown(table), '']
 
 
 def _code(text: Any) -> str:
@@ -198,8 +198,8 @@ def _chosen_on(report: Mapping[str, Any]) -> str:
 
 def _abstention(counted: bool) -> str:
     if counted:
-        return 'abstentions: wrong in the accuracy, left out of all other figures'
-    return 'left out of all figures, counted beside them'
+        return 'abstentions: wrong in the accuracy, left out of all other metrics'
+    return 'left out of all metrics, counted beside them'
 
 
 def _sets(report: Mapping[str, Any]) -> list[str]:
@@ -208,7 +208,7 @@ def _sets(report: Mapping[str, Any]) -> list[str]:
     for record in [*report['test_sets'], *validation]:
         made = [index['preparation'] or {} for index in record['indices']]
         coverage = record['coverage']
-        faces = (f'{m["analyser"]} {m["analyser_version"]}' for m in made if 'analyser' in m)
+        faces = (f'{m["analyzer"]} {m["analyzer_version"]}' for m in made if 'analyzer' in m)
         crops = (f'margin {m["margin"]}, at most {m["max_side"]} px' for m in made if 'margin' in m)
         facts = [
             ['split', record['split']],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checking ``report.md`` against the figures that the stored scores give."""
+"""Checking ``report.md`` against the metrics that the stored scores give."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def check_text(folder: Path, report: Mapping[str, Any], computed: Computed) -> t
         if (actual := sha256(folder / TEXT_FILE)) != said:
             problems.append(f'{TEXT_FILE} was changed: its SHA-256 is {actual}, {REPORT_FILE} says {said}')
         return problems, ''
-    true = {**report, 'figures': rows, 'threshold': computed.threshold.as_dict()}
+    true = {**report, 'metrics': rows, 'threshold': computed.threshold.as_dict()}
     expected = report_text(true).splitlines()
     # The cells of this table, and of no other, have sentences of their own.
     start = next(number for number, line in enumerate(expected, 1) if _cells(line) == table[0])
@@ -61,7 +61,7 @@ def check_text(folder: Path, report: Mapping[str, Any], computed: Computed) -> t
 
 
 def _check_cells(lines: Sequence[str], expected: Sequence[Sequence[str]]) -> list[str]:
-    """Compare the table of figures cell by cell."""
+    """Compare the table of metrics cell by cell."""
     header = expected[0]
     starts = [number for number, line in enumerate(lines) if _cells(line) == list(header)]
     if not starts:

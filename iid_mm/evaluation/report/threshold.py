@@ -7,11 +7,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from iid_mm.evaluation.eval_sets import VALIDATION
 from iid_mm.evaluation.functional import choose_threshold
-from iid_mm.evaluation.report.figures import ScoredVideos
+from iid_mm.evaluation.report.metrics_table import ScoredVideos
 from iid_mm.evaluation.report.options import ReportOptions
 from iid_mm.evaluation.scores import FrameScores
-from iid_mm.evaluation.test_sets import VALIDATION
 
 RULE = 'eer'
 DEFAULT = 0.5
@@ -92,5 +92,5 @@ def _shared(keys: set[str], total: int) -> str:
         return 'no test video took part'
     return (
         f'{len(keys)} of its {total} videos are test videos, so the decisions are better than they would be '
-        'on new videos, and so is every figure if the checkpoint was chosen on this split'
+        'on new videos, and so is every metric if the checkpoint was chosen on this split'
     )

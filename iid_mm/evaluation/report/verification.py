@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.localisation_file import read_localisation
-from iid_mm.evaluation.metrics.artifact_localisation import ArtifactLocalisation
+from iid_mm.evaluation.localization_file import read_localization
+from iid_mm.evaluation.metrics.artifact_localization import ArtifactLocalization
 from iid_mm.evaluation.report.card import CONFIG_FILE
 from iid_mm.evaluation.report.document import (
     FORMAT,
@@ -123,14 +123,14 @@ def _check_all(folder: Path, report: Mapping[str, Any], found: Verification) -> 
         obstacle = report['no_validation_because'] or ''
         computed = compute(folder, report['test_sets'], report['validation'], obstacle, options)
     except (InputError, FileNotFoundError) as error:
-        found.problems.append(f'the figures cannot be computed from the stored scores: {error}')
+        found.problems.append(f'the metrics cannot be computed from the stored scores: {error}')
         return
     found.compare(_check_threshold(report, computed), 'the threshold follows from the stored scores')
-    found.compare(_check_figures(report, computed), f'all {len(computed.rows)} rows of figures')
+    found.compare(_check_metrics(report, computed), f'all {len(computed.rows)} rows of metrics')
     found.compare(_check_sets(folder, report, computed), 'what is said of the test sets')
     found.compare(_check_videos(folder, report, computed), f'all scores in {VIDEO_SCORES_FILE}')
-    if any(record['localisation'] or record['localisation_scores'] for record in report['test_sets']):
-        found.compare(_check_localisation(folder, report), 'the figures of localisation')
+    if any(record['localization'] or record['localization_scores'] for record in report['test_sets']):
+        found.compare(_check_localization(folder, report), 'the metrics of localization')
     problems, obstacle = check_text(folder, report, computed)
     found.compare(problems, f'the table in {TEXT_FILE}' if obstacle else f'all of {TEXT_FILE}')
     if obstacle:
@@ -222,14 +222,14 @@ def _check_threshold(report: Mapping[str, Any], computed: Computed) -> list[str]
     ]
 
 
-def _check_figures(report: Mapping[str, Any], computed: Computed) -> list[str]:
+def _check_metrics(report: Mapping[str, Any], computed: Computed) -> list[str]:
     def key(row: Mapping[str, Any]) -> tuple[Any, ...]:
         return row.get('test_set'), row.get('dataset'), row.get('manipulation')
 
-    stored = {key(row): row for row in report['figures']}
+    stored = {key(row): row for row in report['metrics']}
     problems = []
-    if len(stored) != len(report['figures']):
-        problems.append(f'{REPORT_FILE}: figures has a row twice')
+    if len(stored) != len(report['metrics']):
+        problems.append(f'{REPORT_FILE}: metrics has a row twice')
     for row in computed.rows:
         plain = row.as_dict()
         if (mine := stored.pop(key(plain), None)) is None:
@@ -266,28 +266,28 @@ def _check_sets(folder: Path, report: Mapping[str, Any], computed: Computed) -> 
     return problems
 
 
-def _check_localisation(folder: Path, report: Mapping[str, Any]) -> list[str]:
-    """Compute the figures of localisation again from those of single frames."""
+def _check_localization(folder: Path, report: Mapping[str, Any]) -> list[str]:
+    """Compute the metrics of localization again from those of single frames."""
     problems = []
     for record in report['test_sets']:
-        if not record['localisation'] and not record['localisation_scores']:
+        if not record['localization'] and not record['localization_scores']:
             continue
-        if not record['localisation_scores']:
+        if not record['localization_scores']:
             problems.append(
-                f'{REPORT_FILE}, test set {record["name"]}: no file has the scores of localisation'
+                f'{REPORT_FILE}, test set {record["name"]}: no file has the scores of localization'
             )
             continue
         try:
-            samples = read_localisation(report_file(folder, record['localisation_scores']['file']))
-            figures = ArtifactLocalisation.calculate(samples)
+            samples = read_localization(report_file(folder, record['localization_scores']['file']))
+            metrics = ArtifactLocalization.calculate(samples)
         except (InputError, FileNotFoundError) as error:
-            problems.append(f'localisation of {record["name"]} cannot be computed again: {error}')
+            problems.append(f'localization of {record["name"]} cannot be computed again: {error}')
             continue
         expected = {
-            f'localisation/{name}': float(value) if math.isfinite(value) else None
-            for name, value in figures.items()
+            f'localization/{name}': float(value) if math.isfinite(value) else None
+            for name, value in metrics.items()
         }
-        sentences = differences(record['localisation'], expected, '')
+        sentences = differences(record['localization'], expected, '')
         problems += [f'{REPORT_FILE}, test set {record["name"]}: {sentence}' for sentence in sentences]
     return problems
 

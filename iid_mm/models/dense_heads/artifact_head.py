@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Anchor head that localises artifact areas."""
+"""Anchor head that localizes artifact areas."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class ArtifactHead(AnchorHead):
         kernel_sizes: Kernel of the predictors of each level; 3 everywhere but on the 1x1 level.
         neg_pos_ratio: Hard negatives a positive anchor in images with boxes.
         genuine_negatives: Hard negatives in an image without boxes, so that genuine faces train the
-            background class. 0 is the published behaviour: such images give no loss. To keep the loss
+            background class. 0 is the published behavior: such images give no loss. To keep the loss
             in proportion, each such image counts as ``genuine_negatives / neg_pos_ratio`` positive
-            anchors in the normaliser.
+            anchors in the normalizer.
         **kwargs: Of :class:`mmdet.models.dense_heads.AnchorHead` (coder, losses, train and test config).
 
     Raises:

@@ -42,7 +42,7 @@ class IIDDetector(BaseDetector):
             it can tell people apart; an earlier one (0) or None keeps the decision local.
         channels_last: Whether weights and inputs lie in memory with the channels last. The numbers stay
             the same within rounding; convolutions are faster on most CPUs and, in half precision, on GPUs.
-        init_cfg: Initialisation.
+        init_cfg: Initialization.
 
     Raises:
         InputError: If there is an artifact head and no neck.
@@ -82,7 +82,7 @@ class IIDDetector(BaseDetector):
         self.to(memory_format=self.memory_format)
 
     def init_weights(self) -> None:
-        """Initialise the weights.
+        """Initialize the weights.
 
         Pretrained weights named by a URL are left out, with a warning, where the URL cannot be reached.
         """
@@ -217,7 +217,7 @@ class IIDDetector(BaseDetector):
         return levels[self.fused_level]
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter, for learning rates that fall towards the input.
+        """Depth of a parameter, for learning rates that fall toward the input.
 
         mmpretrain's ``LearningRateDecayOptimWrapperConstructor`` asks for it.
 

@@ -30,7 +30,7 @@ class ForgeryHead(BaseModule):
         num_classes: Number of classes; 2, with class 1 = fake.
         dropout: Dropout probability on the pooled backbone feature.
         loss: Config of the classification loss.
-        init_cfg: Initialisation.
+        init_cfg: Initialization.
     """
 
     def __init__(

@@ -83,10 +83,10 @@ class ArtifactNeck(BaseModule):
             number puts a 1x1 convolution with norm and ReLU in front, which removes most parameters.
         lateral: Whether the earlier outputs are added to the levels: each goes through a 1x1
             convolution with norm, is averaged down to the first level's size, and their sum, averaged
-            down to its size, is added to every level (the lateral connections of FPN, towards coarser
+            down to its size, is added to every level (the lateral connections of FPN, toward coarser
             levels). Off in the published model.
         norm_cfg: Config of the norm layers.
-        init_cfg: Initialisation.
+        init_cfg: Initialization.
 
     Raises:
         InputError: If lateral fusion is asked for and there is only one backbone output.

@@ -19,7 +19,7 @@ class PatchArtifactNeck(ArtifactNeck):
     """An adapter that joins maps of patch tokens, and the artifact levels on top of it.
 
     A plain vision transformer has one resolution, and its early blocks keep more of local traces than its
-    last one. Each token is normalised and goes through a linear layer; the sum of the maps is averaged down
+    last one. Each token is normalized and goes through a linear layer; the sum of the maps is averaged down
     to ``size`` cells a side, from which :class:`ArtifactNeck` makes its four levels.
 
     Args:
@@ -27,7 +27,7 @@ class PatchArtifactNeck(ArtifactNeck):
         channels: Channels of the levels.
         size: Side of the first level in cells; 7 gives levels of 7x7, 5x5, 3x3 and 1x1.
         norm_cfg: Config of the norm layers of the levels.
-        init_cfg: Initialisation.
+        init_cfg: Initialization.
 
     Raises:
         InputError: If there is no map, or ``size`` is below 7.

@@ -14,7 +14,7 @@ from iid_mm.registry import TASK_UTILS
 
 @TASK_UTILS.register_module()
 class ExplicitAnchorGenerator(AnchorGenerator):
-    """Anchors of explicit width and height centred on the cells of each level.
+    """Anchors of explicit width and height centerd on the cells of each level.
 
     Cell (i, j) (row, column) of a level with step s has its anchors at ((j + 0.5) s, (i + 0.5) s), in
     the order in which their sizes are given. Anchors run level by level, row by row.
@@ -50,8 +50,8 @@ class ExplicitAnchorGenerator(AnchorGenerator):
         base_anchors = []
         for (step_x, step_y), level_sizes in zip(self.strides, self.sizes, strict=True):
             half = torch.tensor(level_sizes) / 2
-            centre = torch.tensor([step_x / 2, step_y / 2])
-            base_anchors.append(torch.cat([centre - half, centre + half], dim=1))
+            center = torch.tensor([step_x / 2, step_y / 2])
+            base_anchors.append(torch.cat([center - half, center + half], dim=1))
         return base_anchors
 
     def __repr__(self) -> str:

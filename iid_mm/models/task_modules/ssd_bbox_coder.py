@@ -13,7 +13,7 @@ from iid_mm.registry import TASK_UTILS
 
 @TASK_UTILS.register_module()
 class SSDBBoxCoder(DeltaXYWHBBoxCoder):
-    """Offsets of centre and size relative to an anchor (Liu et al., ECCV 2016, section 2.2).
+    """Offsets of center and size relative to an anchor (Liu et al., ECCV 2016, section 2.2).
 
     With an anchor (cx, cy, w, h): dx = (bx - cx) / w / std_x, dw = log(bw / w) / std_w, and so on. The
     parent limits decoded sizes to 62.5 times the anchor's and by that differs from SSD, and from

@@ -59,15 +59,15 @@ class CountRow:
 def count_videos(
     videos: Iterable[Video], settings: Mapping[str, Sequence[Mapping[str, Any]]] | None = None
 ) -> list[CountRow]:
-    """Count videos by data set, compression, method and split, and put the official numbers beside.
+    """Count videos by dataset, compression, method and split, and put the official numbers beside.
 
     Args:
         videos: The videos, of one or more indexes; a key that occurs more than once counts once.
-        settings: Settings of the preparations of each data set: methods that were not asked for are
+        settings: Settings of the preparations of each dataset: methods that were not asked for are
             not missing, and ``val_fraction`` has moved videos from train to val.
 
     Returns:
-        Rows in the order of data set, compression, label, method and split.
+        Rows in the order of dataset, compression, label, method and split.
     """
     sets: dict[tuple[str, str], dict[str, Video]] = {}
     for video in videos:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Facts of public data sets: how many videos they hold, and which people their splits share.
+"""Facts of public datasets: how many videos they hold, and which people their splits share.
 
 Every table names its source; numbers that could not be verified are left out, not guessed. Two public
 counts of the released files, made independently of each other, are cited as
@@ -40,7 +40,7 @@ class ExpectedVideos:
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What is known of a public data set.
+    """What is known of a public dataset.
 
     Attributes:
         title: Its name in print.
@@ -189,6 +189,6 @@ def facts_name(dataset: str) -> str | None:
 
 
 def facts_of(dataset: str) -> DatasetFacts | None:
-    """Facts of a data set by its name in an index; None if it is not a known public one."""
+    """Facts of a dataset by its name in an index; None if it is not a known public one."""
     name = facts_name(dataset)
     return FACTS[name] if name else None

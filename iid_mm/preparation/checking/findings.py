@@ -22,7 +22,7 @@ class Finding:
         severity: ``error``: results on these data would be wrong; ``warning``: they may mislead;
             ``note``: worth knowing.
         check: Name of the check, stable from release to release.
-        where: Index or data set that it is about.
+        where: Index or dataset that it is about.
         message: What is the matter, with the number.
         count: How many.
         examples: The first few, at most :data:`MAX_EXAMPLES`.
@@ -64,7 +64,7 @@ class FindingList:
         Args:
             severity: How bad it is.
             check: Name of the check.
-            where: Index or data set.
+            where: Index or dataset.
             message: What is the matter.
             count: How many; nothing is kept if it is 0.
             examples: Some of them; only the first ones are looked at.

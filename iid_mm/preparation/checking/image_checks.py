@@ -36,10 +36,10 @@ CHUNK = 64
 FEW_IMAGES = 512
 """So few rows are decoded in this process: starting others would take longer."""
 SAME_IMAGE = 0.05
-"""Mean difference, grey levels, below which a fake is taken for its genuine frame: less than one grey
+"""Mean difference, gray levels, below which a fake is taken for its genuine frame: less than one gray
 level in twenty pixels, which no manipulation leaves and recompression exceeds."""
 OTHER_SCENE = 50.0
-"""Mean difference, grey levels, above which a fake and its pair hardly show the same scene."""
+"""Mean difference, gray levels, above which a fake and its pair hardly show the same scene."""
 
 
 def decode_set(
@@ -200,18 +200,18 @@ def _check_contents(prepared: PreparedSet, results: ImageResults, findings: Find
         findings,
         'error',
         'blank-image',
-        '{} whose image is of one colour: it shows no face',
+        '{} whose image is of one color: it shows no face',
         flat,
         'damaged video or a fade to black; prepare the video again or drop these rows',
     )
-    grey = results['row'][results['colourless'] & ~results['flat']]
+    gray = results['row'][results['colorless'] & ~results['flat']]
     _add(
         prepared,
         findings,
         'note',
-        'colourless-image',
-        '{} whose image has no colour',
-        grey,
+        'colorless-image',
+        '{} whose image has no color',
+        gray,
         'nothing if the video is black and white; a detector must not learn a class from it',
     )
 

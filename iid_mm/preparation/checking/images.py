@@ -28,7 +28,7 @@ MAX_PIXELS = 1 << 27
 """Larger images are not decoded: a crop has far fewer, and a hostile file must not fill the memory."""
 MAX_BYTES = 1 << 29
 FLAT_STD = 1.0
-"""Spread of the grey values, in grey levels, below which an image shows nothing."""
+"""Spread of the gray values, in gray levels, below which an image shows nothing."""
 
 RESULT = np.dtype(
     [
@@ -37,11 +37,11 @@ RESULT = np.dtype(
         ('width', np.int32),
         ('height', np.int32),
         ('flat', np.bool_),
-        ('colourless', np.bool_),
+        ('colorless', np.bool_),
         ('pair', np.uint8),
         ('pair_width', np.int32),
         ('pair_height', np.int32),
-        # Mean absolute difference between a fake and its pair, grey levels; NaN: not compared.
+        # Mean absolute difference between a fake and its pair, gray levels; NaN: not compared.
         ('difference', np.float32),
         ('mask', np.uint8),
         ('mask_width', np.int32),
@@ -147,7 +147,7 @@ def check_images(jobs: Sequence[ImageJob], digests: bool) -> tuple[npt.NDArray[n
         image, data, result['image'] = _open(job.image, job.row, 'image', problems)
         if image is not None:
             result['height'], result['width'] = image.shape[:2]
-            result['flat'], result['colourless'] = _looks(image)
+            result['flat'], result['colorless'] = _looks(image)
             if digests:
                 result['digest'] = np.void(hashlib.blake2b(data, digest_size=16).digest())
         if job.pair is None:
@@ -191,8 +191,8 @@ def _compare(result: npt.NDArray[np.void], image: ImageArray | None, pair: Image
 
 
 def _looks(image: ImageArray) -> tuple[bool, bool]:
-    """Whether an image shows nothing, and whether it has no colour."""
+    """Whether an image shows nothing, and whether it has no color."""
     _, spread = cv2.meanStdDev(image)
     blue, green, red = cv2.split(image)
-    colourless = cv2.norm(blue, green, cv2.NORM_INF) <= 2 and cv2.norm(green, red, cv2.NORM_INF) <= 2
-    return bool(spread.max() < FLAT_STD), bool(colourless)
+    colorless = cv2.norm(blue, green, cv2.NORM_INF) <= 2 and cv2.norm(green, red, cv2.NORM_INF) <= 2
+    return bool(spread.max() < FLAT_STD), bool(colorless)

@@ -31,7 +31,7 @@ class Video:
 
     Attributes:
         key: Its key.
-        dataset: Data set.
+        dataset: Dataset.
         method: Method.
         compression: Compression level.
         name: Name of the video in its key.

@@ -72,7 +72,7 @@ def _check_faceless(prepared: PreparedSet, report: dict[str, Any], findings: Fin
         f'{plural(count, "video")} gave no frame with a face',
         count=count,
         examples=[f'{name}: {reasons[name]}' if reasons.get(name) else name for name in names],
-        remedy='results on fewer videos than the protocol has are not comparable: try another analyser, '
+        remedy='results on fewer videos than the protocol has are not comparable: try another analyzer, '
         'or state the number',
     )
 
@@ -118,7 +118,7 @@ def _check_lists(prepared: PreparedSet, report: dict[str, Any], findings: Findin
             'warning',
             'listed-but-missing',
             prepared.name,
-            f'{plural(len(missing), "video")} named by a list file of the data set, but not on disk',
+            f'{plural(len(missing), "video")} named by a list file of the dataset, but not on disk',
             count=len(missing),
             examples=sorted(map(str, missing)),
             remedy='complete the download and run the preparation again',

@@ -246,17 +246,17 @@ def check_landmarks(prepared: PreparedSet, sizes: npt.NDArray[np.float64], findi
     side = sizes.max(axis=1)
     degenerate = np.asarray((extent < 1).any(axis=1))
     small = ~degenerate & (extent.max(axis=1) < SMALL_FACE * side)
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    away = np.asarray(((centre < -0.5) | (centre > sizes - 0.5)).any(axis=1))
+    center = (boxes[:, :2] + boxes[:, 2:]) / 2
+    away = np.asarray(((center < -0.5) | (center > sizes - 0.5)).any(axis=1))
     beyond = np.maximum(-boxes[:, :2], boxes[:, 2:] - (sizes - 1)).max(axis=1)
     outside = ~away & (beyond > FAR_OUTSIDE * side)
     rules: tuple[tuple[Severity, str, str, BoolArray], ...] = (
         ('error', 'degenerate-landmarks', '{} whose landmarks lie on one point or line', degenerate),
-        ('error', 'landmarks-outside', '{} whose landmarks are centred outside of the crop', away),
+        ('error', 'landmarks-outside', '{} whose landmarks are centerd outside of the crop', away),
         ('warning', 'landmarks-far-out', '{} with landmarks far outside of the crop', outside),
         ('warning', 'tiny-landmarks', '{} whose landmarks span less than a tenth of the crop', small),
     )
-    remedy = 'look at them (--picture); prepare the set again with another analyser if they are wrong'
+    remedy = 'look at them (--picture); prepare the set again with another analyzer if they are wrong'
     for severity, check, message, bad in rules:
         _add(prepared, findings, severity, check, message, bad, remedy)
 
@@ -270,7 +270,7 @@ def _check_frames(prepared: PreparedSet, findings: FindingList) -> None:
             prepared.name,
             f'frames with {" and with ".join(map(str, kinds))} landmarks in one index',
             count=int((prepared.points != kinds[0]).sum()),
-            remedy='face hulls differ in height between them; use one analyser for all videos',
+            remedy='face hulls differ in height between them; use one analyzer for all videos',
         )
     wanted = (prepared.settings or {}).get('frames')
     if not isinstance(wanted, int):

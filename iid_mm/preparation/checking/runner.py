@@ -33,7 +33,7 @@ class CheckResult:
 
     Attributes:
         sets: The sets that could be read.
-        counts: Videos by data set, method and split.
+        counts: Videos by dataset, method and split.
         findings: What was found, errors first.
         decoded: Rows whose images were decoded.
     """
@@ -151,7 +151,7 @@ def _load(paths: Sequence[Path], findings: FindingList) -> list[PreparedSet]:
 
 
 def _settings(sets: Sequence[PreparedSet]) -> dict[str, list[dict[str, Any]]]:
-    """Settings of the preparations of each data set; an index without them says nothing about methods."""
+    """Settings of the preparations of each dataset; an index without them says nothing about methods."""
     found: dict[str, list[dict[str, Any]]] = {}
     for prepared in sets:
         for dataset in {video.dataset for video in prepared.videos}:

@@ -32,7 +32,7 @@ def shared_identities(videos: Iterable[Video]) -> dict[str, set[str]]:
     """People that appear in more than one split.
 
     Args:
-        videos: Videos of one data set.
+        videos: Videos of one dataset.
 
     Returns:
         Identity -> its splits, sorted by identity.

@@ -18,7 +18,7 @@ from iid_mm.preparation.checking.split_checks import shared_identities
 from iid_mm.utils.files import printable
 
 _HEAD = (
-    'Data set',
+    'Dataset',
     'Split',
     'Genuine videos',
     'Fake videos',
@@ -35,7 +35,7 @@ _HEAD = (
 _NUMERIC = frozenset({2, 3, 4, 5, 6, 8})
 
 
-def summarise(sets: Sequence[PreparedSet], counts: Sequence[CountRow]) -> str:
+def summarize(sets: Sequence[PreparedSet], counts: Sequence[CountRow]) -> str:
     """Write the summary.
 
     Args:
@@ -43,7 +43,7 @@ def summarise(sets: Sequence[PreparedSet], counts: Sequence[CountRow]) -> str:
         counts: Videos by method, from :func:`~iid_mm.preparation.checking.expected.count_videos`.
 
     Returns:
-        Markdown: a table with a line for each data set and split, a table of the methods, and a
+        Markdown: a table with a line for each dataset and split, a table of the methods, and a
         paragraph for each set.
     """
     lines = [cells for prepared in sets for cells in _set_lines(prepared)]
@@ -114,14 +114,14 @@ def _method_table(counts: Sequence[CountRow]) -> str:
     if not lines:
         return ''
     names = ['all' if split == 'any' else split for split in order]
-    head = ('Data set', 'Compression', 'Method', 'Label', *(f'Videos, {name}' for name in names))
+    head = ('Dataset', 'Compression', 'Method', 'Label', *(f'Videos, {name}' for name in names))
     return _table(head, lines, frozenset(range(4, len(head))))
 
 
 def _faces_by(settings: dict[str, Any] | None) -> str:
-    if not settings or not settings.get('analyser'):
+    if not settings or not settings.get('analyzer'):
         return 'not recorded'
-    return f'{settings["analyser"]} {settings.get("analyser_version") or ""}'.strip()
+    return f'{settings["analyzer"]} {settings.get("analyzer_version") or ""}'.strip()
 
 
 def _margin(settings: dict[str, Any] | None) -> str:
@@ -202,9 +202,9 @@ def _settings_sentences(settings: dict[str, Any], whole: bool) -> list[str]:
         lines.append('Every image counts as a picture of its own.')
     elif frames := settings.get('frames'):
         lines.append(f'Up to {frames} evenly spaced frames were taken from each video.')
-    if settings.get('analyser') == 'precomputed':
-        lines.append('The landmarks came with the data set.')
-    elif settings.get('analyser'):
+    if settings.get('analyzer') == 'precomputed':
+        lines.append('The landmarks came with the dataset.')
+    elif settings.get('analyzer'):
         lines.append(f'Faces and landmarks were found with {_faces_by(settings)}.')
     if whole:
         lines.append(
@@ -251,5 +251,5 @@ def _counts_sentences(prepared: PreparedSet) -> list[str]:
         lines.append('Who is shown is not recorded.')
     elif len(sizes) > 1:
         known = plural(len(shared), 'identity') if shared else 'No identity'
-        lines.append(f'{known} in more than one split, by the target and source ids of the data set.')
+        lines.append(f'{known} in more than one split, by the target and source ids of the dataset.')
     return lines

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Native layouts of public data sets, and of sets that others have processed; one module each."""
+"""Native layouts of public datasets, and of sets that others have processed; one module each."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def find_layout(name: str) -> Layout:
 
 
 def scan_layout(name: str, root: Path, options: LayoutOptions) -> LayoutScan:
-    """List the videos of a data set.
+    """List the videos of a dataset.
 
     Args:
         name: Name of the layout, a key of :data:`LAYOUTS`.
-        root: Folder of the data set as downloaded.
+        root: Folder of the dataset as downloaded.
         options: What to read.
 
     Returns:
@@ -74,7 +74,7 @@ def scan_layout(name: str, root: Path, options: LayoutOptions) -> LayoutScan:
     layout = find_layout(name)
     if not root.is_dir():
         raise FileNotFoundError(
-            f'data root {str(root)!r} is not a folder; give the folder of the {name} data set, '
+            f'data root {str(root)!r} is not a folder; give the folder of the {name} dataset, '
             f'which holds\n{layout.tree}'
         )
     return layout.scan(root, options)

@@ -37,15 +37,15 @@ MAX_VIDEO, MAX_METHOD = 360, 80
 
 @dataclass(frozen=True)
 class Layout:
-    """How one public data set lies on disk.
+    """How one public dataset lies on disk.
 
     Attributes:
         name: Name on the command line.
         scan: Lists the videos under a root.
-        summary: What the data set is, in one line.
+        summary: What the dataset is, in one line.
         tree: The folders and files that are looked for, as a drawing in text.
         compressions: Compression levels that the set comes in, the default first.
-        analyser: Face analyser that is used if the user names none.
+        analyzer: Face analyzer that is used if the user names none.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Layout:
     summary: str
     tree: str
     compressions: tuple[str, ...] = ('native',)
-    analyser: str = 'mediapipe'
+    analyzer: str = 'mediapipe'
 
     def compression(self, options: LayoutOptions) -> str:
         """The compression level that is asked for.
@@ -81,8 +81,8 @@ class Scanner:
     """Collects what a layout finds.
 
     Attributes:
-        root: Folder of the data set.
-        dataset: Name of the data set in the index.
+        root: Folder of the dataset.
+        dataset: Name of the dataset in the index.
         compression: Compression level of all videos.
         options: What to read.
         result: What was found so far.

@@ -267,5 +267,5 @@ ROOT/     (train_images or test_images, or a folder that holds both)
   {train,val,test}.json     (optional splits of FaceForensics++; also in splits/, or --splits-dir)""",
     # The script of CADDM takes raw videos.
     compressions=('raw', 'c23', 'c40', 'native'),
-    analyser='precomputed',
+    analyzer='precomputed',
 )

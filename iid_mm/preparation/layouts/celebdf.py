@@ -66,7 +66,7 @@ def scan_celebdf(root: Path, options: LayoutOptions, *, dataset: str | None = No
 
 
 def version_of(path: Path, count: int) -> str:
-    """Name of the data set that a test list belongs to.
+    """Name of the dataset that a test list belongs to.
 
     Raises:
         InputError: If it is the list of neither version.
@@ -84,7 +84,7 @@ def find_test_list(root: Path, given: Path | None = None) -> Path:
     """Find the list of test videos.
 
     Args:
-        root: Folder of the data set.
+        root: Folder of the dataset.
         given: The list or its folder, where the user names it.
 
     Returns:
@@ -97,7 +97,7 @@ def find_test_list(root: Path, given: Path | None = None) -> Path:
     if not path.is_file():
         raise FileNotFoundError(
             f'no test list {str(path)!r}; without it test videos would end up in the training split. '
-            'It comes with the data set: put it there, or give it with --splits-dir'
+            'It comes with the dataset: put it there, or give it with --splits-dir'
         )
     return path
 
@@ -125,7 +125,7 @@ def read_test_list(path: Path) -> set[tuple[str, str]]:
             kind = 'genuine' if LABELS[folder] == GENUINE else 'fake'
             raise InputError(
                 f'{place}: label {label} for a video of {folder}, which are all {kind} (1 = real, 0 = fake); '
-                'the list is not the official one: get it from the data set'
+                'the list is not the official one: get it from the dataset'
             )
         tested.add((folder, PurePosixPath(parts[-1]).stem))
     return tested

@@ -359,5 +359,5 @@ ROOT/
   datasets/rgb/<SET>/.../frames/<video>/<frame>.png     (or below ROOT itself)
   datasets/rgb/<SET>/.../{landmarks,masks}/<video>/<frame>.{npy,png}""",
     compressions=COMPRESSIONS,
-    analyser='precomputed',
+    analyzer='precomputed',
 )

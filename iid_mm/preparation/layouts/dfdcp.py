@@ -126,7 +126,7 @@ def _read_entry(place: str, name: str, entry: dict[str, Any]) -> Entry:
     if (label == GENUINE) != (parts[0] == GENUINE_FOLDER):
         raise InputError(
             f'{place} has the label {entry["label"]!r}, but {GENUINE_FOLDER} holds the genuine videos and '
-            'no others; get dataset.json from the data set'
+            'no others; get dataset.json from the dataset'
         )
     return Entry(
         folder=parts[0],

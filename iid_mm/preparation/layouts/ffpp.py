@@ -3,7 +3,7 @@
 
 Frame t of a fake was made from frame t of the genuine ``<target>``. Folders that are not there are
 not read, so a partial download works. ``original_sequences/actors`` and
-``manipulated_sequences/DeepFakeDetection`` in the same tree are another data set: layout ``dfd``.
+``manipulated_sequences/DeepFakeDetection`` in the same tree are another dataset: layout ``dfd``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SPLIT_FOLDERS = ('.', 'splits', 'dataset/splits')
 SPLITS_SOURCE = 'https://github.com/ondyari/FaceForensics/tree/master/dataset/splits'
 GENUINE_FOLDER = 'youtube'
 ORIGINALS, MANIPULATED = 'original_sequences', 'manipulated_sequences'
-# Another data set (DFD) in the same tree: other names, no splits.
+# Another dataset (DFD) in the same tree: other names, no splits.
 FOREIGN_METHODS = ('DeepFakeDetection',)
 EXPECTED_SPLIT = 'a JSON list of id pairs such as [["071", "054"], ["087", "081"]]'
 
@@ -46,7 +46,7 @@ def scan_ffpp(root: Path, options: LayoutOptions) -> LayoutScan:
     scanner = Scanner(root, DATASET, LAYOUT.compression(options), options)
     for method in options.methods or ():
         if method in FOREIGN_METHODS:
-            raise InputError(f'methods: {method!r} is another data set without FF++ splits; use layout dfd')
+            raise InputError(f'methods: {method!r} is another dataset without FF++ splits; use layout dfd')
     folders = find_sequences(scanner, GENUINE_FOLDER, lambda name: name not in FOREIGN_METHODS)
     splits = read_splits(find_splits_dir(root, options.splits_dir))
     for method, folder in folders.items():
@@ -58,7 +58,7 @@ def scan_ffpp(root: Path, options: LayoutOptions) -> LayoutScan:
 
 
 def find_sequences(scanner: Scanner, genuine: str, methods: Callable[[str], bool]) -> dict[str, Path]:
-    """Find the folders of videos of one data set in the tree of FaceForensics++.
+    """Find the folders of videos of one dataset in the tree of FaceForensics++.
 
     Args:
         scanner: Knows the root, the compression and the manipulations that are asked for.
@@ -136,7 +136,7 @@ def find_splits_dir(root: Path, splits_dir: Path | None = None) -> Path:
     """Find the folder of ``train.json``, ``val.json`` and ``test.json``.
 
     Args:
-        root: Folder of the data set.
+        root: Folder of the dataset.
         splits_dir: The folder, where the user gives it.
 
     Returns:

@@ -233,7 +233,7 @@ def ffpp_splits(root: Path, options: LayoutOptions) -> Splits | None:
     """Official splits of FaceForensics++.
 
     Args:
-        root: Folder of the data set.
+        root: Folder of the dataset.
         options: What the user asked for.
 
     Returns:
@@ -278,5 +278,5 @@ def ffpp_split(video: FfppVideo, splits: Splits) -> tuple[str, str]:
 
 
 def dataset_name(root: Path) -> str:
-    """Name of a data set after its folder, with the characters that file names share."""
+    """Name of a dataset after its folder, with the characters that file names share."""
     return re.sub(r'[^A-Za-z0-9._-]+', '_', root.resolve().name)[:60].strip('._') or 'folder'

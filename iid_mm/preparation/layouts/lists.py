@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading of the list files that come with data sets."""
+"""Reading of the list files that come with datasets."""
 
 from __future__ import annotations
 

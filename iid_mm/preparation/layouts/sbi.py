@@ -129,5 +129,5 @@ ROOT/
   {train,val,test}.json     (or in splits/, dataset/splits/, or --splits-dir)""",
     # The scripts of SBI take raw unless told otherwise.
     compressions=('raw', 'c23', 'c40'),
-    analyser='precomputed',
+    analyzer='precomputed',
 )

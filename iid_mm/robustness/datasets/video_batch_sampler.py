@@ -17,7 +17,7 @@ from iid_mm.registry import DATA_SAMPLERS
 class VideoBatchSampler(torch.utils.data.Sampler[list[int]]):
     """Batches that hold whole videos, so that each video is encoded by one worker only.
 
-    Videos are packed into batches in the order of the data set; one that is longer than a batch is spread
+    Videos are packed into batches in the order of the dataset; one that is longer than a batch is spread
     over batches of its own, and each worker that gets one of these encodes it. Batches are dealt out to the
     processes in turn: they are the same for any number of processes, and nothing is repeated.
 

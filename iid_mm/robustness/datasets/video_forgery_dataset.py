@@ -23,13 +23,13 @@ class VideoForgeryDataset(ForgeryDataset):
     """Adds to each sample what is needed to compress its whole video.
 
     Added to what :class:`~iid_mm.datasets.ForgeryDataset` gives: ``video_images``, the paths of all crops
-    of the video that are in this data set, in order of time, and ``video_position``, the sample's place
+    of the video that are in this dataset, in order of time, and ``video_position``, the sample's place
     among them. With ``originals`` also ``video_source`` (where the frames of the original video are),
     ``video_frames`` (frame numbers) and ``video_windows`` (crop windows), in the same order.
 
     Args:
         *args: As for :class:`~iid_mm.datasets.ForgeryDataset`.
-        originals: None, or ``dict(root=..., layout=...)``: the data set as downloaded and its layout,
+        originals: None, or ``dict(root=..., layout=...)``: the dataset as downloaded and its layout,
             optional
             ``splits_dir``.
         **kwargs: As for :class:`~iid_mm.datasets.ForgeryDataset`.

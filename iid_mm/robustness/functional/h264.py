@@ -3,7 +3,7 @@
 
 The encoder is libx264 with the settings that ``ffmpeg -crf N`` uses, which is how DeeperForensics-1.0 makes
 its video compression: preset *medium*, 4:2:0, one key frame in at most 250, up to 3 B frames. One thread
-and ``cpu-independent`` make the bits the same on every machine that has the same PyAV; the colour
+and ``cpu-independent`` make the bits the same on every machine that has the same PyAV; the color
 conversions are OpenCV's in integers.
 """
 
@@ -93,7 +93,7 @@ def recompress_crops(crops: Sequence[ImageArray], crf: float, hold: int = HOLD) 
     frame. Against whole videos compressed at the same CRF (three filmed clips, and a synthetic face video
     with its three manipulations; CRF 30, 35 and 40; PSNR of the crops), each crop once loses 0.6 to 2.3 dB
     too much, with eight frames each 0.5 to 2.4 dB too little, with three it is within 1.1 dB. What crops
-    cannot show: blocks aligned as in the whole frame, and smearing by motion between true neighbours.
+    cannot show: blocks aligned as in the whole frame, and smearing by motion between true neighbors.
     :func:`~iid_mm.robustness.originals.recompress_original` is exact where the videos are at hand.
 
     Args:
@@ -106,7 +106,7 @@ def recompress_crops(crops: Sequence[ImageArray], crf: float, hold: int = HOLD) 
     """
     if not crops:
         return []
-    # Even sides and offsets: 4:2:0 stores the colours of 2 x 2 px together.
+    # Even sides and offsets: 4:2:0 stores the colors of 2 x 2 px together.
     height, width = (max(crop.shape[axis] for crop in crops) for axis in (0, 1))
     height, width = height + height % 2, width + width % 2
     offsets = [((height - crop.shape[0]) // 4 * 2, (width - crop.shape[1]) // 4 * 2) for crop in crops]

@@ -20,7 +20,7 @@ Seed = npt.NDArray[np.uint32]
 
 BLOCK = 8
 """Side of the blocks of the block-wise distortion, px."""
-BLOCK_GREY = 128
+BLOCK_GRAY = 128
 _LUMA = (0.114, 0.587, 0.299)
 # BT.601 with the limited range of video: luma spans 219 and chroma 224 of 255 steps.
 _LUMA_RANGE, _CHROMA_RANGE = 219 / 255, 224 / 255
@@ -46,7 +46,7 @@ def sample_seed(video_key: str, frame: int, image_name: str, kind: str) -> Seed:
 
 
 def change_saturation(image: ImageArray, factor: float) -> ImageArray:
-    """Multiply the chroma (BT.601), luma stays; 0 makes the image grey."""
+    """Multiply the chroma (BT.601), luma stays; 0 makes the image gray."""
     pixels = image.astype(np.float32)
     luma = _LUMA[0] * pixels[..., 0] + _LUMA[1] * pixels[..., 1] + _LUMA[2] * pixels[..., 2]
     return _to_uint8(luma[..., None] + factor * (pixels - luma[..., None]))
@@ -73,7 +73,7 @@ def block_count(size: Size, blocks: float) -> int:
 
 
 def paste_blocks(image: ImageArray, count: int, seed: Seed) -> ImageArray:
-    """Paste grey blocks at random places; they may overlap and lie wholly inside.
+    """Paste gray blocks at random places; they may overlap and lie wholly inside.
 
     The first blocks of a larger count are those of a smaller one.
     """
@@ -83,7 +83,7 @@ def paste_blocks(image: ImageArray, count: int, seed: Seed) -> ImageArray:
     corners = (draws * (width - side + 1, height - side + 1)).astype(np.int64)
     changed = image.copy()
     for left, top in corners.tolist():
-        changed[top : top + side, left : left + side] = BLOCK_GREY
+        changed[top : top + side, left : left + side] = BLOCK_GRAY
     return changed
 
 

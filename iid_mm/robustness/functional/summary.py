@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of a robustness test from the scores of all its cells."""
+"""Metrics of a robustness test from the scores of all its cells."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _NO_VARIANCE = 1e-20
 
 
 @dataclass(frozen=True)
-class CellFigures:
-    """Figures of one distortion at one level, as fractions of 1.
+class CellMetrics:
+    """Metrics of one distortion at one level, as fractions of 1.
 
     Attributes:
         kind: Name of the distortion.
@@ -38,13 +38,13 @@ class CellFigures:
 
 @dataclass(frozen=True)
 class Summary:
-    """Figures of one set, or of one manipulation of it.
+    """Metrics of one set, or of one manipulation of it.
 
     Attributes:
         name: Name of the set or manipulation.
         num_videos, num_fake_videos: What they are made from.
         clean: Video AUC of the clean set.
-        cells: Figures by kind and level.
+        cells: Metrics by kind and level.
         kind_drops: Mean of the drops of each kind over its levels.
         mean_drop: Mean corruption drop: the mean of the drops over all kinds and levels.
     """
@@ -53,7 +53,7 @@ class Summary:
     num_videos: int
     num_fake_videos: int
     clean: Interval
-    cells: dict[tuple[str, int], CellFigures]
+    cells: dict[tuple[str, int], CellMetrics]
     kind_drops: dict[str, Interval]
     mean_drop: Interval
 
@@ -74,7 +74,7 @@ class Summary:
         return float(np.mean([self.cells[kind, level].auc.value for kind in self.kinds]))
 
 
-def summarise(
+def summarize(
     clean: npt.ArrayLike,
     distorted: dict[tuple[str, int], Scores],
     labels: Labels,
@@ -83,7 +83,7 @@ def summarise(
     level: float = 0.95,
     name: str = 'the set',
 ) -> Summary:
-    """Compute the figures of a set.
+    """Compute the metrics of a set.
 
     All cells score the same videos, so that their AUCs vary together. The intervals of drops and their
     means take that into account: they come from the covariance of all AUCs (DeLong et al. 1988).
@@ -97,7 +97,7 @@ def summarise(
         name: What the summary and error messages call the set.
 
     Returns:
-        The figures.
+        The metrics.
 
     Raises:
         InputError: Nothing is distorted, kinds have different levels, or lengths differ.
@@ -129,7 +129,7 @@ def summarise(
         num_fake_videos=int(labels.sum()),
         clean=aucs[0],
         cells={
-            key: CellFigures(*key, auc=auc, drop=mean_drop([key]))
+            key: CellMetrics(*key, auc=auc, drop=mean_drop([key]))
             for key, auc in zip(keys, aucs[1:], strict=True)
         },
         kind_drops={kind: mean_drop([(kind, number) for number in levels]) for kind in kinds},

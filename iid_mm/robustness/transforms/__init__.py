@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data transforms."""
 
-from iid_mm.robustness.transforms.forgery_distortion import ForgeryDistortion
+from iid_mm.robustness.transforms.distort_face import DistortFace
 
-__all__ = ['ForgeryDistortion']
+__all__ = ['DistortFace']

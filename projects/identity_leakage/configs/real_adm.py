@@ -7,7 +7,7 @@ train_pipeline = [
     dict(type='LoadForgeryPair', cache_mib=1024),
     dict(type='AlignFace', size={{_base_.size}}, jitter={{_base_.jitter}}),
     no_swap,
-    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='FlipFace', prob=0.5),
     dict(type='PackForgeryPair'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

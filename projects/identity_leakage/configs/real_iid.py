@@ -16,7 +16,7 @@ train_pipeline = [
     dict(type='LoadForgeryPair', cache_mib=1024),
     dict(type='AlignFace', size=size, jitter=jitter),
     swap,
-    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='FlipFace', prob=0.5),
     dict(type='PackForgeryPair'),
 ]
 

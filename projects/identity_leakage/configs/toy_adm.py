@@ -8,7 +8,7 @@ train_pipeline = [
     dict(type='AlignFace', size={{_base_.size}}, jitter={{_base_.jitter}}),
     no_swap,
     {{_base_.degradation}},
-    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='FlipFace', prob=0.5),
     dict(type='PackForgeryInputs'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

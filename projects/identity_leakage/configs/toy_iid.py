@@ -6,14 +6,14 @@ study_root = '{{$IID_STUDY_ROOT:work_dirs/identity_leakage/toy/prepared}}'
 size = (112, 112)
 jitter = dict(scale_std=0.03, shift=8, rotation=8)
 degradation = dict(
-    type='ForgeryDegradation',
+    type='DegradeFace',
     probs=dict(
         half_resolution=0,
         down_up=0.05,
         min_max_stretch=0.2,
         shift_hsv=0.2,
         gamma=0.3,
-        colour_tone=0.2,
+        color_tone=0.2,
         low_frequency_noise=0.1,
         motion_blur=0,
         gaussian_blur=0.05,
@@ -29,7 +29,7 @@ train_pipeline = [
     dict(type='AlignFace', size=size, jitter=jitter),
     swap,
     degradation,
-    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='FlipFace', prob=0.5),
     dict(type='PackForgeryInputs'),
 ]
 

@@ -6,8 +6,8 @@ train_pipeline = [
     dict(type='LoadForgeryPair', cache_mib=1024),
     dict(type='AlignFace', size={{_base_.size}}, jitter={{_base_.jitter}}),
     {{_base_.swap}},
-    dict(type='ForgeryDegradation', probs={{_base_.degradation.probs}}, with_source=True),
-    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='DegradeFace', probs={{_base_.degradation.probs}}, with_source=True),
+    dict(type='FlipFace', prob=0.5),
     dict(type='PackForgeryPair'),
 ]
 # Half of the items are fakes, so two of three images are genuine.

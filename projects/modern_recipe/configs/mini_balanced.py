@@ -2,4 +2,4 @@
 _base_ = './mini_plain.py'
 
 train_dataloader = dict(
-    sampler=dict(_delete_=True, type='BalancedForgerySampler', by=['label', 'method', 'video']))
+    sampler=dict(_delete_=True, type='BalancedSampler', by=['label', 'method', 'video']))

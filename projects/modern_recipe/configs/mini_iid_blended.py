@@ -10,11 +10,11 @@ train_pipeline = [
     # Fakes pass unchanged; every genuine face gets another person's.
     dict(type='LoadDonor', prob=1.0, cache_mib=256),
     dict(type='SelfBlendedImage', hulls=['face', 'brows_to_chin', 'inner']),
-    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='FlipFace', prob=0.5),
     dict(type='PackForgeryPair'),
 ]
 train_dataloader = dict(
-    # As many pairs an epoch as there are fakes of the data set.
-    sampler=dict(_delete_=True, type='BalancedForgerySampler', by=['label', 'method', 'video'], size=768),
+    # As many pairs an epoch as there are fakes of the dataset.
+    sampler=dict(_delete_=True, type='BalancedSampler', by=['label', 'method', 'video'], size=768),
     dataset=dict(
         type='DonorForgeryDataset', paired_only=False, require_pair=True, pipeline=train_pipeline))

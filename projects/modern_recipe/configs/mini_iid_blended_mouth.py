@@ -17,7 +17,7 @@ train_pipeline = [
             ],
             [dict(type='SelfBlendedImage', hulls=['mouth'], ratios=[0.75, 1.0])],
         ]),
-    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='FlipFace', prob=0.5),
     dict(type='PackForgeryPair'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -7,7 +7,7 @@ train_pipeline = [
     # Fakes pass unchanged; every genuine face gets another person's.
     dict(type='LoadDonor', prob=1.0, cache_mib=256),
     dict(type='SelfBlendedImage', hulls=['face', 'brows_to_chin', 'inner']),
-    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='FlipFace', prob=0.5),
     dict(type='PackForgeryPair'),
 ]
 train_dataloader = dict(dataset=dict(type='DonorForgeryDataset', pipeline=train_pipeline))

@@ -7,10 +7,10 @@ train_pipeline = [
     dict(type='AlignFace', size={{_base_.size}}, jitter={{_base_.jitter}}),
     # Fakes pass unchanged; every genuine face becomes one.
     dict(type='SelfBlendedImage'),
-    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='FlipFace', prob=0.5),
     dict(type='PackForgeryPair'),
 ]
 train_dataloader = dict(
-    # As many pairs an epoch as there are fakes of the data set.
-    sampler=dict(_delete_=True, type='BalancedForgerySampler', by=['label', 'method', 'video'], size=768),
+    # As many pairs an epoch as there are fakes of the dataset.
+    sampler=dict(_delete_=True, type='BalancedSampler', by=['label', 'method', 'video'], size=768),
     dataset=dict(paired_only=False, require_pair=True, pipeline=train_pipeline))

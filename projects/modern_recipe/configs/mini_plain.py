@@ -4,7 +4,7 @@ _base_ = '../../identity_leakage/configs/real_baseline.py'
 train_pipeline = [
     dict(type='LoadForgeryPair', with_source=False, cache_mib=1024),
     dict(type='AlignFace', size={{_base_.size}}, jitter={{_base_.jitter}}),
-    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='FlipFace', prob=0.5),
     dict(type='PackForgeryInputs'),
 ]
 train_dataloader = dict(

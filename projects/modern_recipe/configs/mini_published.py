@@ -5,7 +5,7 @@ train_pipeline = [
     dict(type='LoadForgeryPair', cache_mib=1024),
     dict(type='AlignFace', size={{_base_.size}}, jitter={{_base_.jitter}}),
     dict(type='MultiScaleFacialSwap', windows=((20, 40), (40, 60), (60, 80), (112, 112))),
-    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='FlipFace', prob=0.5),
     dict(type='PackForgeryInputs'),
 ]
 train_dataloader = dict(

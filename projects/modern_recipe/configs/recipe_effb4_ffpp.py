@@ -10,12 +10,12 @@ train_pipeline = [
     # Fakes pass unchanged; every genuine face gets another person's.
     dict(type='LoadDonor', prob=1.0),
     dict(type='SelfBlendedImage', hulls=['face', 'brows_to_chin', 'inner']),
-    dict(type='ForgeryDegradation', with_source=True),
-    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='DegradeFace', with_source=True),
+    dict(type='FlipFace', prob=0.5),
     dict(type='PackForgeryPair'),
 ]
 train_dataloader = dict(
     # Half of FF++ at 32 frames in pairs: as many images an epoch as the other configs show.
-    sampler=dict(_delete_=True, type='BalancedForgerySampler', by=['label', 'method', 'video'], size=57600),
+    sampler=dict(_delete_=True, type='BalancedSampler', by=['label', 'method', 'video'], size=57600),
     dataset=dict(
         type='DonorForgeryDataset', paired_only=False, require_pair=True, pipeline=train_pipeline))

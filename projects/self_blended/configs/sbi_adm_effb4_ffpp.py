@@ -7,8 +7,8 @@ train_pipeline = [
     dict(type='LoadForgeryPair'),
     dict(type='AlignFace', size=(224, 224), jitter=dict()),
     dict(type='SelfBlendedImage'),
-    dict(type='ForgeryDegradation', with_source=True),
-    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='DegradeFace', with_source=True),
+    dict(type='FlipFace', prob=0.5),
     dict(type='PackForgeryPair'),
 ]
 train_dataloader = dict(

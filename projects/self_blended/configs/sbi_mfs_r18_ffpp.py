@@ -1,4 +1,4 @@
-# Self-blended images and facial swaps together: fakes of the data set are swapped, and genuine faces become
+# Self-blended images and facial swaps together: fakes of the dataset are swapped, and genuine faces become
 # fakes half of the time.
 _base_ = './sbi_adm_r18_ffpp.py'
 
@@ -11,7 +11,7 @@ train_pipeline = [
         genuine_into_fake_prob=0,
         keep_fake_prob=0.6),
     dict(type='SelfBlendedImage', prob=0.5),
-    dict(type='ForgeryFlip', prob=0.5),
+    dict(type='FlipFace', prob=0.5),
     dict(type='PackForgeryPair'),
 ]
 train_dataloader = dict(dataset=dict(genuine_only=False, pipeline=train_pipeline))

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from iid_mm.datasets.functional import degradation
 from iid_mm.datasets.functional.blending import alpha_blend
 from iid_mm.datasets.functional.masks import bounding_window, elastic_deform, hull_mask
-from iid_mm.toy.warp import transfer_colour
+from iid_mm.toy.warp import transfer_color
 from iid_mm.utils.typing import FloatArray, ImageArray, MaskArray, PointsArray
 
 HULLS = ('face', 'brows_to_chin', 'inner', 'mouth')
@@ -27,7 +27,7 @@ _INNER = slice(17, 68)
 _MOUTH = [*range(48, 68), 31, 33, 35]
 _FOREHEAD = 0.3
 _MISMATCH_LEVELS = 12.0
-"""Largest difference of the mean colours of a donor and the face it is blended into, grey levels."""
+"""Largest difference of the mean colors of a donor and the face it is blended into, gray levels."""
 _WHOLE = 0.999
 """Rounding takes a little off the 1 inside of a softened mask."""
 VISIBLE = 0.1
@@ -35,16 +35,16 @@ VISIBLE = 0.1
 
 
 @dataclass(frozen=True)
-class ColourChange:
-    """A change of colour and sharpness, made to the source or to the target.
+class ColorChange:
+    """A change of color and sharpness, made to the source or to the target.
 
     Attributes:
-        shifts: Added to the channels B, G, R, grey levels.
+        shifts: Added to the channels B, G, R, gray levels.
         hue: Shift, 0 to 179 as in OpenCV.
-        saturation: Shift, grey levels.
-        value: Shift, grey levels.
-        contrast: Factor around the middle grey.
-        brightness: Shift, grey levels.
+        saturation: Shift, gray levels.
+        value: Shift, gray levels.
+        contrast: Factor around the middle gray.
+        brightness: Shift, gray levels.
         sharpen: Amount of an unsharp mask; 0 changes nothing.
         reduce: Factor by which the image is reduced and enlarged again; 1 changes nothing.
     """
@@ -64,7 +64,7 @@ class BlendPlan:
     """All draws of one self-blended image.
 
     Attributes:
-        change: Change of colour and sharpness.
+        change: Change of color and sharpness.
         of_source: Whether the source is changed; otherwise the target is.
         scale: Factors of the source's width and height.
         shift: Shift of the source in x and y, pixels.
@@ -72,10 +72,10 @@ class BlendPlan:
         bend: Displacements of the mask, (gh, gw, 2) pixels.
         sigmas: Standard deviations of the two Gaussians that soften the mask, pixels.
         ratio: Highest value of the mask.
-        mismatch: Share of the difference of a donor's colours that remains.
+        mismatch: Share of the difference of a donor's colors that remains.
     """
 
-    change: ColourChange
+    change: ColorChange
     of_source: bool
     scale: tuple[float, float]
     shift: tuple[float, float]
@@ -86,8 +86,8 @@ class BlendPlan:
     mismatch: float = 0.0
 
 
-def change_colour(image: ImageArray, change: ColourChange) -> ImageArray:
-    """Apply a change of colour and sharpness."""
+def change_color(image: ImageArray, change: ColorChange) -> ImageArray:
+    """Apply a change of color and sharpness."""
     levels = np.arange(256, dtype=np.float64)[:, None] + np.array(change.shifts)
     levels = (levels - 127.5) * change.contrast + 127.5 + change.brightness
     table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)[None]
@@ -156,10 +156,10 @@ def _soften(mask: MaskArray, sigma: float) -> MaskArray:
 
 
 def move(image: ImageArray, scale: Sequence[float], shift: Sequence[float]) -> ImageArray:
-    """Scale an image around its centre and shift it; what is missing at the edge is mirrored."""
+    """Scale an image around its center and shift it; what is missing at the edge is mirrored."""
     height, width = image.shape[:2]
-    centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    offset = centre - np.array(scale) * centre + np.array(shift)
+    center = np.array([(width - 1) / 2, (height - 1) / 2])
+    offset = center - np.array(scale) * center + np.array(shift)
     matrix = np.array([[scale[0], 0, offset[0]], [0, scale[1], offset[1]]])
     return np.asarray(
         cv2.warpAffine(
@@ -182,20 +182,20 @@ def self_blend(
             place (Li et al., "Face X-ray", CVPR 2020, section 3.2); None blends the image with itself.
 
     Returns:
-        The fake; the genuine image it belongs to, which has the target's colours; the mask.
+        The fake; the genuine image it belongs to, which has the target's colors; the mask.
     """
     mask = blending_mask(landmarks, (image.shape[1], image.shape[0]), plan)
     source, target, change = image, image, plan.change
     if donor is not None:
-        # Both get the colours: a donor's are matched to the face's.
-        target = change_colour(image, replace(change, sharpen=0.0, reduce=1.0))
+        # Both get the colors: a donor's are matched to the face's.
+        target = change_color(image, replace(change, sharpen=0.0, reduce=1.0))
         area = mask if mask.max() <= 0 else mask / mask.max()
-        source = transfer_colour(donor, target, area, plan.mismatch, _MISMATCH_LEVELS)
-        change = ColourChange(sharpen=change.sharpen, reduce=change.reduce)
+        source = transfer_color(donor, target, area, plan.mismatch, _MISMATCH_LEVELS)
+        change = ColorChange(sharpen=change.sharpen, reduce=change.reduce)
     if plan.of_source:
-        source = change_colour(source, change)
+        source = change_color(source, change)
     else:
-        target = change_colour(target, change)
+        target = change_color(target, change)
     if donor is None:
         # A copy must be moved to differ; a donor lies differently anyhow.
         source = move(source, plan.scale, plan.shift)

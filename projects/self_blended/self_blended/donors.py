@@ -27,7 +27,7 @@ _POINTS = 68
 
 
 class Donors:
-    """The genuine faces of a data set that can be blended into others.
+    """The genuine faces of a dataset that can be blended into others.
 
     Args:
         samples: All samples of the set.
@@ -57,7 +57,7 @@ class Donors:
         if len(self._people) < 2:
             raise InputError(
                 f'the genuine samples of the set are of {len(self._people)} person(s), and donors need two '
-                'at least; check split, frames_per_video and paired_only of the data set'
+                'at least; check split, frames_per_video and paired_only of the dataset'
             )
         self._rows = np.array(rows)
         self._shapes = np.stack(shapes)
@@ -169,7 +169,7 @@ class LoadDonor(BaseTransform):
         """Add the donor's face.
 
         Raises:
-            InputError: If the data set gives no donors.
+            InputError: If the dataset gives no donors.
         """
         if results['gt_label'] != 0:
             return results

@@ -13,7 +13,7 @@ from iid_mm.datasets.functional.alignment import CANVAS, check_landmarks
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
 from iid_mm.utils.typing import Results
-from self_blended.blend import HULLS, BlendPlan, ColourChange, blended_box, self_blend
+from self_blended.blend import HULLS, BlendPlan, ColorChange, blended_box, self_blend
 
 _BEND_CELLS = 5
 RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
@@ -25,7 +25,7 @@ class SelfBlendedImage(BaseTransform):
 
     Shiohara and Yamasaki, CVPR 2022: no fakes are needed, every person is seen under both labels, and
     nothing but the traces of blending tells the labels apart. Here the fake also gets boxes for the
-    artifact head: the blended region and, as every fake has one, the whole canvas. Fakes of the data set
+    artifact head: the blended region and, as every fake has one, the whole canvas. Fakes of the dataset
     pass unchanged, so that it goes together with
     :class:`~iid_mm.datasets.transforms.MultiScaleFacialSwap`, after which it stands; use
     :class:`~iid_mm.datasets.transforms.PackForgeryPair` to show the genuine image in the same batch.
@@ -46,7 +46,7 @@ class SelfBlendedImage(BaseTransform):
 
     Added Keys:
 
-    - source_img: the genuine image in the colours of the target
+    - source_img: the genuine image in the colors of the target
     - source_img_path (where there is an ``img_path``)
     - swap_kind: ``self_blended``
 
@@ -54,14 +54,14 @@ class SelfBlendedImage(BaseTransform):
         prob: Share of the genuine samples that are turned into fakes.
         scale: Largest change of the source's width and height.
         shift: Largest shift of the source in x and y, parts of the canvas.
-        colour: Strength of changes of colour; 0 to 1.
+        color: Strength of changes of color; 0 to 1.
         bend: Standard deviation of the bending of the mask in pixels at 224.
         sigma: Range of the standard deviations of the mask's Gaussians in pixels at 224.
         ratios: Highest values of the mask, drawn evenly.
         hulls: Regions, drawn evenly; see :data:`~self_blended.blend.HULLS`.
-        min_change: An image whose fake differs by less than this, in grey levels on the mean of the box,
+        min_change: An image whose fake differs by less than this, in gray levels on the mean of the box,
             stays genuine.
-        mismatch: Largest share of the difference of a donor's colours that remains after they were matched.
+        mismatch: Largest share of the difference of a donor's colors that remains after they were matched.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class SelfBlendedImage(BaseTransform):
         prob: float = 1.0,
         scale: float = 0.05,
         shift: Sequence[float] = (0.03, 0.015),
-        colour: float = 1.0,
+        color: float = 1.0,
         bend: float = 6.0,
         sigma: Sequence[float] = (2.0, 8.0),
         ratios: Sequence[float] = RATIOS,
@@ -77,7 +77,7 @@ class SelfBlendedImage(BaseTransform):
         min_change: float = 0.5,
         mismatch: float = 0.3,
     ) -> None:
-        for name, value in (('prob', prob), ('colour', colour), ('mismatch', mismatch)):
+        for name, value in (('prob', prob), ('color', color), ('mismatch', mismatch)):
             if not 0 <= value <= 1:
                 raise InputError(f'{name}={value!r}: must be between 0 and 1')
         if unknown := sorted(set(hulls) - set(HULLS)):
@@ -89,7 +89,7 @@ class SelfBlendedImage(BaseTransform):
         self.prob = prob
         self.scale = scale
         self.shift = (float(shift[0]), float(shift[1]))
-        self.colour = colour
+        self.color = color
         self.bend = bend
         self.sigma = (float(sigma[0]), float(sigma[1]))
         self.ratios = tuple(ratios)
@@ -121,14 +121,14 @@ class SelfBlendedImage(BaseTransform):
             float(uniform(0, self.mismatch)) if with_donor else 0.0,
         )
 
-    def _draw_change(self) -> ColourChange:
-        uniform, randint, strength = np.random.uniform, np.random.randint, self.colour
+    def _draw_change(self) -> ColorChange:
+        uniform, randint, strength = np.random.uniform, np.random.randint, self.color
         shifts, hsv, light = np.random.rand(3) < (0.3, 1.0, 1.0)
         sharper = bool(np.random.rand() < 0.5)
         bounds = [round(bound * strength) for bound in (2, 10, 10)]
         red, green, blue = uniform(-20 * strength, 20 * strength, 3) * shifts
         hue, saturation, value = (int(randint(-bound, bound + 1)) * int(hsv) for bound in bounds)
-        return ColourChange(
+        return ColorChange(
             (float(blue), float(green), float(red)),
             hue,
             saturation,
@@ -179,7 +179,7 @@ class SelfBlendedImage(BaseTransform):
 
     def __repr__(self) -> str:
         names = (
-            *('prob', 'scale', 'shift', 'colour', 'bend', 'sigma', 'ratios', 'hulls', 'min_change'),
+            *('prob', 'scale', 'shift', 'color', 'bend', 'sigma', 'ratios', 'hulls', 'min_change'),
             'mismatch',
         )
         return f'{type(self).__name__}({", ".join(f"{name}={getattr(self, name)!r}" for name in names)})'

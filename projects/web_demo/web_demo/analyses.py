@@ -92,11 +92,11 @@ class Analysis:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def analyse_file(
+def analyze_file(
     inferencer: IIDInferencer, sampling: Sampling, analysis: Analysis, progress: Progress
 ) -> Answer:
-    """Analyse a file and write the page, all in memory."""
-    (result,) = inferencer.analyse(analysis.path, sampling=sampling, progress=progress, keep_going=False)
+    """Analyze a file and write the page, all in memory."""
+    (result,) = inferencer.analyze(analysis.path, sampling=sampling, progress=progress, keep_going=False)
     # The page shows the name that the user knows.
     result.source = result.name = analysis.name
     if analysis.note:
@@ -107,13 +107,13 @@ def analyse_file(
 class AnalysisQueue:
     """Runs analyses one after the other in a thread of its own; may be called from any thread.
 
-    One at a time, since neither models nor face analysers are made to be used by several threads, and two
+    One at a time, since neither models nor face analyzers are made to be used by several threads, and two
     at once would take as long as one after the other.
 
     Clients take turns: who sends several files waits with the second until all others had their first.
 
     Args:
-        analyse: Makes the answer; is given the analysis and what to tell of its progress, which raises
+        analyze: Makes the answer; is given the analysis and what to tell of its progress, which raises
             what ends it.
         max_seconds: How long an analysis may last.
         kept_seconds: See :data:`KEPT_SECONDS`.
@@ -122,13 +122,13 @@ class AnalysisQueue:
 
     def __init__(
         self,
-        analyse: Callable[[Analysis, Progress], Answer],
+        analyze: Callable[[Analysis, Progress], Answer],
         *,
         max_seconds: float = float('inf'),
         kept_seconds: float = KEPT_SECONDS,
         max_kept: int = MAX_KEPT,
     ) -> None:
-        self._analyse = analyse
+        self._analyze = analyze
         self._max_seconds = max_seconds
         self._kept_seconds = kept_seconds
         self._max_kept = max_kept
@@ -260,7 +260,7 @@ class AnalysisQueue:
 
         state = FAILED
         try:
-            analysis.answer = self._analyse(analysis, progress)
+            analysis.answer = self._analyze(analysis, progress)
             state = DONE
         except StoppedAnalysis:
             state = STOPPED

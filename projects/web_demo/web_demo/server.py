@@ -28,7 +28,7 @@ from iid_mm.inference.analysis import Progress
 from iid_mm.inference.media import VIDEO
 from iid_mm.inference.sampling import Sampling
 from iid_mm.toy import ToyConfig
-from web_demo.analyses import DONE, KEPT_SECONDS, WAITING, Analysis, AnalysisQueue, Answer, analyse_file
+from web_demo.analyses import DONE, KEPT_SECONDS, WAITING, Analysis, AnalysisQueue, Answer, analyze_file
 from web_demo.connections import client_of
 from web_demo.examples import TOY, Examples
 from web_demo.folders import FOLDER_PREFIX, LOCK, clean_up, hold
@@ -65,20 +65,20 @@ class Service:
     """What the addresses share; made when the server starts.
 
     Args:
-        analyse: Makes the answer of an analysis.
+        analyze: Makes the answer of an analysis.
         limits: What may be uploaded, and what an analysis may take.
         toy: Examples; None: none.
     """
 
     def __init__(
-        self, analyse: Callable[[Analysis, Progress], Answer], limits: Limits, toy: ToyConfig | None
+        self, analyze: Callable[[Analysis, Progress], Answer], limits: Limits, toy: ToyConfig | None
     ) -> None:
         self.limits = limits
         clean_up()
         self._folder = tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX)
         self.folder = Path(self._folder.name)
         self._lock = hold(self.folder / LOCK)
-        self.queue = AnalysisQueue(analyse, max_seconds=limits.analysis_seconds)
+        self.queue = AnalysisQueue(analyze, max_seconds=limits.analysis_seconds)
         self.receptions = Receptions(limits, self.queue.stored_bytes)
         self._probes = asyncio.Semaphore(MAX_PROBES)
         self.examples = Examples(self.folder / 'examples', toy)
@@ -152,7 +152,7 @@ class Service:
 def create_app(
     inferencer: IIDInferencer | Worker,
     *,
-    analyse: Callable[[Analysis, Progress], Answer] | None = None,
+    analyze: Callable[[Analysis, Progress], Answer] | None = None,
     host: str = '127.0.0.1',
     public_names: Sequence[str] = (),
     limits: Limits | None = None,
@@ -163,7 +163,7 @@ def create_app(
 
     Args:
         inferencer: Tells what the page says of the model.
-        analyse: Makes the answer of an analysis, see :meth:`~web_demo.worker.Worker.analyse`; None: the
+        analyze: Makes the answer of an analysis, see :meth:`~web_demo.worker.Worker.analyze`; None: the
             inferencer does, in a thread of this process, which can be stopped between two frames only.
         host: Address it is bound to. Requests are answered only if they are for this machine's own
             addresses, on others also for any IP address and this machine's names, so that pages of other
@@ -174,13 +174,13 @@ def create_app(
         toy: Examples that are made at the start; None: none.
     """
     limits, sampling = limits or Limits(), sampling or Sampling()
-    if analyse is None:
+    if analyze is None:
         assert isinstance(inferencer, IIDInferencer)
-        analyse = partial(analyse_file, inferencer, sampling)
+        analyze = partial(analyze_file, inferencer, sampling)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.service = service = Service(analyse, limits, toy)
+        app.state.service = service = Service(analyze, limits, toy)
         try:
             yield
         finally:

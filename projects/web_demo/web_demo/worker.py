@@ -19,7 +19,7 @@ from iid_mm.errors import InputError
 from iid_mm.inference.analysis import Progress
 from iid_mm.inference.sampling import Sampling
 from iid_mm.utils.user_errors import USER_ERRORS
-from web_demo.analyses import Analysis, Answer, StoppedAnalysis, analyse_file
+from web_demo.analyses import Analysis, Answer, StoppedAnalysis, analyze_file
 from web_demo.probe import limit_memory
 
 LOAD_SECONDS = 600.0
@@ -47,15 +47,15 @@ class Worker:
         self._start()
         self.facts: dict[str, Any] = self._await_ready()
 
-    def analyse(self, analysis: Analysis, progress: Progress) -> Answer:
-        """Analyse a file.
+    def analyze(self, analysis: Analysis, progress: Progress) -> Answer:
+        """Analyze a file.
 
         Args:
             analysis: Tells where it is.
             progress: Is told how far it is; what it raises ends the analysis.
 
         Raises:
-            InputError: The file cannot be analysed, or the process came to its end.
+            InputError: The file cannot be analyzed, or the process came to its end.
         """
         try:
             self._await_ready()
@@ -143,7 +143,7 @@ class Worker:
 def _serve(
     pipe: Connection, make: Callable[[], IIDInferencer], sampling: Sampling, memory_gib: float | None
 ) -> None:
-    """Analyse what comes through the pipe; runs in the process."""
+    """Analyze what comes through the pipe; runs in the process."""
     # Ctrl+C is the server's business.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -174,7 +174,7 @@ def _answer(pipe: Connection, inferencer: IIDInferencer, sampling: Sampling, ana
         pipe.send(('progress', (done, total)))
 
     try:
-        return 'answer', analyse_file(inferencer, sampling, analysis, progress)
+        return 'answer', analyze_file(inferencer, sampling, analysis, progress)
     except StoppedAnalysis:
         return 'stopped', ''
     except InputError as error:

@@ -28,7 +28,7 @@ def face_points(side: int = SIDE) -> np.ndarray:
 
 
 def draw_image(seed: int, side: int = SIDE) -> np.ndarray:
-    """A colourful image that no other seed gives."""
+    """A colorful image that no other seed gives."""
     rng = np.random.default_rng(seed)
     return cv2.resize(rng.integers(30, 220, (5, 5, 3), dtype=np.uint8), (side, side))
 
@@ -114,8 +114,8 @@ class TinySet:
             layout='ffpp',
             compression=self.compression,
             methods=None,
-            analyser='mediapipe',
-            analyser_version='0.10.14',
+            analyzer='mediapipe',
+            analyzer_version='0.10.14',
             frames=2,
             margin=0.25,
             max_side=320,

@@ -133,14 +133,14 @@ def test_pair_of_another_size(good, check):
     assert kinds(check(good.write())) == {'pair-of-other-size': ('error', 1)}
 
 
-def test_blank_and_colourless_images(good, check):
+def test_blank_and_colorless_images(good, check):
     good.draw(good.path('youtube', '000', 0), np.full((40, 40, 3), 128, np.uint8))
     image = cv2.imread(str(good.root / good.path('youtube', '001', 0)))
-    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    good.draw(good.path('youtube', '001', 0), grey)
+    gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    good.draw(good.path('youtube', '001', 0), gray)
     found = kinds(check(good.write()))
     assert found['blank-image'] == ('error', 1)
-    assert found['colourless-image'] == ('note', 1)
+    assert found['colorless-image'] == ('note', 1)
 
 
 def test_fakes_equal_to_their_genuine_frame(good, check):

@@ -16,7 +16,7 @@ from iid_mm.preparation.checking.console import print_result
 from iid_mm.preparation.checking.findings import Finding, FindingList, plural
 from iid_mm.preparation.checking.loading import load_set
 from iid_mm.preparation.checking.picture import _choose, draw_sheet, write_picture
-from iid_mm.preparation.checking.summary import summarise
+from iid_mm.preparation.checking.summary import summarize
 from iid_mm.visualization.contact_sheet import SheetRow, SheetSample, contact_sheet, draw_landmarks
 from iid_mm.visualization.drawing import BLUE, VERMILION
 
@@ -107,7 +107,7 @@ def test_names_cannot_steer_a_terminal_or_break_a_table(make_tiny, check):
     (row, *_) = tiny.video('re\x1b[2Jal', 'a', 'train', images=False)
     row['image'] = 'frames/\x1b]0;title\x07.png'
     result = check(tiny.write())
-    for text in (text_of(result), summarise(result.sets, result.counts)):
+    for text in (text_of(result), summarize(result.sets, result.counts)):
         assert '\x1b' not in text
         assert '\x07' not in text
         assert 'se\nt' not in text
@@ -134,8 +134,8 @@ def test_summary(good, check):
         frames_asked=10, left_out={'x.mp4': 'no split'}, missing=['y.mp4'], settings=good.settings(frames=2)
     )
     result = check(good.write(report=report), images=False)
-    assert summarise(result.sets, result.counts) == (
-        '| Data set | Split | Genuine videos | Fake videos | Genuine frames | Fake frames | Identities '
+    assert summarize(result.sets, result.counts) == (
+        '| Dataset | Split | Genuine videos | Fake videos | Genuine frames | Fake frames | Identities '
         '| Faces by | Frames a video | Crop margin | Stored as | Frames found | Left out |\n'
         '| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | --- | --- | --- | --- |\n'
         '| ffpp (c23) | train | 1 | 2 | 2 | 3 | 4 | mediapipe 0.10.14 | 1-2 (median 2) | 25 % '
@@ -143,7 +143,7 @@ def test_summary(good, check):
         '| ffpp (c23) | test | 1 | 1 | 2 | 2 | 2 | mediapipe 0.10.14 | 2 | 25 % '
         '| PNG, <= 320 px | 90.00 % | 1 not used, 1 missing |\n'
         '\n'
-        '| Data set | Compression | Method | Label | Videos, train | Videos, val | Videos, test |\n'
+        '| Dataset | Compression | Method | Label | Videos, train | Videos, val | Videos, test |\n'
         '| --- | --- | --- | --- | ---: | ---: | ---: |\n'
         '| ffpp | c23 | youtube | genuine | 1 of 720 | 0 of 140 | 1 of 140 |\n'
         '| ffpp | c23 | Deepfakes | fake | 2 of 720 | 0 of 140 | 1 of 140 |\n'
@@ -157,7 +157,7 @@ def test_summary(good, check):
         'A face was found in 9 of 10 frames (90.00 %). '
         '4 of 5 fake frames have the genuine frame they were made from as a counterpart. '
         'Videos left out: 1 not used, 1 missing. Videos by split: train 3, test 2. '
-        'No identity in more than one split, by the target and source ids of the data set.\n'
+        'No identity in more than one split, by the target and source ids of the dataset.\n'
     )
 
 
@@ -165,7 +165,7 @@ def test_summary_without_settings_and_report(make_tiny, check):
     tiny = make_tiny('set', dataset='my|set', compression='native')
     tiny.video('real', 'a', 'test', images=False)
     result = check(tiny.write(settings={}, report=''), images=False)
-    text = summarise(result.sets, result.counts)
+    text = summarize(result.sets, result.counts)
     assert (
         '| my\\|set | test | 1 | 0 | 2 | 0 | unknown | not recorded | 2 | not recorded | not recorded '
         '| not recorded | not recorded |'
@@ -175,13 +175,13 @@ def test_summary_without_settings_and_report(make_tiny, check):
 
 def test_summary_says_what_settings_say(good, check):
     settings = good.settings(
-        image_format='jpg', quality=95, val_fraction=0.1, analyser='precomputed', stills=True
+        image_format='jpg', quality=95, val_fraction=0.1, analyzer='precomputed', stills=True
     )
     result = check(good.write(settings=settings), images=False)
-    text = summarise(result.sets, result.counts)
+    text = summarize(result.sets, result.counts)
     assert 'JPEG quality 95, <= 320 px' in text
     assert '10 % of the training identities were moved to the validation split.' in text
-    assert 'The landmarks came with the data set.' in text
+    assert 'The landmarks came with the dataset.' in text
     assert 'Every image counts as a picture of its own.' in text
 
 
@@ -190,12 +190,12 @@ def test_summary_counts_shared_identities(make_tiny, check):
     tiny.video('Celeb-real', 'id0_0000', 'train', target='id0', images=False)
     tiny.video('Celeb-real', 'id0_0001', 'test', target='id0', images=False)
     result = check(tiny.write(), images=False)
-    assert '1 identity in more than one split, by' in summarise(result.sets, result.counts)
+    assert '1 identity in more than one split, by' in summarize(result.sets, result.counts)
 
 
 def test_summary_of_images_that_were_crops_already(good, check):
     result = check(good.write(), images=False)
-    text = summarise(result.sets, result.counts)
+    text = summarize(result.sets, result.counts)
     assert '| mediapipe 0.10.14 | 2 | none | PNG, <= 320 px |' in text
     assert 'The images were face crops already; they were kept whole and stored as PNG, <= 320 px.' in text
     assert 'hairline' not in text
@@ -220,7 +220,7 @@ def test_sheet(good, check, tmp_path):
     picture = draw_sheet(result.sets)
     again = draw_sheet([load_set(good.root / 'index.parquet')])
     np.testing.assert_array_equal(picture, again)
-    # Two rows of tiles (genuine, Deepfakes), each with a stripe in the colour of its class.
+    # Two rows of tiles (genuine, Deepfakes), each with a stripe in the color of its class.
     stripes = [
         [int(np.flatnonzero((picture == color).all(axis=2).sum(axis=1) > 300)[0])]
         for color in (BLUE, VERMILION)
@@ -289,7 +289,7 @@ def test_tool(good, tmp_path):
     result = json.loads(out['result.json'].read_text())
     assert result['numbers'] == {'error': 0, 'warning': 0, 'note': 1}
     assert result['indexes'][0]['splits'] == {'train': 4, 'test': 4}
-    assert result['indexes'][0]['settings']['analyser'] == 'mediapipe'
+    assert result['indexes'][0]['settings']['analyzer'] == 'mediapipe'
     assert result['rows_decoded'] == 8
     assert result['findings'][0]['check'] == 'fewer-videos-than-official'
     assert {'method': 'youtube', 'split': 'train', 'found': 1, 'expected': 720}.items() <= result['counts'][

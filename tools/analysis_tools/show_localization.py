@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write one picture of where a model looks: mask, heat map and boxes of fakes of every manipulation.
+
+Green is the mask and its bounding box. The set must have been prepared with --masks.
+
+Example: python tools/analysis_tools/show_localization.py configs/iid_r18_toy.py best.pth --out looks.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from iid_mm.apis import init_model
+from iid_mm.evaluation.localization_config import add_localization
+from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP, HEAT_MAPS
+from iid_mm.registry import DATASETS
+from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.config import load_config
+from iid_mm.utils.files import printable
+from iid_mm.visualization.drawing import write_picture
+from iid_mm.visualization.localization_grid import chosen_fakes, localization_grid
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', type=Path, required=True, help='picture to write, e.g. looks.png')
+    parser.add_argument('--num', type=int, default=4, help='samples a manipulation (default: 4)')
+    parser.add_argument('--columns', type=int, default=2, help='samples in a row (default: 2)')
+    parser.add_argument('--heat-map', default=DEFAULT_HEAT_MAP, choices=HEAT_MAPS)
+    parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score of a drawn box')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--trust-checkpoint', action='store_true', help='see tools/test.py')
+    add_config_options(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args.config, args.cfg_options)
+    add_localization(cfg, heat_map=args.heat_map)
+    model = init_model(cfg, args.checkpoint, args.device, trust=args.trust_checkpoint)
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    indices = chosen_fakes(dataset, args.num)
+    picture = localization_grid(model, dataset, indices, columns=args.columns, score_thr=args.score_thr)
+    write_picture(args.out, picture, argument='--out ')
+    print(f'{len(indices)} of {len(dataset)} samples: {printable(args.out)}')
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))
