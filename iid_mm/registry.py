@@ -21,9 +21,7 @@ def _nest(parent: Registry, *locations: str) -> Registry:
 
 # Data
 # Modules, not the package: that one imports its members only when they are asked for.
-DATASETS = _nest(
-    _mmdet.DATASETS, 'iid_mm.datasets.forgery_dataset', 'iid_mm.datasets.confounded_forgery_dataset'
-)
+DATASETS = _nest(_mmdet.DATASETS, 'iid_mm.datasets.forgery_dataset')
 DATA_SAMPLERS = _nest(
     _mmdet.DATA_SAMPLERS,
     'iid_mm.datasets.samplers',

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from iid_mm.apis import init_model, load_checkpoint_file, load_config
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import AGGREGATIONS
+from iid_mm.evaluation.functional.aggregate import AGGREGATIONS
 from iid_mm.inference.calibration import BOUNDS, META_KEY, Calibration, calibrate
 from iid_mm.utils.cli import add_config_options, run_tool
 from iid_mm.utils.files import check_output, replacing

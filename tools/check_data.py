@@ -41,11 +41,11 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     # Imported here: worker processes load this file, and need nothing of all this.
+    from iid_mm.media.image_writing import write_bytes
     from iid_mm.preparation.checking.console import print_result
     from iid_mm.preparation.checking.picture import draw_sheet, write_picture
     from iid_mm.preparation.checking.runner import check_indexes
     from iid_mm.preparation.checking.summary import summarize
-    from iid_mm.preparation.storage import write_bytes
     from iid_mm.utils.files import check_output
 
     args = parse_args()

@@ -125,10 +125,10 @@ def analyze(args: argparse.Namespace, done: Done) -> None:
     done.unread = len(media.problems)
 
     from iid_mm.apis import IIDInferencer
+    from iid_mm.faces.analyzers import AnalyzerOptions
     from iid_mm.inference.outputs import OutputOptions
     from iid_mm.inference.results import UNREADABLE
     from iid_mm.inference.sampling import Sampling
-    from iid_mm.preparation.analyzers import AnalyzerOptions
 
     sampling = Sampling(None if args.all_frames else args.frames, args.fps, args.seconds)
     options = OutputOptions(not args.no_annotate, not args.no_timeline, args.report)

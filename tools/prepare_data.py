@@ -20,12 +20,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from iid_mm.preparation.analyzers import ANALYZERS
+from iid_mm.faces.analyzers import ANALYZERS
+from iid_mm.media.image_writing import IMAGE_FORMATS
 from iid_mm.preparation.driver import RunOptions, make_settings, merge, prepare
 from iid_mm.preparation.layouts import LAYOUTS
 from iid_mm.preparation.report import format_report
 from iid_mm.preparation.shards import Shard
-from iid_mm.preparation.storage import IMAGE_FORMATS
 from iid_mm.utils.cli import run_tool
 
 RAW = argparse.RawDescriptionHelpFormatter

@@ -16,10 +16,10 @@ from mmengine.config import Config
 
 from iid_mm.engine import SafeRunner
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import AGGREGATIONS
-from iid_mm.evaluation.report import BOOTSTRAP_UNITS, ReportOptions
-from iid_mm.evaluation.report.testing import TestRequest, run_test
+from iid_mm.evaluation.functional.aggregate import AGGREGATIONS
 from iid_mm.evaluation.scores import SCORES_SCHEMA
+from iid_mm.reporting import BOOTSTRAP_UNITS, ReportOptions
+from iid_mm.reporting.testing import TestRequest, run_test
 from iid_mm.utils.cli import add_run_options, load_run_config, run_tool
 from iid_mm.utils.files import check_output
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What programs call."""
+"""The public face: build a model, ask it about files."""
 
-from iid_mm.apis.inferencer import IIDInferencer
-from iid_mm.apis.model import init_model
+from iid_mm.inference.inferencer import IIDInferencer
+from iid_mm.models.build import init_model
 from iid_mm.utils.checkpoint import load_checkpoint_file, load_weights
 from iid_mm.utils.config import load_config
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from iid_mm.datasets.balanced_sampler import BalancedSampler
-    from iid_mm.datasets.confounded_forgery_dataset import ConfoundedForgeryDataset
     from iid_mm.datasets.forgery_dataset import ForgeryDataset
     from iid_mm.datasets.samplers import ResumableSampler
     from iid_mm.datasets.transforms import (
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = [
     'AlignFace',
     'BalancedSampler',
-    'ConfoundedForgeryDataset',
     'DegradeFace',
     'FlipFace',
     'ForgeryDataset',
@@ -45,7 +43,6 @@ __all__ = [
 
 _MODULES = {
     'BalancedSampler': 'balanced_sampler',
-    'ConfoundedForgeryDataset': 'confounded_forgery_dataset',
     'ForgeryDataset': 'forgery_dataset',
     'ResumableSampler': 'samplers',
 }

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from iid_mm.apis.model import init_model
 from iid_mm.deployment.export_graph import INPUT_NAME, ExportGraph
 from iid_mm.deployment.faces import Faces, load_faces
 from iid_mm.deployment.fixed_padding import fixed_padding
@@ -27,6 +26,7 @@ from iid_mm.deployment.parity import Comparison, compare, compare_on_faces, rand
 from iid_mm.deployment.precision import PRECISIONS, to_half, to_int8_dynamic, to_int8_static
 from iid_mm.errors import InputError
 from iid_mm.models import IIDDetector
+from iid_mm.models.build import init_model
 from iid_mm.utils.checkpoint import load_weights
 from iid_mm.utils.config import pipeline_input_size
 from iid_mm.utils.files import check_output, sha256

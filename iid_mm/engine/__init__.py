@@ -1,31 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training: runners, loops, hooks, optimizer wrappers and strategies."""
+"""Training: runner, loop, hooks and optimizer wrappers."""
 
 from iid_mm.engine.hooks import (
     CheckpointHook,
     FiniteLossHook,
     HostMemoryHook,
     IterationCheckpointHook,
+    MissedValidationHook,
     PredictionVisualizationHook,
     ReproducibleSamplingHook,
     StopHook,
 )
-from iid_mm.engine.optim import BFloat16OptimWrapper, SAMOptimWrapper
-from iid_mm.engine.runner import FlexibleForgeryRunner, ResumableEpochTrainLoop, SafeRunner, build_runner
-from iid_mm.engine.strategies import ForgeryFSDPStrategy
+from iid_mm.engine.optim import BFloat16OptimWrapper
+from iid_mm.engine.runner import ResumableEpochTrainLoop, SafeRunner, build_runner
 
 __all__ = [
     'BFloat16OptimWrapper',
     'CheckpointHook',
     'FiniteLossHook',
-    'FlexibleForgeryRunner',
-    'ForgeryFSDPStrategy',
     'HostMemoryHook',
     'IterationCheckpointHook',
+    'MissedValidationHook',
     'PredictionVisualizationHook',
     'ReproducibleSamplingHook',
     'ResumableEpochTrainLoop',
-    'SAMOptimWrapper',
     'SafeRunner',
     'StopHook',
     'build_runner',

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import Interval
-from iid_mm.evaluation.functional.intervals import check_level
+from iid_mm.evaluation.statistics.intervals import Interval, check_level
 from iid_mm.identity.clips import Codes, fewer_clips, hold_out, shuffle_identities
 from iid_mm.identity.linear import STRENGTHS, Array, class_scores, macro, standardize, true_ranks
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from iid_mm.evaluation.functional import Interval
+from iid_mm.evaluation.statistics.intervals import Interval
 from iid_mm.identity.features import PIXELS
 from iid_mm.identity.laboratory import (
     BACKGROUND,

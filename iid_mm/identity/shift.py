@@ -22,8 +22,8 @@ import numpy.typing as npt
 from scipy import stats
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import Interval, factorize
-from iid_mm.evaluation.functional.intervals import check_level
+from iid_mm.evaluation.functional.coding import factorize
+from iid_mm.evaluation.statistics.intervals import Interval, check_level
 
 Array = npt.NDArray[np.float64]
 CLIP = 1e-6

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import Interval
 from iid_mm.evaluation.scores import read_scores
+from iid_mm.evaluation.statistics.intervals import Interval
 from iid_mm.identity.extraction import FaceTable
 from iid_mm.identity.shift import (
     IccResult,

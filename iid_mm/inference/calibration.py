@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from iid_mm.datasets.loader_workers import harden_loader
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import video_scores
+from iid_mm.evaluation.functional.aggregate import video_scores
 from iid_mm.evaluation.functional.checks import check_probabilities, check_scores
 from iid_mm.registry import DATASETS
 

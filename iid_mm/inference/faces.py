@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from iid_mm.faces.analyzers.base import Face, FaceAnalyzer
+from iid_mm.faces.appearance import OTHER_SCENE, describe, describe_scene, scene_difference
+from iid_mm.faces.cropping import Window, crop_image, crop_points, crop_window, face_box
+from iid_mm.faces.tracking import SAME_FACE, TrackLinker, box_distance, nearest_face
 from iid_mm.inference.sampling import TimedFrame
-from iid_mm.preparation.analyzers.base import Face, FaceAnalyzer
-from iid_mm.preparation.appearance import OTHER_SCENE, describe, describe_scene, scene_difference
-from iid_mm.preparation.cropping import Window, crop_image, crop_points, crop_window, face_box
-from iid_mm.preparation.tracking import SAME_FACE, TrackLinker, box_distance, nearest_face
 from iid_mm.preparation.writer import stored_points
 from iid_mm.utils.typing import FloatArray, ImageArray, PointsArray
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from iid_mm.preparation.cropping import Window
+from iid_mm.faces.cropping import Window
 
 Polygons = npt.NDArray[np.float64]
 
@@ -17,7 +17,7 @@ def canvas_to_frame(
     """Bring boxes on the canvas into the frame.
 
     Boxes are in pixel edges, an image of width w covers x from 0 to w; matrices move pixel centers, the
-    first of which is 0 (see :mod:`iid_mm.preparation.cropping`).
+    first of which is 0 (see :mod:`iid_mm.faces.cropping`).
 
     Args:
         boxes: (n, 4) x0, y0, x1, y1 on the canvas.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from iid_mm.evaluation.functional import video_scores
+from iid_mm.evaluation.functional.aggregate import video_scores
 from iid_mm.inference.calibration import Calibration
 from iid_mm.utils.typing import ImageArray
 

@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from iid_mm.errors import InputError
 from iid_mm.inference.media import CAMERA, IMAGE, VIDEO, Media
-from iid_mm.preparation.containers import ShouldStop
-from iid_mm.preparation.image_files import animation_durations, is_clip
-from iid_mm.preparation.readers import AnimationReader, decode_first, read_image_file
-from iid_mm.preparation.video import VideoReader, evenly_spaced
+from iid_mm.media.containers import ShouldStop
+from iid_mm.media.image_files import animation_durations, is_clip
+from iid_mm.media.readers import AnimationReader, decode_first, read_image_file
+from iid_mm.media.video import VideoReader, evenly_spaced
 from iid_mm.utils.files import reason_of
 from iid_mm.utils.typing import ImageArray
 

@@ -16,11 +16,12 @@ from tqdm import tqdm
 
 from iid_mm.datasets.index import INDEX_SCHEMA, write_index
 from iid_mm.errors import InputError
-from iid_mm.preparation.analyzers import DATASET_FACES, AnalyzerOptions, PrecomputedAnalyzer, check_analyzer
+from iid_mm.faces.analyzers import DATASET_FACES, AnalyzerOptions, PrecomputedAnalyzer, check_analyzer
+from iid_mm.media.image_writing import JPEG_QUALITY, write_bytes
 from iid_mm.preparation.layouts import find_layout, scan_layout
 from iid_mm.preparation.parts import PARTS, PartStore, fingerprint_group
 from iid_mm.preparation.pool import make_batches, process_batches
-from iid_mm.preparation.records import LayoutOptions, LayoutScan, VideoGroup, group_records, safe_text
+from iid_mm.preparation.records import LayoutOptions, LayoutScan, VideoGroup, group_records
 from iid_mm.preparation.report import build_report
 from iid_mm.preparation.results import GroupResult
 from iid_mm.preparation.settings import Settings
@@ -33,7 +34,7 @@ from iid_mm.preparation.shards import (
     read_settings,
 )
 from iid_mm.preparation.splitting import move_to_val
-from iid_mm.preparation.storage import JPEG_QUALITY, write_bytes
+from iid_mm.utils.files import safe_text
 
 INDEX, REPORT = 'index.parquet', 'report.json'
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iid_mm.preparation.analyzers.base import Face, FaceAnalyzer, FrameRef
-from iid_mm.preparation.appearance import KnownPerson, Look, describe
-from iid_mm.preparation.cropping import Window, crop_image, crop_window, face_box
-from iid_mm.preparation.records import VideoRecord
+from iid_mm.faces.analyzers.base import Face, FaceAnalyzer, FrameRef
+from iid_mm.faces.appearance import KnownPerson, Look, describe
+from iid_mm.faces.cropping import Window, crop_image, crop_window, face_box
+from iid_mm.faces.tracking import SAME_FACE, link_tracks, nearest_face
 from iid_mm.preparation.settings import Settings
-from iid_mm.preparation.tracking import SAME_FACE, link_tracks, nearest_face
+from iid_mm.structures.video_record import VideoRecord
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray, Size

@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iid_mm.preparation.analyzers.base import Face, FaceAnalyzer
-from iid_mm.preparation.appearance import describe
-from iid_mm.preparation.cropping import crop_image
+from iid_mm.faces.analyzers.base import Face, FaceAnalyzer
+from iid_mm.faces.appearance import describe
+from iid_mm.faces.cropping import crop_image
+from iid_mm.faces.registration import MIN_LAID_LIKENESS, MIN_LIKENESS, register_crop, scene_correlation
+from iid_mm.faces.tracking import box_distance
+from iid_mm.media.readers import FrameReader
+from iid_mm.media.sources import SourceOpener
+from iid_mm.media.video import evenly_spaced
 from iid_mm.preparation.faces import (
     FaceCrop,
     FaceFinder,
@@ -22,20 +27,11 @@ from iid_mm.preparation.faces import (
     main_candidates,
     mask_overlaps,
 )
-from iid_mm.preparation.readers import FrameReader
-from iid_mm.preparation.records import FrameSource, VideoGroup, VideoRecord
-from iid_mm.preparation.registration import (
-    MIN_LAID_LIKENESS,
-    MIN_LIKENESS,
-    register_crop,
-    scene_correlation,
-)
+from iid_mm.preparation.records import VideoGroup
 from iid_mm.preparation.results import GroupResult, VideoReport
 from iid_mm.preparation.settings import Settings
-from iid_mm.preparation.sources import SourceOpener
-from iid_mm.preparation.tracking import box_distance
-from iid_mm.preparation.video import evenly_spaced
 from iid_mm.preparation.writer import MASKS, WHOLE_FRAMES, CropWriter, Sample, fit_mask, make_row
+from iid_mm.structures.video_record import FrameSource, VideoRecord
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray, Size

@@ -26,8 +26,8 @@ from tqdm import tqdm
 from iid_mm.datasets.index import read_index, resolve_inside
 from iid_mm.datasets.storage import NOTE_KEY
 from iid_mm.errors import InputError, MissingExtraError
-from iid_mm.protocols.processes import RunLock
 from iid_mm.utils.files import sha256
+from iid_mm.utils.processes import RunLock
 
 Reader = Callable[[Sequence[bytes]], Iterable[bytes]]
 """Reads the files of some keys."""

@@ -17,11 +17,12 @@ from typing import Any
 from pebble import ProcessExpired, ProcessPool
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.analyzers import AnalyzerOptions
-from iid_mm.preparation.records import ArchiveImages, VideoGroup
+from iid_mm.faces.analyzers import AnalyzerOptions
+from iid_mm.preparation.records import VideoGroup
 from iid_mm.preparation.results import GroupResult, failed_result
 from iid_mm.preparation.settings import Settings
 from iid_mm.preparation.worker import build_processor, no_interrupts, process_group, start_worker, work
+from iid_mm.structures.video_record import ArchiveImages
 
 # Seconds after which a batch of groups counts as hanging, for each video in it. Minutes would do; a slow
 # network disk must not be mistaken for a hang.

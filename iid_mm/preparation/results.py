@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from iid_mm.preparation.records import VideoGroup, safe_text
+from iid_mm.preparation.records import VideoGroup
+from iid_mm.utils.files import safe_text
 
 
 @dataclass

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.storage import DEFAULT_FORMAT, check_quality
+from iid_mm.media.image_writing import DEFAULT_FORMAT, check_quality
 
 # Raise when the same settings give other files, so that folders are not mixed.
 PREPARATION_VERSION = 3

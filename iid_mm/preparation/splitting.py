@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from iid_mm.preparation.records import VideoRecord
+from iid_mm.structures.video_record import VideoRecord
 
 
 def move_to_val(records: Sequence[VideoRecord], fraction: float) -> list[VideoRecord]:

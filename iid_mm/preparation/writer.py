@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from iid_mm.preparation.cropping import Window, crop_points
+from iid_mm.faces.cropping import Window, crop_points
+from iid_mm.media.image_writing import write_image
 from iid_mm.preparation.faces import FaceCrop
-from iid_mm.preparation.records import VideoRecord
 from iid_mm.preparation.settings import Settings
-from iid_mm.preparation.storage import write_image
+from iid_mm.structures.video_record import VideoRecord
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray, PointsArray, Size

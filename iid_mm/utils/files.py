@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterable, Iterator
@@ -223,3 +224,26 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+# Control characters, marks that turn the direction of writing, and bytes that are no UTF-8.
+_UNSAFE = re.compile('[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
+
+
+def safe_text(text: str) -> str:
+    """A text that files of UTF-8 and terminals take: what they do not is written as ``%`` and two digits.
+
+    Args:
+        text: For instance a name of a file, with surrogates where its bytes are no UTF-8.
+
+    Returns:
+        The text, unchanged if nothing is wrong with it.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    try:
+        data = os.fsencode(text)
+    except UnicodeEncodeError:
+        data = text.encode('utf-8', 'surrogatepass')
+    text = data.decode('utf-8', 'surrogateescape')
+    return _UNSAFE.sub(lambda m: ''.join(f'%{b:02X}' for b in m[0].encode('utf-8', 'surrogateescape')), text)

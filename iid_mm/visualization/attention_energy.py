@@ -13,8 +13,8 @@ import numpy.typing as npt
 import torch
 from mmengine.structures import InstanceData
 
-from iid_mm.evaluation.functional.localization import map_metrics
-from iid_mm.evaluation.functional.localization_table import (
+from iid_mm.evaluation.localization.maps import map_metrics
+from iid_mm.evaluation.localization.table import (
     GENUINE,
     SCORED,
     LocalizationRow,

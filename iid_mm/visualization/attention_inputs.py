@@ -17,10 +17,10 @@ from iid_mm.datasets.index import read_index
 from iid_mm.datasets.storage.image_storage import storage_settings_for
 from iid_mm.datasets.transforms.loading import LOADERS
 from iid_mm.errors import InputError
-from iid_mm.evaluation.localization_config import with_masks
+from iid_mm.evaluation.localization.config import with_masks
+from iid_mm.media.readers import decode_image, read_image_file
+from iid_mm.media.suffixes import IMAGE_SUFFIXES
 from iid_mm.preparation.layouts.images import is_image
-from iid_mm.preparation.readers import decode_image, read_image_file
-from iid_mm.preparation.records import IMAGE_SUFFIXES
 from iid_mm.registry import DATASETS
 from iid_mm.utils.files import printable, reason_of
 from iid_mm.utils.typing import ImageArray
@@ -124,7 +124,7 @@ class PictureDataset:
     def __init__(
         self, cfg: Config, paths: Sequence[str | os.PathLike[str]], skip_faceless: bool = False
     ) -> None:
-        from iid_mm.preparation.analyzers.mediapipe_analyzer import MediapipeAnalyzer
+        from iid_mm.faces.analyzers.mediapipe_analyzer import MediapipeAnalyzer
 
         pictures = find_pictures(paths)
         steps = config_of_test_set(cfg).pipeline

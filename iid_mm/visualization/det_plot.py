@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from scipy import special
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import RocCurve
+from iid_mm.evaluation.functional.roc import RocCurve
 from iid_mm.utils.typing import FloatArray
 from iid_mm.visualization.plots import (
     INK,

@@ -14,7 +14,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.model import BaseModel
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.localization import mask_box
+from iid_mm.evaluation.localization.maps import mask_box
 from iid_mm.structures import ForgeryDataSample
 from iid_mm.utils.typing import FloatArray, ImageArray
 from iid_mm.visualization.dataset_grid import evenly_chosen

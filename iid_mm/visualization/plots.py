@@ -21,7 +21,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import MultipleLocator
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import RocCurve
+from iid_mm.evaluation.functional.roc import RocCurve
 from iid_mm.utils.files import write_bytes
 from iid_mm.utils.typing import FloatArray
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from iid_mm.evaluation.functional import reliability_curve
+from iid_mm.evaluation.statistics.calibration import reliability_curve
 from iid_mm.utils.typing import FloatArray, IntArray
 from iid_mm.visualization.plots import FAKE, GENUINE, INK, MUTED, new_figure, polish, save_figure
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from iid_mm.evaluation.functional import ScoredSet, Subset
+from iid_mm.evaluation.functional.per_method import ScoredSet, Subset
 from iid_mm.visualization.plots import plot_roc, plot_score_histograms
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from iid_mm.datasets.functional.confounding import confound_weights
+from identity_leakage.confounding import confound_weights
 from iid_mm.errors import InputError
 from iid_mm.identity.shift import concordance, intraclass_correlation
 from iid_mm.visualization.plots import INK, PALETTE, new_figure, polish, save_figure

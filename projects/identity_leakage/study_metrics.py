@@ -18,14 +18,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from leakage_report import METRICS, VIDEOS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
+from identity_leakage.confounding import identity_groups
 from iid_mm.apis import init_model
-from iid_mm.datasets.functional.confounding import identity_groups
-from iid_mm.evaluation.functional.localization_table import localization_rows, unique_samples
-from iid_mm.evaluation.localization_config import add_localization
+from iid_mm.evaluation.localization.config import add_localization
+from iid_mm.evaluation.localization.table import localization_rows, unique_samples
 from iid_mm.evaluation.metrics import ArtifactLocalization
 from iid_mm.identity.clips import select_clips
 from iid_mm.identity.extraction import FaceTable, extract, face_datasets
@@ -36,6 +35,7 @@ from iid_mm.registry import DATASETS
 from iid_mm.utils.cli import run_tool
 from iid_mm.utils.config import load_config
 from iid_mm.utils.files import write_json
+from leakage_report import METRICS, VIDEOS
 
 TRAIN_TAKES, HELD_OUT_TAKES = (0, 1, 2), (3, 4)
 PROBED = (PIXELS, 'backbone', 'neck.3', 'fused')

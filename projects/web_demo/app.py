@@ -18,10 +18,9 @@ from iid_mm.errors import InputError, MissingExtraError
 from iid_mm.utils.cli import run_tool
 
 if TYPE_CHECKING:
+    from iid_mm.inference.sampling import Sampling
     from web_demo.uploads import Limits
     from web_demo.worker import Worker
-
-    from iid_mm.inference.sampling import Sampling
 
 
 def parse_args() -> argparse.Namespace:
@@ -114,8 +113,8 @@ def main() -> int:
     bound = open_socket(args.host, args.port)
 
     from iid_mm.apis import IIDInferencer
+    from iid_mm.faces.analyzers import AnalyzerOptions
     from iid_mm.inference.sampling import Sampling
-    from iid_mm.preparation.analyzers import AnalyzerOptions
 
     sampling = Sampling(args.frames)
     if not Path(args.checkpoint).is_file():
@@ -143,6 +142,7 @@ def serve(
     args: argparse.Namespace, worker: Worker, sampling: Sampling, limits: Limits, bound: socket.socket
 ) -> int:
     import uvicorn
+
     from web_demo.connections import GuardedProtocol
     from web_demo.examples import TOY
     from web_demo.server import create_app, is_local

@@ -29,8 +29,9 @@ from iid_mm.registry import (
     VISUALIZERS,
 )
 from iid_mm.utils.config import pipeline_input_size
+from support.paths import REPOSITORY
 
-CONFIG_DIR = Path(__file__).resolve().parents[2] / 'configs'
+CONFIG_DIR = REPOSITORY / 'configs'
 NAMES = sorted(path.name for path in CONFIG_DIR.glob('*.py'))
 BASES = ('iid_effb4_ffpp.py', 'iid_effb3_ffpp.py', 'iid_r34_ffpp.py', 'iid_effb4_slim_ffpp.py')
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')

@@ -21,12 +21,12 @@ from iid_mm.deployment.fixed_padding import fixed_padding
 from iid_mm.deployment.parity import Comparison
 from iid_mm.errors import InputError
 from iid_mm.utils.files import sha256
+from support.paths import REPOSITORY
 
 MISSING = "the extra onnx is not installed: pip install 'iid-mm[onnx]'"
 pytest.importorskip('onnxruntime', reason=MISSING)
 onnx = pytest.importorskip('onnx', reason=MISSING)
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 PLAIN = {'model__neck': None, 'model__artifact_head': None, 'model__forgery_head__artifact_channels': None}
 HEAD: dict[str, Any] = dict(
     num_classes=1,

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import AGGREGATIONS, area_under_roc, factorize, video_scores
+from iid_mm.evaluation.functional.aggregate import AGGREGATIONS, video_scores
+from iid_mm.evaluation.functional.coding import factorize
+from iid_mm.evaluation.functional.roc import area_under_roc
 
 SCORES = [0.5, 0.25, 1.0, 0.75, 0.0, 0.25]
 LABELS = [1, 0, 1, 1, 0, 0]

@@ -15,8 +15,8 @@ from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.localization_table import localization_rows
-from iid_mm.evaluation.localization_file import read_localization
+from iid_mm.evaluation.localization.file import read_localization
+from iid_mm.evaluation.localization.table import localization_rows
 from iid_mm.evaluation.metrics import ArtifactLocalization
 from iid_mm.registry import METRICS
 from iid_mm.structures import ForgeryDataSample

@@ -8,22 +8,21 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import (
-    OneClassError,
+from iid_mm.evaluation.functional.checks import OneClassError
+from iid_mm.evaluation.functional.roc import (
     accuracy,
     area_under_roc,
     average_precision,
-    bootstrap,
-    bootstrap_difference,
-    bootstrap_metrics,
     brier,
-    delong_auc,
     equal_error_rate,
     log_loss,
     operating_point,
     tpr_at_fpr,
 )
-from iid_mm.evaluation.functional.weighted import METRICS, WeightedMetrics
+from iid_mm.evaluation.statistics import bootstrap
+from iid_mm.evaluation.statistics.bootstrap import bootstrap_difference, bootstrap_metrics
+from iid_mm.evaluation.statistics.delong import delong_auc
+from iid_mm.evaluation.statistics.weighted import METRICS, WeightedMetrics
 
 ALL = (*METRICS, 'tpr@0.1', 'tpr@0.5')
 

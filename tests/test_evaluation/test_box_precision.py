@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.evaluation.functional.mean_ap import average_precision, tpfp_default
 
-from iid_mm.evaluation.functional.box_precision import (
+from iid_mm.evaluation.localization.box_precision import (
     IOU_THRESHOLDS,
     box_average_precision,
     collect_detections,

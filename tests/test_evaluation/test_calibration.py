@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import expected_calibration_error, reliability_curve
+from iid_mm.evaluation.statistics.calibration import expected_calibration_error, reliability_curve
 
 
 def test_by_hand() -> None:

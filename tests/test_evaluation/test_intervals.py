@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import Interval, holm
-from iid_mm.evaluation.functional.intervals import (
+from iid_mm.evaluation.statistics.intervals import (
+    Interval,
     difference_interval,
     exact_share_interval,
+    holm,
     newcombe_auc_interval,
     normal_quantile,
     separated_eer_bound,

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from torchvision.ops import box_iou
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.localization import (
+from iid_mm.evaluation.localization.maps import (
     GRID,
     HALF,
     LEVELS,

@@ -15,7 +15,7 @@ from iid_mm.apis import init_model
 from iid_mm.datasets.index import read_index, write_index
 from iid_mm.engine import SafeRunner
 from iid_mm.errors import InputError
-from iid_mm.evaluation.localization_config import add_localization, with_masks
+from iid_mm.evaluation.localization.config import add_localization, with_masks
 from iid_mm.registry import DATASETS
 from iid_mm.utils.config import load_config
 from iid_mm.visualization.localization_grid import (
@@ -24,6 +24,7 @@ from iid_mm.visualization.localization_grid import (
     outline,
     overlay_heat,
 )
+from support.paths import REPOSITORY
 
 
 @pytest.fixture(scope='module')
@@ -172,7 +173,7 @@ def call_localization(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
     from iid_mm.utils.cli import run_tool
 
-    file = Path(__file__).resolve().parents[2] / 'tools/analysis_tools/show_localization.py'
+    file = REPOSITORY / 'tools/analysis_tools/show_localization.py'
     spec = importlib.util.spec_from_file_location('show_localization', file)
     assert spec is not None
     assert spec.loader is not None

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.localization import CENTER_SHARES, GRID, HALF, LEVELS, map_metrics
-from iid_mm.evaluation.functional.localization_table import (
+from iid_mm.evaluation.localization.file import read_localization, write_localization
+from iid_mm.evaluation.localization.maps import CENTER_SHARES, GRID, HALF, LEVELS, map_metrics
+from iid_mm.evaluation.localization.table import (
     EMPTY_MASK,
     GENUINE,
     NO_MASK,
@@ -19,8 +20,7 @@ from iid_mm.evaluation.functional.localization_table import (
     localization_rows,
     unique_samples,
 )
-from iid_mm.evaluation.functional.localization_text import flat_metrics, format_localization
-from iid_mm.evaluation.localization_file import read_localization, write_localization
+from iid_mm.evaluation.localization.text import flat_metrics, format_localization
 
 WIDTH = 2 + len(LEVELS)
 

@@ -6,14 +6,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import (
-    OneClassError,
-    factorize,
-    flat_metrics,
-    format_table,
-    per_method,
-    scored_set,
-)
+from iid_mm.evaluation.functional.checks import OneClassError
+from iid_mm.evaluation.functional.coding import factorize
+from iid_mm.evaluation.functional.per_method import per_method, scored_set
+from iid_mm.evaluation.functional.table import flat_metrics, format_table
 
 # One frame a video. Genuine .2 and .6; method A .1 and .7, method B .9.
 SCORES = [0.2, 0.6, 0.1, 0.7, 0.9]

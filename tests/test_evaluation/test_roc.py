@@ -9,9 +9,11 @@ from sklearn import metrics as sk
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import (
-    OneClassError,
+from iid_mm.evaluation.functional.checks import OneClassError
+from iid_mm.evaluation.functional.roc import (
+    THRESHOLD_RULES,
     accuracy,
+    allowed_false_positives,
     area_under_roc,
     average_precision,
     brier,
@@ -20,10 +22,9 @@ from iid_mm.evaluation.functional import (
     log_loss,
     operating_point,
     roc_curve,
-    set_metrics,
     tpr_at_fpr,
 )
-from iid_mm.evaluation.functional.roc import THRESHOLD_RULES, allowed_false_positives
+from iid_mm.evaluation.statistics.weighted import set_metrics
 
 # Few distinct values, so that ties are frequent; exact in floating point.
 two_classes = st.lists(st.tuples(st.integers(-8, 8), st.integers(0, 1)), min_size=2, max_size=60).filter(

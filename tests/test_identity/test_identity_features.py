@@ -24,8 +24,7 @@ from iid_mm.identity.features import FeatureExtractor, chosen_features, pool
 from iid_mm.identity.laboratory import untrained_model
 from iid_mm.utils.cli import run_tool
 from iid_mm.utils.config import load_config
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from support.paths import REPOSITORY
 
 
 @pytest.fixture(scope='module')

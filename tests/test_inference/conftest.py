@@ -11,10 +11,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from iid_mm.preparation.analyzers.base import Face, FaceAnalyzer
-from iid_mm.preparation.cropping import landmarks_box
+from iid_mm.faces.analyzers.base import Face, FaceAnalyzer
+from iid_mm.faces.cropping import landmarks_box
 from iid_mm.registry import MODELS
-from iid_mm.testing.media import write_video
+from support.media import write_video
 
 FACE_SIDE = 90
 

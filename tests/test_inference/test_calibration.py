@@ -12,7 +12,7 @@ from scipy.special import expit
 from sklearn.metrics import log_loss
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import expected_calibration_error
+from iid_mm.evaluation.statistics.calibration import expected_calibration_error
 from iid_mm.inference.calibration import (
     Calibration,
     balanced_error,

@@ -33,7 +33,7 @@ from iid_mm.inference.results import (
     MediaResult,
     PersonTrack,
 )
-from iid_mm.testing.media import write_video
+from support.media import write_video
 
 NASTY = '<script>alert(1)</script>&"\'.mp4'
 VOID = {'meta', 'img', 'br', 'hr', 'link', 'input'}

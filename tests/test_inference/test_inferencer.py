@@ -15,17 +15,18 @@ from av.error import FFmpegError
 
 from iid_mm import apis
 from iid_mm.apis import IIDInferencer, init_model
-from iid_mm.apis.inferencer import find_config
 from iid_mm.datasets import ForgeryDataset
 from iid_mm.errors import InputError
+from iid_mm.inference.inferencer import find_config
 from iid_mm.inference.outputs import OutputOptions
 from iid_mm.inference.sampling import Sampling, VideoStream
 from iid_mm.inference.scorer import FaceScorer
+from iid_mm.media.video import evenly_spaced
 from iid_mm.preparation.driver import RunOptions, prepare
 from iid_mm.preparation.settings import Settings
-from iid_mm.preparation.video import evenly_spaced
-from iid_mm.testing.media import write_image
 from iid_mm.utils.files import sha256
+from support.media import write_image
+from support.paths import REPOSITORY
 
 from .conftest import FACE_SIDE, SquareAnalyzer, draw_frame
 
@@ -177,7 +178,7 @@ def test_an_exported_model_gives_the_same_answer(
     from iid_mm.utils.cli import run_tool
 
     out = tmp_path / 'tiny.onnx'
-    tool = runpy.run_path(str(Path(__file__).parents[2] / 'tools/deployment/export_onnx.py'), run_name='tool')
+    tool = runpy.run_path(str(REPOSITORY / 'tools/deployment/export_onnx.py'), run_name='tool')
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, 'argv', ['tool', str(tiny_config), str(checkpoint), str(out)])
         assert run_tool(tool['main']) == 0

@@ -14,7 +14,7 @@ import pytest
 from iid_mm.errors import InputError
 from iid_mm.inference import earlier
 from iid_mm.inference.media import CAMERA, IMAGE, VIDEO, Media, find_media
-from iid_mm.testing.media import write_video
+from support.media import write_video
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ from iid_mm.inference.media import CAMERA, Media, find_media
 from iid_mm.inference.outputs import OutputOptions, OutputWriter
 from iid_mm.inference.results import SCORED, FaceScore, MediaResult, PersonTrack
 from iid_mm.inference.sampling import TimedFrame
-from iid_mm.testing.media import write_image, write_video
+from support.media import write_image, write_video
+from support.paths import REPOSITORY
 
 ALL = OutputOptions(report=True)
 PICTURE = np.full((64, 64, 3), 90, np.uint8)
@@ -296,8 +297,8 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
         'PYTHONUTF8': '0',
         'PYTHONCOERCECLOCALE': '0',
         'OMP_NUM_THREADS': '1',
-        'TESTS': str(Path(__file__).parents[1]),
-        'PYTHONPATH': str(Path(__file__).parents[2]),
+        'TESTS': str(REPOSITORY / 'tests'),
+        'PYTHONPATH': str(REPOSITORY),
     }
     command = [sys.executable, '-c', SCRIPT, str(source), str(source)]
     done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=300)

@@ -13,9 +13,9 @@ from iid_mm.errors import InputError
 from iid_mm.inference import sampling
 from iid_mm.inference.media import IMAGE, VIDEO, find_media
 from iid_mm.inference.sampling import CameraStream, Sampling, VideoStream, by_content, open_stream
-from iid_mm.preparation.containers import ReadingStopped
-from iid_mm.preparation.readers import MAX_FILE
-from iid_mm.preparation.video import evenly_spaced
+from iid_mm.media.containers import ReadingStopped
+from iid_mm.media.readers import MAX_FILE
+from iid_mm.media.video import evenly_spaced
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +16,9 @@ from iid_mm.apis import init_model
 from iid_mm.errors import InputError
 from iid_mm.models.caddm import background_last, convert_caddm
 from iid_mm.utils.checkpoint import check_state_dict
+from support.paths import REPOSITORY
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+CONFIGS = REPOSITORY / 'configs'
 CONFIG_OF = {
     'resnet34': 'iid_r34_ffpp.py',
     'efficientnet-b3': 'iid_effb3_ffpp.py',

@@ -13,8 +13,7 @@ from torch import nn
 from iid_mm.models.complexity import model_complexity
 from iid_mm.registry import MODELS
 from iid_mm.utils.cli import run_tool
-
-REPOSITORY = Path(__file__).parents[2]
+from support.paths import REPOSITORY
 
 
 def conv_macs(module: nn.Conv2d, side: int) -> int:

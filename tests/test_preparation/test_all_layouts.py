@@ -19,11 +19,11 @@ from iid_mm.preparation.checking.runner import check_indexes
 from iid_mm.preparation.driver import RunOptions, make_settings, prepare
 from iid_mm.preparation.layouts import LAYOUTS
 from iid_mm.registry import DATASETS
-from iid_mm.testing import image_trees
-from iid_mm.testing.image_trees import points_of
-from iid_mm.testing.media import face_points
-from iid_mm.testing.video_trees import VIDEO_TREES
 from iid_mm.utils.typing import PointsArray
+from support import image_trees
+from support.image_trees import points_of
+from support.media import face_points
+from support.video_trees import VIDEO_TREES
 
 TREES = {
     **VIDEO_TREES,

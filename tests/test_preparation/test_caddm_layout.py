@@ -6,11 +6,12 @@ import json
 import pytest
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.analyzers.base import FrameRef
-from iid_mm.preparation.analyzers.precomputed_analyzer import PrecomputedAnalyzer
+from iid_mm.faces.analyzers.base import FrameRef
+from iid_mm.faces.analyzers.precomputed_analyzer import PrecomputedAnalyzer
 from iid_mm.preparation.layouts.caddm import LAYOUT
-from iid_mm.preparation.records import ImageFiles, LandmarkValues, LayoutOptions, VideoRecord
-from iid_mm.testing.image_trees import add_frames, points_of, write_caddm_tree, write_json
+from iid_mm.preparation.records import LayoutOptions
+from iid_mm.structures.video_record import ImageFiles, LandmarkValues, VideoRecord
+from support.image_trees import add_frames, points_of, write_caddm_tree, write_json
 
 REAL, FAKE = 'original_sequences/youtube/raw/frames', 'manipulated_sequences/Deepfakes/raw/frames'
 

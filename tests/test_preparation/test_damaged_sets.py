@@ -11,8 +11,8 @@ import numpy as np
 from iid_mm.datasets.index import read_index
 from iid_mm.preparation.checking.runner import check_indexes
 from iid_mm.preparation.driver import RunOptions, make_settings, prepare
-from iid_mm.testing.damage import damage_bytes
-from iid_mm.testing.media import SIZE, make_frame, write_image, write_landmarks, write_video
+from support.damage import damage_bytes
+from support.media import SIZE, make_frame, write_image, write_landmarks, write_video
 
 FRAMES = 12
 STRIP = 10

@@ -5,8 +5,9 @@ import pytest
 
 from iid_mm.errors import InputError
 from iid_mm.preparation.layouts.deeperforensics import LAYOUT
-from iid_mm.preparation.records import LayoutOptions, VideoFile, VideoRecord
-from iid_mm.testing.video_trees import touch_videos, write_deeperforensics_tree
+from iid_mm.preparation.records import LayoutOptions
+from iid_mm.structures.video_record import VideoFile, VideoRecord
+from support.video_trees import touch_videos, write_deeperforensics_tree
 
 FAKES = 'manipulated_videos/end_to_end'
 GENUINE = 'original_sequences/youtube/c23/videos'

@@ -8,8 +8,9 @@ import pytest
 
 from iid_mm.errors import InputError
 from iid_mm.preparation.layouts.dfdcp import LAYOUT
-from iid_mm.preparation.records import LayoutOptions, VideoFile, VideoRecord
-from iid_mm.testing.video_trees import touch_videos, write_dfdcp_tree
+from iid_mm.preparation.records import LayoutOptions
+from iid_mm.structures.video_record import VideoFile, VideoRecord
+from support.video_trees import touch_videos, write_dfdcp_tree
 
 GENUINE = 'original_videos/643049/643049_A_001.mp4'
 FAKE = 'method_A/643049/643049_A/1003254_643049_A_001.mp4'

@@ -17,14 +17,15 @@ import pytest
 
 from iid_mm.datasets.index import read_index
 from iid_mm.errors import InputError
-from iid_mm.preparation.analyzers import ANALYZERS
+from iid_mm.faces.analyzers import ANALYZERS
 from iid_mm.preparation.driver import RunOptions, make_settings, prepare
 from iid_mm.preparation.parts import PartStore
 from iid_mm.preparation.report import format_report
 from iid_mm.preparation.shards import Shard
 from iid_mm.utils.cli import run_tool
+from support.paths import REPOSITORY
 
-TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'prepare_data.py'
+TOOL = REPOSITORY / 'tools' / 'prepare_data.py'
 
 
 def run(tree, out, *, num_workers=0, overwrite=False, shard=(0, 1), layout='ffpp', **kwargs):

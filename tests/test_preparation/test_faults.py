@@ -19,7 +19,9 @@ import pytest
 
 from iid_mm.datasets.index import read_index
 from iid_mm.errors import InputError
-from iid_mm.preparation import parts, sources, storage, writer
+from iid_mm.media import image_writing as storage
+from iid_mm.media import sources
+from iid_mm.preparation import parts, writer
 from iid_mm.preparation.checking.runner import check_indexes
 from iid_mm.preparation.driver import RunOptions, make_settings, merge, prepare
 from iid_mm.preparation.group import GroupProcessor
@@ -27,9 +29,10 @@ from iid_mm.preparation.layouts import wilddeepfake
 from iid_mm.preparation.lmdb_packing import stored_names
 from iid_mm.preparation.report import format_report
 from iid_mm.preparation.shards import Shard
-from iid_mm.testing.image_trees import write_wilddeepfake_tree
+from support.image_trees import write_wilddeepfake_tree
+from support.paths import REPOSITORY
 
-TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'prepare_data.py'
+TOOL = REPOSITORY / 'tools' / 'prepare_data.py'
 PATIENCE = 90
 
 

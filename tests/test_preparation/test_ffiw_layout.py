@@ -5,8 +5,9 @@ import pytest
 
 from iid_mm.errors import InputError
 from iid_mm.preparation.layouts.ffiw import LAYOUT
-from iid_mm.preparation.records import LayoutOptions, VideoFile, VideoRecord
-from iid_mm.testing.video_trees import touch_videos, write_ffiw_tree
+from iid_mm.preparation.records import LayoutOptions
+from iid_mm.structures.video_record import VideoFile, VideoRecord
+from support.video_trees import touch_videos, write_ffiw_tree
 
 
 def record(root, release, method, split, **more):

@@ -8,7 +8,8 @@ import pytest
 from iid_mm.errors import InputError
 from iid_mm.preparation.layouts import scan_layout
 from iid_mm.preparation.layouts.ffpp import LAYOUT
-from iid_mm.preparation.records import LayoutOptions, VideoFile, VideoRecord, group_records
+from iid_mm.preparation.records import LayoutOptions, group_records
+from iid_mm.structures.video_record import VideoFile, VideoRecord
 
 
 def test_records(tree):

@@ -4,10 +4,11 @@ from __future__ import annotations
 import pytest
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.analyzers.precomputed_analyzer import PrecomputedAnalyzer
+from iid_mm.faces.analyzers.precomputed_analyzer import PrecomputedAnalyzer
 from iid_mm.preparation.layouts.folder import FAKE_NAMES, LAYOUT, REAL_NAMES
-from iid_mm.preparation.records import ImageFiles, LayoutOptions, VideoFile, VideoRecord
-from iid_mm.testing.image_trees import write_folder_tree
+from iid_mm.preparation.records import LayoutOptions
+from iid_mm.structures.video_record import ImageFiles, VideoFile, VideoRecord
+from support.image_trees import write_folder_tree
 
 
 def touch(root, *names):

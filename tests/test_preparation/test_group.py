@@ -9,17 +9,17 @@ import cv2
 import numpy as np
 import pytest
 
-from iid_mm.preparation.analyzers.base import Face, FaceAnalyzer
-from iid_mm.preparation.cropping import landmarks_box
+from iid_mm.faces.analyzers.base import Face, FaceAnalyzer
+from iid_mm.faces.cropping import landmarks_box
+from iid_mm.faces.tracking import nearest_face
+from iid_mm.media.sources import SourceOpener
 from iid_mm.preparation.group import GroupProcessor
-from iid_mm.preparation.records import ImageFiles, VideoGroup, VideoRecord
+from iid_mm.preparation.records import VideoGroup
 from iid_mm.preparation.settings import Settings
-from iid_mm.preparation.sources import SourceOpener
-from iid_mm.preparation.tracking import nearest_face
 from iid_mm.preparation.writer import CropWriter
-from iid_mm.testing.media import face_points, make_frame, write_image
-
-from . import drawn_people
+from iid_mm.structures.video_record import ImageFiles, VideoRecord
+from support import drawn_people
+from support.media import face_points, make_frame, write_image
 
 COUNT = 6
 SIZE = (96, 48)

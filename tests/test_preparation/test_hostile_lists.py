@@ -13,13 +13,13 @@ import pytest
 
 from iid_mm.datasets.index import read_index
 from iid_mm.errors import InputError
-from iid_mm.preparation.analyzers import precomputed_analyzer
-from iid_mm.preparation.analyzers.precomputed_analyzer import load_faces, load_table
+from iid_mm.faces.analyzers import precomputed_analyzer
+from iid_mm.faces.analyzers.precomputed_analyzer import load_faces, load_table
 from iid_mm.preparation.driver import RunOptions, make_settings, prepare
 from iid_mm.preparation.layouts import scan_layout
 from iid_mm.preparation.records import LayoutOptions
-from iid_mm.testing import image_trees
-from iid_mm.testing.video_trees import VIDEO_TREES
+from support import image_trees
+from support.video_trees import VIDEO_TREES
 
 TABLE = np.zeros((12, 68, 2), np.float32).tobytes()
 

@@ -18,7 +18,7 @@ from iid_mm.preparation.layouts.images import (
     parse_ffpp,
     path_parts,
 )
-from iid_mm.preparation.records import ImageFiles, LandmarkFiles
+from iid_mm.structures.video_record import ImageFiles, LandmarkFiles
 
 
 def touch(root, *names):

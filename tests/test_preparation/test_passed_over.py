@@ -10,18 +10,14 @@ from collections import Counter
 
 import pytest
 
+from iid_mm.media.suffixes import SYSTEM_FOLDERS, VIDEO_SUFFIXES
 from iid_mm.preparation.layouts import scan_layout
 from iid_mm.preparation.layouts.base import Scanner, index_name, walk
-from iid_mm.preparation.records import (
-    SYSTEM_FOLDERS,
-    VIDEO_SUFFIXES,
-    ImageFiles,
-    LayoutOptions,
-    VideoFile,
-    safe_text,
-)
-from iid_mm.testing import image_trees
-from iid_mm.testing.video_trees import VIDEO_TREES
+from iid_mm.preparation.records import LayoutOptions
+from iid_mm.structures.video_record import ImageFiles, VideoFile
+from iid_mm.utils.files import safe_text
+from support import image_trees
+from support.video_trees import VIDEO_TREES
 
 # A folder in which each layout looks for videos or frames, and the name of a video that would be taken there.
 PLACES = {

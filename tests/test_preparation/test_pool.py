@@ -3,18 +3,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from iid_mm.preparation.analyzers import AnalyzerOptions
+from iid_mm.faces.analyzers import AnalyzerOptions
 from iid_mm.preparation.driver import RunOptions, make_settings
 from iid_mm.preparation.layouts import scan_layout
 from iid_mm.preparation.pool import make_batches, process_batches
-from iid_mm.preparation.records import (
-    ArchiveImages,
-    LayoutOptions,
-    VideoFile,
-    VideoRecord,
-    group_records,
-)
-from iid_mm.testing.poison import PoisonGroup
+from iid_mm.preparation.records import LayoutOptions, group_records
+from iid_mm.structures.video_record import ArchiveImages, VideoFile, VideoRecord
+from support.poison import PoisonGroup
 
 
 def record(name, source):

@@ -6,11 +6,12 @@ import shutil
 import pytest
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.analyzers.base import FrameRef
-from iid_mm.preparation.analyzers.precomputed_analyzer import PrecomputedAnalyzer
+from iid_mm.faces.analyzers.base import FrameRef
+from iid_mm.faces.analyzers.precomputed_analyzer import PrecomputedAnalyzer
 from iid_mm.preparation.layouts.sbi import LAYOUT
-from iid_mm.preparation.records import ImageFiles, LandmarkFiles, LayoutOptions, VideoFile, VideoRecord
-from iid_mm.testing.image_trees import points_of, write_json, write_sbi_tree
+from iid_mm.preparation.records import LayoutOptions
+from iid_mm.structures.video_record import ImageFiles, LandmarkFiles, VideoFile, VideoRecord
+from support.image_trees import points_of, write_json, write_sbi_tree
 
 REAL, FAKE = 'original_sequences/youtube', 'manipulated_sequences/Deepfakes'
 NUMBERS = tuple(range(0, 372, 31))

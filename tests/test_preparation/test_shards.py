@@ -12,8 +12,8 @@ from iid_mm.preparation.driver import RunOptions, make_settings, merge, prepare
 from iid_mm.preparation.group import GroupProcessor
 from iid_mm.preparation.records import group_records
 from iid_mm.preparation.shards import Shard
-from iid_mm.testing.image_trees import write_wilddeepfake_tree
-from iid_mm.testing.poison import PoisonGroup
+from support.image_trees import write_wilddeepfake_tree
+from support.poison import PoisonGroup
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from iid_mm.preparation.records import VideoFile, VideoRecord
 from iid_mm.preparation.splitting import move_to_val
+from iid_mm.structures.video_record import VideoFile, VideoRecord
 
 
 def record(video, label, target, split='train', pair=None):

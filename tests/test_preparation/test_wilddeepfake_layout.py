@@ -6,13 +6,14 @@ import os
 import pytest
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.analyzers.precomputed_analyzer import PrecomputedAnalyzer
-from iid_mm.preparation.archives import unpack_images
+from iid_mm.faces.analyzers.precomputed_analyzer import PrecomputedAnalyzer
+from iid_mm.media.archives import unpack_images
+from iid_mm.media.readers import ImageReader
 from iid_mm.preparation.layouts import wilddeepfake
 from iid_mm.preparation.layouts.wilddeepfake import LAYOUT
-from iid_mm.preparation.readers import ImageReader
-from iid_mm.preparation.records import ArchiveImages, ImageFiles, LayoutOptions, VideoRecord
-from iid_mm.testing.image_trees import write_archive, write_wilddeepfake_tree
+from iid_mm.preparation.records import LayoutOptions
+from iid_mm.structures.video_record import ArchiveImages, ImageFiles, VideoRecord
+from support.image_trees import write_archive, write_wilddeepfake_tree
 
 
 def record(label, split, video, source):

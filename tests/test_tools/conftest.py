@@ -17,8 +17,7 @@ from mmengine.logging import MessageHub, MMLogger
 from iid_mm.apis import init_model
 from iid_mm.utils.cli import run_tool
 from iid_mm.visualization import ForgeryVisualizer
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from support.paths import REPOSITORY
 
 
 @pytest.fixture

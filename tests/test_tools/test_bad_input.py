@@ -19,10 +19,10 @@ import torch
 from mmengine.config import Config
 
 from iid_mm.apis import init_model
-from iid_mm.engine.optim import SAMOptimWrapper
+from modern_recipe.sam_optim_wrapper import SAMOptimWrapper
 from iid_mm.errors import InputError
+from support.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 BASELINE = {
     'model.neck': None,
     'model.artifact_head': None,

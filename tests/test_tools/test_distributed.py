@@ -19,6 +19,7 @@ import torch
 
 from iid_mm.evaluation.scores import read_scores
 from iid_mm.utils.latest_checkpoint import stored_position
+from support.paths import REPOSITORY
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +32,7 @@ def start_script(config: Path, processes: int, work_dir: Path, *options: str) ->
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
-    tools = Path(__file__).resolve().parents[2] / 'tools'
+    tools = REPOSITORY / 'tools'
     path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
     return subprocess.Popen(
         [
@@ -227,6 +228,6 @@ def test_slurm_on_nodes_without_gpus(
 
 @pytest.mark.skipif(shutil.which('shellcheck') is None, reason='shellcheck is not installed')
 def test_scripts_are_clean() -> None:
-    scripts = sorted((Path(__file__).resolve().parents[2] / 'tools').glob('*.sh'))
+    scripts = sorted((REPOSITORY / 'tools').glob('*.sh'))
     result = subprocess.run(['shellcheck', *map(str, scripts)], capture_output=True, text=True, check=False)
     assert result.stdout == ''

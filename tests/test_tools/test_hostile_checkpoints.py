@@ -22,9 +22,8 @@ from mmengine.config import Config
 
 from iid_mm.apis import IIDInferencer, init_model
 from iid_mm.errors import InputError
-from iid_mm.preparation.analyzers.base import FaceAnalyzer
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from iid_mm.faces.analyzers.base import FaceAnalyzer
+from support.paths import REPOSITORY
 
 
 class Evil:

@@ -19,10 +19,9 @@ from iid_mm.apis import inferencer, load_checkpoint_file
 from iid_mm.inference import outputs
 from iid_mm.inference.calibration import calibration_of
 from iid_mm.inference.sampling import open_stream
-from iid_mm.testing.media import write_image
 from iid_mm.utils.cli import run_tool
-
-REPOSITORY = Path(__file__).parents[2]
+from support.media import write_image
+from support.paths import REPOSITORY
 
 
 def run(monkeypatch: Any, tool: str, *args: object) -> int:

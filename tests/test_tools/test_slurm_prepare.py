@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from iid_mm.datasets.index import read_index
-from iid_mm.testing.video_trees import write_ffpp_tree
+from support.paths import REPOSITORY
+from support.video_trees import write_ffpp_tree
 
-SCRIPT = Path(__file__).resolve().parents[2] / 'tools' / 'slurm_prepare.sh'
+SCRIPT = REPOSITORY / 'tools' / 'slurm_prepare.sh'
 # Does at once what Slurm would do later: runs the wrapped command, once a task of the array.
 SBATCH = """#!/usr/bin/env bash
 set -e

@@ -5,7 +5,6 @@ import json
 import os
 import runpy
 import sys
-from pathlib import Path
 
 import av
 import cv2
@@ -25,9 +24,10 @@ from iid_mm.toy import (
     plan_fakes,
 )
 from iid_mm.toy.video import write_video
+from support.paths import REPOSITORY
 
 TINY = ToyConfig(num_identities=6, frames=3, size=96, methods=('FaceSwap', 'NeuralTextures'))
-TOOL = Path(__file__).parents[2] / 'tools' / 'generate_toy_data.py'
+TOOL = REPOSITORY / 'tools' / 'generate_toy_data.py'
 
 
 def files_of(root):

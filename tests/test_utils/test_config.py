@@ -14,6 +14,7 @@ from iid_mm.errors import InputError
 from iid_mm.utils.config import load_config
 from iid_mm.utils.config_keys import SECTIONS
 from iid_mm.utils.config_keys import SETTINGS as SETTINGS_KNOWN
+from support.paths import REPOSITORY
 
 LMDB = dict(backend='lmdb', db_path='a.lmdb')
 HTTP = dict(prefix='https://host/a')
@@ -208,6 +209,6 @@ def test_settings_are_those_of_the_runners() -> None:
 
 
 def test_settings_of_all_configs_are_known(capsys: pytest.CaptureFixture[str]) -> None:
-    for path in sorted((Path(__file__).resolve().parents[2] / 'configs').glob('*.py')):
+    for path in sorted((REPOSITORY / 'configs').glob('*.py')):
         load_config(path)
     assert capsys.readouterr().err == ''

@@ -22,8 +22,9 @@ from iid_mm.structures import ForgeryDataSample
 from iid_mm.visualization import evenly_chosen
 from iid_mm.visualization.dataset_grid import sample_panel
 from iid_mm.visualization.drawing import BLUE, SKY, VERMILION
+from support.paths import REPOSITORY
 
-TOOLS = Path(__file__).parents[2] / 'tools' / 'analysis_tools'
+TOOLS = REPOSITORY / 'tools' / 'analysis_tools'
 Tool = Callable[..., int]
 
 

@@ -21,16 +21,17 @@ from PIL import Image
 
 from iid_mm.datasets.index import read_index, write_index
 from iid_mm.errors import InputError
-from iid_mm.preparation.analyzers import mediapipe_analyzer
-from iid_mm.preparation.analyzers.base import Face
+from iid_mm.faces.analyzers import mediapipe_analyzer
+from iid_mm.faces.analyzers.base import Face
 from iid_mm.structures import ForgeryDataSample
 from iid_mm.visualization.attention_energy import collect_energy, energy_json, energy_markdown, region_energy
 from iid_mm.visualization.attention_inputs import PictureDataset, find_pictures
 from iid_mm.visualization.attention_pictures import contact_sheet, face_panel, map_tops, picture_name, wrapped
 from iid_mm.visualization.attention_views import FaceView
 from iid_mm.visualization.drawing import BLUE, GREEN, INK, VERMILION, text_size
+from support.paths import REPOSITORY
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'visualize_attention.py'
+TOOL = REPOSITORY / 'tools' / 'analysis_tools' / 'visualize_attention.py'
 needs_library = pytest.mark.skipif(
     find_spec('pytorch_grad_cam') is None, reason='grad-cam is not installed (extra attention)'
 )

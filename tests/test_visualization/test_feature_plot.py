@@ -23,8 +23,9 @@ from iid_mm.visualization.feature_plot import (
     method_groups,
 )
 from iid_mm.visualization.plots import FAKE, GENUINE, PALETTE
+from support.paths import REPOSITORY
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'visualize_features.py'
+TOOL = REPOSITORY / 'tools' / 'analysis_tools' / 'visualize_features.py'
 
 
 def test_the_most_frequent_identities_are_colored() -> None:

@@ -11,7 +11,8 @@ import pytest
 from matplotlib.axes import Axes
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional import roc_curve, scored_set
+from iid_mm.evaluation.functional.per_method import scored_set
+from iid_mm.evaluation.functional.roc import roc_curve
 from iid_mm.visualization import plot_roc, plot_score_histograms, score_pictures
 from iid_mm.visualization.det_plot import _deviates, plot_det
 from iid_mm.visualization.drawing import BLUE, GREEN, ORANGE, SKY, VERMILION

@@ -14,9 +14,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from iid_mm.evaluation.comparison import GROUPS, compare_scores, comparison_table, conclusion
-from iid_mm.evaluation.functional import AGGREGATIONS
+from iid_mm.evaluation.functional.aggregate import AGGREGATIONS
 from iid_mm.evaluation.scores import read_scores
+from iid_mm.reporting.comparison import GROUPS, compare_scores, comparison_table, conclusion
 from iid_mm.utils.cli import run_tool
 from iid_mm.utils.files import write_json
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from iid_mm.apis import init_model
-from iid_mm.evaluation.localization_config import add_localization
+from iid_mm.evaluation.localization.config import add_localization
 from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP, HEAT_MAPS
 from iid_mm.registry import DATASETS
 from iid_mm.utils.cli import add_config_options, run_tool

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.report.verification import verify_report
+from iid_mm.reporting.verification import verify_report
 from iid_mm.utils.cli import run_tool
 from iid_mm.utils.files import printable, sha256
 

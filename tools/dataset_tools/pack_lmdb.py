@@ -52,7 +52,7 @@ def main() -> None:
     print(f'{result.path}: {result.images} images, {result.size / 2**20:.1f} MiB, {packed}, checked')
     if args.time is not None:
         # OpenCV and MMEngine are needed for this only.
-        from iid_mm.preparation.lmdb_benchmark import measure_reading, reading_table
+        from lmdb_benchmark import measure_reading, reading_table
 
         print(reading_table(measure_reading(args.index, result.path, args.time)))
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
-from iid_mm.apis.model import init_model
 from iid_mm.errors import InputError
+from iid_mm.models.build import init_model
 from iid_mm.models.caddm import BACKBONES, convert_caddm
 from iid_mm.utils.checkpoint import check_state_dict, load_checkpoint_file
 from iid_mm.utils.cli import run_tool

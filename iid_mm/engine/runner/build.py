@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from mmengine.config import Config
 
-from iid_mm.engine.runner.flexible_forgery_runner import FlexibleForgeryRunner
-from iid_mm.engine.runner.forgery_runner import SafeRunner
+from iid_mm.engine.runner.safe_runner import SafeRunner
 from iid_mm.errors import InputError
 from iid_mm.registry import RUNNERS
 
 
-def build_runner(cfg: Config) -> SafeRunner | FlexibleForgeryRunner:
+def build_runner(cfg: Config) -> SafeRunner:
     """Build the runner that a config asks for with ``runner_type``.
 
     Args:
@@ -21,16 +20,16 @@ def build_runner(cfg: Config) -> SafeRunner | FlexibleForgeryRunner:
         The runner; a :class:`SafeRunner` without ``runner_type``.
 
     Raises:
-        InputError: If there is no such runner, or it is neither of the two nor made from one: MMEngine's own
-            run code that checkpoints hold.
+        InputError: If there is no such runner, or it is not made from :class:`SafeRunner`: MMEngine's own
+            runs code that checkpoints hold.
     """
     name = cfg.get('runner_type', SafeRunner.__name__)
     # MMEngine's registry would look it up in the scope that is current, which the runner sets.
     runner_class = RUNNERS.get(name)
-    if runner_class is None or not issubclass(runner_class, (SafeRunner, FlexibleForgeryRunner)):
+    if runner_class is None or not issubclass(runner_class, SafeRunner):
         raise InputError(
             f"runner_type={name!r}: must be 'SafeRunner' or 'FlexibleForgeryRunner', or a class made from "
             'one of them'
         )
-    runner: SafeRunner | FlexibleForgeryRunner = runner_class.from_cfg(cfg)
+    runner: SafeRunner = runner_class.from_cfg(cfg)
     return runner

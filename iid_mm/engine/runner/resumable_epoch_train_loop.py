@@ -8,7 +8,6 @@ from typing import Any
 from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
-from iid_mm.engine.optim import SAMOptimWrapper
 from iid_mm.errors import InputError
 from iid_mm.registry import LOOPS
 
@@ -81,22 +80,6 @@ class ResumableEpochTrainLoop(EpochBasedTrainLoop):
             self.run_iter(idx, data_batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
-
-    def run_iter(self, idx: int, data_batch: Any) -> None:
-        """Run one iteration, by the optimizer wrapper where that wants to run the passes itself.
-
-        Args:
-            idx: Number of the batch within the epoch.
-            data_batch: The batch.
-        """
-        wrapper = self.runner.optim_wrapper
-        if not isinstance(wrapper, SAMOptimWrapper):
-            super().run_iter(idx, data_batch)
-            return
-        self.runner.call_hook('before_train_iter', batch_idx=idx, data_batch=data_batch)
-        outputs = wrapper.train_step(self.runner.model, data_batch)
-        self.runner.call_hook('after_train_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs)
-        self._iter += 1
 
     def _count_accumulation(self, done: int) -> None:
         wrapper = self.runner.optim_wrapper

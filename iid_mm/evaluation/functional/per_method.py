@@ -15,7 +15,7 @@ from iid_mm.evaluation.functional.aggregate import video_scores
 from iid_mm.evaluation.functional.checks import Labels, Scores, check_both_classes, check_scores
 from iid_mm.evaluation.functional.coding import Coded, Names, factorize
 from iid_mm.evaluation.functional.roc import RocCurve, roc_curve
-from iid_mm.evaluation.functional.weighted import set_metrics
+from iid_mm.evaluation.statistics.weighted import set_metrics
 
 OVERALL = 'overall'
 

@@ -17,7 +17,8 @@ import torch
 from mmengine.logging import print_log
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.localization import (
+from iid_mm.evaluation.localization.file import write_localization
+from iid_mm.evaluation.localization.maps import (
     CENTER_SHARES,
     LEVELS,
     box_overlaps,
@@ -29,7 +30,7 @@ from iid_mm.evaluation.functional.localization import (
     map_metrics,
     mask_box,
 )
-from iid_mm.evaluation.functional.localization_table import (
+from iid_mm.evaluation.localization.table import (
     EMPTY_MASK,
     GENUINE,
     NO_MASK,
@@ -39,8 +40,7 @@ from iid_mm.evaluation.functional.localization_table import (
     localization_rows,
     unique_samples,
 )
-from iid_mm.evaluation.functional.localization_text import flat_metrics, format_localization
-from iid_mm.evaluation.localization_file import write_localization
+from iid_mm.evaluation.localization.text import flat_metrics, format_localization
 from iid_mm.evaluation.metrics.whole_set_metric import WholeSetMetric
 from iid_mm.registry import METRICS
 
@@ -56,7 +56,7 @@ class ArtifactLocalization(WholeSetMetric):
     sampler repeats are removed exactly, so any number of processes gives the same metrics. The true box
     of a fake is the bounding box of its mask on the canvas. Fakes without a mask, or whose mask is empty
     on the canvas, take no part and are counted. What the metrics are is described in
-    :func:`~iid_mm.evaluation.functional.localization_table.localization_rows`.
+    :func:`~iid_mm.evaluation.localization.table.localization_rows`.
 
     Metrics (with the prefix ``localization/``, fractions of 1): ``box_ap50``, ``box_ap`` (mean over
     overlaps of 0.5 to 0.95), each also ``_local``, ``_fakes`` and ``_local_fakes``; with heat maps
@@ -74,7 +74,7 @@ class ArtifactLocalization(WholeSetMetric):
         num_resamples: Of the bootstrap over videos; 0: no intervals.
         seed: Of the resampling.
         samples_file: The main process writes the metrics of all frames to this Parquet file, from which
-            :func:`~iid_mm.evaluation.localization_file.read_localization` and ``localization_rows`` give
+            :func:`~iid_mm.evaluation.localization.file.read_localization` and ``localization_rows`` give
             the same table; None: no file.
         print_table: Log the table.
         image_root: Folder that the images' paths in the file are relative to; None: as they are.
@@ -237,7 +237,7 @@ class ArtifactLocalization(WholeSetMetric):
 
         Args:
             samples: Frames; repeated ones count once.
-            **options: Of :func:`~iid_mm.evaluation.functional.localization_table.localization_rows`.
+            **options: Of :func:`~iid_mm.evaluation.localization.table.localization_rows`.
 
         Returns:
             The metrics without prefix.

@@ -12,19 +12,10 @@ from functools import cached_property
 from pathlib import Path
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.records import (
-    FAKE,
-    GENUINE,
-    VIDEO_SUFFIXES,
-    FrameSource,
-    LandmarkSource,
-    LayoutOptions,
-    LayoutScan,
-    VideoFile,
-    VideoRecord,
-    is_system_file,
-    safe_text,
-)
+from iid_mm.media.suffixes import VIDEO_SUFFIXES, is_system_file
+from iid_mm.preparation.records import LayoutOptions, LayoutScan
+from iid_mm.structures.video_record import FAKE, GENUINE, FrameSource, LandmarkSource, VideoFile, VideoRecord
+from iid_mm.utils.files import safe_text
 
 SPLIT_NAMES = ('train', 'val', 'test')
 # Suffixes of videos that previews and source code have, too.

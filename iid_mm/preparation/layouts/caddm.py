@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from iid_mm.errors import InputError
+from iid_mm.media.suffixes import IMAGE_SUFFIXES
 from iid_mm.preparation.layouts.base import Layout, Scanner, no_official_split, refuse_options
 from iid_mm.preparation.layouts.ffpp import GENUINE_FOLDER, ORIGINALS, Splits
 from iid_mm.preparation.layouts.images import (
@@ -35,15 +36,8 @@ from iid_mm.preparation.layouts.images import (
     pick_compression,
 )
 from iid_mm.preparation.layouts.lists import read_json, short
-from iid_mm.preparation.records import (
-    FAKE,
-    GENUINE,
-    IMAGE_SUFFIXES,
-    ImageFiles,
-    LandmarkValues,
-    LayoutOptions,
-    LayoutScan,
-)
+from iid_mm.preparation.records import LayoutOptions, LayoutScan
+from iid_mm.structures.video_record import FAKE, GENUINE, ImageFiles, LandmarkValues
 
 LIST_NAME = 'ldm.json'
 SPLIT_FOLDERS = {'train_images': 'train', 'val_images': 'val', 'test_images': 'test'}

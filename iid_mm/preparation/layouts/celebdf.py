@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from iid_mm.errors import InputError
 from iid_mm.preparation.layouts.base import Layout, Scanner, refuse_options, subfolders
 from iid_mm.preparation.layouts.lists import plain_path, read_lines, short
-from iid_mm.preparation.records import FAKE, GENUINE, LayoutOptions, LayoutScan
+from iid_mm.preparation.records import LayoutOptions, LayoutScan
+from iid_mm.structures.video_record import FAKE, GENUINE
 
 LIST_NAME = 'List_of_testing_videos.txt'
 TEST_VIDEOS = {100: 'celebdf_v1', 518: 'celebdf_v2'}

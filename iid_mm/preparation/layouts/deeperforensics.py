@@ -21,7 +21,8 @@ from iid_mm.preparation.layouts.base import (
     subfolders,
 )
 from iid_mm.preparation.layouts.lists import plain_path, read_lines, short
-from iid_mm.preparation.records import FAKE, GENUINE, LayoutOptions, LayoutScan
+from iid_mm.preparation.records import LayoutOptions, LayoutScan
+from iid_mm.structures.video_record import FAKE, GENUINE
 
 DATASET = 'deeperforensics'
 GENUINE_FOLDER = 'youtube'

@@ -30,14 +30,9 @@ from iid_mm.preparation.layouts.images import (
     pick_compression,
 )
 from iid_mm.preparation.layouts.lists import read_json, short
-from iid_mm.preparation.records import (
-    FAKE,
-    GENUINE,
-    ImageFiles,
-    LayoutOptions,
-    LayoutScan,
-    safe_text,
-)
+from iid_mm.preparation.records import LayoutOptions, LayoutScan
+from iid_mm.structures.video_record import FAKE, GENUINE, ImageFiles
+from iid_mm.utils.files import safe_text
 
 LIST_FOLDERS = ('preprocessing/dataset_json', 'dataset_json', '.')
 IMAGE_FOLDERS = ('datasets/rgb', 'datasets', 'rgb', '.')

@@ -24,7 +24,8 @@ from iid_mm.preparation.layouts.ffpp import (
     find_masks,
     find_sequences,
 )
-from iid_mm.preparation.records import FAKE, GENUINE, LayoutOptions, LayoutScan, VideoFile
+from iid_mm.preparation.records import LayoutOptions, LayoutScan
+from iid_mm.structures.video_record import FAKE, GENUINE, VideoFile
 
 DATASET = 'dfd'
 GENUINE_FOLDER = 'actors'

@@ -16,7 +16,8 @@ from typing import Any
 from iid_mm.errors import InputError
 from iid_mm.preparation.layouts.base import Layout, Scanner, refuse_options, walk
 from iid_mm.preparation.layouts.lists import plain_path, read_csv, read_json, short
-from iid_mm.preparation.records import FAKE, GENUINE, LayoutOptions, LayoutScan
+from iid_mm.preparation.records import LayoutOptions, LayoutScan
+from iid_mm.structures.video_record import FAKE, GENUINE
 
 DATASET = 'dfdc'
 METHODS = {GENUINE: 'real', FAKE: 'fake'}

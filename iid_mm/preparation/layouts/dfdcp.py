@@ -24,7 +24,8 @@ from iid_mm.preparation.layouts.base import (
     walk,
 )
 from iid_mm.preparation.layouts.lists import plain_path, read_json, short
-from iid_mm.preparation.records import FAKE, GENUINE, LayoutOptions, LayoutScan
+from iid_mm.preparation.records import LayoutOptions, LayoutScan
+from iid_mm.structures.video_record import FAKE, GENUINE
 
 DATASET = 'dfdcp'
 LIST_NAME = 'dataset.json'

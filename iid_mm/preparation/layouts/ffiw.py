@@ -18,7 +18,8 @@ from iid_mm.preparation.layouts.base import (
     walk,
 )
 from iid_mm.preparation.layouts.ffpp import videos_by_name
-from iid_mm.preparation.records import FAKE, GENUINE, LayoutOptions, LayoutScan, VideoFile
+from iid_mm.preparation.records import LayoutOptions, LayoutScan
+from iid_mm.structures.video_record import FAKE, GENUINE, VideoFile
 
 DATASET = 'ffiw'
 GENUINE_FOLDER, FAKE_FOLDER, MASK_FOLDER = 'source', 'target', 'target_mask'

@@ -15,7 +15,8 @@ from pathlib import Path
 from iid_mm.errors import InputError
 from iid_mm.preparation.layouts.base import SPLIT_NAMES, Layout, Scanner, subfolders
 from iid_mm.preparation.layouts.lists import load_json
-from iid_mm.preparation.records import FAKE, GENUINE, LayoutOptions, LayoutScan, VideoFile
+from iid_mm.preparation.records import LayoutOptions, LayoutScan
+from iid_mm.structures.video_record import FAKE, GENUINE, VideoFile
 
 DATASET = 'ffpp'
 COMPRESSIONS = ('c23', 'raw', 'c40')

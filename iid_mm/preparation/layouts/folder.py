@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from iid_mm.errors import InputError
+from iid_mm.media.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from iid_mm.preparation.layouts.base import (
     LANDMARK_FOLDER,
     Layout,
@@ -32,17 +33,8 @@ from iid_mm.preparation.layouts.base import (
 )
 from iid_mm.preparation.layouts.images import dataset_name, is_image, order_frames
 from iid_mm.preparation.layouts.lists import plain_path, read_csv
-from iid_mm.preparation.records import (
-    FAKE,
-    GENUINE,
-    IMAGE_SUFFIXES,
-    VIDEO_SUFFIXES,
-    FrameSource,
-    ImageFiles,
-    LayoutOptions,
-    LayoutScan,
-    VideoFile,
-)
+from iid_mm.preparation.records import LayoutOptions, LayoutScan
+from iid_mm.structures.video_record import FAKE, GENUINE, FrameSource, ImageFiles, VideoFile
 
 REAL_NAMES = ('real', 'genuine', 'original', '0_real', 'training_real')
 FAKE_NAMES = ('fake', 'forged', 'manipulated', '1_fake', 'training_fake')

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from iid_mm.errors import InputError
+from iid_mm.media.suffixes import IMAGE_SUFFIXES, is_system_file
 from iid_mm.preparation.layouts.base import Layout, natural_order
 from iid_mm.preparation.layouts.ffpp import (
     MANIPULATED,
@@ -19,15 +20,8 @@ from iid_mm.preparation.layouts.ffpp import (
     find_splits_dir,
     read_splits,
 )
-from iid_mm.preparation.records import (
-    FAKE,
-    GENUINE,
-    IMAGE_SUFFIXES,
-    ImageFiles,
-    LandmarkFiles,
-    LayoutOptions,
-    is_system_file,
-)
+from iid_mm.preparation.records import LayoutOptions
+from iid_mm.structures.video_record import FAKE, GENUINE, ImageFiles, LandmarkFiles
 
 FRAMES, LANDMARKS, MASKS = 'frames', 'landmarks', 'masks'
 # Frame numbers are int32 in the index; longer digits are times or hashes.

@@ -31,7 +31,8 @@ from iid_mm.preparation.layouts.images import (
     order_frames,
     pick_compression,
 )
-from iid_mm.preparation.records import FAKE, GENUINE, ImageFiles, LayoutOptions, LayoutScan, VideoFile
+from iid_mm.preparation.records import LayoutOptions, LayoutScan
+from iid_mm.structures.video_record import FAKE, GENUINE, ImageFiles, VideoFile
 
 DATASET = 'ffpp'
 

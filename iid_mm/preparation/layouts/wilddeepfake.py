@@ -21,7 +21,8 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.archives import ArchiveListing, list_images_cached
+from iid_mm.media.archives import ArchiveListing, list_images_cached
+from iid_mm.media.suffixes import ARCHIVE_SUFFIXES
 from iid_mm.preparation.layouts.base import (
     SPLIT_NAMES,
     Layout,
@@ -30,16 +31,8 @@ from iid_mm.preparation.layouts.base import (
     walk,
 )
 from iid_mm.preparation.layouts.images import is_image, order_frames
-from iid_mm.preparation.records import (
-    ARCHIVE_SUFFIXES,
-    FAKE,
-    GENUINE,
-    ArchiveImages,
-    FrameSource,
-    ImageFiles,
-    LayoutOptions,
-    LayoutScan,
-)
+from iid_mm.preparation.records import LayoutOptions, LayoutScan
+from iid_mm.structures.video_record import FAKE, GENUINE, ArchiveImages, FrameSource, ImageFiles
 
 DATASET = 'wilddeepfake'
 LABELS = {'real': GENUINE, 'fake': FAKE}

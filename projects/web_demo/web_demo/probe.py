@@ -76,8 +76,8 @@ def _duration(path: str) -> float:
     import av
     from av.error import FFmpegError
 
-    from iid_mm.preparation.containers import open_container
-    from iid_mm.preparation.video import VideoReader
+    from iid_mm.media.containers import open_container
+    from iid_mm.media.video import VideoReader
 
     try:
         with open_container(Path(path)) as container:

@@ -5,7 +5,6 @@ import io
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,8 +18,7 @@ from iid_mm.preparation.checking.picture import _choose, draw_sheet, write_pictu
 from iid_mm.preparation.checking.summary import summarize
 from iid_mm.visualization.contact_sheet import SheetRow, SheetSample, contact_sheet, draw_landmarks
 from iid_mm.visualization.drawing import BLUE, VERMILION
-
-REPOSITORY = Path(__file__).resolve().parents[3]
+from support.paths import REPOSITORY
 
 
 @pytest.fixture

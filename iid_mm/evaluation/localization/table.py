@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Localization metrics of a set: overall and of every manipulation, with intervals over videos.
+
+L is the number of levels at which maps are cut, C the number of centerd boxes that serve as baselines.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from iid_mm.errors import InputError
+from iid_mm.evaluation.localization.box_precision import (
+    Detections,
+    box_average_precision,
+    collect_detections,
+    mean_average_precision,
+)
+from iid_mm.evaluation.localization.maps import CENTER_SHARES, GRID, HALF, LEVELS, map_metrics
+
+Values = npt.NDArray[np.float64]
+GENUINE, SCORED, NO_MASK, EMPTY_MASK = range(4)
+"""State of a frame: genuine; fake with a mask; fake without one; fake whose mask is empty on the canvas."""
+OVERALL = 'overall'
+MAP_KEYS = ('pointing', 'energy', 'iou_half', 'iou_best')
+INTERVAL_KEYS = ('box_ap50', 'box_ap50_local', *MAP_KEYS, *(f'gain_{key}' for key in MAP_KEYS))
+"""Metrics that come with an interval."""
+
+
+class LocalizationSample(NamedTuple):
+    """What is kept of a frame.
+
+    Attributes:
+        video_key: ``dataset/method/compression/video``.
+        frame: Frame number.
+        image: Path of the image.
+        dataset: Dataset.
+        method: Manipulation of a fake.
+        target_id: Whose head it is, which a fake shares with its genuine frame; '' if unknown.
+        state: ``GENUINE``, ``SCORED``, ``NO_MASK`` or ``EMPTY_MASK``.
+        score: Probability of fake of the whole face.
+        boxes: (m, 3) of every predicted box: score, overlap with the mask's bounding box (0 on genuine
+            faces), share of the canvas.
+        maps: (3, 2 + L), empty where the frame is not ``SCORED``: pointing, energy and the overlaps at
+            all levels of the predicted map (NaN without one), of the center map and of the flat map.
+        center: (C,) overlaps of the centerd boxes with the mask's bounding box; 0 on genuine faces.
+        grid: Bytes of the reduced map, (28, 28) uint8; empty without a map.
+        mask_grid: Bytes of the reduced mask, (28, 28) packed bits; empty where not ``SCORED``.
+    """
+
+    video_key: str
+    frame: int
+    image: str
+    dataset: str
+    method: str
+    target_id: str
+    state: int
+    score: float
+    boxes: Values
+    maps: Values
+    center: Values
+    grid: bytes
+    mask_grid: bytes
+
+    @property
+    def scene(self) -> tuple[str, str, str, int] | None:
+        """What a fake shares with its genuine frame: dataset, compression, head, frame; None: unknown."""
+        parts = self.video_key.split('/')
+        return (
+            (self.dataset, parts[2], self.target_id, self.frame)
+            if self.target_id and len(parts) > 2
+            else None
+        )
+
+
+@dataclass(frozen=True)
+class LocalizationRow:
+    """Metrics of the whole set, of a dataset or of a manipulation, see :func:`localization_rows`.
+
+    Attributes:
+        name: ``overall``, the dataset or the manipulation (with several datasets after the set's).
+        metrics: Metrics by name, fractions of 1; absent ones are NaN.
+        intervals: Lower and upper end by name, of the metrics that have an interval.
+        counts: Numbers of frames and videos by name.
+    """
+
+    name: str
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def unique_samples(samples: Sequence[LocalizationSample]) -> list[LocalizationSample]:
+    """Drop repeated frames and sort: any number of processes gives one list."""
+    known = {(sample.video_key, sample.frame, sample.image): sample for sample in samples}
+    return [known[key] for key in sorted(known)]
+
+
+def localization_rows(
+    samples: Sequence[LocalizationSample],
+    *,
+    canvas_share: float = 0.9,
+    num_resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> list[LocalizationRow]:
+    """Metrics of every manipulation, of every dataset where there are several, and overall.
+
+    Map metrics are means over the fake frames that have a mask. Box metrics count the boxes on these
+    frames and on all genuine frames of the row's datasets, where every box is wrong;
+    ``..._fakes`` leaves the genuine frames out. ``..._local`` leaves out boxes of (almost) the whole
+    canvas, which every fake has by training and which say nothing about where. ``iou_half`` cuts every
+    map at half its maximum; ``iou_best`` cuts all maps of the row at the share of the maximum that suits
+    the row best (``best_level``), an upper bound.
+
+    What these metrics are worth shows beside those of maps and boxes that have not seen the artifact:
+
+    * ``genuine_...``: the map of the genuine frame of the same scene, compared with the fake's mask. Faces
+      are aligned, and a map that lights up in the middle of any face does well without an artifact.
+      ``gain_...`` is by how much the fake's own map does better, the metric that says whether the detector
+      looks at the artifact. Both are computed on a grid of 28 x 28 cells and of fakes whose genuine frame
+      is in the set (``paired``).
+    * ``center_...``: a map that falls off from the middle, or the best of ten centerd boxes with the
+      face's probability of fake as score (``center_..._local``: of those that are no whole canvas).
+    * ``chance_...``: a flat map, or a box of the canvas with this score.
+
+    Args:
+        samples: Frames, each once.
+        canvas_share: A predicted box that covers at least this share of the canvas is no local one.
+        num_resamples: Resamples of the bootstrap over videos, genuine and fake ones apart; 0: no
+            intervals.
+        confidence: Of the intervals, percentile method.
+        seed: Of the resampling.
+
+    Returns:
+        One row a manipulation, and the whole set last.
+
+    Raises:
+        InputError: No fake frame has a mask.
+    """
+    if not any(sample.state == SCORED for sample in samples):
+        counts = _counts(samples)
+        raise InputError(
+            f'localization: of {counts["fakes"]} fake frames {counts["without_mask"]} have no mask and '
+            f'{counts["empty_masks"]} an empty one, so there is nothing to compare with; prepare the set '
+            'with --masks and put LoadForgeryMask into the test pipeline'
+        )
+    rows = []
+    for name, chosen in _subsets(samples):
+        if not any(sample.state == SCORED for sample in chosen):
+            rows.append(LocalizationRow(name, {}, {}, _counts(chosen)))
+            continue
+        prepared = _Prepared(chosen, canvas_share)
+        rng = np.random.default_rng(seed)
+        rows.append(
+            LocalizationRow(
+                name,
+                prepared.metrics(),
+                prepared.intervals(num_resamples, confidence, rng) if num_resamples else {},
+                _counts(chosen) | {'paired': int(prepared.paired.sum())},
+            )
+        )
+    return rows
+
+
+def _subsets(samples: Sequence[LocalizationSample]) -> Iterator[tuple[str, list[LocalizationSample]]]:
+    """Manipulations of each dataset with its genuine frames, its total after them, then everything."""
+    datasets = sorted({sample.dataset for sample in samples})
+    for dataset in datasets:
+        own = [sample for sample in samples if sample.dataset == dataset]
+        for method in sorted({sample.method for sample in own if sample.state != GENUINE}):
+            name = f'{dataset}/{method}' if len(datasets) > 1 else method
+            yield name, [s for s in own if s.state == GENUINE or s.method == method]
+        if len(datasets) > 1:
+            yield dataset, own
+    yield OVERALL, list(samples)
+
+
+def _counts(samples: Sequence[LocalizationSample]) -> dict[str, int]:
+    state = np.array([sample.state for sample in samples], dtype=int)
+    return {
+        'fakes': int(np.count_nonzero(state != GENUINE)),
+        'scored': int(np.count_nonzero(state == SCORED)),
+        'without_mask': int(np.count_nonzero(state == NO_MASK)),
+        'empty_masks': int(np.count_nonzero(state == EMPTY_MASK)),
+        'genuine': int(np.count_nonzero(state == GENUINE)),
+        'videos': len({sample.video_key for sample in samples if sample.state == SCORED}),
+    }
+
+
+class _Prepared:
+    """A row's frames as arrays. Fakes without a usable mask take no part."""
+
+    def __init__(self, samples: Sequence[LocalizationSample], canvas_share: float) -> None:
+        self.canvas_share = canvas_share
+        used = [sample for sample in samples if sample.state in (GENUINE, SCORED)]
+        self.scored = np.array([sample.state == SCORED for sample in used])
+        keys = [sample.video_key for sample in used]
+        self.video = np.unique(keys, return_inverse=True)[1]
+        self.maps = np.stack([sample.maps for sample in used if sample.state == SCORED])
+        self.face_scores = [np.array([sample.score]) for sample in used]
+        self.center = np.stack([sample.center for sample in used])
+        self.boxes = [sample.boxes for sample in used]
+        self.local = [sample.boxes[sample.boxes[:, 2] < canvas_share] for sample in used]
+        means = self.maps.mean(axis=0)
+        self.best = [int(np.argmax(row[2:])) for row in means]
+        self.found = {'': self._collect(self.boxes), '_local': self._collect(self.local)}
+        self.pairs, self.paired = _pairs(used)
+        pair_means = (
+            self.pairs[self.paired].mean(axis=0) if self.paired.any() else np.zeros((2, 2 + len(LEVELS)))
+        )
+        self.pair_best = [int(np.argmax(row[2:])) for row in pair_means]
+
+    def _collect(self, boxes: Sequence[Values], chosen: npt.NDArray[np.bool_] | None = None) -> Detections:
+        keep = range(len(boxes)) if chosen is None else np.flatnonzero(chosen)
+        return collect_detections([boxes[i][:, 0] for i in keep], [boxes[i][:, 1] for i in keep])
+
+    def metrics(self) -> dict[str, float]:
+        """All metrics."""
+        total = int(self.scored.sum())
+        metrics: dict[str, float] = {}
+        for name, found in self.found.items():
+            metrics[f'box_ap50{name}'] = box_average_precision(found, total, 0.5)
+            metrics[f'box_ap{name}'] = mean_average_precision(found, total)
+        for name, boxes in (('', self.boxes), ('_local', self.local)):
+            on_fakes = self._collect(boxes, self.scored)
+            metrics[f'box_ap50{name}_fakes'] = box_average_precision(on_fakes, total, 0.5)
+            metrics[f'box_ap{name}_fakes'] = mean_average_precision(on_fakes, total)
+        metrics |= self._box_baselines(total)
+        for number, name in enumerate(('', 'center_', 'chance_')):
+            mean = self.maps[:, number].mean(axis=0)
+            metrics |= {
+                f'{name}pointing': float(mean[0]),
+                f'{name}energy': float(mean[1]),
+                f'{name}iou_half': float(mean[2 + HALF]),
+                f'{name}iou_best': float(mean[2 + self.best[number]]),
+            }
+        for key, column in self._pair_columns().items():
+            metrics[key] = float(column[self.paired].mean()) if self.paired.any() else math.nan
+        known = not math.isnan(metrics['iou_best'])
+        metrics['best_level'] = LEVELS[self.best[0]] if known else float('nan')
+        return metrics
+
+    def _pair_columns(self) -> dict[str, Values]:
+        """Metrics of the genuine frame's map, and by how much the own map is better, of every fake."""
+        columns = [(0, 0), (1, 1), (2 + HALF, 2 + HALF), (2 + self.pair_best[0], 2 + self.pair_best[1])]
+        metrics = {}
+        for key, (own, genuine) in zip(MAP_KEYS, columns, strict=True):
+            metrics[f'genuine_{key}'] = self.pairs[:, 1, genuine]
+            metrics[f'gain_{key}'] = self.pairs[:, 0, own] - self.pairs[:, 1, genuine]
+        return metrics
+
+    def _box_baselines(self, total: int) -> dict[str, float]:
+        """Box precision of one centerd box a face; the last of them is the canvas."""
+        ap50, ap = [], []
+        for column in range(len(CENTER_SHARES)):
+            found = collect_detections(self.face_scores, list(self.center[:, column, None]))
+            ap50.append(box_average_precision(found, total, 0.5))
+            ap.append(mean_average_precision(found, total))
+        local = [number for number, side in enumerate(CENTER_SHARES) if side * side < self.canvas_share]
+        return {
+            'center_box_ap50': max(ap50),
+            'center_box_ap': max(ap),
+            'center_box_ap50_local': max((ap50[i] for i in local), default=math.nan),
+            'center_box_ap_local': max((ap[i] for i in local), default=math.nan),
+            'chance_box_ap50': ap50[-1],
+            'chance_box_ap': ap[-1],
+        }
+
+    def intervals(
+        self, num_resamples: int, confidence: float, rng: np.random.Generator
+    ) -> dict[str, tuple[float, float]]:
+        """Percentile intervals; the level of ``iou_best`` stays that of the whole row."""
+        fake = np.zeros(self.video.max() + 1, dtype=bool)
+        fake[self.video[self.scored]] = True
+        groups = [np.flatnonzero(fake), np.flatnonzero(~fake)]
+        own = self.maps[:, 0]
+        columns = [own[:, 0], own[:, 1], own[:, 2 + HALF], own[:, 2 + self.best[0]]]
+        gains = [column for key, column in self._pair_columns().items() if key.startswith('gain')]
+        video = self.video[self.scored]
+        counted = [np.ones(video.size)] * len(columns) + [self.paired.astype(np.float64)] * len(gains)
+        values = [np.where(count > 0, c, 0.0) for c, count in zip(columns + gains, counted, strict=True)]
+        sums = np.stack([np.bincount(video, v, minlength=fake.size) for v in values], axis=1)
+        counts = np.stack([np.bincount(video, c, minlength=fake.size) for c in counted], axis=1)
+        drawn = np.empty((num_resamples, len(INTERVAL_KEYS)))
+        for row in drawn:
+            times = np.zeros(fake.size)
+            for group in groups:
+                if group.size:
+                    times[group] = np.bincount(
+                        rng.integers(group.size, size=group.size), minlength=group.size
+                    )
+            weights = times[self.video]
+            total = float(weights[self.scored].sum())
+            row[:2] = [box_average_precision(f, total, 0.5, weights) for f in self.found.values()]
+            row[2:] = np.divide(
+                times @ sums, times @ counts, out=np.full(sums.shape[1], math.nan), where=times @ counts > 0
+            )
+        tail = (1 - confidence) / 2
+        intervals = {}
+        for key, column in zip(INTERVAL_KEYS, drawn.T, strict=True):
+            # A resample may hold no pair.
+            known = column[~np.isnan(column)]
+            if known.size:
+                low, high = np.quantile(known, [tail, 1 - tail])
+                intervals[key] = (float(low), float(high))
+        return intervals
+
+
+def _pairs(samples: Sequence[LocalizationSample]) -> tuple[Values, npt.NDArray[np.bool_]]:
+    """Compare the maps of fakes and of their genuine frames with the masks, on the grid.
+
+    Returns:
+        Metrics of the own and of the genuine map, (F, 2, 2 + L), of all scored fakes, and which of them
+        have a genuine frame and a mask that the grid shows, (F,).
+    """
+    genuine: dict[tuple[str, str, str, int], bytes] = {}
+    for sample in samples:
+        if sample.state == GENUINE and sample.scene is not None and sample.grid:
+            genuine[sample.scene] = sample.grid
+    scored = [sample for sample in samples if sample.state == SCORED]
+    metrics = np.zeros((len(scored), 2, 2 + len(LEVELS)))
+    paired = np.zeros(len(scored), dtype=bool)
+    for number, sample in enumerate(scored):
+        other = genuine.get(sample.scene) if sample.scene is not None else None
+        if other is None or not sample.grid:
+            continue
+        bits = np.unpackbits(np.frombuffer(sample.mask_grid, dtype=np.uint8))
+        mask = bits[: GRID * GRID].reshape(GRID, GRID).astype(bool)
+        if mask.any():
+            paired[number] = True
+            for row, data in enumerate((sample.grid, other)):
+                grid = np.frombuffer(data, dtype=np.uint8).reshape(GRID, GRID).astype(np.float64)
+                metrics[number, row] = map_metrics(grid, mask).as_vector()
+    return metrics, paired

@@ -1,0 +1,419 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One call from images and videos to answers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.infer import BaseInferencer
+from mmengine.logging import MMLogger
+from tqdm import tqdm
+
+from iid_mm.errors import InputError
+from iid_mm.evaluation.functional.aggregate import AGGREGATIONS
+from iid_mm.faces.analyzers import AnalyzerOptions, build_analyzer, check_analyzer
+from iid_mm.faces.analyzers.base import FaceAnalyzer
+from iid_mm.inference.analysis import MediaAnalyzer, Progress
+from iid_mm.inference.calibration import calibration_of
+from iid_mm.inference.faces import FaceFollower
+from iid_mm.inference.media import FoundMedia, Media, MediaInput, find_media
+from iid_mm.inference.outputs import MediaSink, OutputOptions, OutputWriter
+from iid_mm.inference.results import MediaResult
+from iid_mm.inference.sampling import FrameStream, Sampling, TimedFrame, by_content, open_stream
+from iid_mm.inference.scorer import FaceScorer, face_pipeline
+from iid_mm.media.containers import ReadingStopped
+from iid_mm.models.build import init_model
+from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP
+from iid_mm.models.stored_config import building_stored_model, stored_config
+from iid_mm.models.wiring import check_wiring
+from iid_mm.preparation.settings import Settings
+from iid_mm.utils.checkpoint import load_checkpoint_file
+from iid_mm.utils.config import load_config, pipeline_input_size
+from iid_mm.utils.files import printable, reason_of, sha256
+from iid_mm.version import __version__
+
+BACKENDS = ('pytorch', 'onnxruntime')
+
+_Errors = type[Exception] | tuple[()]
+"""Errors that end their input only."""
+
+
+class IIDInferencer(BaseInferencer):
+    """Say of images and videos whether their faces are fake.
+
+    Faces are found, followed, cut out and aligned as in preparation, training and test, scored in batches,
+    and put together for each person and each video.
+
+    >>> from iid_mm.apis import IIDInferencer
+    >>> inferencer = IIDInferencer(weights='best.pth')
+    >>> answer = inferencer('holiday.mp4')['predictions'][0]
+    >>> answer['verdict']['label'], answer['verdict']['probability']
+    ('fake', 0.93)
+
+    Args:
+        model: Config: a path, the name of a file below ``configs``, or a config. None takes the one that is
+            stored in the checkpoint.
+        weights: Checkpoint, or a ``.onnx`` file of ``tools/deployment/export_onnx.py``.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ...; None takes a GPU where there is one.
+        backend: ``pytorch`` or ``onnxruntime``; None tells by the suffix of ``weights``.
+        analyzer: Finds the faces: the name of an analyzer, options, or an analyzer.
+        margin: Margin of face crops; must be that of the prepared data that the model learnt from.
+        max_side: Longest side of face crops, likewise.
+        min_face: Faces smaller than this, in pixels, are passed over.
+        threshold: Probability from which an answer is "fake".
+        heat_map: Whether heat maps are made for pictures, where the model can.
+        trust: Whether to run code that the checkpoint may hold.
+        show_progress: Whether a bar is shown.
+
+    Raises:
+        FileNotFoundError: A config or checkpoint does not exist.
+        InputError: They do not fit together, or an argument is out of range.
+        MissingExtraError: The analyzer or the backend is not installed.
+    """
+
+    preprocess_kwargs: set[str] = set()
+    forward_kwargs: set[str] = set()
+    visualize_kwargs: set[str] = set()
+    postprocess_kwargs: set[str] = set()
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | Config | None = None,
+        weights: str | os.PathLike[str] | None = None,
+        device: str | None = None,
+        *,
+        backend: str | None = None,
+        analyzer: str | AnalyzerOptions | FaceAnalyzer = 'mediapipe',
+        margin: float = Settings.margin,
+        max_side: int = Settings.max_side,
+        min_face: int = 0,
+        threshold: float = 0.5,
+        heat_map: bool = True,
+        trust: bool = False,
+        show_progress: bool = True,
+    ) -> None:
+        # The parent's constructor would read a config from a checkpoint by running it.
+        if weights is None:
+            raise InputError('weights: name a checkpoint (.pth) or an exported model (.onnx)')
+        if not Path(weights).is_file():
+            raise FileNotFoundError(f'checkpoint {weights} does not exist')
+        backend = backend or ('onnxruntime' if Path(weights).suffix == '.onnx' else 'pytorch')
+        if backend not in BACKENDS:
+            raise InputError(f'backend={backend!r}: choose from {", ".join(BACKENDS)}')
+        if not 0 < threshold < 1:
+            raise InputError(f'threshold={threshold}: give a probability between 0 and 1')
+        if min_face < 0:
+            raise InputError(f'min_face={min_face}: must not be negative')
+        self.threshold = threshold
+        self.show_progress = show_progress
+        self.analyzer, analyzer_name = _build_analyzer(analyzer)
+        self.crop_settings = Settings(
+            'inference', 'native', None, analyzer_name, '', margin=margin, max_side=max_side
+        )
+        self.min_face = min_face
+        load = self._load_onnx if backend == 'onnxruntime' else self._load_pytorch
+        self.model, self.cfg, meta = load(model, Path(weights), device, heat_map, trust)
+        self.calibration = calibration_of(meta)
+        with building_stored_model(str(weights), {}) if model is None else contextlib.nullcontext():
+            self.pipeline = face_pipeline(self.cfg)
+        self.facts = {
+            'config': str(model) if isinstance(model, (str, os.PathLike)) else 'stored in the checkpoint',
+            'checkpoint': Path(weights).name,
+            'sha256': sha256(weights),
+            'backend': backend,
+            'analyzer': analyzer_name,
+            'version': __version__,
+            'calibration': None if self.calibration is None else self.calibration.as_dict(),
+        }
+
+    def _load_pytorch(
+        self, model: Any, weights: Path, device: str | None, heat_map: bool, trust: bool
+    ) -> tuple[Any, Config, dict[str, Any] | None]:
+        content = load_checkpoint_file(weights, trust=trust)
+        meta = content.get('meta')
+        stored = model is None
+        cfg = stored_config(meta, str(weights), trust) if stored else load_config(find_config(model))
+        if heat_map and cfg.model.get('artifact_head') and isinstance(cfg.model.get('test_cfg'), dict):
+            cfg.model.test_cfg.setdefault('heat_map', DEFAULT_HEAT_MAP)
+        state = content.get('state_dict', content)
+        with building_stored_model(str(weights), state) if stored else contextlib.nullcontext():
+            target = 'cpu' if stored else device or get_device()
+            detector = init_model(cfg, content, target, name=str(weights))
+            if stored:
+                check_wiring(detector, pipeline_input_size(cfg))
+        return detector.to(device or get_device()), cfg, meta
+
+    def _load_onnx(
+        self, model: Any, weights: Path, device: str | None, heat_map: bool, trust: bool
+    ) -> tuple[Any, Config, dict[str, Any] | None]:
+        from iid_mm.deployment import OnnxDetector
+
+        # None takes what there is, a GPU first.
+        providers = None
+        if device is not None:
+            providers = ['CUDAExecutionProvider' if device.startswith('cuda') else 'CPUExecutionProvider']
+        kind = DEFAULT_HEAT_MAP if heat_map else None
+        detector = OnnxDetector(weights, providers=providers, heat_map=kind)
+        meta = {'cfg': detector.metadata.get('config'), 'calibration': detector.metadata.get('calibration')}
+        if model is None:
+            return detector, stored_config(meta, str(weights), trust, with_model=False), meta
+        return detector, load_config(find_config(model)), meta
+
+    def __call__(
+        self,
+        inputs: MediaInput | Iterable[MediaInput],
+        return_datasamples: bool = False,
+        batch_size: int = 32,
+        *,
+        out_dir: str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Analyze images, videos, folders, patterns or cameras.
+
+        Args:
+            inputs: What to analyze, see :func:`~iid_mm.inference.media.find_media`.
+            return_datasamples: Give :class:`~iid_mm.inference.results.MediaResult` objects, which hold
+                pictures of faces, in place of plain data.
+            batch_size: Faces scored at a time.
+            out_dir: Write JSON and pictures there; None writes nothing.
+            **options: Of :meth:`analyze`.
+
+        Returns:
+            ``predictions``: one for each input, in their order; ``visualization``: paths of the files that
+            were written for each.
+        """
+        found = list(self.analyze(inputs, batch_size=batch_size, out_dir=out_dir, **options))
+        return {
+            'predictions': found if return_datasamples else [result.as_dict() for result in found],
+            'visualization': [result.outputs for result in found],
+        }
+
+    def analyze(
+        self,
+        inputs: MediaInput | Iterable[MediaInput],
+        *,
+        batch_size: int = 32,
+        out_dir: str | os.PathLike[str] | None = None,
+        sampling: Sampling | None = None,
+        aggregation: str = 'mean',
+        top_k: int = 3,
+        outputs: OutputOptions | None = None,
+        progress: Progress | None = None,
+        keep_going: bool = True,
+    ) -> Iterator[MediaResult]:
+        """Analyze inputs one after the other; each result is there, and written, before the next begins.
+
+        Args:
+            inputs: See :meth:`__call__`.
+            batch_size: Faces scored at a time.
+            out_dir: Where to write; None writes nothing.
+            sampling: Which frames of videos are looked at; default 32 evenly spaced ones, as in test.
+            aggregation: How frames make the probability of a person.
+            top_k: Frames that ``aggregation='topk'`` takes.
+            outputs: What is written to ``out_dir``.
+            progress: Is told of frames done and frames to come, in place of the bar. What it raises ends the
+                analysis.
+            keep_going: An error that nobody foresaw ends only its input: the status is ``unreadable``, and
+                the ``problems`` tell why. False, or the environment variable ``IID_DEBUG=1``: it is raised.
+
+        Yields:
+            A result for each input; what could not be written is in ``unwritten``.
+
+        Raises:
+            FileNotFoundError: An input does not exist; nothing has been analyzed then.
+            InputError: An input is neither image nor video, an argument is out of range, or ``out_dir``
+                cannot be written.
+        """
+        if aggregation not in AGGREGATIONS:
+            raise InputError(f'aggregation={aggregation!r}: choose from {", ".join(AGGREGATIONS)}')
+        if top_k < 1:
+            raise InputError(f'top_k={top_k}: give at least 1')
+        media = find_media(inputs)
+        if not isinstance(inputs, FoundMedia):
+            for text in (*media.notes, *media.problems):
+                MMLogger.get_current_instance().warning(text)
+        analyzer = MediaAnalyzer(self._follower, FaceScorer(self.model, self.pipeline), batch_size)
+        writer = None if out_dir is None else OutputWriter(out_dir, outputs or OutputOptions(), media)
+        errors = Exception if keep_going and os.environ.get('IID_DEBUG') != '1' else ()
+        return self._analyze_all(
+            media, analyzer, writer, sampling or Sampling(), (aggregation, top_k), progress, errors
+        )
+
+    def _analyze_all(
+        self,
+        media: Sequence[Media],
+        analyzer: MediaAnalyzer,
+        writer: OutputWriter | None,
+        sampling: Sampling,
+        how: tuple[str, int],
+        progress: Progress | None,
+        contained: _Errors,
+    ) -> Iterator[MediaResult]:
+        for item in map(by_content, media):
+            with self._progress(item, progress) as (looked, written):
+                sink = None if writer is None else writer.begin(item, self.threshold)
+                result = self._analyze_one(item, analyzer, sink, sampling, how, looked, contained)
+                result.threshold = self.threshold
+                result.calibration = self.calibration
+                result.model = self.facts
+                if sink is not None:
+                    sink.finish(result, written)
+            yield result
+
+    def _analyze_one(
+        self,
+        item: Media,
+        analyzer: MediaAnalyzer,
+        sink: MediaSink | None,
+        sampling: Sampling,
+        how: tuple[str, int],
+        progress: Progress | None,
+        contained: _Errors,
+    ) -> MediaResult:
+        """Analyze an input; whatever goes wrong is an answer, too, so that the others get theirs."""
+        stop = _Stop(progress)
+        try:
+            stream = open_stream(item, sampling)
+            if sink is not None:
+                sink.rate = stream.expected / sampling.camera_seconds
+            guarded: Any = _Guarded(stream, contained)
+            return analyzer.analyze(
+                item,
+                guarded,
+                how=how[0],
+                top_k=how[1],
+                on_frame=None if sink is None else sink.take,
+                progress=stop,
+                threshold=self.threshold,
+            )
+        except BaseException as error:
+            if sink is not None:
+                sink.abort()
+            if error is stop.error or isinstance(error, ReadingStopped) or not isinstance(error, contained):
+                raise
+            problem = f'the analysis failed ({reason_of(error)})'
+            return MediaResult(item.source, item.name, item.kind, problems=[problem])
+
+    @contextlib.contextmanager
+    def _progress(
+        self, item: Media, progress: Progress | None
+    ) -> Iterator[tuple[Progress | None, Progress | None]]:
+        if progress is not None or not self.show_progress:
+            yield progress, None
+            return
+        name = printable(item.name)[:32]
+        with tqdm(desc=name, unit='frame', leave=False, dynamic_ncols=True) as bar:
+
+            def told(prefix: str) -> Progress:
+                def tell(done: int, total: int) -> None:
+                    if bar.desc.rstrip(': ') != prefix:
+                        bar.set_description(prefix, refresh=False)
+                        bar.n = 0
+                    bar.total = total
+                    bar.update(done - bar.n)
+
+                return tell
+
+            yield told(name), told(f'{name} (writing)')
+
+    def _follower(self) -> FaceFollower:
+        settings = self.crop_settings
+        return FaceFollower(self.analyzer, settings.margin, settings.max_side, self.min_face)
+
+    # What the parent's workflow would use; analyze() streams frames instead.
+
+    def _init_pipeline(self, cfg: Config) -> Callable[..., Any]:
+        pipeline: Callable[..., Any] = face_pipeline(cfg)
+        return pipeline
+
+    def visualize(self, inputs: list[Any], preds: Any, show: bool = False, **kwargs: Any) -> list[Any]:
+        """Not used: pictures are written while frames come."""
+        raise NotImplementedError('call the inferencer with out_dir to get pictures')
+
+    def postprocess(
+        self, preds: Any, visualization: Any, return_datasample: bool = False, **kwargs: Any
+    ) -> Any:
+        """Not used: results are made while frames come."""
+        raise NotImplementedError('call the inferencer')
+
+
+class _Guarded:
+    """A stream that an error of its reader ends: what came before it counts."""
+
+    def __init__(self, stream: FrameStream, contained: _Errors) -> None:
+        self._stream = stream
+        self._contained = contained
+        self._stopped = ''
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def __iter__(self) -> Iterator[TimedFrame]:
+        try:
+            yield from self._stream
+        except ReadingStopped:
+            raise
+        except self._contained as error:
+            self._stopped = f'reading stopped ({reason_of(error)})'
+
+    @property
+    def problem(self) -> str:
+        return '; '.join(text for text in (self._stream.problem, self._stopped) if text)
+
+
+class _Stop:
+    """Passes progress on and remembers what the caller raises to end an analysis."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self.error: Exception | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._progress is None:
+            return
+        try:
+            self._progress(done, total)
+        except Exception as error:
+            self.error = error
+            raise
+
+
+def find_config(model: str | os.PathLike[str] | Config) -> str | os.PathLike[str] | Config:
+    """Find a config by its name.
+
+    Args:
+        model: A config, the path of one, or the name of a file below ``configs`` without suffix.
+
+    Returns:
+        The config or its path.
+
+    Raises:
+        FileNotFoundError: There is no such config; the message tells the names.
+    """
+    if isinstance(model, Config) or Path(model).is_file():
+        return model
+    folder = Path(__file__).parents[2] / 'configs'
+    known = {path.stem: path for path in sorted(folder.rglob('*.py')) if '_base_' not in path.parts}
+    name = os.fspath(model)
+    if name in known:
+        return known[name]
+    hint = f'; known names: {", ".join(sorted(known))}' if known else ''
+    raise FileNotFoundError(f'config {name} does not exist{hint}')
+
+
+def _build_analyzer(analyzer: str | AnalyzerOptions | FaceAnalyzer) -> tuple[FaceAnalyzer, str]:
+    if isinstance(analyzer, FaceAnalyzer):
+        return analyzer, type(analyzer).__name__
+    options = AnalyzerOptions(analyzer) if isinstance(analyzer, str) else analyzer
+    if options.name == 'precomputed':
+        raise InputError(
+            "analyzer='precomputed' reads landmarks of datasets; choose mediapipe or insightface"
+        )
+    check_analyzer(options)
+    return build_analyzer(options, Path()), options.name

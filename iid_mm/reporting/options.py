@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The choices that decide the metrics of a report once the scores are there."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from iid_mm.errors import InputError
+from iid_mm.evaluation.functional.aggregate import AGGREGATIONS
+from iid_mm.evaluation.statistics.bootstrap import METHODS
+
+MAX_RESAMPLES = 100_000
+BOOTSTRAP_UNITS = ('videos', 'identities')
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """How scores become metrics.
+
+    Attributes:
+        aggregation: How the scores of frames make that of a video.
+        top_k: Frames that ``aggregation='topk'`` takes.
+        missing_as_abstention: Whether a video without a face counts as an error of the accuracy.
+        threshold: A video score >= this counts as fake. None: chosen on the validation set.
+        resamples: Resamples of the bootstrap.
+        bootstrap_over: What is resampled: 'videos', or 'identities', all videos of a person together.
+        confidence: Of the intervals.
+        interval_method: See :func:`~iid_mm.evaluation.statistics.bootstrap.bootstrap_metrics`.
+        seed: Of the bootstrap.
+        pooled: Whether a total over different datasets is added.
+    """
+
+    aggregation: str = 'mean'
+    top_k: int = 3
+    missing_as_abstention: bool = False
+    threshold: float | None = None
+    resamples: int = 1000
+    bootstrap_over: str = 'videos'
+    confidence: float = 0.95
+    interval_method: str = 'bca'
+    seed: int = 0
+    pooled: bool = False
+
+    def __post_init__(self) -> None:
+        rules = (
+            ('aggregation', self.aggregation in AGGREGATIONS, f'choose one of {", ".join(AGGREGATIONS)}'),
+            ('top_k', self.top_k >= 1, 'must be at least 1'),
+            ('resamples', self.resamples <= MAX_RESAMPLES, f'more than {MAX_RESAMPLES} tell nothing new'),
+            ('threshold', self.threshold is None or 0 <= self.threshold <= 1, 'must lie in [0, 1]'),
+            ('resamples', self.resamples >= 100, 'fewer than 100 give no interval of 95 %'),
+            ('bootstrap_over', self.bootstrap_over in BOOTSTRAP_UNITS, f'choose from {BOOTSTRAP_UNITS}'),
+            ('interval_method', self.interval_method in METHODS, f'choose one of {", ".join(METHODS)}'),
+            ('confidence', 0 < self.confidence < 1, 'must lie between 0 and 1'),
+        )
+        for name, good, rule in rules:
+            if not good:
+                raise InputError(f'{name}={getattr(self, name)!r}: {rule}')
+
+    def as_dict(self) -> dict[str, Any]:
+        """The options as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ReportOptions:
+        """Read what :meth:`as_dict` gave.
+
+        Raises:
+            InputError: An option is unknown or has a value that it cannot have.
+        """
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise InputError(f'options of the report: {error}') from error

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train on some manipulations, test on all: one run for each choice, seed and config, and one table.
+
+Leave one manipulation out, two configs to compare, three seeds:
+  python tools/cross_manipulation.py configs/baseline_r18_ffpp.py configs/iid_r18_ffpp.py \\
+      --leave-one-out --seeds 0 1 2
+Train on one, test on all:
+  python tools/cross_manipulation.py configs/iid_effb4_ffpp.py --one-vs-rest
+
+Stop it at any time (Ctrl-C, SIGTERM, power cut): the same command goes on where it was. The best checkpoint
+of a run is chosen on the validation videos of the manipulations it is trained on, never on unseen ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from cross_manipulation.cross_manipulation import CrossManipulation
+from cross_manipulation.plan import ProtocolOptions, make_plan
+from cross_manipulation.run_state import KEEP
+from iid_mm.evaluation.functional.aggregate import AGGREGATIONS
+from iid_mm.utils.cli import add_config_options, run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('configs', nargs='+', type=Path, help='configs; each is a section of the table')
+    sets = parser.add_argument_group('training sets (choose one)').add_mutually_exclusive_group(required=True)
+    sets.add_argument('--leave-one-out', action='store_true', help='train on all manipulations but one')
+    sets.add_argument('--one-vs-rest', action='store_true', help='train on one manipulation')
+    sets.add_argument('--num-seen', type=int, metavar='K', help='train on every choice of K manipulations')
+    sets.add_argument(
+        '--train-sets', nargs='+', metavar='A+B', help='these sets, e.g. Deepfakes Face2Face+FaceSwap'
+    )
+    data = parser.add_argument_group('what is trained and tested')
+    data.add_argument('--methods', nargs='+', help='manipulations of the protocol; default: all of the index')
+    data.add_argument('--test-methods', nargs='+', help='manipulations to test on; default: --methods')
+    data.add_argument('--seeds', nargs='+', type=int, default=[0], help='one run for each; default: 0')
+    data.add_argument(
+        '--select',
+        choices=['best', 'last'],
+        default='best',
+        help='test the best checkpoint on the validation split (default) or the last one',
+    )
+    data.add_argument('--how', default='mean', choices=AGGREGATIONS, help='how frames make a video')
+    data.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    data.add_argument('--auto-scale-lr', action='store_true', help='scale the rate with the batch size')
+    add_config_options(parser)
+    work = parser.add_argument_group('how it is worked off')
+    work.add_argument('--work-dir', type=Path, help='default: work_dirs/cross_<training sets>')
+    work.add_argument('--jobs', type=int, default=1, metavar='N', help='runs at a time, one thread each')
+    work.add_argument('--gpus', type=int, default=1, metavar='N', help='processes a run, one a GPU')
+    work.add_argument(
+        '--keep-checkpoints',
+        choices=KEEP,
+        default='best-and-last',
+        help='checkpoints that stay of a finished run; best is the one that was tested',
+    )
+    work.add_argument(
+        '--overwrite', action='store_true', help='start runs anew that were made with other settings'
+    )
+    work.add_argument(
+        '--dry-run', action='store_true', help='write the configs and print the commands, run nothing'
+    )
+    return parser.parse_args()
+
+
+def read_options(args: argparse.Namespace) -> ProtocolOptions:
+    kinds = {'leave-one-out': args.leave_one_out, 'one-vs-rest': args.one_vs_rest}
+    chosen = [kind for kind, is_chosen in kinds.items() if is_chosen]
+    flags = {'--amp': args.amp, '--auto-scale-lr': args.auto_scale_lr}
+    return ProtocolOptions(
+        configs=args.configs,
+        kind=chosen[0] if chosen else 'num-seen' if args.num_seen is not None else 'train-sets',
+        train_sets=args.train_sets or (),
+        num_seen=1 if args.num_seen is None else args.num_seen,
+        methods=args.methods,
+        test_methods=args.test_methods,
+        seeds=args.seeds,
+        work_dir=args.work_dir,
+        cfg_options=args.cfg_options or {},
+        processes=args.gpus,
+        flags=[flag for flag, is_set in flags.items() if is_set],
+        select=args.select,
+        how=args.how,
+        keep=args.keep_checkpoints,
+        overwrite=args.overwrite,
+    )
+
+
+def main() -> int:
+    args = parse_args()
+    plan = make_plan(read_options(args))
+    protocol = CrossManipulation(plan, Path(__file__).resolve().parent, args.jobs)
+    if args.dry_run:
+        plan.write()
+        print('\n'.join([protocol.describe(), *protocol.commands()]))
+        return 0
+    return protocol.execute()
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))

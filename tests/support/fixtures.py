@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small model and a small prepared set for all tests."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+
+from support.paths import REPOSITORY
+from support.tiny_ffpp import TinyFFPP, face_points, write_video
+
+TINY_CHANNELS = 32
+
+TINY_BACKBONE: dict[str, Any] = dict(
+    type='mmpretrain.ResNet',
+    depth=18,
+    stem_channels=8,
+    base_channels=8,
+    # Stride 16: 112 px give the 7x7 map that the neck starts from.
+    num_stages=3,
+    strides=(1, 2, 2),
+    dilations=(1, 1, 1),
+    out_indices=(2,),
+)
+
+TINY_HEAD: dict[str, Any] = dict(
+    type='ArtifactHead',
+    in_channels=16,
+    anchor_generator=dict(
+        type='ExplicitAnchorGenerator',
+        strides=[16, 22, 37, 112],
+        sizes=[[(20, 40), (40, 20)], [(40, 60), (60, 40)], [(60, 80), (80, 60)], [(112, 112)] * 2],
+    ),
+    bbox_coder=dict(type='SSDBBoxCoder', target_means=[0.0] * 4, target_stds=[0.1, 0.1, 0.2, 0.2]),
+    loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.1),
+    loss_bbox=dict(type='SmoothL1Loss', beta=1.0, loss_weight=0.1),
+)
+
+TRAIN_CFG: dict[str, Any] = dict(
+    assigner=dict(
+        type='MaxIoUAssigner',
+        pos_iou_thr=0.5,
+        neg_iou_thr=0.5,
+        min_pos_iou=0.0,
+        ignore_iof_thr=-1,
+        gt_max_assign_all=False,
+    ),
+    sampler=dict(type='PseudoSampler'),
+    allowed_border=-1,
+    pos_weight=-1,
+)
+
+TEST_CFG: dict[str, Any] = dict(
+    nms_pre=1000,
+    min_bbox_size=0,
+    score_thr=0.05,
+    nms=dict(type='nms', iou_threshold=0.45),
+    max_per_img=10,
+)
+
+TINY_MODEL: dict[str, Any] = dict(
+    type='IIDDetector',
+    data_preprocessor=dict(type='DetDataPreprocessor'),
+    backbone=TINY_BACKBONE,
+    neck=dict(type='ArtifactNeck', in_channels=TINY_CHANNELS, channels=16),
+    artifact_head=TINY_HEAD,
+    forgery_head=dict(type='ForgeryHead', in_channels=TINY_CHANNELS, artifact_channels=16),
+    train_cfg=TRAIN_CFG,
+    test_cfg=TEST_CFG,
+)
+
+
+@pytest.fixture
+def tiny_model_cfg() -> dict[str, Any]:
+    """Config of a detector with 0.1 M parameters for 112 px; a fresh copy."""
+    return copy.deepcopy(TINY_MODEL)
+
+
+@pytest.fixture
+def iid_scope() -> Iterator[None]:
+    """Make ``iid_mm`` the scope in which bare names are looked up."""
+    with DefaultScope.overwrite_default_scope('iid_mm'):
+        yield
+
+
+@pytest.fixture
+def make_samples() -> Callable[..., list[Any]]:
+    """Make data samples from labels: fakes have the whole canvas as box and ``extra`` boxes."""
+
+    def make(labels: list[int], side: int = 112, extra: Any = ()) -> list[Any]:
+        from mmengine.structures import InstanceData
+
+        from iid_mm.structures import ForgeryDataSample
+
+        samples = []
+        for label in labels:
+            shape = (side, side)
+            sample = ForgeryDataSample(metainfo=dict(img_shape=shape, ori_shape=shape, pad_shape=shape))
+            boxes = [[0, 0, side, side], *extra] if label else []
+            sample.gt_label = torch.tensor([label])
+            sample.gt_instances = InstanceData(
+                bboxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+                labels=torch.zeros(len(boxes), dtype=torch.int64),
+            )
+            samples.append(sample)
+        return samples
+
+    return make
+
+
+@pytest.fixture
+def randomize() -> Callable[[torch.nn.Module], None]:
+    """Give a model random batch norm statistics and affine parameters that keep signals alive."""
+
+    def apply(model: torch.nn.Module, seed: int = 0) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        for module in model.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                shape = module.running_mean.shape
+                module.running_mean.add_(0.1 * torch.randn(shape, generator=generator))
+                module.running_var.mul_(0.8 + 0.4 * torch.rand(shape, generator=generator))
+                module.weight.data.mul_(0.8 + 0.4 * torch.rand(shape, generator=generator))
+                module.bias.data.add_(0.1 * torch.randn(shape, generator=generator))
+
+    return apply
+
+
+# A prepared set and a config to train on it.
+
+
+def draw_landmarks(side: int) -> np.ndarray:
+    """68 points of an upright face in the middle of a square crop, (68, 2) float32."""
+    t = np.linspace(0, np.pi, 17)
+    points = np.full((68, 2), 0.5)
+    points[:17] = np.stack([0.5 - 0.32 * np.cos(t), 0.42 + 0.38 * np.sin(t)], axis=1)
+    points[17:27] = np.stack([np.linspace(0.25, 0.75, 10), np.full(10, 0.33)], axis=1)
+    points[27:36] = [(0.5, 0.4 + 0.02 * i) for i in range(9)]
+    points[30] = (0.5, 0.56)
+    turn = np.linspace(0, 2 * np.pi, 6, endpoint=False)
+    ring = np.stack([np.cos(turn) * 0.05, np.sin(turn) * 0.02], axis=1)
+    points[36:42], points[42:48] = ring + np.array((0.36, 0.42)), ring + np.array((0.64, 0.42))
+    points[48:68] = np.stack([np.linspace(0.4, 0.6, 20), np.full(20, 0.68)], axis=1)
+    points[48], points[54] = (0.4, 0.68), (0.6, 0.68)
+    return (points * side).astype(np.float32)
+
+
+def prepared_rows(root: Path, split: str, people: list[str], frames: int, side: int = 64) -> list[dict]:
+    """Write the crops of one genuine and two fake videos a person; return their rows."""
+    rows = []
+    for number, person in enumerate(people):
+        for frame in range(frames):
+            rng = np.random.default_rng([number, frame, len(split)])
+            genuine = cv2.resize(rng.integers(60, 190, (8, 8, 3), dtype=np.uint8), (side, side))
+            for method in ('youtube', 'Deepfakes', 'FaceSwap'):
+                fake = method != 'youtube'
+                image = genuine.copy()
+                if fake:
+                    part = slice(side // 4, 3 * side // 4)
+                    noise = rng.integers(0, 255, (side, side, 3), dtype=np.uint8)
+                    image[part, part] = (image // 2 + noise // 2)[part, part]
+                name = f'{person}_999' if fake else person
+                path = f'frames/ffpp/{method}/c23/{name}/{frame:05d}.png'
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(root / path), image)
+                rows.append(
+                    dict(
+                        image=path,
+                        source_image=f'frames/ffpp/youtube/c23/{person}/{frame:05d}.png' if fake else None,
+                        landmarks=draw_landmarks(side).ravel(),
+                        label=int(fake),
+                        dataset='ffpp',
+                        method=method,
+                        compression='c23',
+                        video_key=f'ffpp/{method}/c23/{name}',
+                        frame=frame,
+                        split=split,
+                        target_id=person,
+                        source_id='999' if fake else None,
+                        crop_window=[0, 0, side, side],
+                        detector_score=1.0,
+                        mask=None,
+                    )
+                )
+    return rows
+
+
+@pytest.fixture(scope='session')
+def tiny_prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared folder: 24 training, 6 validation and 27 test samples of 64 px. Do not write to it."""
+    from iid_mm.datasets.index import write_index
+
+    root = tmp_path_factory.mktemp('prepared')
+    rows = prepared_rows(root, 'train', ['000', '001', '002', '003'], 2)
+    rows += prepared_rows(root, 'val', ['100'], 2)
+    rows += prepared_rows(root, 'test', ['200', '201', '202'], 3)
+    write_index(rows, root / 'index.parquet')
+    return root
+
+
+TINY_CONFIG = """
+_base_ = '{configs}/iid_r18_ffpp.py'
+data_root = '{root}'
+model = dict(
+    backbone=dict(stem_channels=8, base_channels=8),
+    neck=dict(in_channels=32, channels=16),
+    artifact_head=dict(in_channels=16),
+    forgery_head=dict(in_channels=32, artifact_channels=16, dropout=0.3))
+loader = dict(batch_size=4, num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root))
+train_dataloader = dict(**loader)
+val_dataloader = dict(**loader)
+test_dataloader = dict(**loader)
+train_cfg = dict(max_epochs=2, val_interval=1)
+param_scheduler = [dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=10)]
+default_hooks = dict(logger=dict(interval=1))
+vis_backends = [dict(type='LocalVisBackend')]
+visualizer = dict(vis_backends=vis_backends)
+"""
+
+
+@pytest.fixture(scope='session')
+def tiny_config(tiny_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Config file that trains a small detector for 2 epochs of 6 iterations on ``tiny_prepared``."""
+    path = tmp_path_factory.mktemp('config') / 'tiny.py'
+    path.write_text(TINY_CONFIG.format(configs=REPOSITORY / 'configs', root=tiny_prepared))
+    return path
+
+
+@pytest.fixture
+def make_tree(tmp_path: Path) -> Callable[[], TinyFFPP]:
+    def make() -> TinyFFPP:
+        return TinyFFPP(tmp_path / 'data')
+
+    return make
+
+
+@pytest.fixture
+def tree(make_tree) -> TinyFFPP:
+    """Three genuine videos, three fakes (one of them shorter), and files that are left out."""
+    tree = make_tree()
+    tree.splits(train=[['000', '001']], val=[['002', 'ä #1']], test=[['004', '005']])
+    tree.video('youtube', '000')
+    tree.video('youtube', '001')
+    tree.video('youtube', 'ä #1')
+    tree.video('youtube', '009')
+    tree.video('Deepfakes', '000_001', shift=1.0)
+    tree.video('FaceSwap', '000_001', count=8, shift=2.0)
+    tree.video('Deepfakes', 'ä #1_002')
+    tree.video('Deepfakes', '000_002')
+    tree.video('Deepfakes', '001_009')
+    tree.video('Deepfakes', 'noname')
+    return tree
+
+
+@pytest.fixture
+def write_gray_video():
+    return write_video
+
+
+@pytest.fixture
+def square_points():
+    return face_points
+
+
+@pytest.fixture(scope='session')
+def mini_ffpp() -> Path:
+    root = REPOSITORY / '../shared/data/mini_ffpp'
+    if not root.is_dir():
+        pytest.skip('no real faces at ../shared/data/mini_ffpp')
+    return root.resolve()
