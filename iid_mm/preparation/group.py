@@ -17,7 +17,6 @@ from iid_mm.faces.registration import MIN_LAID_LIKENESS, MIN_LIKENESS, register_
 from iid_mm.faces.tracking import box_distance
 from iid_mm.media.readers import FrameReader
 from iid_mm.media.sources import SourceOpener
-from iid_mm.media.video import evenly_spaced
 from iid_mm.preparation.faces import (
     FaceCrop,
     FaceFinder,
@@ -32,6 +31,7 @@ from iid_mm.preparation.results import GroupResult, VideoReport
 from iid_mm.preparation.settings import Settings
 from iid_mm.preparation.writer import MASKS, WHOLE_FRAMES, CropWriter, Sample, fit_mask, make_row
 from iid_mm.structures.video_record import FrameSource, VideoRecord
+from iid_mm.utils.sampling import evenly_spaced
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray, Size

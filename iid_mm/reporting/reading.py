@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from iid_mm.reporting.tables import Metrics, escaped, percent, set_title
+from iid_mm.reporting.tables import Metrics, set_title
+from iid_mm.utils.tables import escaped, percent
 
 AGGREGATIONS = {
     'mean': 'the mean of the scores of its frames',

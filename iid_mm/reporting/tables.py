@@ -3,29 +3,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from iid_mm.utils.files import printable
+from iid_mm.utils.tables import UNDEFINED, percent
 
 UNKNOWN = '?'
-UNDEFINED = '–'
 
 Metrics = Mapping[str, Any]
-
-
-def escaped(text: Any) -> str:
-    """Write a name into Markdown so that it stays a name: no tag, link, code, cell or line of its own.
-
-    Names of datasets, manipulations and files come with indices and checkpoints of strangers.
-    """
-    return re.sub(r'([\\`|<>&\[\]])', r'\\\1', printable(text))
-
-
-def percent(value: float | None) -> str:
-    """A fraction in percent with two decimals."""
-    return UNDEFINED if value is None else f'{100 * value:.2f}'
 
 
 def _decimal(value: float | None) -> str:
@@ -92,7 +77,7 @@ LOCALIZATION = (
     ('IoU gain', 'gain_iou_best'),
 )
 """Headers and names of the metrics of localization that the report's table shows."""
-BASELINES = (('centerd guess', 'center_'), ('chance', 'chance_'))
+BASELINES = (('centered guess', 'center_'), ('chance', 'chance_'))
 
 
 def localization_table(test_sets: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -115,29 +100,3 @@ def localization_table(test_sets: Sequence[Mapping[str, Any]]) -> list[list[str]
             cells = [*map(percent, values), UNDEFINED if faces is None else f'{faces:.0f}']
             table.append([str(record['name']), title, *cells])
     return table if len(table) > 1 else []
-
-
-def markdown(table: Sequence[Sequence[str]], texts: int = 2) -> list[str]:
-    """Lines of a table in Markdown.
-
-    Args:
-        table: Cells, the header first.
-        texts: How many columns hold text; the others are aligned to the right.
-    """
-    if not table:
-        return []
-    table = [[escaped(cell) for cell in row] for row in table]
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [
-            cell.ljust(width) if column < texts else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return f'| {" | ".join(padded)} |'
-
-    rule = [
-        '-' * width if column < texts else '-' * (max(width, 2) - 1) + ':'
-        for column, width in enumerate(widths)
-    ]
-    return [line(table[0]), line(rule), *(line(row) for row in table[1:])]

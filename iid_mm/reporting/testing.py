@@ -42,9 +42,10 @@ from iid_mm.reporting.options import ReportOptions
 from iid_mm.reporting.plots import report_pictures
 from iid_mm.reporting.provenance import command_line, config_text
 from iid_mm.reporting.scoring import ScoringJob
-from iid_mm.reporting.tables import localization_table, main_table, markdown
+from iid_mm.reporting.tables import localization_table, main_table
 from iid_mm.reporting.text import report_text
 from iid_mm.utils.files import sha256, write_text
+from iid_mm.utils.tables import markdown_table
 
 
 @dataclass(frozen=True)
@@ -224,10 +225,10 @@ def _write(
 
 
 def _log(content: dict[str, Any], folder: Path) -> None:
-    lines = markdown(main_table(content['metrics']))
+    lines = markdown_table(main_table(content['metrics']))
     lines += [f'threshold {content["threshold"]["value"]:.6f}: {content["threshold"]["text"]}']
     if table := localization_table(content['test_sets']):
-        lines += ['', *markdown(table)]
+        lines += ['', *markdown_table(table)]
     lines += [
         f'report: {folder}',
         f'SHA-256 of {REPORT_FILE}: {sha256(folder / REPORT_FILE)} (note it elsewhere: who has it can tell '

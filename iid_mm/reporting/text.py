@@ -9,8 +9,9 @@ from typing import Any
 from urllib.parse import quote
 
 from iid_mm.reporting.reading import AGGREGATIONS, reading
-from iid_mm.reporting.tables import escaped, localization_table, main_table, markdown, percent
+from iid_mm.reporting.tables import localization_table, main_table
 from iid_mm.utils.files import printable
+from iid_mm.utils.tables import escaped, markdown_table, percent
 
 METHODS = {'percentile': 'percentiles', 'bca': 'corrected for bias and skewness'}
 LEGEND = (
@@ -64,7 +65,7 @@ def report_text(report: Mapping[str, Any]) -> str:
         'Percent where not said otherwise. Every manipulation is compared with all genuine videos of its '
         'dataset; AUC, EER, AP and what follows are of videos.',
         '',
-        *markdown(main_table(report['metrics'])),
+        *markdown_table(main_table(report['metrics'])),
         '',
         *_legend(report),
         '',
@@ -79,7 +80,7 @@ def report_text(report: Mapping[str, Any]) -> str:
         *_sets(report),
         '### Files',
         '',
-        *markdown([['file', 'SHA-256'], *_files(report)]),
+        *markdown_table([['file', 'SHA-256'], *_files(report)]),
         '',
     ]
     return '\n'.join(lines)
@@ -115,7 +116,7 @@ def _localization(report: Mapping[str, Any]) -> list[str]:
     table = localization_table(report['test_sets'])
     if not table:
         return []
-    return ['## Localization', '', *LOCALIZATION_TEXT, '', *markdown(table), '']
+    return ['## Localization', '', *LOCALIZATION_TEXT, '', *markdown_table(table), '']
 
 
 def _code(text: Any) -> str:

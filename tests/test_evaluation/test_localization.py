@@ -16,7 +16,7 @@ from iid_mm.evaluation.localization.maps import (
     LEVELS,
     box_overlaps,
     center_map,
-    centerd_boxes,
+    centered_boxes,
     coarse_map,
     coarse_mask,
     grow_mask,
@@ -168,8 +168,8 @@ def test_center_map() -> None:
     np.testing.assert_array_equal(mask_box(kept), [2, 3, 6, 13])
 
 
-def test_centerd_boxes() -> None:
-    boxes = centerd_boxes((20, 10))
+def test_centered_boxes() -> None:
+    boxes = centered_boxes((20, 10))
     np.testing.assert_allclose(boxes[0], [9, 4.5, 11, 5.5])
     np.testing.assert_allclose(boxes[4], [5, 2.5, 15, 7.5])
     np.testing.assert_allclose(boxes[-1], [0, 0, 20, 10])

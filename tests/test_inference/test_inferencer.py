@@ -21,10 +21,10 @@ from iid_mm.inference.inferencer import find_config
 from iid_mm.inference.outputs import OutputOptions
 from iid_mm.inference.sampling import Sampling, VideoStream
 from iid_mm.inference.scorer import FaceScorer
-from iid_mm.media.video import evenly_spaced
 from iid_mm.preparation.driver import RunOptions, prepare
 from iid_mm.preparation.settings import Settings
 from iid_mm.utils.files import sha256
+from iid_mm.utils.sampling import evenly_spaced
 from support.media import write_image
 from support.paths import REPOSITORY
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from iid_mm.errors import InputError
 from iid_mm.media.packets import Entries
-from iid_mm.media.video import VideoReader, evenly_spaced
+from iid_mm.media.video import VideoReader
+from iid_mm.utils.sampling import evenly_spaced
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,6 @@ def test_other_dense_heads() -> None:
     assert len(all_boxes(head, (cls, reg), meta)[0].bboxes) == 16
     heat = head_heat_maps(head, (cls, reg), meta, 'max')[0]
     expected = torch.zeros(64, 64)
-    # Anchors of 32 px lie centerd on the corners of their cells.
+    # Anchors of 32 px lie centered on the corners of their cells.
     expected[0:32, 16:48] = 0.5
     torch.testing.assert_close(heat, expected)

@@ -202,7 +202,7 @@ def test_the_table_of_localization() -> None:
         ('manipulation', 'pointing', 'faces with mask'),
         ('Deepfakes', '25.00', '–'),
         ('overall', '50.00', '8'),
-        ('centerd guess', '75.00', '–'),
+        ('centered guess', '75.00', '–'),
         ('chance', '–', '–'),
     ]
     assert localization_table([dict(name='x', localization={})]) == []

@@ -19,8 +19,8 @@ import torch
 from mmengine.config import Config
 
 from iid_mm.apis import init_model
-from modern_recipe.sam_optim_wrapper import SAMOptimWrapper
 from iid_mm.errors import InputError
+from modern_recipe.sam_optim_wrapper import SAMOptimWrapper
 from support.paths import REPOSITORY
 
 BASELINE = {

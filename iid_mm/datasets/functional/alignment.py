@@ -113,11 +113,11 @@ def fit_similarity(source: FloatArray, target: FloatArray) -> Matrix:
     """
     src = source[:, 0] + 1j * source[:, 1]
     dst = target[:, 0] + 1j * target[:, 1]
-    centerd = src - src.mean()
-    spread = float(np.vdot(centerd, centerd).real)
+    centered = src - src.mean()
+    spread = float(np.vdot(centered, centered).real)
     if not spread > 1e-9:
         raise InputError('landmarks: the points of the face coincide, so it cannot be aligned')
-    a = np.vdot(centerd, dst - dst.mean()) / spread
+    a = np.vdot(centered, dst - dst.mean()) / spread
     b = dst.mean() - a * src.mean()
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 

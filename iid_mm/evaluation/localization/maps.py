@@ -25,7 +25,7 @@ LEVELS: tuple[float, ...] = tuple(round(0.05 * step, 2) for step in range(1, 20)
 """Shares of a map's maximum at which it is cut, 0.05 to 0.95; 0.5 is at :data:`HALF`."""
 HALF = LEVELS.index(0.5)
 CENTER_SHARES: tuple[float, ...] = tuple(round(0.1 * step, 1) for step in range(1, 11))
-"""Sides of the centerd boxes that serve as baselines, shares of the canvas' sides."""
+"""Sides of the centered boxes that serve as baselines, shares of the canvas' sides."""
 
 
 GRID = 28
@@ -131,7 +131,7 @@ def coarse_mask(mask: Mask) -> npt.NDArray[np.bool_]:
 
 @functools.lru_cache(maxsize=8)
 def center_map(size: Size) -> Values:
-    """A map that knows nothing but where the middle is: its cuts are centerd boxes.
+    """A map that knows nothing but where the middle is: its cuts are centered boxes.
 
     ``h = 1 - max(|x - cx| / (W / 2), |y - cy| / (H / 2))`` at pixel centers, so that a cut at level l
     gives about the box whose sides are 1 - l times the canvas'.
@@ -149,7 +149,7 @@ def center_map(size: Size) -> Values:
     return heat
 
 
-def centerd_boxes(size: Size, shares: tuple[float, ...] = CENTER_SHARES) -> Values:
+def centered_boxes(size: Size, shares: tuple[float, ...] = CENTER_SHARES) -> Values:
     """Boxes about the middle of a canvas (w, h) with these shares of its sides, (n, 4)."""
     side = np.asarray(size, dtype=np.float64)
     half = np.asarray(shares)[:, None] * side / 2

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Localization metrics of a set: overall and of every manipulation, with intervals over videos.
 
-L is the number of levels at which maps are cut, C the number of centerd boxes that serve as baselines.
+L is the number of levels at which maps are cut, C the number of centered boxes that serve as baselines.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class LocalizationSample(NamedTuple):
             faces), share of the canvas.
         maps: (3, 2 + L), empty where the frame is not ``SCORED``: pointing, energy and the overlaps at
             all levels of the predicted map (NaN without one), of the center map and of the flat map.
-        center: (C,) overlaps of the centerd boxes with the mask's bounding box; 0 on genuine faces.
+        center: (C,) overlaps of the centered boxes with the mask's bounding box; 0 on genuine faces.
         grid: Bytes of the reduced map, (28, 28) uint8; empty without a map.
         mask_grid: Bytes of the reduced mask, (28, 28) packed bits; empty where not ``SCORED``.
     """
@@ -125,7 +125,7 @@ def localization_rows(
       ``gain_...`` is by how much the fake's own map does better, the metric that says whether the detector
       looks at the artifact. Both are computed on a grid of 28 x 28 cells and of fakes whose genuine frame
       is in the set (``paired``).
-    * ``center_...``: a map that falls off from the middle, or the best of ten centerd boxes with the
+    * ``center_...``: a map that falls off from the middle, or the best of ten centered boxes with the
       face's probability of fake as score (``center_..._local``: of those that are no whole canvas).
     * ``chance_...``: a flat map, or a box of the canvas with this score.
 
@@ -256,7 +256,7 @@ class _Prepared:
         return metrics
 
     def _box_baselines(self, total: int) -> dict[str, float]:
-        """Box precision of one centerd box a face; the last of them is the canvas."""
+        """Box precision of one centered box a face; the last of them is the canvas."""
         ap50, ap = [], []
         for column in range(len(CENTER_SHARES)):
             found = collect_detections(self.face_scores, list(self.center[:, column, None]))

@@ -23,7 +23,7 @@ from iid_mm.evaluation.localization.maps import (
     LEVELS,
     box_overlaps,
     center_map,
-    centerd_boxes,
+    centered_boxes,
     coarse_map,
     coarse_mask,
     grow_mask,
@@ -50,7 +50,7 @@ Values = npt.NDArray[np.float64]
 
 @METRICS.register_module()
 class ArtifactLocalization(WholeSetMetric):
-    """Boxes and heat maps against manipulation masks, beside what chance and a centerd guess reach.
+    """Boxes and heat maps against manipulation masks, beside what chance and a centered guess reach.
 
     Masks and maps are reduced at once: of each frame some numbers stay, about 2 kB. Faces that a distributed
     sampler repeats are removed exactly, so any number of processes gives the same metrics. The true box
@@ -171,7 +171,7 @@ class ArtifactLocalization(WholeSetMetric):
         maps: Values = np.empty((0, 2 + len(LEVELS)))
         if truth is not None and mask is not None:
             iou = box_overlaps(corners, truth)
-            center = box_overlaps(centerd_boxes((width, height)), truth)
+            center = box_overlaps(centered_boxes((width, height)), truth)
             maps = self._map_metrics(mask, heat)
         return LocalizationSample(
             video_key=sys.intern(str(sample['video_key'])),

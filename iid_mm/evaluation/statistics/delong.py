@@ -98,8 +98,8 @@ def _covariance(components: Scores, fake: npt.NDArray[np.bool_], groups: npt.NDA
     size = int(groups.max()) + 1
     sums, present = [], []
     for member in (fake, ~fake):
-        centerd = (components[:, member] - means) / np.count_nonzero(member)
-        sums.append(np.stack([np.bincount(groups[member], row, size) for row in centerd]))
+        centered = (components[:, member] - means) / np.count_nonzero(member)
+        sums.append(np.stack([np.bincount(groups[member], row, size) for row in centered]))
         present.append(np.bincount(groups[member], minlength=size) > 0)
     if min(np.count_nonzero(some) for some in present) < 2:
         return np.full((len(components), len(components)), np.nan)

@@ -14,7 +14,7 @@ from iid_mm.registry import TASK_UTILS
 
 @TASK_UTILS.register_module()
 class ExplicitAnchorGenerator(AnchorGenerator):
-    """Anchors of explicit width and height centerd on the cells of each level.
+    """Anchors of explicit width and height centered on the cells of each level.
 
     Cell (i, j) (row, column) of a level with step s has its anchors at ((j + 0.5) s, (i + 0.5) s), in
     the order in which their sizes are given. Anchors run level by level, row by row.

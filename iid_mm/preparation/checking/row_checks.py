@@ -252,7 +252,7 @@ def check_landmarks(prepared: PreparedSet, sizes: npt.NDArray[np.float64], findi
     outside = ~away & (beyond > FAR_OUTSIDE * side)
     rules: tuple[tuple[Severity, str, str, BoolArray], ...] = (
         ('error', 'degenerate-landmarks', '{} whose landmarks lie on one point or line', degenerate),
-        ('error', 'landmarks-outside', '{} whose landmarks are centerd outside of the crop', away),
+        ('error', 'landmarks-outside', '{} whose landmarks are centered outside of the crop', away),
         ('warning', 'landmarks-far-out', '{} with landmarks far outside of the crop', outside),
         ('warning', 'tiny-landmarks', '{} whose landmarks span less than a tenth of the crop', small),
     )

@@ -9,8 +9,8 @@ import torch
 from mmengine.model import BaseModel
 from torch import nn
 
-from modern_recipe.sam_optim_wrapper import SAMOptimWrapper
 from iid_mm.errors import InputError
+from modern_recipe.sam_optim_wrapper import SAMOptimWrapper
 
 
 class Quadratic(BaseModel):
