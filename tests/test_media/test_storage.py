@@ -15,10 +15,10 @@ from iid_mm.media.image_writing import (
     IMAGE_FORMATS,
     check_quality,
     encode_image,
-    write_bytes,
     write_image,
 )
 from iid_mm.utils.cli import run_tool
+from iid_mm.utils.files import write_bytes
 from storage_benchmark import Crop, all_encoders, compare_to_trace, load_crops, manipulated, measure_storage
 from support.paths import REPOSITORY
 
