@@ -15,7 +15,7 @@ def test_numbers_are_aligned_to_the_right() -> None:
 
 def test_names_stay_names() -> None:
     assert escaped('a|b') == r'a\|b'
-    assert escaped('[x](y) `<b>` a\nb') == r'\[x\](y) \`\<b\>\` a' + '\ufffdb'
+    assert escaped('[x](y) `<b>` a\nb') == r'\[x\](y) \`\<b\>\` a' + '%0Ab'
     assert markdown_table([['a|b'], ['c']], texts=1) == [r'| a\|b |', '| ---- |', '| c    |']
 
 
