@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mmengine.registry import DefaultScope
 
-from iid_mm.datasets.functional import alignment
+from iid_mm.datasets.functional import alignment, geometry
 from iid_mm.datasets.index import make_video_key, write_index
 from iid_mm.utils.typing import ImageArray
 
@@ -61,11 +61,11 @@ def aligned() -> dict[str, Any]:
     """An aligned fake sample of 224 px with its genuine frame."""
     genuine, fake = draw_pair()
     points = draw_landmarks()
-    matrix = alignment.fit_similarity(alignment.five_points(points), alignment.template((224, 224)))
+    matrix = geometry.fit_similarity(alignment.five_points(points), alignment.template((224, 224)))
     return {
-        'img': alignment.warp_image(fake, matrix, (224, 224)),
-        'source_img': alignment.warp_image(genuine, matrix, (224, 224)),
-        'landmarks': alignment.transform_points(points, matrix),
+        'img': geometry.warp_image(fake, matrix, (224, 224)),
+        'source_img': geometry.warp_image(genuine, matrix, (224, 224)),
+        'landmarks': geometry.transform_points(points, matrix),
         'gt_label': 1,
     }
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import os
 
-from mmcv.transforms import BaseTransform
-
 from iid_mm.datasets.functional.distortion import (
     CLEAN,
     distort_image,
@@ -14,6 +12,7 @@ from iid_mm.datasets.functional.distortion import (
     sample_seed,
     strength,
 )
+from iid_mm.datasets.transforms.base import FaceTransform
 from iid_mm.datasets.transforms.reading import read_crop
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
@@ -23,7 +22,7 @@ VIDEO = 'video_compression'
 
 
 @TRANSFORMS.register_module()
-class DistortFace(BaseTransform):
+class DistortFace(FaceTransform):
     """Distort the stored crop, before the face is aligned.
 
     A video is distorted before a detector sees it, so blur and noise must be scaled to the canvas together
@@ -106,6 +105,3 @@ class DistortFace(BaseTransform):
         from iid_mm.datasets.functional.h264 import recompress_crops
 
         return recompress_crops(crops, crf)
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(kind={self.kind!r}, level={self.level})'

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -25,12 +26,14 @@ from iid_mm.utils.finished import read_record
 from iid_mm.utils.run_lock import RunLock
 from iid_mm.version import __version__
 
+PROJECT = Path(__file__).resolve().parents[1]
+
 TaskResult = Literal['finished', 'failed', 'busy', 'stopped']
 
 
 @dataclass(frozen=True)
 class Report:
-    """What became of a task: the result and, for people, a sentence."""
+    """Result of a task, and a sentence for people."""
 
     result: TaskResult
     message: str = ''
@@ -41,7 +44,7 @@ class StepError(RuntimeError):
 
 
 class RunTask:
-    """Bring one run to its end, from wherever it stands.
+    """Train and test one run, resuming where it stopped.
 
     Args:
         run: The run.
@@ -96,6 +99,9 @@ class RunTask:
         if state.status() == 'changed' and not options.overwrite:
             raise InputError('the run was made with other settings meanwhile')
         environment = environment_of(slot, self.jobs, options.processes, self.gpus)
+        # The config of the run imports the hook of this package.
+        paths = [str(PROJECT), *filter(None, [environment.get('PYTHONPATH')])]
+        environment['PYTHONPATH'] = os.pathsep.join(paths)
         state.begin()
         if not state.trained:
             started = time.monotonic()
