@@ -247,7 +247,7 @@ def write_image(path: str | os.PathLike[str], image: ImageArray, *, argument: st
     """
     target = Path(path)
     try:
-        write_bytes(encode_image(image, target.suffix), target)
+        write_bytes(target, encode_image(image, target.suffix))
     except OSError as error:
         raise InputError(
             f'{argument}{printable(path)} cannot be written ({reason_of(error)}); choose another folder'

@@ -292,8 +292,8 @@ def _styles(curves: Mapping[str, RocCurve]) -> list[tuple[str, str, dict[str, An
 def _add_legend(axes: Axes, place: str, title: str) -> None:
     """Add the legend of curves whose labels end in numbers, which stand below each other."""
     font: dict[str, Any] = {'family': 'DejaVu Sans Mono', 'size': 8}
-    look: dict[str, Any] = {'facecolor': 'white', 'edgecolor': 'none', 'framealpha': 0.9, 'prop': font}
-    axes.legend(loc=place, title=title, title_fontsize=8.5, frameon=True, **look)
+    look: Any = {'facecolor': 'white', 'edgecolor': 'none', 'framealpha': 0.9}
+    axes.legend(loc=place, title=title, prop=font, title_fontsize=8.5, frameon=True, **look)
 
 
 def _deviates(rates: FloatArray, lowest: float) -> FloatArray:
