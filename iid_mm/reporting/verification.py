@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.localization.file import read_localization
+from iid_mm.evaluation.localization.samples import read_localization
 from iid_mm.evaluation.metrics.artifact_localization import ArtifactLocalization
 from iid_mm.reporting.card import CONFIG_FILE
 from iid_mm.reporting.document import (
