@@ -22,11 +22,11 @@ import pyarrow.parquet as pq
 
 from iid_mm.datasets.index import INDEX_SCHEMA
 from iid_mm.errors import InputError
-from iid_mm.media.image_writing import write_bytes
 from iid_mm.preparation.records import VideoGroup
 from iid_mm.preparation.results import GroupResult
 from iid_mm.preparation.settings import Settings
 from iid_mm.structures.video_record import FrameSource, ImageFiles, LandmarkValues, VideoFile
+from iid_mm.utils.files import write_bytes
 
 PARTS = '.parts'
 STORED = ('frames', 'masks', 'whole_frames')

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from iid_mm.errors import InputError
-from iid_mm.media.image_writing import write_bytes
 from iid_mm.preparation.parts import PARTS, STORED, PartStore
 from iid_mm.preparation.settings import Settings
 from iid_mm.preparation.writer import CropWriter
+from iid_mm.utils.files import write_bytes
 
 T = TypeVar('T')
 
