@@ -65,10 +65,10 @@ def main() -> int:
         summary = summarize(result.sets, result.counts)
         print(f'\n{summary}', end='')
         if args.summary:
-            write_bytes(summary.encode('utf-8', 'backslashreplace'), args.summary)
+            write_bytes(args.summary, summary.encode('utf-8', 'backslashreplace'))
     if args.json:
         text = json.dumps(result.to_dict(), indent=1, ensure_ascii=False)
-        write_bytes(f'{text}\n'.encode('utf-8', 'backslashreplace'), args.json)
+        write_bytes(args.json, f'{text}\n'.encode('utf-8', 'backslashreplace'))
     if args.sheet and any(prepared.rows for prepared in result.sets):
         write_sheet(draw_sheet(result.sets), args.sheet)
         print(f'sheet: {args.sheet}')

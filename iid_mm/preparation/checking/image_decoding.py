@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from iid_mm.errors import InputError
 from iid_mm.media.readers import decode_image
-from iid_mm.utils.files import read_limited
+from iid_mm.utils.files import read_limited, reason_of
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray
@@ -88,7 +88,7 @@ def read_image(path: str) -> tuple[ImageArray, bytes]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise InputError(error.strerror or str(error)) from error
+        raise InputError(reason_of(error)) from error
     return decode_image(data), data
 
 

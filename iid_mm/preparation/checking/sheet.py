@@ -63,7 +63,7 @@ def write_sheet(sheet: ImageArray, path: Path) -> None:
         good = False
     if not good:
         raise InputError(f'--sheet {str(path)!r}: give a suffix such as .png or .jpg')
-    write_bytes(data.tobytes(), path)
+    write_bytes(path, data.tobytes())
 
 
 def _rows(prepared: PreparedSet, columns: int) -> list[SheetRow]:
