@@ -15,7 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from iid_mm.datasets.storage.image_storage import storage_settings_for
+from iid_mm.datasets.storage import backend_args_for
 from iid_mm.errors import InputError
 from iid_mm.registry import DATASETS, SCOPE
 from iid_mm.visualization.dataset_grid import evenly_chosen
@@ -64,7 +64,7 @@ def load_faces(
         raise InputError(f'{count} faces: take at least 2')
     path = Path(index) / 'index.parquet' if Path(index).is_dir() else Path(index)
     settings = copy.deepcopy(dict(_test_dataset(cfg)))
-    settings |= storage_settings_for(settings, [path])
+    settings['backend_args'] = backend_args_for(settings, [path])
     settings |= {'ann_file': str(path.resolve()), 'data_root': '', 'split': split, 'test_mode': True}
     settings |= {'methods': None, 'require_pair': False, 'indices': None}
     init_default_scope(cfg.get('default_scope', SCOPE))

@@ -20,7 +20,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from iid_mm.datasets.index import SPLITS, read_index
-from iid_mm.datasets.storage.image_storage import storage_settings_for
+from iid_mm.datasets.storage import backend_args_for
 from iid_mm.errors import InputError
 from iid_mm.identity.background import HideFace
 from iid_mm.identity.features import FeatureExtractor
@@ -138,7 +138,7 @@ def _dataset(cfg: Config, path: Path, split: str, frames: int | None, hide_face:
     if 'test_dataloader' not in cfg or cfg.test_dataloader is None:
         raise InputError('the config has no test_dataloader, whose dataset gives the pipeline')
     settings = copy.deepcopy(dict(cfg.test_dataloader.dataset))
-    settings |= storage_settings_for(settings, [path])
+    settings['backend_args'] = backend_args_for(settings, [path])
     settings |= {'ann_file': str(path.resolve()), 'data_root': '', 'split': split, 'test_mode': True}
     settings |= {'methods': None, 'frames_per_video': frames, 'require_pair': False, 'indices': None}
     if hide_face:

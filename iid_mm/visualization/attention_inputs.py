@@ -14,7 +14,7 @@ from mmengine.dataset import Compose
 
 from iid_mm.datasets import ForgeryDataset
 from iid_mm.datasets.index import read_index
-from iid_mm.datasets.storage.image_storage import storage_settings_for
+from iid_mm.datasets.storage import backend_args_for
 from iid_mm.datasets.transforms.loading import LOADERS
 from iid_mm.errors import InputError
 from iid_mm.evaluation.localization.config import with_masks
@@ -65,7 +65,7 @@ def index_dataset(
     path = Path(index)
     path = path / 'index.parquet' if path.is_dir() else path
     dataset = config_of_test_set(cfg)
-    dataset.update(storage_settings_for(dataset, [path]))
+    dataset['backend_args'] = backend_args_for(dataset, [path])
     dataset.update(ann_file=str(path), data_root='', split=split, frames_per_video=frames_per_video)
     # The index decides what is looked at, not the config's choice of manipulations.
     dataset.pop('methods', None)
