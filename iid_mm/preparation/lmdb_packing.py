@@ -27,7 +27,7 @@ from iid_mm.datasets.index import read_index, resolve_inside
 from iid_mm.datasets.storage import DATABASE_NAME, NOTE_KEY
 from iid_mm.errors import InputError, MissingExtraError
 from iid_mm.utils.files import reason_of, sha256
-from iid_mm.utils.processes import RunLock
+from iid_mm.utils.run_lock import RunLock
 
 Reader = Callable[[Sequence[bytes]], Iterable[bytes]]
 """Reads the files of some keys."""

@@ -11,13 +11,13 @@ from cross_manipulation.heat_map import plot_matrix
 from cross_manipulation.matrix import Matrix, Metrics, Result, build_matrix, run_metrics
 from cross_manipulation.matrix_text import matrix_csv, matrix_json, matrix_markdown
 from cross_manipulation.plan import Plan
+from cross_manipulation.processes import devices
 from cross_manipulation.run_queue import RunQueue
 from cross_manipulation.run_state import FAILED, Status
 from cross_manipulation.run_task import Report, RunTask
 from iid_mm.errors import InputError
 from iid_mm.utils.files import write_json, write_text
 from iid_mm.utils.finished import read_record
-from iid_mm.utils.processes import devices
 
 _WORDS: dict[Status, str] = {
     'finished': 'finished',

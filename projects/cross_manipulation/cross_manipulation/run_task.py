@@ -17,12 +17,13 @@ import torch
 from cross_manipulation.data_facts import file_digest
 from cross_manipulation.matrix import run_metrics
 from cross_manipulation.plan import Plan, Run
+from cross_manipulation.processes import StoppedError, environment_of, last_error, run_logged
 from cross_manipulation.run_state import FAILED, FINISHED, LOCK, TRAINED, RunState
 from cross_manipulation.selection_record_hook import PROGRESS, RECORD
 from iid_mm.errors import InputError
 from iid_mm.utils.files import write_json
 from iid_mm.utils.finished import read_record
-from iid_mm.utils.processes import RunLock, StoppedError, environment_of, last_error, run_logged
+from iid_mm.utils.run_lock import RunLock
 from iid_mm.version import __version__
 
 PROJECT = Path(__file__).resolve().parents[1]

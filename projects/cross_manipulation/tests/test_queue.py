@@ -22,8 +22,9 @@ import pytest
 from cross_manipulation import cross_manipulation
 from cross_manipulation.cross_manipulation import CrossManipulation
 from cross_manipulation.plan import ProtocolOptions, make_plan
+from cross_manipulation.processes import environment_of, last_error
 from iid_mm.errors import InputError
-from iid_mm.utils.processes import RunLock, environment_of, last_error
+from iid_mm.utils.run_lock import RunLock
 
 from .conftest import METHODS, index_rows
 
