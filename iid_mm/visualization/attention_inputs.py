@@ -18,7 +18,7 @@ from iid_mm.datasets.storage.image_storage import storage_settings_for
 from iid_mm.datasets.transforms.loading import LOADERS
 from iid_mm.errors import InputError
 from iid_mm.evaluation.localization.config import with_masks
-from iid_mm.media.readers import decode_image, read_image_file
+from iid_mm.media.image_reading import decode_image, read_image_file
 from iid_mm.media.suffixes import IMAGE_SUFFIXES
 from iid_mm.preparation.layouts.images import is_image
 from iid_mm.registry import DATASETS
