@@ -3,19 +3,16 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from iid_mm.datasets.storage.image_storage import storage_settings_for
+from iid_mm.datasets.on_index import dataset_on_index
 from iid_mm.errors import InputError
 from iid_mm.registry import DATASETS, SCOPE
 from iid_mm.visualization.dataset_grid import evenly_chosen
@@ -62,13 +59,8 @@ def load_faces(
     """
     if count < 2:
         raise InputError(f'{count} faces: take at least 2')
-    path = Path(index) / 'index.parquet' if Path(index).is_dir() else Path(index)
-    settings = copy.deepcopy(dict(_test_dataset(cfg)))
-    settings |= storage_settings_for(settings, [path])
-    settings |= {'ann_file': str(path.resolve()), 'data_root': '', 'split': split, 'test_mode': True}
-    settings |= {'methods': None, 'require_pair': False, 'indices': None}
     init_default_scope(cfg.get('default_scope', SCOPE))
-    dataset = DATASETS.build(settings)
+    dataset = DATASETS.build(dataset_on_index(cfg, index, split=split))
     left_out = set(without)
     chosen: list[int] = []
     for label in (0, 1):
@@ -82,7 +74,7 @@ def load_faces(
             chosen += [members[place] for place in evenly_chosen(len(members), count // 2)]
     if not chosen:
         raise InputError(
-            f'--index {path}: no face of split {split!r} is left for calibration beside those for the '
+            f'--index {index}: no face of split {split!r} is left for calibration beside those for the '
             'check; name different splits, or take fewer faces'
         )
     items = [dataset[number] for number in chosen]
@@ -91,10 +83,3 @@ def load_faces(
         labels=np.array([int(item['data_samples'].gt_label) for item in items], dtype=np.int64),
         paths=[dataset.get_data_info(number)['img_path'] for number in chosen],
     )
-
-
-def _test_dataset(cfg: Config) -> Any:
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
-    if dataset is None:
-        raise InputError('the config has no test_dataloader, whose dataset gives the pipeline')
-    return dataset

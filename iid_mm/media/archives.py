@@ -163,9 +163,12 @@ def list_images_cached(path: Path, cache_dir: Path | None) -> ArchiveListing:
 
 def _read_cache(cache: Path, stamp: list[Any]) -> ArchiveListing | None:
     """A kept listing; None without a valid one."""
-    kept = read_json(cache)
-    names, problem = kept.get('names'), kept.get('problem')
-    if kept.get('archive') != stamp or not isinstance(names, list) or not isinstance(problem, str):
+    try:
+        kept = read_json(cache)
+        names, problem = kept['names'], kept['problem']
+        if kept['archive'] != stamp or not isinstance(names, list) or not isinstance(problem, str):
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     if not all(isinstance(name, str) and not _broken_name(name) for name in names):
         return None

@@ -23,6 +23,7 @@ from iid_mm.media.image_reading import (
     to_bgr,
     upright,
 )
+from iid_mm.utils.files import reason_of
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray
@@ -80,7 +81,7 @@ class ImageReader(FrameReader):
             try:
                 image, images = decode_first(read_image_file(path))
             except (OSError, InputError) as error:
-                bad.append(f'{path.name}: {getattr(error, "strerror", None) or error}')
+                bad.append(f'{path.name}: {reason_of(error)}')
                 continue
             if images > 1:
                 self.note(f'1 of {images} images of the file was read ({path.name})')

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from iid_mm.datasets.functional.distortion import psnr
 from iid_mm.errors import InputError
 from iid_mm.media import containers, video_reader
 from iid_mm.media.containers import (
@@ -24,7 +25,6 @@ from iid_mm.media.containers import (
     open_container,
 )
 from iid_mm.media.video_reader import VideoReader
-from robustness.functional.images import psnr
 
 
 @pytest.fixture

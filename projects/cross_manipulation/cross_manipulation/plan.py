@@ -18,7 +18,8 @@ from cross_manipulation.settings import Tree, differences, run_settings
 from cross_manipulation.train_sets import TrainSet, check_known, every_subset, leave_one_out, parse_train_sets
 from iid_mm.errors import InputError
 from iid_mm.utils.config import load_config
-from iid_mm.utils.files import read_json, write_json
+from iid_mm.utils.files import write_json
+from iid_mm.utils.finished import read_record
 
 PROTOCOL = 'protocol.json'
 Kind = Literal['leave-one-out', 'one-vs-rest', 'num-seen', 'train-sets']
@@ -108,7 +109,7 @@ class Run:
 
     @property
     def title(self) -> str:
-        """What messages call the run."""
+        """Name of the run in messages."""
         return f'{self.arm.name}, trained on {self.train_set.label}, seed {self.seed}'
 
 
@@ -117,7 +118,7 @@ class Plan:
     """All runs of a protocol.
 
     Attributes:
-        options: What was asked for.
+        options: The user's options.
         work_dir: Folder of everything that is made.
         arms: The configs.
         train_sets: Rows of the matrix.
@@ -160,7 +161,8 @@ class Plan:
 def _notes(run: Run, plan: Plan) -> list[str]:
     """The comment on top of a run's config."""
     flags = ''.join(f' {flag}' for flag in plan.options.flags)
-    tool = 'python tools/train.py' if plan.options.processes == 1 else 'tools/dist_train.sh'
+    script = 'python tools/train.py' if plan.options.processes == 1 else 'tools/dist_train.sh'
+    tool = f'PYTHONPATH=projects/cross_manipulation {script}'
     count = '' if plan.options.processes == 1 else f' {plan.options.processes}'
     selected = (
         'The best checkpoint is chosen on validation videos of these manipulations alone.'
@@ -170,7 +172,7 @@ def _notes(run: Run, plan: Plan) -> list[str]:
     return [
         f'{run.arm.name}: trained on {", ".join(run.train_set.methods)}; seed {run.seed}.',
         selected,
-        f'Written by tools/cross_manipulation.py. By hand: {tool} {run.config}{count}{flags}',
+        f'Written by projects/cross_manipulation/run.py. By hand: {tool} {run.config}{count}{flags}',
     ]
 
 
@@ -333,7 +335,7 @@ def _check_work_dir(plan: Plan) -> None:
         raise InputError(f'--work-dir {folder} is a file; name a folder')
     if not folder.is_dir() or not any(folder.iterdir()):
         return
-    stored = read_json(folder / PROTOCOL)
+    stored = read_record(folder / PROTOCOL)
     if not stored:
         raise InputError(f'--work-dir {folder} holds other files; name a new or an empty folder')
     if plan.options.overwrite:

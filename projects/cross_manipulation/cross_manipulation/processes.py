@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes of single runs: logs, locks, devices."""
+"""Processes of single runs: logs, devices, environment."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import socket
@@ -13,7 +12,8 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+
+from iid_mm.utils.run_lock import RunLock
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 15.0
@@ -21,63 +21,6 @@ GRACE_SECONDS = 15.0
 
 class StoppedError(RuntimeError):
     """The queue was told to stop while a run was going on."""
-
-
-class RunLock:
-    """Lock of the folder of a run, held by this process and the processes it starts for the run.
-
-    The system gives it back when the last of them ends, so that a queue that was killed leaves none
-    behind, while a training that outlives its queue is not started a second time.
-
-    Args:
-        path: The lock file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._descriptor: int | None = None
-
-    @property
-    def descriptor(self) -> int:
-        """The open file, to hand on to child processes."""
-        if self._descriptor is None:
-            raise RuntimeError('the lock is not held')
-        return self._descriptor
-
-    def acquire(self) -> bool:
-        """Take the lock if nobody has it."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
-        self._descriptor = descriptor
-        return True
-
-    def note(self, text: str) -> None:
-        """Leave a note on who works, for whoever finds the lock taken."""
-        os.ftruncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, text.encode(), 0)
-
-    def owner(self) -> str:
-        """The note of whoever has the lock."""
-        return self.path.read_text(errors='replace').strip() or 'another process'
-
-    def release(self) -> None:
-        """Give the lock back."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def __enter__(self) -> RunLock:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
 
 
 def run_logged(
