@@ -15,7 +15,7 @@ from mmengine.registry import init_default_scope
 from iid_mm.datasets.on_index import dataset_on_index
 from iid_mm.errors import InputError
 from iid_mm.registry import DATASETS, SCOPE
-from iid_mm.visualization.dataset_grid import evenly_chosen
+from iid_mm.utils.sampling import evenly_spaced
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def load_faces(
             and dataset.get_data_info(number)['img_path'] not in left_out
         ]
         if members:
-            chosen += [members[place] for place in evenly_chosen(len(members), count // 2)]
+            chosen += [members[place] for place in evenly_spaced(len(members), count // 2)]
     if not chosen:
         raise InputError(
             f'--index {index}: no face of split {split!r} is left for calibration beside those for the '
