@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.checks import OneClassError
+from iid_mm.evaluation.functional.inputs import OneClassError
 from iid_mm.evaluation.statistics.delong import delong_auc, delong_covariance, delong_test
 
 # The example of DeLong, DeLong, Clarke-Pearson (1988): albumin, total protein and K-G score of patients with

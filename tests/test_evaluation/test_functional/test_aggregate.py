@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.aggregate import AGGREGATIONS, video_scores
-from iid_mm.evaluation.functional.coding import factorize
+from iid_mm.evaluation.functional.inputs import factorize
 from iid_mm.evaluation.functional.roc import area_under_roc
 
 SCORES = [0.5, 0.25, 1.0, 0.75, 0.0, 0.25]

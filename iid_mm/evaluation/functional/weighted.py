@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metrics of many resamples of one set at once: a resample is a weight for every sample.
 
-R is the number of resamples, N of samples, U of different scores. The scores are sorted once; a resample
-then costs some cumulative sums. With weights of 1 every metric equals that of :mod:`~.roc`.
+R is the number of resamples, N of samples, U of distinct scores. scikit-learn's metrics take one vector of
+weights and sort for each; here the scores are sorted once, and a resample then costs a few cumulative sums.
+With weights of 1 every metric equals that of :mod:`~.roc`.
 """
 
 from __future__ import annotations
@@ -12,22 +13,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.checks import Labels, Scores, check_probabilities
+from iid_mm.evaluation.functional.inputs import Labels, Scores, check_probabilities
 from iid_mm.evaluation.functional.roc import PROBABILITY_CLIP, allowed_false_positives
 
-METRICS = ('auc', 'eer', 'ap', 'accuracy', 'log_loss', 'brier')
+METRIC_NAMES = ('auc', 'eer', 'ap', 'accuracy', 'log_loss', 'brier')
 """Names of metrics; besides them ``tpr@<rate>``, such as ``tpr@0.01``."""
 RANK_METRICS = ('auc', 'eer', 'ap', 'tpr')
 """Metrics, up to an ``@``, that depend on the order of the scores only."""
 
 
-def limit_of(metric: str) -> float | None:
-    """The rate in ``tpr@<rate>``; None for other metrics.
-
-    Raises:
-        InputError: The metric is unknown, or its rate no number in (0, 1].
-    """
-    if metric in METRICS:
+def _limit_of(metric: str) -> float | None:
+    """The rate in ``tpr@<rate>``; None for other metrics."""
+    if metric in METRIC_NAMES:
         return None
     kind, _, rate = metric.partition('@')
     try:
@@ -36,7 +33,7 @@ def limit_of(metric: str) -> float | None:
         limit = float('nan')
     if kind != 'tpr' or not 0.0 < limit <= 1.0:
         raise InputError(
-            f'metric {metric!r} is unknown; choose among {", ".join(METRICS)} and tpr@<rate> (tpr@0.01)'
+            f'metric {metric!r} is unknown; choose among {", ".join(METRIC_NAMES)} and tpr@<rate> (tpr@0.01)'
         )
     return limit
 
@@ -47,12 +44,12 @@ class WeightedMetrics:
     Args:
         scores: (N,) finite scores.
         labels: (N,) 0 = genuine, 1 = fake, both present.
-        metrics: Names, see :data:`METRICS`.
+        metrics: Names, see :data:`METRIC_NAMES`.
         threshold: A score >= this counts as fake in the accuracy.
         name: What error messages call the set.
 
     Raises:
-        InputError: A metric is unknown, or needs probabilities that the scores are not.
+        InputError: A metric is unknown, or needs probabilities and the scores are none.
     """
 
     def __init__(
@@ -64,14 +61,14 @@ class WeightedMetrics:
         threshold: float = 0.5,
         name: str = 'the set',
     ) -> None:
-        self.limits = {metric: limit_of(metric) for metric in metrics}
+        self.limits = {metric: _limit_of(metric) for metric in metrics}
         self.order = np.argsort(-scores)
         ordered = scores[self.order]
         ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), scores.size - 1)
         self.ends = None if ends.size == scores.size else ends
         self.fake = labels[self.order].astype(np.float64)
         self.genuine_total = int(np.count_nonzero(labels == 0))
-        # Metrics that are weighted means of a cost of every sample.
+        # Metrics that are weighted means of a cost per sample.
         self.costs: dict[str, Scores] = {}
         if 'accuracy' in self.limits:
             self.costs['accuracy'] = ((scores >= threshold) == (labels == 1)).astype(np.float64)
@@ -88,10 +85,10 @@ class WeightedMetrics:
         """Compute the metrics.
 
         Args:
-            weights: (R, N) how often each sample is in each resample; both classes in each.
+            weights: (R, N) how often each sample is in each resample, which must hold both classes.
 
         Returns:
-            By metric, (R,) values. A TPR at a rate that the unweighted set is too small for is NaN.
+            By metric, (R,) values; NaN for a TPR at a rate that the unweighted set is too small to measure.
         """
         # Not `@`: its sums depend on how many resamples are computed at once, in the last digit.
         total = weights.sum(axis=1)
@@ -109,10 +106,9 @@ class WeightedMetrics:
         return {metric: values[metric] for metric in self.limits}
 
     def _cumulative(self, weights: Scores) -> tuple[Scores, Scores]:
-        """Weight of fakes and of genuine samples at or above each different score, highest first.
+        """Weight of fakes and of genuine samples at or above each distinct score, highest first; (R, U) each.
 
-        Returns:
-            Two arrays, (R, U); whole numbers, so that the sums are exact.
+        They are integers, so that the sums are exact.
         """
         # `take` is several times faster than indexing here.
         ordered = weights.take(self.order, axis=1)
@@ -132,23 +128,15 @@ class WeightedMetrics:
         return np.where(within > 0, found[rows, within - 1], 0.0) / found[:, -1]
 
 
-def counts_at_thresholds(scores: Scores, labels: Labels) -> tuple[Scores, Scores]:
-    """Count the samples at or above each different score, highest score first.
-
-    Args:
-        scores: (N,) finite scores.
-        labels: (N,) 0 = genuine, 1 = fake.
-
-    Returns:
-        Fakes and genuine samples, (1, U) each; whole numbers.
-    """
+def _counts_at_thresholds(scores: Scores, labels: Labels) -> tuple[Scores, Scores]:
+    """Number of fakes and of genuine samples at or above each distinct score, highest first; (1, U) each."""
     if scores.min() < 0:
         order = np.argsort(-scores)
         ordered, fake = scores[order], labels[order].astype(np.float64)
         last = np.append(ordered[1:] != ordered[:-1], True)
     else:
-        # Numbers from 0 up are ordered like their bits, of which the uppermost is 0: there is room for the
-        # label, and sorting numbers takes a third of the time of sorting places.
+        # Floats from 0 up are ordered like their bits, of which the uppermost is 0. That leaves room for the
+        # label, and sorting values takes a third of the time of sorting indices.
         bits = (scores + 0.0).view(np.uint64)
         packed = np.sort((bits << np.uint64(1)) | labels.astype(np.uint64))[::-1]
         fake = (packed & np.uint64(1)).astype(np.float64)
@@ -171,12 +159,12 @@ def set_metrics(
     Returns:
         The metrics by name.
     """
-    counts = counts_at_thresholds(scores, labels)
+    counts = _counts_at_thresholds(scores, labels)
     return {metric: float(_OF_COUNTS[metric](*counts)[0]) for metric in metrics}
 
 
 def _auc(found: Scores, false: Scores) -> Scores:
-    """Twice the area under the polyline in pairs, halved."""
+    """Area under the polyline."""
     area = false[:, 0] * found[:, 0]
     area += np.einsum('ru,ru->r', np.diff(false), found[:, 1:] + found[:, :-1])
     return np.asarray(area / (2 * found[:, -1] * false[:, -1]))
@@ -185,7 +173,7 @@ def _auc(found: Scores, false: Scores) -> Scores:
 def _eer(found: Scores, false: Scores) -> Scores:
     """FPR where the polyline crosses FPR = 1 - TPR, interpolated linearly."""
     fakes, genuine = found[:, -1], false[:, -1]
-    # FPR - FNR times both totals: whole numbers, so that a crossing at a corner is found exactly.
+    # FPR - FNR times both totals: integers, so that a crossing at a corner is found exactly.
     gap = false * fakes[:, None] + found * genuine[:, None] - (fakes * genuine)[:, None]
     rows = np.arange(len(found))
     after = np.argmax(gap >= 0, axis=1)
@@ -199,7 +187,7 @@ def _eer(found: Scores, false: Scores) -> Scores:
 
 def _ap(found: Scores, false: Scores) -> Scores:
     """Sum of precision times gain in recall."""
-    # Before the first sample of a resample nothing is called fake, and nothing gained: 0 / 1.
+    # Above the first sample of a resample nothing is called fake and nothing gained: 0 / 1.
     precision = found / np.maximum(found + false, 1.0)
     gained = precision[:, 0] * found[:, 0]
     gained += np.einsum('ru,ru->r', precision[:, 1:], np.diff(found))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.coding import Coded, factorize
+from iid_mm.evaluation.functional.inputs import Coded, factorize
 
 
 @settings(deadline=None, max_examples=50)

@@ -70,11 +70,11 @@ def test_the_evaluator_gives_all_metrics(tmp_path: Path) -> None:
     for sample in samples:
         evaluator.process([sample])
     metrics = evaluator.evaluate(len(samples))
-    metrics = ('frame_auc', 'video_auc', 'frame_ap', 'video_ap', 'frame_eer', 'video_eer')
+    names = ('frame_auc', 'video_auc', 'frame_ap', 'video_ap', 'frame_eer', 'video_eer')
     assert set(metrics) == {
         f'forgery/{name}'
         for name in (
-            *metrics,
+            *names,
             *('frame_acc', 'video_acc', 'num_videos'),
             *('frame_auc/Deepfakes', 'video_auc/Deepfakes'),
             *('frame_auc/FaceSwap', 'video_auc/FaceSwap'),
