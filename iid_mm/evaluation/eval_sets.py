@@ -19,7 +19,7 @@ from iid_mm.datasets.index import read_index
 from iid_mm.datasets.storage import backend_args_for
 from iid_mm.datasets.whole_batch_sampler import WholeBatchSampler
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.checks import OneClassError
+from iid_mm.evaluation.functional.inputs import OneClassError
 
 VALIDATION = 'validation'
 """Name of the set that the threshold is chosen on; no test set may have it."""

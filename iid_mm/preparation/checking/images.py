@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from iid_mm.errors import InputError
-from iid_mm.media.readers import decode_image
+from iid_mm.media.image_reading import decode_image
 from iid_mm.utils.files import reason_of
 
 if TYPE_CHECKING:
