@@ -13,7 +13,7 @@ import pytest
 from iid_mm.faces.analyzers import AnalyzerOptions, build_analyzer, check_analyzer
 from iid_mm.faces.analyzers.mesh68 import MIRROR_68
 from iid_mm.faces.cropping import landmarks_box
-from iid_mm.media.video import VideoReader
+from iid_mm.media.video_reader import VideoReader
 from iid_mm.utils.sampling import evenly_spaced
 from support.tiny_ffpp import IMAGE
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from iid_mm.errors import InputError
-from iid_mm.media.readers import decode_image
+from iid_mm.media.image_reading import decode_image
 from iid_mm.utils.files import read_limited, reason_of
 
 if TYPE_CHECKING:
