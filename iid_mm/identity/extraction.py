@@ -176,8 +176,8 @@ class HideFace:
 def recording_of(info: dict[str, Any]) -> str:
     """Name the genuine recording that a face shows.
 
-    Fakes of all manipulations of one video show the same head, scene and frames as that video, so they are one
-    clip. A fake without a known pair counts as a recording of its own.
+    Fakes of all manipulations of one video show the same head, scene and frames as that video, so they are
+    one clip. A fake without a known pair counts as a recording of its own.
     """
     return os.path.dirname(info.get('source_img_path') or info['img_path'])
 
