@@ -13,7 +13,7 @@ from mmengine.dataset import Compose
 
 from iid_mm.datasets.transforms.loading import LOADERS
 from iid_mm.errors import InputError
-from iid_mm.media.readers import decode_image, read_image_file
+from iid_mm.media.image_reading import decode_image, read_image_file
 from iid_mm.media.suffixes import IMAGE_SUFFIXES, is_system_file
 from iid_mm.utils.config import dataset_of, type_name
 from iid_mm.utils.files import printable, reason_of

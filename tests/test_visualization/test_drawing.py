@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from iid_mm.errors import InputError
-from iid_mm.media.readers import decode_image
+from iid_mm.media.image_reading import decode_image
 from iid_mm.visualization.drawing import (
     INK,
     ORANGE,

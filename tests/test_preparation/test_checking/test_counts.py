@@ -3,10 +3,10 @@ from __future__ import annotations
 
 import pytest
 
-from iid_mm.preparation.checking.expected import CountRow, check_counts, count_videos
+from iid_mm.preparation.checking.counts import CountRow, check_counts, count_videos
 from iid_mm.preparation.checking.facts import ANY_SPLIT, FACTS, facts_name
 from iid_mm.preparation.checking.findings import FindingList
-from iid_mm.preparation.checking.loading import Video
+from iid_mm.preparation.checking.prepared_set import Video
 
 
 def make(dataset, method, label, split, number, compression='native', first=0):

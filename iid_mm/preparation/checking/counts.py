@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Videos that an official set has against those that an index lists."""
+"""Videos in an index against those of the official set."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from iid_mm.preparation.checking.facts import ANY_SPLIT, ExpectedVideos, facts_of
 from iid_mm.preparation.checking.findings import FindingList
-from iid_mm.preparation.checking.loading import Video
+from iid_mm.preparation.checking.prepared_set import Video
 
 SPLIT_ORDER = ('train', 'val', 'train+val', 'test', ANY_SPLIT)
+Settings = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,9 @@ class CountRow:
         """Whether videos are missing."""
         return self.required and self.expected is not None and self.found < self.expected
 
-    def to_dict(self) -> dict[str, Any]:
-        """The row as plain data."""
-        return asdict(self)
 
-
-def count_videos(
-    videos: Iterable[Video], settings: Mapping[str, Sequence[Mapping[str, Any]]] | None = None
-) -> list[CountRow]:
-    """Count videos by dataset, compression, method and split, and put the official numbers beside.
+def count_videos(videos: Iterable[Video], settings: Mapping[str, Settings] | None = None) -> list[CountRow]:
+    """Count videos by dataset, compression, method and split, beside the official numbers.
 
     Args:
         videos: The videos, of one or more indexes; a key that occurs more than once counts once.
@@ -73,16 +68,13 @@ def count_videos(
     for video in videos:
         sets.setdefault((video.dataset, video.compression), {}).setdefault(video.key, video)
     rows: list[CountRow] = []
-    for (dataset, compression), members in sorted(sets.items()):
-        own = (settings or {}).get(dataset, ())
-        rows.extend(_count_set(dataset, compression, list(members.values()), own))
+    for head, members in sorted(sets.items()):
+        rows.extend(_count_set(head, list(members.values()), (settings or {}).get(head[0], ())))
     return rows
 
 
-def _count_set(
-    dataset: str, compression: str, videos: list[Video], settings: Sequence[Mapping[str, Any]]
-) -> list[CountRow]:
-    facts = facts_of(dataset)
+def _count_set(head: tuple[str, str], videos: list[Video], settings: Settings) -> list[CountRow]:
+    facts = facts_of(head[0])
     rows: list[CountRow] = []
     counted: set[tuple[int, str]] = set()
     for expected in _usable(facts.expected if facts else (), videos):
@@ -90,13 +82,10 @@ def _count_set(
         if not mine and expected.optional:
             continue
         counted.update((video.label, video.method) for video in mine)
-        name = _spelling(mine, expected.method)
-        required = expected.method is None or _asked_for(expected, settings)
-        rows.extend(_compare(mine, expected, name, (dataset, compression), required, _moved(settings)))
-    rest = [video for video in videos if (video.label, video.method) not in counted]
-    for label, method in sorted({(video.label, video.method) for video in rest}):
-        mine = [video for video in rest if (video.label, video.method) == (label, method)]
-        rows.extend(_plain_rows(mine, (dataset, compression, label, method), {v.split for v in mine}))
+        rows.extend(_compare(mine, expected, head, settings))
+    for label, method in sorted({(video.label, video.method) for video in videos} - counted):
+        mine = [video for video in videos if (video.label, video.method) == (label, method)]
+        rows.extend(_rows(mine, (*head, label, method), [video.split for video in mine]))
     rows.sort(key=lambda row: (row.label, row.method != 'all', row.method, SPLIT_ORDER.index(row.split)))
     return rows
 
@@ -125,66 +114,51 @@ def _is_method(method: str, expected: str | None) -> bool:
     return expected is None or method.casefold() == expected.casefold()
 
 
-def _spelling(videos: list[Video], expected: str | None) -> str:
-    names = {video.method for video in videos}
-    if expected is None:
-        return names.pop() if len(names) == 1 else 'all'
-    return names.pop() if len(names) == 1 else expected
-
-
-def _asked_for(expected: ExpectedVideos, settings: Sequence[Mapping[str, Any]]) -> bool:
+def _asked_for(expected: ExpectedVideos, settings: Settings) -> bool:
     """Whether a method was to be prepared; genuine videos always are."""
-    if expected.label == 0 or not settings:
+    if expected.method is None or expected.label == 0 or not settings:
         return True
     chosen = [run.get('methods') for run in settings]
-    if any(methods is None for methods in chosen):
-        return True
-    return expected.method in {method for methods in chosen if methods for method in methods}
-
-
-def _moved(settings: Sequence[Mapping[str, Any]]) -> bool:
-    return any(run.get('val_fraction') for run in settings)
+    return None in chosen or any(expected.method in methods for methods in chosen if methods)
 
 
 def _compare(
-    videos: list[Video],
-    expected: ExpectedVideos,
-    method: str,
-    head: tuple[str, str],
-    required: bool,
-    moved: bool,
+    videos: list[Video], expected: ExpectedVideos, head: tuple[str, str], settings: Settings
 ) -> list[CountRow]:
     """Rows of one expectation; val counts with train where the set has no val or it was cut from train."""
+    names = {video.method for video in videos}
+    method = names.pop() if len(names) == 1 else expected.method or 'all'
     wanted = dict(expected.videos)
-    if ANY_SPLIT in wanted:
-        groups = {ANY_SPLIT: {'train', 'val', 'test'}}
-    else:
-        has_val = any(video.split == 'val' for video in videos)
-        groups = {split: {split} for split in wanted}
-        if (has_val and 'val' not in wanted) or moved:
-            wanted['train+val'] = wanted.pop('train', 0) + wanted.pop('val', 0)
-            groups = {split: set(split.split('+')) for split in wanted}
-    rows = []
-    for split, parts in groups.items():
-        mine = [video for video in videos if video.split in parts]
-        frames = sum(video.frames for video in mine)
-        label = expected.label
-        rows.append(CountRow(*head, label, method, split, len(mine), frames, wanted[split], required))
-    seen = {split for parts in groups.values() for split in parts}
-    other = {video.split for video in videos} - seen
-    return rows + _plain_rows(videos, (*head, expected.label, method), other)
+    has_val = any(video.split == 'val' for video in videos)
+    moved = any(run.get('val_fraction') for run in settings)
+    if ANY_SPLIT not in wanted and ((has_val and 'val' not in wanted) or moved):
+        wanted['train+val'] = wanted.pop('train', 0) + wanted.pop('val', 0)
+    groups = {
+        ('train', 'val', 'test') if split == ANY_SPLIT else tuple(split.split('+')): (split, number)
+        for split, number in wanted.items()
+    }
+    required = _asked_for(expected, settings)
+    full = (*head, expected.label, method)
+    rows = [
+        CountRow(*full, split, *_count(videos, parts), number, required)
+        for parts, (split, number) in groups.items()
+    ]
+    seen = {split for parts in groups for split in parts}
+    return rows + _rows(videos, full, [video.split for video in videos if video.split not in seen])
 
 
-def _plain_rows(videos: list[Video], head: tuple[str, str, int, str], splits: set[str]) -> list[CountRow]:
-    rows = []
-    for split in splits:
-        mine = [video for video in videos if video.split == split]
-        rows.append(CountRow(*head, split, len(mine), sum(video.frames for video in mine)))
-    return rows
+def _rows(videos: list[Video], head: tuple[str, str, int, str], splits: Iterable[str]) -> list[CountRow]:
+    return [CountRow(*head, split, *_count(videos, (split,))) for split in dict.fromkeys(splits)]
+
+
+def _count(videos: list[Video], splits: Sequence[str]) -> tuple[int, int]:
+    """Number of the videos in some splits, and of their frames."""
+    mine = [video for video in videos if video.split in splits]
+    return len(mine), sum(video.frames for video in mine)
 
 
 def check_counts(rows: Sequence[CountRow], findings: FindingList) -> None:
-    """Report what official sets have and the index has not, and the other way round.
+    """Report what official sets have and the index does not, and the other way round.
 
     Args:
         rows: From :func:`count_videos`.

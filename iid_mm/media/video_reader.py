@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 from av.error import FFmpegError
 
 from iid_mm.errors import InputError
-from iid_mm.media.containers import ReadingStopped, ShouldStop, choose_stream, is_cut_off, open_container
-from iid_mm.media.image_files import MAX_PIXELS
+from iid_mm.media.containers import ShouldStop, choose_stream, open_container
+from iid_mm.media.file_structure import is_truncated
+from iid_mm.media.image_headers import MAX_PIXELS
 from iid_mm.media.numbering import Numbering, number_frames
 from iid_mm.media.packets import NO_ENTRIES, Entries, Entry, Packets
 from iid_mm.media.pixels import colors_of, complete, to_image
-from iid_mm.media.readers import FrameReader
+from iid_mm.media.readers import ClipReader
 from iid_mm.utils.files import reason_of
 
 if TYPE_CHECKING:
@@ -53,34 +53,19 @@ DECODER_OPTIONS = {
 _GAPLESS = ('matroska,webm', 'avi')
 
 
-class VideoReader(FrameReader):
-    """Reads chosen frames of one video file; every defect of the file ends up in :attr:`problem`.
+class VideoReader(ClipReader):
+    """Reads chosen frames of one video file; every defect of the file is noted in :attr:`problem`.
 
-    Args:
-        path: The video file.
-        should_stop: Asked now and then whether to stop; None never stops.
+    The frames are counted from the packets, not taken from the header. Time 0 is the start of the file, which
+    is that of the sound if it begins before the video.
 
     Attributes:
-        path: The video file.
-        numbers: ``range(count)``.
-        rate: Average number of frames a second; 0 if the file does not tell.
-        times: When each frame is shown, (count,) float64 seconds, ascending. Zero is the start of the file,
-            which is that of the sound if there is any that begins before the pictures.
-        problem: What is wrong with the file, empty if nothing. :meth:`read` may add to it.
-        decoded: Packets that were decoded so far.
-
-    Raises:
-        ReadingStopped: If ``should_stop`` said so; from :meth:`read`, too.
+        decoded: Number of packets decoded so far.
     """
 
     def __init__(self, path: Path, should_stop: ShouldStop | None = None) -> None:
-        self.path = path
-        self.numbers = range(0)
-        self.rate = 0.0
-        self.times: npt.NDArray[np.float64] = np.zeros(0)
-        self.problem = ''
+        super().__init__(path, should_stop)
         self.decoded = 0
-        self._should_stop = should_stop
         self._stream = 0
         self._numbers: Numbering | None = None
         self._entries: Entries = NO_ENTRIES
@@ -89,21 +74,8 @@ class VideoReader(FrameReader):
         except (FFmpegError, OSError, ValueError) as error:
             self.note(f'cannot be read ({reason_of(error)})')
 
-    @property
-    def count(self) -> int:
-        """Number of frames, counted from the packets and not taken from the header; 0 if unreadable."""
-        return len(self.numbers)
-
     def read(self, numbers: Sequence[int]) -> Iterator[tuple[int, ImageArray]]:
-        """Decode frames.
-
-        Args:
-            numbers: Frame numbers in any order; those outside the video are ignored.
-
-        Yields:
-            Number and image, ascending; a frame that cannot be decoded is left out and noted in
-            :attr:`problem`.
-        """
+        """Decode frames; see :meth:`FrameReader.read`."""
         wanted = sorted({number for number in numbers if 0 <= number < self.count})
         if not wanted:
             return
@@ -160,7 +132,7 @@ class VideoReader(FrameReader):
             duration = length / float(base) if base else 0.0
         if packets.total < promised:
             self.note(f'the header promises {promised} frames, the file holds {packets.total}')
-        elif is_cut_off(self.path):
+        elif is_truncated(self.path):
             self.note('the file ends early')
         found = number_frames(
             packets,
@@ -275,8 +247,7 @@ class VideoReader(FrameReader):
                     skipping = False
                     codec.flush_buffers()
                     state = _State(targets.start.number, skipped=True)
-                if self._should_stop is not None and self._should_stop():
-                    raise ReadingStopped
+                self._check_stop()
                 self.decoded += packet is not None
                 try:
                     frames = codec.decode(packet)

@@ -4,32 +4,26 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import os
-import stat
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
 
 from iid_mm.errors import InputError
-from iid_mm.media.readers import decode_image
-from iid_mm.utils.files import reason_of
+from iid_mm.media.image_reading import decode_image
+from iid_mm.utils.files import read_limited, reason_of
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray
 
 NOT_NAMED, GOOD, MISSING, BROKEN = range(4)
-"""What became of an image."""
+"""States of an image."""
 
-MAX_PIXELS = 1 << 27
-"""Larger images are not decoded: a crop has far fewer, and a hostile file must not fill the memory."""
 MAX_BYTES = 1 << 29
 FLAT_STD = 1.0
-"""Spread of the gray values, in gray levels, below which an image shows nothing."""
+"""Standard deviation of the gray values below which an image is blank."""
 
 RESULT = np.dtype(
     [
@@ -71,13 +65,13 @@ class ImageProblem(NamedTuple):
 
 
 def start_worker() -> None:
-    """Prepare a worker process: one thread, and no lines of OpenCV about broken files."""
+    """Prepare a worker process: one thread, and no messages of OpenCV about broken files."""
     cv2.setNumThreads(1)
     cv2.setLogLevel(0)
 
 
 def read_image(path: str) -> tuple[ImageArray, bytes]:
-    """Read and decode one image; half of an image is not taken for a whole one.
+    """Read and decode one image.
 
     Args:
         path: The file.
@@ -90,65 +84,34 @@ def read_image(path: str) -> tuple[ImageArray, bytes]:
         InputError: If it is not a whole image of a sensible size.
     """
     try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise InputError('it is not a file')
-        if status.st_size > MAX_BYTES:
-            raise InputError(f'it has {status.st_size} bytes')
-        with open(path, 'rb') as file:
-            data = file.read()
+        data = read_limited(path, MAX_BYTES)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise InputError(reason_of(error)) from error
-    if data and (reason := _why_refused(data)):
-        raise InputError(reason)
     return decode_image(data), data
-
-
-def _why_refused(data: bytes) -> str:
-    """Why an image is not decoded: decoders fill up what a truncated file lacks."""
-    try:
-        with Image.open(io.BytesIO(data)) as probe:
-            width, height = probe.size
-            kind = probe.format
-    except UnidentifiedImageError:
-        return 'not a readable image'
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return f'not a readable image ({error})'
-    if width * height > MAX_PIXELS:
-        return f'it has {width} x {height} pixels'
-    whole = True
-    if kind == 'PNG':
-        whole = b'IEND' in data[-64:]
-    elif kind in ('JPEG', 'MPO'):
-        whole = b'\xff\xd9' in data[-64:]
-    elif kind == 'WEBP':
-        whole = int.from_bytes(data[4:8], 'little') + 8 <= len(data)
-    return '' if whole else 'the end of the file is missing'
 
 
 def check_images(jobs: Sequence[ImageJob], digests: bool) -> tuple[npt.NDArray[np.void], list[ImageProblem]]:
     """Decode the images of some rows.
 
     Args:
-        jobs: The rows; those with one pair should follow each other, for it is decoded once then.
-        digests: Also take a digest of each image file.
+        jobs: The rows; those with the same pair should follow each other, because the last pair is kept.
+        digests: Also compute a digest of each image file.
 
     Returns:
-        A :data:`RESULT` array with one entry a row, and what cannot be used.
+        A :data:`RESULT` array with one entry a row, and the images that cannot be used.
     """
     results = np.zeros(len(jobs), RESULT)
     results['difference'] = np.nan
     problems: list[ImageProblem] = []
     last: tuple[str, ImageArray | None, int] = ('', None, NOT_NAMED)
-    for number, job in enumerate(jobs):
-        result = results[number]
+    for result, job in zip(results, jobs, strict=True):
         result['row'] = job.row
         image, data, result['image'] = _open(job.image, job.row, 'image', problems)
         if image is not None:
             result['height'], result['width'] = image.shape[:2]
-            result['flat'], result['colorless'] = _looks(image)
+            result['flat'], result['colorless'] = _is_flat(image), _is_colorless(image)
             if digests:
                 result['digest'] = np.void(hashlib.blake2b(data, digest_size=16).digest())
         if job.pair is None:
@@ -178,12 +141,12 @@ def _open(
         problems.append(ImageProblem(row, role, f'{path}: there is no such file'))
         return None, b'', MISSING
     except InputError as error:
-        problems.append(ImageProblem(row, role, f'{path}: {error}'))
+        problems.append(ImageProblem(row, role, f'{path}: {str(error).removeprefix(path).strip()}'))
         return None, b'', BROKEN
     return image, data, GOOD
 
 
-def _compare(result: npt.NDArray[np.void], image: ImageArray | None, pair: ImageArray | None) -> None:
+def _compare(result: np.void, image: ImageArray | None, pair: ImageArray | None) -> None:
     if pair is None:
         return
     result['pair_height'], result['pair_width'] = pair.shape[:2]
@@ -191,9 +154,10 @@ def _compare(result: npt.NDArray[np.void], image: ImageArray | None, pair: Image
         result['difference'] = cv2.norm(image, pair, cv2.NORM_L1) / image.size
 
 
-def _looks(image: ImageArray) -> tuple[bool, bool]:
-    """Whether an image shows nothing, and whether it has no color."""
-    _, spread = cv2.meanStdDev(image)
+def _is_flat(image: ImageArray) -> bool:
+    return bool(cv2.meanStdDev(image)[1].max() < FLAT_STD)
+
+
+def _is_colorless(image: ImageArray) -> bool:
     blue, green, red = cv2.split(image)
-    colorless = cv2.norm(blue, green, cv2.NORM_INF) <= 2 and cv2.norm(green, red, cv2.NORM_INF) <= 2
-    return bool(spread.max() < FLAT_STD), bool(colorless)
+    return cv2.norm(blue, green, cv2.NORM_INF) <= 2 and cv2.norm(green, red, cv2.NORM_INF) <= 2

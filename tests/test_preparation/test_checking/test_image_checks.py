@@ -12,8 +12,8 @@ import pytest
 from iid_mm.errors import InputError
 from iid_mm.preparation.checking import image_checks
 from iid_mm.preparation.checking.image_checks import decode_set
-from iid_mm.preparation.checking.images import GOOD, ImageJob, check_images, read_image, start_worker
-from iid_mm.preparation.checking.loading import load_set
+from iid_mm.preparation.checking.image_decoding import GOOD, ImageJob, check_images, read_image, start_worker
+from iid_mm.preparation.checking.prepared_set import load_set
 
 
 @pytest.fixture
@@ -97,10 +97,10 @@ def test_unreadable_image(good, check, kind):
 
 
 def test_folder_pipe_and_forbidden_sizes_are_refused(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match='not a file'):
+    with pytest.raises(InputError, match='no ordinary file'):
         read_image(str(tmp_path))
     os.mkfifo(tmp_path / 'pipe.png')
-    with pytest.raises(InputError, match='not a file'):
+    with pytest.raises(InputError, match='no ordinary file'):
         read_image(str(tmp_path / 'pipe.png'))
     header = struct.pack('>IIBBBBB', 60000, 60000, 8, 2, 0, 0, 0)
     chunk = struct.pack('>I', 13) + b'IHDR' + header + struct.pack('>I', zlib.crc32(b'IHDR' + header))
@@ -108,7 +108,7 @@ def test_folder_pipe_and_forbidden_sizes_are_refused(tmp_path, monkeypatch):
     (tmp_path / 'huge.png').write_bytes(b'\x89PNG\r\n\x1a\n' + chunk + end)
     with pytest.raises(InputError, match=r'pixels|not a readable image'):
         read_image(str(tmp_path / 'huge.png'))
-    monkeypatch.setattr('iid_mm.preparation.checking.images.MAX_BYTES', 3)
+    monkeypatch.setattr('iid_mm.preparation.checking.image_decoding.MAX_BYTES', 3)
     with pytest.raises(InputError, match='bytes'):
         read_image(str(tmp_path / 'huge.png'))
     with pytest.raises(FileNotFoundError):
@@ -204,7 +204,7 @@ def test_a_pair_is_decoded_once(good, monkeypatch):
         opened.append(path)
         return read_image(path)
 
-    monkeypatch.setattr('iid_mm.preparation.checking.images.read_image', read)
+    monkeypatch.setattr('iid_mm.preparation.checking.image_decoding.read_image', read)
     genuine, fake = (
         str(good.root / good.path(*v, 0)) for v in (('youtube', '000'), ('Deepfakes', '000_003'))
     )

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.checking.console import print_result
 from iid_mm.preparation.checking.findings import Finding, FindingList, plural
-from iid_mm.preparation.checking.loading import load_set
-from iid_mm.preparation.checking.picture import _choose, draw_sheet, write_picture
-from iid_mm.preparation.checking.summary import summarize
+from iid_mm.preparation.checking.output import print_result, summarize
+from iid_mm.preparation.checking.prepared_set import load_set
+from iid_mm.preparation.checking.sheet import _choose, draw_sheet, write_sheet
 from iid_mm.visualization.contact_sheet import SheetRow, SheetSample, contact_sheet, draw_landmarks
 from iid_mm.visualization.drawing import BLUE, VERMILION
 from support.paths import REPOSITORY
@@ -125,6 +124,12 @@ def test_strict_verdict(good, check):
 # Summary
 
 
+def cells(table):
+    """Cells of a Markdown table without its rule."""
+    lines = [[cell.strip() for cell in line[1:-1].split(' | ')] for line in table.splitlines()]
+    return [lines[0], *lines[2:]]
+
+
 def test_summary(good, check):
     good.video('Deepfakes', '005_006', 'train', target='005', source='006', frames=1)
     good.rows[0]['crop_window'] = [3, 0, 43, 40]
@@ -132,26 +137,41 @@ def test_summary(good, check):
         frames_asked=10, left_out={'x.mp4': 'no split'}, missing=['y.mp4'], settings=good.settings(frames=2)
     )
     result = check(good.write(report=report), images=False)
-    assert summarize(result.sets, result.counts) == (
-        '| Dataset | Split | Genuine videos | Fake videos | Genuine frames | Fake frames | Identities '
-        '| Faces by | Frames a video | Crop margin | Stored as | Frames found | Left out |\n'
-        '| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | --- | --- | --- | --- |\n'
-        '| ffpp (c23) | train | 1 | 2 | 2 | 3 | 4 | mediapipe 0.10.14 | 1-2 (median 2) | 25 % '
-        '| PNG, <= 320 px | 90.00 % | 1 not used, 1 missing |\n'
-        '| ffpp (c23) | test | 1 | 1 | 2 | 2 | 2 | mediapipe 0.10.14 | 2 | 25 % '
-        '| PNG, <= 320 px | 90.00 % | 1 not used, 1 missing |\n'
-        '\n'
-        '| Dataset | Compression | Method | Label | Videos, train | Videos, val | Videos, test |\n'
-        '| --- | --- | --- | --- | ---: | ---: | ---: |\n'
-        '| ffpp | c23 | youtube | genuine | 1 of 720 | 0 of 140 | 1 of 140 |\n'
-        '| ffpp | c23 | Deepfakes | fake | 2 of 720 | 0 of 140 | 1 of 140 |\n'
-        '\n'
+    datasets, methods, text = summarize(result.sets, result.counts).split('\n\n')
+    assert cells(datasets) == [
+        [
+            *('Dataset', 'Split', 'Genuine videos', 'Fake videos', 'Genuine frames', 'Fake frames'),
+            *(
+                'Identities',
+                'Faces by',
+                'Frames a video',
+                'Crop margin',
+                'Stored as',
+                'Frames found',
+                'Left out',
+            ),
+        ],
+        [
+            *('ffpp (c23)', 'train', '1', '2', '2', '3', '4', 'mediapipe 0.10.14', '1-2 (median 2)', '25 %'),
+            *('PNG, up to 320 px', '90.00 %', '1 not used, 1 missing'),
+        ],
+        [
+            *('ffpp (c23)', 'test', '1', '1', '2', '2', '2', 'mediapipe 0.10.14', '2', '25 %'),
+            *('PNG, up to 320 px', '90.00 %', '1 not used, 1 missing'),
+        ],
+    ]
+    assert cells(methods) == [
+        ['Dataset', 'Compression', 'Method', 'Label', 'Videos, train', 'Videos, val', 'Videos, test'],
+        ['ffpp', 'c23', 'youtube', 'genuine', '1 of 720', '0 of 140', '1 of 140'],
+        ['ffpp', 'c23', 'Deepfakes', 'fake', '2 of 720', '0 of 140', '1 of 140'],
+    ]
+    assert text == (
         '**FaceForensics++ (c23).** '
         'Face crops were prepared with iid_mm (layout ffpp, preparation version 2). '
         'Up to 2 evenly spaced frames were taken from each video. '
         'Faces and landmarks were found with mediapipe 0.10.14. '
         'A crop is a square around the face from chin to hairline with 25 % of its longer side added on each '
-        'side, clipped to the frame and stored as PNG, <= 320 px. '
+        'side, clipped to the frame and stored as PNG, up to 320 px. '
         'A face was found in 9 of 10 frames (90.00 %). '
         '4 of 5 fake frames have the genuine frame they were made from as a counterpart. '
         'Videos left out: 1 not used, 1 missing. Videos by split: train 3, test 2. '
@@ -164,10 +184,10 @@ def test_summary_without_settings_and_report(make_tiny, check):
     tiny.video('real', 'a', 'test', images=False)
     result = check(tiny.write(settings={}, report=''), images=False)
     text = summarize(result.sets, result.counts)
-    assert (
-        '| my\\|set | test | 1 | 0 | 2 | 0 | unknown | not recorded | 2 | not recorded | not recorded '
-        '| not recorded | not recorded |'
-    ) in text
+    assert cells(text.split('\n\n')[0])[1] == [
+        *('my\\|set', 'test', '1', '0', '2', '0', 'unknown', 'not recorded', '2'),
+        *['not recorded'] * 4,
+    ]
     assert 'is not recorded in the index. Videos by split: test 1. Who is shown is not recorded.' in text
 
 
@@ -177,10 +197,10 @@ def test_summary_says_what_settings_say(good, check):
     )
     result = check(good.write(settings=settings), images=False)
     text = summarize(result.sets, result.counts)
-    assert 'JPEG quality 95, <= 320 px' in text
+    assert 'JPEG quality 95, up to 320 px' in text
     assert '10 % of the training identities were moved to the validation split.' in text
     assert 'The landmarks came with the dataset.' in text
-    assert 'Every image counts as a picture of its own.' in text
+    assert 'Every image counts as an image of its own' in text
 
 
 def test_summary_counts_shared_identities(make_tiny, check):
@@ -194,12 +214,12 @@ def test_summary_counts_shared_identities(make_tiny, check):
 def test_summary_of_images_that_were_crops_already(good, check):
     result = check(good.write(), images=False)
     text = summarize(result.sets, result.counts)
-    assert '| mediapipe 0.10.14 | 2 | none | PNG, <= 320 px |' in text
-    assert 'The images were face crops already; they were kept whole and stored as PNG, <= 320 px.' in text
+    assert cells(text.split('\n\n')[0])[1][7:11] == ['mediapipe 0.10.14', '2', 'none', 'PNG, up to 320 px']
+    assert 'The images were face crops already; they were kept whole and stored as PNG, up to 320 px.' in text
     assert 'hairline' not in text
 
 
-# Picture
+# Sheet
 
 
 def test_samples_are_spread_over_splits_and_videos(tiny):
@@ -215,19 +235,19 @@ def test_samples_are_spread_over_splits_and_videos(tiny):
 
 def test_sheet(good, check, tmp_path):
     result = check(good.write())
-    picture = draw_sheet(result.sets)
+    sheet = draw_sheet(result.sets)
     again = draw_sheet([load_set(good.root / 'index.parquet')])
-    np.testing.assert_array_equal(picture, again)
+    np.testing.assert_array_equal(sheet, again)
     # Two rows of tiles (genuine, Deepfakes), each with a stripe in the color of its class.
     stripes = [
-        [int(np.flatnonzero((picture == color).all(axis=2).sum(axis=1) > 300)[0])]
+        [int(np.flatnonzero((sheet == color).all(axis=2).sum(axis=1) > 300)[0])]
         for color in (BLUE, VERMILION)
     ]
     assert stripes[0] < stripes[1]
-    write_picture(picture, tmp_path / 'new' / 'sheet.png')
-    np.testing.assert_array_equal(cv2.imread(str(tmp_path / 'new' / 'sheet.png')), picture)
+    write_sheet(sheet, tmp_path / 'new' / 'sheet.png')
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / 'new' / 'sheet.png')), sheet)
     with pytest.raises(InputError, match=r'suffix such as \.png'):
-        write_picture(picture, tmp_path / 'sheet.text')
+        write_sheet(sheet, tmp_path / 'sheet.text')
 
 
 def test_sheet_shows_unreadable_images(good):
@@ -276,7 +296,7 @@ def test_tool(good, tmp_path):
     path = good.write()
     out = {name: tmp_path / 'out' / name for name in ('sheet.png', 'summary.md', 'result.json')}
     done = run_tool(
-        path, '--deep', '--num-workers', '2', '--picture', out['sheet.png'], '--summary', out['summary.md'],
+        path, '--deep', '--num-workers', '2', '--sheet', out['sheet.png'], '--summary', out['summary.md'],
         '--json', out['result.json'],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -318,7 +338,7 @@ def test_exit_status(good, tmp_path, monkeypatch, capsys):
     assert status(path, '--no-images')[0] == 0
     broken = tmp_path / 'broken.parquet'
     broken.write_bytes(b'PAR1')
-    code, output = status(broken, '--picture', tmp_path / 'sheet.png', '--json', tmp_path / 'result.json')
+    code, output = status(broken, '--sheet', tmp_path / 'sheet.png', '--json', tmp_path / 'result.json')
     assert code == 1
     assert '[invalid-index]' in output.out
     assert not (tmp_path / 'sheet.png').exists()
@@ -329,7 +349,7 @@ def test_workers_load_neither_torch_nor_the_index():
     code = (
         'import runpy, sys\n'
         f'runpy.run_path({str(REPOSITORY / "tools/check_data.py")!r}, run_name="__mp_main__")\n'
-        'import iid_mm.preparation.checking.images\n'
+        'import iid_mm.preparation.checking.image_decoding\n'
         'print([name for name in ("torch", "mmengine", "pyarrow") if name in sys.modules])'
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
