@@ -97,8 +97,8 @@ def find_eval_sets(cfg: Config, names: Sequence[str] | None = None) -> list[Eval
     base = _data_loader(cfg, 'test_dataloader')
     entries = cfg.get('test_sets') or {}
     if names is None:
-        root = base['dataset'].get('data_root') or cfg.get('data_root') or 'test'
-        return [EvalSet(_checked_name(_folder_name(str(root)) or 'test'), base)]
+        root = str(base['dataset'].get('data_root') or cfg.get('data_root') or 'test')
+        return [EvalSet(_checked_name(_folder_name(root) or 'test'), base)]
     if not names:
         names = list(entries)
         if not names:
@@ -139,12 +139,12 @@ def check_eval_set(test_set: EvalSet) -> pa.Table:
     tables = []
     for path in test_set.indices:
         table = read_index(path, columns=_COLUMNS)
-        present = sorted(table['split'].unique().to_pylist())
+        splits = sorted(table['split'].unique().to_pylist())
         kept = _select(table, test_set)
         if not kept.num_rows:
             raise InputError(
                 f'test set {test_set.name}: split {test_set.split!r} is empty in {path}; splits there: '
-                f'{", ".join(present) or "none"}'
+                f'{", ".join(splits) or "none"}'
             )
         tables.append(kept.replace_schema_metadata(None))
     table = pa.concat_tables(tables).drop_columns(['split', 'source_image'])

@@ -122,9 +122,9 @@ def localization_rows(
             f'{counts["empty_masks"]} an empty one, so there is nothing to compare with; prepare the set '
             'with --masks and put LoadForgeryMask into the test pipeline'
         )
-    names = [factorize([getattr(sample, key) for sample in samples]) for key in ('dataset', 'method')]
+    datasets, methods = (factorize([getattr(s, key) for s in samples]) for key in ('dataset', 'method'))
     labels = np.array([int(sample.state != GENUINE) for sample in samples])
-    level = Level(np.zeros(labels.size), labels, *names, 'frames')
+    level = Level(np.zeros(labels.size), labels, datasets, methods, 'frames')
     rows = []
     for subset in subsets(level):
         chosen = [samples[i] for i in np.flatnonzero(level.mask(subset))]

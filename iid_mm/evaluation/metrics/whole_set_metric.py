@@ -30,14 +30,14 @@ class WholeSetMetric(BaseMetric):
         print_table: Log the table of all metrics.
     """
 
-    sample_keys: ClassVar[Sequence[str]] = [
+    sample_keys: ClassVar[tuple[str, ...]] = (
         'gt_label',
         'pred_score',
         'video_key',
         'frame',
         'dataset',
         'method',
-    ]
+    )
     """What every data sample must hold."""
 
     def __init__(
@@ -62,9 +62,9 @@ class WholeSetMetric(BaseMetric):
             missing = [key for key in self.sample_keys if sample.get(key) is None]
             if missing:
                 raise InputError(
-                    f'{type(self).__name__}: a data sample has no {", ".join(missing)}; the test pipeline must '
-                    'pack the facts of the index (meta_keys), and the model must set pred_score and, with an '
-                    'artifact_head, pred_instances'
+                    f'{type(self).__name__}: a data sample has no {", ".join(missing)}; the test pipeline '
+                    'must pack the columns of the index (meta_keys), and the model must set pred_score and, '
+                    'with an artifact_head, pred_instances'
                 )
 
     def image_name(self, sample: Mapping[str, Any]) -> str:
