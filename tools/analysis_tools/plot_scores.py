@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 from iid_mm.evaluation.functional.aggregate import AGGREGATIONS
-from iid_mm.evaluation.functional.per_method import per_method, scored_set
-from iid_mm.evaluation.functional.table import format_table
+from iid_mm.evaluation.functional.per_method import format_table, per_method, scored_set
 from iid_mm.evaluation.scores import read_scores
 from iid_mm.utils.cli import run_tool
 from iid_mm.visualization import score_plots
