@@ -24,7 +24,8 @@ from iid_mm.errors import InputError
 from iid_mm.evaluation.eval_sets import VALIDATION, EvalSet
 from iid_mm.evaluation.scores import read_scores
 from iid_mm.reporting.protocol import device_name, library_versions, settings_sha256
-from iid_mm.utils.files import read_json, sha256, write_json
+from iid_mm.utils.files import sha256
+from iid_mm.utils.finished import finished_record, mark_finished, read_record
 from iid_mm.utils.parquet import open_parquet
 
 SCORES_FOLDER = 'frame_scores'
@@ -117,30 +118,23 @@ class ScoringJob:
             'index_sha256': [facts['sha256'] for facts in indices],
             'settings_sha256': self._settings(test_set),
         }
-        shared = [self.finished_record(test_set.name, source) if self.resume else None]
+        path = self.record_file(test_set.name)
+        shared = [finished_record(path, source) if self.resume else None]
         # One process decides: all must score, or none.
         broadcast_object_list(shared)
-        if shared[0] is not None:
+        record = shared[0]
+        if record is not None:
             print_log(f'test set {test_set.name}: scored before, not scored again', logger='current')
-            return shared[0]
-        if is_main_process():
-            self.record_file(test_set.name).unlink(missing_ok=True)
-        metrics = self._run(runner, test_set)
-        return self._write_record(test_set, table, indices, source, metrics) if is_main_process() else {}
-
-    def finished_record(self, name: str, source: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Record of an earlier run of the same checkpoint on the same data; None if there is none."""
-        record = read_json(self.record_file(name))
-        try:
-            files = [(record['scores'], self.scores_file(name))]
-            if record['localization_scores'] is not None:
-                files.append((record['localization_scores'], self.localization_file(name)))
-            is_whole = record['source'] == source and all(
-                path.is_file() and entry['sha256'] == sha256(path) for entry, path in files
-            )
-        except (OSError, KeyError, TypeError):
-            return None
-        return record if is_whole else None
+        else:
+            if is_main_process():
+                path.unlink(missing_ok=True)
+            metrics = self._run(runner, test_set)
+            if not is_main_process():
+                return {}
+            facts, files = self._facts(test_set, table, metrics)
+            record = mark_finished(path, source, files, indices=indices, **facts)
+        # The report lists them with the others.
+        return {key: value for key, value in record.items() if key != 'files'}
 
     def _settings(self, test_set: EvalSet) -> str:
         """Hash of everything but weights and data that affects a score."""
@@ -196,14 +190,10 @@ class ScoringJob:
         metrics: dict[str, Any] = runner.test_loop.run()
         return metrics
 
-    def _write_record(
-        self,
-        test_set: EvalSet,
-        table: pa.Table,
-        indices: list[dict[str, Any]],
-        source: Mapping[str, Any],
-        metrics: Mapping[str, Any],
-    ) -> dict[str, Any]:
+    def _facts(
+        self, test_set: EvalSet, table: pa.Table, metrics: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], list[Path]]:
+        """What the record of a scored set says, and the files that were written."""
         path, located = self.scores_file(test_set.name), self.localization_file(test_set.name)
         methods = test_set.dataset.get('methods')
         scored = read_scores(path).coded('video_key').names
@@ -212,20 +202,17 @@ class ScoringJob:
             for name, value in sorted(metrics.items())
             if name.startswith('localization/')
         }
-        record = {
+        facts = {
             'name': test_set.name,
             'split': test_set.split,
             'methods': None if methods is None else list(methods),
             'frames_per_video': test_set.dataset.get('frames_per_video'),
-            'indices': indices,
             'coverage': coverage_facts(test_set, table, scored),
-            'source': dict(source),
             'scores': self._file_entry(path),
             'localization': localization,
             'localization_scores': self._file_entry(located) if localization else None,
         }
-        write_json(self.record_file(test_set.name), record)
-        return record
+        return facts, [path, located] if localization else [path]
 
     def _file_entry(self, path: Path) -> dict[str, str]:
         return {'file': path.relative_to(self.folder).as_posix(), 'sha256': sha256(path)}
@@ -291,7 +278,7 @@ def coverage_facts(test_set: EvalSet, table: pa.Table, scored: npt.NDArray[Any])
     )
     found = set(scored.tolist())
     rows = sorted(videos.select(columns).to_pylist(), key=lambda row: str(row['video_key']))
-    reports = [read_json(index.parent / 'report.json') for index in test_set.indices]
+    reports = [read_record(index.parent / 'report.json') for index in test_set.indices]
     try:
         return {
             'videos': sorted(

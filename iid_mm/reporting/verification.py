@@ -28,7 +28,7 @@ from iid_mm.reporting.document import (
 from iid_mm.reporting.options import ReportOptions
 from iid_mm.reporting.protocol import CONFIG_FILE
 from iid_mm.reporting.text import report_text
-from iid_mm.utils.files import load_json, read_limited, sha256
+from iid_mm.utils.files import read_json, read_limited, sha256
 from iid_mm.utils.parquet import read_parquet
 from iid_mm.version import __version__
 
@@ -99,7 +99,7 @@ def _read_report(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f'{path} does not exist; name the folder that tools/test.py wrote a report to'
         )
-    content = load_json(report_file(folder, REPORT_FILE))
+    content = read_json(report_file(folder, REPORT_FILE))
     if not isinstance(content, dict) or content.get('format') != FORMAT:
         raise InputError(f'{path} is no report of this version: its format must be {FORMAT!r}')
     return content

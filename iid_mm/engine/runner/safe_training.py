@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from iid_mm.datasets.loader_workers import harden_loader
 from iid_mm.engine.hooks import FiniteLossHook, StopHook
 from iid_mm.errors import InputError
+from iid_mm.utils.files import reason_of
 from iid_mm.utils.latest_checkpoint import checkpoint_folders, find_checkpoint
 
 TEMPORARY = '.{}.tmp'
@@ -168,7 +169,7 @@ class SafeTraining:
                     _replace(temporary, path)
             except OSError as error:
                 raise InputError(
-                    f'checkpoint {path} could not be written: {error.strerror or error}; the checkpoints '
+                    f'checkpoint {path} could not be written: {reason_of(error)}; the checkpoints '
                     'before it are whole. Make room, or choose another --work-dir, and go on with --resume'
                 ) from error
             finally:

@@ -15,7 +15,8 @@ from mmengine.runner import Runner
 
 from iid_mm.errors import InputError
 from iid_mm.registry import HOOKS
-from iid_mm.utils.files import read_json, write_json
+from iid_mm.utils.files import write_json
+from iid_mm.utils.finished import read_record
 
 RECORD = 'selection.json'
 PROGRESS = 'progress.json'
@@ -62,7 +63,9 @@ class SelectionRecordHook(Hook):
         if runner.val_loop is not None:
             facts['val'] = self._check(runner.val_loop.dataloader.dataset, 'val_dataloader')
         folder = Path(runner.work_dir)
-        shared = [[read_json(folder / RECORD), read_json(folder / PROGRESS)] if is_main_process() else None]
+        shared = [
+            [read_record(folder / RECORD), read_record(folder / PROGRESS)] if is_main_process() else None
+        ]
         broadcast_object_list(shared)
         before, progress = shared[0] or ({}, {})
         # What an abandoned part of the run has validated is validated again.
