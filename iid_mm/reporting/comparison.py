@@ -214,7 +214,7 @@ def compare_scores(
 def _probability(p: float) -> str:
     if np.isnan(p):
         return UNDEFINED
-    return '< 0.001' if p < 0.001 else f'{p:.3f}'
+    return '≤ 0.001' if p < 0.001 else f'{p:.3f}'
 
 
 def comparison_table(found: Comparison) -> str:
@@ -251,7 +251,7 @@ def conclusion(found: Comparison) -> str:
             f'of {100 * row.difference:+.2f} points is chance ({interval}).'
         )
     p = _probability(row.p_holm)
-    p = f'p {p}' if p.startswith('<') else f'p = {p}'
+    p = f'p {p}' if p.startswith('≤') else f'p = {p}'
     p += f', corrected for {len(found.rows)} comparisons' if len(found.rows) > 1 else ''
     if row.low > 0 or row.high < 0:
         if row.p_holm < 1 - found.level:

@@ -17,7 +17,7 @@ from iid_mm.datasets.functional.distortion import CLEAN, strength
 from iid_mm.datasets.transforms.distort import VIDEO
 from iid_mm.errors import InputError
 from iid_mm.evaluation.eval_sets import EvalSet
-from iid_mm.reporting.provenance import library_versions, settings_sha256
+from iid_mm.reporting.protocol import library_versions, settings_sha256
 from iid_mm.utils.files import sha256, write_text
 
 # They say where data lie and how they are loaded, not what comes out.

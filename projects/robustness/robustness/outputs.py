@@ -15,9 +15,8 @@ from iid_mm.datasets.functional.h264 import HOLD
 from iid_mm.datasets.transforms.distort import VIDEO
 from iid_mm.evaluation.eval_sets import EvalSet
 from iid_mm.evaluation.scores import FrameScores, read_scores
-from iid_mm.reporting.provenance import command_line, config_text, text_sha256
-from iid_mm.reporting.scoring import write_json
-from iid_mm.utils.files import write_text
+from iid_mm.reporting.protocol import command_line, config_text, text_sha256
+from iid_mm.utils.files import write_json, write_text
 from robustness.cells import Cell, CellStore, versions
 from robustness.datasets import VideoForgeryDataset
 from robustness.pictures import plot_curves, write_sheet
@@ -63,7 +62,7 @@ def write_report(
     protocol = _protocol(store, test_set, scores[Cell()], cfg, choices, faces)
     seconds = {cell.name: float((store.record(cell) or {}).get('seconds', 0)) for cell in cells}
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(as_data(found, protocol, seconds), folder / 'report.json')
+    write_json(folder / 'report.json', as_data(found, protocol, seconds))
     write_text(folder / 'report.md', as_markdown(found, protocol))
     plot_curves(found[0], folder / 'curves.png', title=f'Robustness on {test_set.name}')
     write_sheet(faces, folder / 'distortions.png', found[0].kinds, found[0].levels)

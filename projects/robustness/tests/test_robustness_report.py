@@ -18,7 +18,7 @@ from iid_mm.evaluation.functional.checks import OneClassError
 from iid_mm.evaluation.scores import FrameScore, FrameScores
 from iid_mm.evaluation.statistics.delong import delong_test
 from iid_mm.evaluation.statistics.intervals import Interval
-from iid_mm.reporting.scoring import write_json
+from iid_mm.utils.files import write_json
 from robustness.cells import Cell
 from robustness.functional.summary import summarize
 from robustness.pictures import _points, distortion_sheet, plot_curves
@@ -201,7 +201,7 @@ class TestReport:
     def test_files(self, scores: dict[Cell, FrameScores], tmp_path: Path) -> None:
         found = summaries(scores, per_method=True)
         protocol = dict(test_set='toy', index_sha256=['ab'], versions=dict(av='18'))
-        write_json(as_data(found, protocol, {'clean': 1.5}), tmp_path / 'r.json')
+        write_json(tmp_path / 'r.json', as_data(found, protocol, {'clean': 1.5}))
         data = json.loads((tmp_path / 'r.json').read_text())
         assert data['distortions']['jpeg']['values'] == {'2': 18, '4': 10}
         overall = data['results'][0]
