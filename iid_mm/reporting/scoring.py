@@ -48,7 +48,7 @@ def score_sets(
     """Load a model once and score all sets.
 
     Args:
-        cfg: Config of a run, with launcher and work directory.
+        cfg: Config of a run, with launcher and work directory; it is not changed.
         checkpoint: The weights.
         sets: By name, the sets and their samples, from :func:`~iid_mm.evaluation.eval_sets.check_eval_set`.
         folder: The report's folder.
@@ -57,6 +57,7 @@ def score_sets(
     Returns:
         The records of the sets by name, see :meth:`ScoringJob.score`, and ``meta`` of the checkpoint.
     """
+    cfg = copy.deepcopy(cfg)
     # A GPU chooses its algorithms by the shape of the input, not by what is fastest at the moment.
     cfg.setdefault('env_cfg', {})
     cfg.env_cfg.cudnn_benchmark = False

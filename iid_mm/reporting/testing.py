@@ -96,7 +96,7 @@ def run_test(cfg: Config, request: TestRequest) -> Path:
     sets = find_eval_sets(cfg, request.names)
     tables = check_eval_sets(sets)
     validation, obstacle = _validation(cfg, request)
-    # What follows changes the config.
+    # Localization changes the config.
     described = copy.deepcopy(cfg)
     if request.localization:
         sets = _localizing(cfg, sets)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import pytest
 from mmengine.config import Config
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.eval_sets import EvalSet
+from iid_mm.evaluation.eval_sets import EvalSet, find_eval_sets
 from iid_mm.reporting import scoring
 from iid_mm.reporting.scoring import ScoringJob, coverage_facts, index_facts
+from iid_mm.utils.config import load_config
 
 
 class TestCoverage:
@@ -77,6 +79,36 @@ class TestCoverage:
         assert self.found(tmp_path, dict(methods=dict(a=dict(videos_without_face=0))))['without_face'] == []
         some = self.found(tmp_path, dict(methods=dict(a=dict(videos_without_face=2))))
         assert (some['without_face'], some['without_face_any_split']) == (None, 2)
+
+
+class TestSettings:
+    """What makes the scores of an earlier run worthless."""
+
+    @pytest.fixture
+    def settings(self, tiny_config: Path, tmp_path: Path) -> Callable[..., str]:
+        def call(**options: Any) -> str:
+            cfg = load_config(tiny_config, options)
+            return ScoringJob(cfg, 'hash', tmp_path)._settings(find_eval_sets(cfg)[0])
+
+        return call
+
+    @pytest.mark.parametrize(
+        'options',
+        [
+            {'model.forgery_head.dropout': 0.1},
+            {'test_dataloader.dataset.frames_per_video': 2},
+            {'test_dataloader.dataset.split': 'val'},
+            {'test_dataloader.batch_size': 8},
+            {'test_dataloader.dataset.pipeline.1.scale': 0.8},
+        ],
+    )
+    def test_other_settings(self, options: dict[str, Any], settings: Callable[..., str]) -> None:
+        assert settings(**options) != settings()
+
+    def test_workers_and_place_do_not_matter(self, settings: Callable[..., str], tmp_path: Path) -> None:
+        (tmp_path / 'tiny').mkdir()
+        options = {'test_dataloader.num_workers': 3, 'data_root': str(tmp_path / 'tiny')}
+        assert settings(**options) == settings()
 
 
 def test_scores_of_other_library_versions_are_not_taken_over(
