@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
@@ -20,11 +19,12 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from iid_mm.datasets.index import SPLITS, read_index
-from iid_mm.datasets.storage.image_storage import storage_settings_for
+from iid_mm.datasets.on_index import dataset_on_index
 from iid_mm.errors import InputError
 from iid_mm.identity.background import HideFace
 from iid_mm.identity.features import FeatureExtractor
 from iid_mm.registry import DATASETS, SCOPE
+from iid_mm.utils.config import insert_step
 from iid_mm.utils.files import replacing, sha256
 
 VERSION = 1
@@ -135,20 +135,10 @@ def face_datasets(
 
 
 def _dataset(cfg: Config, path: Path, split: str, frames: int | None, hide_face: bool) -> Any:
-    if 'test_dataloader' not in cfg or cfg.test_dataloader is None:
-        raise InputError('the config has no test_dataloader, whose dataset gives the pipeline')
-    settings = copy.deepcopy(dict(cfg.test_dataloader.dataset))
-    settings |= storage_settings_for(settings, [path])
-    settings |= {'ann_file': str(path.resolve()), 'data_root': '', 'split': split, 'test_mode': True}
-    settings |= {'methods': None, 'frames_per_video': frames, 'require_pair': False, 'indices': None}
+    dataset = dataset_on_index(cfg, path, split=split, frames_per_video=frames)
     if hide_face:
-        pipeline = list(settings['pipeline'])
-        places = [i for i, step in enumerate(pipeline) if step['type'] == 'AlignFace']
-        if not places:
-            raise InputError('the test pipeline has no AlignFace, after which the face could be hidden')
-        pipeline.insert(places[-1] + 1, HideFace())
-        settings['pipeline'] = pipeline
-    return DATASETS.build(settings)
+        dataset.pipeline = insert_step(dataset.pipeline, HideFace(), after='AlignFace')
+    return DATASETS.build(dataset)
 
 
 def recording_of(info: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from iid_mm.datasets.functional import alignment, geometry
-from iid_mm.datasets.transforms.reading import read_crop
+from iid_mm.datasets.storage import read_crop
 from iid_mm.errors import InputError
 
 RECOGNIZER = 'recognizer'

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.coding import factorize
+from iid_mm.evaluation.functional.inputs import factorize
 from iid_mm.evaluation.statistics.intervals import Interval, check_level
 
 Array = npt.NDArray[np.float64]

@@ -30,8 +30,6 @@ VIDEO_SCORES_FILE = 'video_scores.parquet'
 PLOTS_FOLDER = 'plots'
 MAX_FILE = 4 * 2**30
 """Bytes of a file of a report; the scores of 100 million faces take less."""
-RULE = 'eer'
-"""How the threshold is chosen, see :func:`~iid_mm.evaluation.functional.roc.choose_threshold`."""
 DEFAULT_THRESHOLD = 0.5
 _PARTS = re.compile(
     r'report\.json|report\.md|config\.py|video_scores\.parquet|plots/[^/\\]+\.png|'
@@ -141,7 +139,7 @@ def find_threshold(
         return Threshold(DEFAULT_THRESHOLD, 'default', f'0.5, because none could be chosen: {obstacle}')
     scored = ScoredEvalSet.of(VALIDATION, validation, options).scored
     scores, labels = scored.videos.scores, scored.videos.labels
-    value = choose_threshold(scores, labels, RULE, name='the validation split')
+    value = choose_threshold(scores, labels, name='the validation split')
     called, fakes = scores >= value, labels == 1
     return Threshold(
         value,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proof of what the checkpoint of a run was chosen on."""
+"""A record of the data that the checkpoint of a run was chosen on."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ SECONDS_BETWEEN = 2.0
 class SelectionRecordHook(Hook):
     """Refuse to choose a checkpoint on unseen manipulations, and record every validation.
 
-    Before training it looks at the samples of both datasets themselves, not at their settings:
+    Before training, it inspects the samples of both datasets, not their settings:
     training samples and validation samples must be fakes of ``methods`` and genuine ones only, and the
     validation samples must not be those of the test split.
 
-    Every validation is written to ``selection.json`` in the work directory. A run that was killed while
-    it validated would go on with the next epoch, and the checkpoint of this one would never be
-    compared: such a validation is made up for. ``progress.json`` says where training stands.
+    Every validation is written to ``selection.json`` in the work directory. A validation that a kill
+    interrupted is run again by :class:`~iid_mm.engine.MissedValidationHook`. ``progress.json`` holds the
+    current iteration.
 
     Args:
         methods: The manipulations that are trained on.
     """
 
-    # Behind the checkpoint hook (VERY_LOW), which chooses.
-    priority = 'LOWEST'
+    # Behind the checkpoint hook (VERY_LOW), which chooses, and before MissedValidationHook (LOWEST).
+    priority = 95
 
     def __init__(self, methods: Sequence[str]) -> None:
         self.methods = tuple(methods)
@@ -49,10 +49,10 @@ class SelectionRecordHook(Hook):
         self._seconds_before = 0.0
 
     def before_train(self, runner: Runner) -> None:
-        """Check the data, read the record and make up for a validation that was cut off.
+        """Check the data and read the record.
 
         Args:
-            runner: The runner, which has loaded the checkpoint that it goes on from.
+            runner: The runner, with the checkpoint loaded.
 
         Raises:
             InputError: The data hold a manipulation that is not trained on.
@@ -68,18 +68,15 @@ class SelectionRecordHook(Hook):
         ]
         broadcast_object_list(shared)
         before, progress = shared[0] or ({}, {})
-        # What an abandoned part of the run has validated is validated again.
+        # Iterations behind the checkpoint are repeated, and so are their validations.
         kept = [v for v in before.get('validations', []) if v['iter'] <= runner.iter] if runner.iter else []
         self._record = {'methods': list(self.methods), 'data': facts, 'validations': kept}
         self._seconds_before = float(progress.get('seconds', 0.0)) if runner.iter else 0.0
         self._started = time.monotonic()
         self._write_record(runner)
-        if self._is_due(runner, kept):
-            runner.logger.info(f'the validation after epoch {runner.epoch} was cut off; it is made up for')
-            runner.val_loop.run()
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        """Write where training stands, every other second."""
+        """Write the current iteration, every other second."""
         if time.monotonic() - self._written >= SECONDS_BETWEEN:
             self._write_progress(runner, runner.iter + 1)
 
@@ -137,16 +134,6 @@ class SelectionRecordHook(Hook):
             'genuine': genuine,
             'fakes': dict(sorted(counts.items())),
         }
-
-    @staticmethod
-    def _is_due(runner: Runner, kept: Sequence[dict[str, Any]]) -> bool:
-        """Whether training stands behind an epoch whose validation is not recorded."""
-        loop = runner.train_loop
-        epoch, length = runner.epoch, len(loop.dataloader)
-        if runner.val_loop is None or not epoch or runner.iter != epoch * length or epoch < loop.val_begin:
-            return False
-        is_time = epoch % loop.val_interval == 0 or epoch == loop.max_epochs
-        return is_time and not any(v['iter'] == runner.iter for v in kept)
 
     def _write_record(self, runner: Runner) -> None:
         if is_main_process():

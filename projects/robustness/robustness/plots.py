@@ -11,7 +11,8 @@ from pathlib import Path
 from iid_mm.datasets.functional.distortion import CLEAN, DISTORTIONS, psnr, strength
 from iid_mm.datasets.transforms import DistortFace, LoadForgeryPair
 from iid_mm.utils.typing import ImageArray
-from iid_mm.visualization.drawing import BLUE, Color, image_grid
+from iid_mm.visualization.drawing import BLUE, Color
+from iid_mm.visualization.image_grid import image_grid
 from iid_mm.visualization.plots import INK, MUTED, PALETTE, new_figure, polish, save_figure
 from robustness.grid import Cell
 from robustness.summary import Summary

@@ -21,7 +21,7 @@ from iid_mm.evaluation.statistics.intervals import Interval
 from iid_mm.reporting.protocol import command_line, config_text, library_versions, text_sha256
 from iid_mm.utils.files import write_json, write_text
 from iid_mm.utils.tables import escaped, markdown_table
-from iid_mm.visualization.drawing import write_picture
+from iid_mm.visualization.drawing import write_image
 from robustness.grid import Cell
 from robustness.plots import distortion_sheet, plot_curves
 from robustness.summary import Summary, summaries
@@ -73,7 +73,7 @@ def write_report(
     write_json(folder / 'report.json', as_data(found, protocol))
     write_text(folder / 'report.md', as_markdown(found, protocol))
     plot_curves(found[0], folder / 'curves.png', title=f'Robustness on {test_set.name}')
-    write_picture(folder / 'distortions.png', distortion_sheet(faces, list(found[0].cells)))
+    write_image(folder / 'distortions.png', distortion_sheet(faces, list(found[0].cells)))
     tables = [
         f'{summary.name}: video AUC (%) on {test_set.name}\n\n{format_summary(summary)}' for summary in found
     ]
