@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 from mmengine.config import Config
 
 from iid_mm.datasets.index import read_index
-from iid_mm.datasets.storage.image_storage import storage_settings_for
+from iid_mm.datasets.storage import backend_args_for
 from iid_mm.datasets.whole_batch_sampler import WholeBatchSampler
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.checks import OneClassError
+from iid_mm.evaluation.functional.inputs import OneClassError
 
 VALIDATION = 'validation'
 """Name of the set that the threshold is chosen on; no test set may have it."""
@@ -274,9 +274,8 @@ def _from_entry(name: str, entry: Any, base: dict[str, Any]) -> EvalSet:
     loader['dataset'].pop('methods', None)
     loader['dataset'].update(dict(ann_file='index.parquet', split='test'), **entry)
     found = EvalSet(name, loader)
-    loader['dataset'].update(storage_settings_for(base['dataset'], found.indices))
-    if 'backend_args' in entry:
-        loader['dataset']['backend_args'] = entry['backend_args']
+    if 'backend_args' not in entry:
+        loader['dataset']['backend_args'] = backend_args_for(base['dataset'], found.indices)
     for index in found.indices:
         if not index.is_file():
             raise FileNotFoundError(

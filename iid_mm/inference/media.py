@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from iid_mm.errors import InputError
 from iid_mm.inference.earlier_results import JSON, UniqueNames, is_written, result_of
-from iid_mm.media.image_files import is_clip
+from iid_mm.media.file_structure import is_clip
 from iid_mm.media.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_system_file
 from iid_mm.utils.files import printable, reason_of, safe_name
 

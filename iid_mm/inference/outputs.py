@@ -38,7 +38,7 @@ from iid_mm.utils.files import (
     write_bytes,
     write_json,
 )
-from iid_mm.visualization.drawing import encode_picture
+from iid_mm.visualization.drawing import encode_image
 from iid_mm.visualization.plots import save_figure
 
 _Write = Callable[[Path], object]
@@ -296,7 +296,7 @@ class MediaSink:
         assert self._image is not None
         frame, faces = self._image
         drawn = draw_faces(frame.image, faces, result.threshold, name_people=len(faces) > 1)
-        write_bytes(path, encode_picture(drawn, path.suffix))
+        write_bytes(path, encode_image(drawn, path.suffix))
 
     def _write_video(self, path: Path, result: MediaResult, progress: Progress | None) -> None:
         assert self.media.path is not None

@@ -17,9 +17,10 @@ import numpy.typing as npt
 from iid_mm.errors import InputError
 from iid_mm.inference.media import CAMERA, IMAGE, VIDEO, Media
 from iid_mm.media.containers import ShouldStop
-from iid_mm.media.image_files import animation_durations, is_clip
-from iid_mm.media.readers import AnimationReader, decode_first, read_image_file
-from iid_mm.media.video import VideoReader
+from iid_mm.media.file_structure import animation_durations, is_clip
+from iid_mm.media.image_reading import decode_first, read_image_file
+from iid_mm.media.readers import AnimationReader
+from iid_mm.media.video_reader import VideoReader
 from iid_mm.utils.files import reason_of
 from iid_mm.utils.sampling import evenly_spaced
 from iid_mm.utils.typing import ImageArray

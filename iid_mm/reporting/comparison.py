@@ -15,8 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.checks import check_both_classes, check_scores
-from iid_mm.evaluation.functional.coding import Names
+from iid_mm.evaluation.functional.inputs import Names, check_both_classes, check_scores
 from iid_mm.evaluation.functional.per_method import ScoredSet, scored_set
 from iid_mm.evaluation.scores import FrameScores
 from iid_mm.evaluation.statistics.bootstrap import bootstrap_difference

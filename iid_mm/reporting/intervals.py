@@ -7,7 +7,7 @@ import math
 
 import numpy.typing as npt
 
-from iid_mm.evaluation.functional.checks import Labels, Scores
+from iid_mm.evaluation.functional.inputs import Labels, Scores
 from iid_mm.evaluation.statistics.bootstrap import bootstrap_metrics
 from iid_mm.reporting.options import ReportOptions
 

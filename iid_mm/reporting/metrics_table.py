@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.aggregate import VideoScores, video_scores
-from iid_mm.evaluation.functional.checks import check_both_classes
+from iid_mm.evaluation.functional.inputs import check_both_classes
 from iid_mm.evaluation.functional.roc import average_precision, brier, log_loss, roc_curve, tpr_at_fpr
 from iid_mm.evaluation.scores import FrameScores
-from iid_mm.evaluation.statistics.calibration import expected_calibration_error
+from iid_mm.evaluation.statistics.calibration import reliability_curve
 from iid_mm.reporting.intervals import Interval, video_intervals
 from iid_mm.reporting.options import ReportOptions
 
@@ -242,7 +242,7 @@ def _row(
         tpr_at_fpr_1e3=_number(tpr_at_fpr(scores, labels, 0.001, name=title)),
         log_loss=log_loss(scores, labels, name=title),
         brier=brier(scores, labels, name=title),
-        calibration_error=expected_calibration_error(scores, labels, name=title),
+        calibration_error=reliability_curve(scores, labels, name=title).expected_error,
         **missing,  # type: ignore[arg-type]
     )
 

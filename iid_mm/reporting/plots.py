@@ -8,9 +8,7 @@ from pathlib import Path
 from iid_mm.evaluation.functional.roc import roc_curve
 from iid_mm.reporting.metrics_table import ScoredVideos
 from iid_mm.utils.files import safe_name
-from iid_mm.visualization.det_plot import plot_det
-from iid_mm.visualization.plots import plot_roc, plot_score_histograms
-from iid_mm.visualization.reliability_plot import plot_reliability
+from iid_mm.visualization.score_plots import plot_det, plot_reliability, plot_roc, plot_score_histograms
 
 OVERALL = 'overall'
 

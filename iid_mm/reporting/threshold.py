@@ -13,7 +13,6 @@ from iid_mm.evaluation.scores import FrameScores
 from iid_mm.reporting.metrics_table import ScoredVideos
 from iid_mm.reporting.options import ReportOptions
 
-RULE = 'eer'
 DEFAULT = 0.5
 
 
@@ -70,7 +69,7 @@ def find_threshold(
     if validation is None:
         return Threshold(DEFAULT, 'default', f'0.5, because none could be chosen: {obstacle}')
     videos = ScoredVideos.of(VALIDATION, validation, options).videos
-    value = choose_threshold(videos.scores, videos.labels, RULE, name='the validation split')
+    value = choose_threshold(videos.scores, videos.labels, name='the validation split')
     called, fakes = videos.scores >= value, videos.labels == 1
     return Threshold(
         value,

@@ -13,7 +13,7 @@ import pytest
 from iid_mm.faces.analyzers import AnalyzerOptions, build_analyzer, check_analyzer
 from iid_mm.faces.analyzers.mesh68 import MIRROR_68
 from iid_mm.faces.cropping import landmarks_box
-from iid_mm.media.video import VideoReader
+from iid_mm.media.video_reader import VideoReader
 from iid_mm.utils.sampling import evenly_spaced
 from support.tiny_ffpp import IMAGE
 
@@ -128,9 +128,9 @@ def test_mediapipe_without_a_face(mediapipe_analyzer):
 
 def test_mediapipe_prepares_a_real_video(mini_ffpp, mediapipe_analyzer, tmp_path):
     from iid_mm.preparation.layouts import scan_layout
+    from iid_mm.preparation.pool import build_processor
     from iid_mm.preparation.records import LayoutOptions, group_records
     from iid_mm.preparation.settings import Settings
-    from iid_mm.preparation.worker import build_processor
 
     scan = scan_layout('ffpp', mini_ffpp, LayoutOptions(methods=('Deepfakes',)))
     group = next(g for g in group_records(scan.records) if len(g.records) == 2)

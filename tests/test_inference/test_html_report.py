@@ -242,7 +242,7 @@ def test_a_video_with_two_people() -> None:
     assert len(page.pictures) == 1 + 2 * 2 * 2
     assert page.text.index('Person 1: probability') < page.text.index('Person 2: probability')
     assert 'Seen in 2 of the 2 analyzed frames, from 0.0 s to 0.1 s.' in page.text
-    assert 'Not every frame was looked at (2 of 100 frames, 10.0 s long)' in page.text
+    assert 'Not every frame was analyzed (2 of 100 frames, 10.0 s long)' in page.text
     assert 'calibration error on these 11 % before, 3 % after' in page.text
     assert 'score of a person mean of the scores of all frames' in page.text
 

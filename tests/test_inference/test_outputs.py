@@ -133,7 +133,7 @@ def test_a_file_put_in_place_of_an_output_stays(folder: Path, tmp_path: Path) ->
     [
         ('annotate_video', 'video'),
         ('save_figure', 'timeline'),
-        ('encode_picture', 'image'),
+        ('encode_image', 'image'),
         ('draw_faces', 'image'),
     ],
 )

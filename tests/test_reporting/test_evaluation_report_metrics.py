@@ -17,7 +17,7 @@ from iid_mm.reporting.metrics_table import Row, ScoredVideos, report_rows
 from iid_mm.reporting.options import ReportOptions
 from iid_mm.reporting.tables import localization_table
 from iid_mm.reporting.threshold import find_threshold
-from iid_mm.visualization.det_plot import _scale
+from iid_mm.visualization.score_plots import _scale
 
 from .report_scores import FAST, METHODS, facts, rows_of, scores
 

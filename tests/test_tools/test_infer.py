@@ -103,7 +103,7 @@ def test_exit_statuses(weights: Path, tmp_path: Path, monkeypatch: Any, capsys: 
         raise OSError(28, 'No space left on device')
 
     with monkeypatch.context() as patch:
-        patch.setattr(outputs, 'encode_picture', fail)
+        patch.setattr(outputs, 'encode_image', fail)
         assert run(patch, *command, '--out', tmp_path / 'full') == 1
     captured = capsys.readouterr()
     assert 'not written: a_annotated.jpg cannot be written (No space left on device)' in captured.err

@@ -15,9 +15,8 @@ import torch
 from mmengine.logging import print_log
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.checks import check_both_classes, check_scores
-from iid_mm.evaluation.functional.per_method import per_method, scored_set
-from iid_mm.evaluation.functional.table import flat_metrics, format_table
+from iid_mm.evaluation.functional.inputs import check_both_classes, check_scores
+from iid_mm.evaluation.functional.per_method import flat_metrics, format_table, per_method, scored_set
 from iid_mm.evaluation.metrics.dataset_labels import dataset_labels
 from iid_mm.evaluation.metrics.score_columns import append_columns, merge_columns, score_columns
 from iid_mm.evaluation.metrics.whole_set_metric import WholeSetMetric

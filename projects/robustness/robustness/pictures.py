@@ -16,7 +16,8 @@ from iid_mm.datasets.functional.distortion import CLEAN, DISTORTIONS, LEVELS, ps
 from iid_mm.datasets.transforms import DistortFace, LoadForgeryPair
 from iid_mm.errors import InputError
 from iid_mm.utils.typing import ImageArray
-from iid_mm.visualization.drawing import BLUE, image_grid, write_picture
+from iid_mm.visualization.drawing import BLUE, write_image
+from iid_mm.visualization.image_grid import image_grid
 from iid_mm.visualization.plots import save_figure
 from robustness.datasets import VideoForgeryDataset
 from robustness.functional.summary import Summary
@@ -161,5 +162,5 @@ def write_sheet(
     """
     index = next((i for i in range(len(dataset)) if dataset.get_data_info(i)['gt_label'] == 0), 0)
     sheet = distortion_sheet(*distorted_crops(dataset, index, kinds, levels))
-    write_picture(path, sheet)
+    write_image(path, sheet)
     return path

@@ -18,6 +18,7 @@ from iid_mm.datasets import DistortFace, LoadForgeryPair
 from iid_mm.datasets.functional import h264
 from iid_mm.datasets.functional.distortion import DISTORTIONS, LEVELS, psnr
 from iid_mm.errors import InputError
+from iid_mm.preparation.lmdb_packing import pack_index
 from iid_mm.structures.video_record import ImageFiles, VideoFile
 from iid_mm.utils.typing import ImageArray
 from robustness import DistortOriginal, VideoBatchSampler, VideoForgeryDataset
@@ -105,12 +106,14 @@ class TestTransform:
         for image, expected in zip(found, np.roll(h264.recompress_crops(clean, 30), 1, axis=0), strict=True):
             np.testing.assert_array_equal(image, expected)
 
-    def test_crops_that_are_not_beside_the_index(
+    def test_crops_in_a_database(
         self, videos: VideoForgeryDataset, tiny_prepared: Path, tmp_path: Path
     ) -> None:
+        pytest.importorskip('lmdb')
         shutil.copy(tiny_prepared / 'index.parquet', tmp_path)
         args = dict(data_root=str(tmp_path), ann_file='index.parquet', split='test', test_mode=True)
-        apart = VideoForgeryDataset(**args, backend_args=dict(prefix=str(tiny_prepared)))
+        pack_index(tiny_prepared, tmp_path / 'images.lmdb', progress=False)
+        apart = VideoForgeryDataset(**args, backend_args=dict(backend='lmdb'))
         found, expected = (DistortFace(VIDEO, 2).transform(load(set_, 4)) for set_ in (apart, videos))
         np.testing.assert_array_equal(found['img'], expected['img'])
 

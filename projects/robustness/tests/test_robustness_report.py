@@ -14,7 +14,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.checks import OneClassError
+from iid_mm.evaluation.functional.inputs import OneClassError
 from iid_mm.evaluation.scores import FrameScore, FrameScores
 from iid_mm.evaluation.statistics.delong import delong_test
 from iid_mm.evaluation.statistics.intervals import Interval

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.checks import Labels, Scores
+from iid_mm.evaluation.functional.inputs import Labels, Scores
 from iid_mm.evaluation.statistics.delong import delong_auc, delong_covariance
 from iid_mm.evaluation.statistics.intervals import Interval, normal_quantile
 
