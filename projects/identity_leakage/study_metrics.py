@@ -24,7 +24,8 @@ from mmengine.dataset import pseudo_collate
 from identity_leakage.confounding import identity_groups
 from iid_mm.apis import init_model
 from iid_mm.evaluation.localization.config import add_localization
-from iid_mm.evaluation.localization.table import localization_rows, unique_samples
+from iid_mm.evaluation.localization.samples import unique_samples
+from iid_mm.evaluation.localization.table import localization_rows
 from iid_mm.evaluation.metrics import ArtifactLocalization
 from iid_mm.identity.clips import select_clips
 from iid_mm.identity.extraction import FaceTable, extract, face_datasets

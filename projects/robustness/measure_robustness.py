@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Test how far a detector stands distortions: those of DeeperForensics-1.0, at five levels each.
+"""Test how robust a detector is to the distortions of DeeperForensics-1.0, at five levels each.
 
-Examples:
-    python tools/test_robustness.py configs/iid_effb4_ffpp.py best.pth
-    python tools/test_robustness.py CONFIG best.pth --distortions jpeg gaussian_blur --levels 1 3 5
-    python tools/test_robustness.py CONFIG best.pth --videos /data/FaceForensics++ --layout ffpp
-    python tools/test_robustness.py CONFIG best.pth --resume      # leave out what is finished
+Examples, each after `python projects/robustness/measure_robustness.py CONFIG best.pth`:
+    --distortions jpeg gaussian_blur --levels 1 3 5
+    --videos /data/FaceForensics++ --layout ffpp
+    --resume
 
-Distorts the stored crops of the test set on the fly, and writes into the output folder: report.md,
-report.json, curves.png (video AUC against level), distortions.png (all of them on one face: look at it),
-and cells/*.parquet with the score of every face.
+Distorts the stored crops of the test set on the fly. The output folder gets report.md, report.json,
+curves.png (video AUC against level), distortions.png (all of them on one face: look at it), and
+frame_scores/*.parquet with the score of every face.
 """
 
 from __future__ import annotations
@@ -28,11 +27,10 @@ from iid_mm.datasets.functional.h264 import check_encoder
 from iid_mm.errors import InputError
 from iid_mm.evaluation.eval_sets import EvalSet, check_eval_set, find_eval_sets
 from iid_mm.evaluation.functional.aggregate import AGGREGATIONS
+from iid_mm.reporting.scoring import score_sets
 from iid_mm.utils.cli import add_run_options, load_run_config, run_tool
-from robustness.cells import CellStore, cell_loader, make_cells
-from robustness.distortions import choose
-from robustness.outputs import ReportChoices, plain_dataset, write_report
-from robustness.runner import RobustnessRunner, run_cells
+from robustness.grid import distorted_set, make_cells
+from robustness.report import ReportChoices, plain_dataset, write_report
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,8 +46,12 @@ def parse_args() -> argparse.Namespace:
     add('--split', help="split that is tested (default: the config's)")
     add('--frames-per-video', type=int, help='at most so many frames of a video, for a quick look')
     add('--out-dir', type=Path, help='default: the folder robustness in the work directory')
-    add('--resume', action='store_true', help='leave out cells that were finished with the same inputs')
-    add('--per-method', action='store_true', help='a table for every manipulation too')
+    add(
+        '--resume',
+        action='store_true',
+        help='keep the scores that were made from the same inputs',
+    )
+    add('--per-method', action='store_true', help='also a table for every manipulation')
     add('--aggregation', default='mean', choices=AGGREGATIONS, help='how frames make a video (default: mean)')
     add('--identities', action='store_true', help='intervals: videos of one identity depend on each other')
     add('--videos', type=Path, help='folder of the original videos: compress them instead of the crops')
@@ -61,7 +63,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def find_set(args: argparse.Namespace, cfg: Config) -> EvalSet:
-    """The set to test, checked before anything slow starts."""
+    """The set to test."""
     name = args.test_set
     if name is not None and name.endswith('.parquet'):
         path = Path(name)
@@ -75,18 +77,17 @@ def find_set(args: argparse.Namespace, cfg: Config) -> EvalSet:
         found.dataset['split'] = args.split
     if args.frames_per_video is not None:
         found.dataset['frames_per_video'] = args.frames_per_video
-    check_eval_set(found)
     return found
 
 
-def find_videos(args: argparse.Namespace, kinds: list[str]) -> dict[str, Any] | None:
+def find_videos(args: argparse.Namespace, with_compression: bool) -> dict[str, Any] | None:
     if (args.videos is None) != (args.layout is None):
         raise InputError(
             '--videos and --layout go together: where the original videos are, and how they lie there'
         )
     if args.videos is None:
         return None
-    if 'video_compression' not in kinds:
+    if not with_compression:
         raise InputError('--videos is for video_compression, which is not among --distortions')
     return dict(
         root=str(args.videos), layout=args.layout, splits_dir=args.splits_dir and str(args.splits_dir)
@@ -95,29 +96,29 @@ def find_videos(args: argparse.Namespace, kinds: list[str]) -> dict[str, Any] | 
 
 def main() -> None:
     args = parse_args()
-    kinds, levels = choose(args.distortions, args.levels)
+    cells = make_cells(args.distortions, args.levels)
+    with_compression = any(cell.kind == 'video_compression' for cell in cells)
     cfg = load_run_config(args)
     init_default_scope(cfg.get('default_scope', 'iid_mm'))
-    if not Path(args.checkpoint).is_file():
-        raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist')
+    checkpoint = Path(args.checkpoint)
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f'checkpoint {checkpoint} does not exist')
+    # Everything that can be wrong is found before the model is built.
     test_set = find_set(args, cfg)
-    originals = find_videos(args, kinds)
-    if 'video_compression' in kinds:
+    table = check_eval_set(test_set)
+    originals = find_videos(args, with_compression)
+    if with_compression:
         check_encoder()
-    cells = make_cells(kinds, levels)
-    for cell in cells:
-        cell_loader(test_set, cell, originals)
     faces = plain_dataset(test_set, originals)
+    sets = {cell.name: (distorted_set(test_set, cell, originals), table) for cell in cells}
     out_dir = args.out_dir or Path(cfg.work_dir) / 'robustness'
     cfg.load_from, cfg.resume, cfg.trust_checkpoint = args.checkpoint, False, args.trust_checkpoint
-    cfg.test_dataloader = test_set.dataloader
-    runner = RobustnessRunner.from_cfg(cfg)
-    store = CellStore(out_dir / 'cells', cfg, args.checkpoint, test_set, originals)
-    run_cells(runner, store, test_set, cells, resume=args.resume, originals=originals)
+    records, _ = score_sets(cfg, checkpoint, sets, out_dir, args.resume)
     if is_main_process():
         choices = ReportChoices(args.aggregation, args.identities, args.per_method)
-        print(write_report(out_dir, store, test_set, cells, cfg, choices, faces))
-        print(f'\nreport, pictures and scores: {out_dir}')
+        by_cell = {cell: records[cell.name] for cell in cells}
+        print(write_report(out_dir, by_cell, test_set, cfg, choices, faces))
+        print(f'\nreport, plots and scores: {out_dir}')
 
 
 if __name__ == '__main__':

@@ -1,25 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The metrics of the report, its threshold, and how they are shown."""
-
 from __future__ import annotations
+
+from dataclasses import asdict
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
-from scipy import stats
 from sklearn import metrics as sk_metrics
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation import OneClassError
-from iid_mm.evaluation.functional.aggregate import video_scores
 from iid_mm.evaluation.scores import FrameScores
-from iid_mm.reporting.metrics_table import Row, ScoredVideos, report_rows
+from iid_mm.reporting.metrics_table import Row, ScoredEvalSet, report_rows
 from iid_mm.reporting.options import ReportOptions
-from iid_mm.reporting.tables import localization_table
-from iid_mm.reporting.threshold import find_threshold
-from iid_mm.visualization.score_plots import _scale
 
-from .report_scores import FAST, METHODS, facts, rows_of, scores
+from .report_scores import FAST, METHODS, facts, rescored, rows_of, scores
 
 
 class TestMetrics:
@@ -63,21 +57,21 @@ class TestMetrics:
         assert rows[None].tpr_at_fpr_1e3 is None
 
     def test_sets_with_equal_video_names_stay_apart(self) -> None:
-        sets = [ScoredVideos.of(name, scores(seed=seed), FAST) for name, seed in (('a', 1), ('b', 2))]
+        sets = [ScoredEvalSet.of(name, scores(seed=seed), FAST) for name, seed in (('a', 1), ('b', 2))]
         coverage = {'a': facts(), 'b': facts()}
         rows = report_rows(sets, coverage, 0.5, FAST)
         alone = [report_rows([s], coverage, 0.5, FAST) for s in sets]
         assert rows == [*alone[0], *alone[1]]
         assert [row.videos for row in rows if row.manipulation is None] == [20, 20]
 
-    def test_equal_names_of_persons_in_two_data_sets_are_two_persons(self) -> None:
+    def test_equal_names_of_persons_in_two_datasets_are_two_persons(self) -> None:
         pooled = ReportOptions(resamples=100, threshold=0.5, pooled=True, bootstrap_over='identities')
         one, two = (scores(seed=seed, dataset=name) for seed, name in ((1, 'a'), (2, 'b')))
 
         def total(*parts: FrameScores) -> Row:
             names = one.table.column_names
             columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-            scored = ScoredVideos.of('both', FrameScores.from_columns(columns), pooled)
+            scored = ScoredEvalSet.of('both', FrameScores.from_columns(columns), pooled)
             return report_rows([scored], {'both': facts()}, 0.5, pooled)[-1]
 
         renamed = np.array([f'x{name}' for name in two.target_id], dtype=object)
@@ -85,14 +79,14 @@ class TestMetrics:
         other = FrameScores.from_columns({**columns, 'target_id': renamed})
         assert total(one, two) == total(one, other)
 
-    def test_no_total_over_data_sets_unless_asked(self) -> None:
+    def test_no_total_over_datasets_unless_asked(self) -> None:
         several = FrameScores.from_columns(
             {
                 name: np.concatenate([getattr(scores(), name), getattr(scores(dataset='dfd'), name)])
                 for name in scores().table.column_names
             }
         )
-        scored = ScoredVideos.of('both', several, FAST)
+        scored = ScoredEvalSet.of('both', several, FAST)
         rows = report_rows([scored], {'both': facts()}, 0.5, FAST)
         totals = [(row.dataset, row.videos) for row in rows if row.manipulation is None]
         assert totals == [('dfd', 20), ('ffpp', 20)]
@@ -105,8 +99,7 @@ class TestMetrics:
         frames = scores()
         labels = frames.label.astype(float)
         wrong = np.isin(frames.video_key, ['ffpp/youtube/c23/000', 'ffpp/Deepfakes/c23/000_003'])
-        columns = {name: frames.table[name] for name in frames.table.column_names}
-        frames = FrameScores.from_columns({**columns, 'score': np.where(wrong, 1 - labels, labels)})
+        frames = rescored(frames, np.where(wrong, 1 - labels, labels))
         faceless = [
             dict(video_key=f'ffpp/{m}/c23/9', dataset='ffpp', method=m, label=int(m != 'youtube'))
             for m in ('youtube', 'youtube', 'FaceSwap')
@@ -130,18 +123,17 @@ class TestMetrics:
 
     def test_bad_scores(self) -> None:
         frames = scores()
-        columns = {name: frames.table[name] for name in frames.table.column_names}
         values = frames.score.copy()
         values[7] = np.nan
         with pytest.raises(InputError, match='test set ffpp: 1 of 60 scores are NaN'):
-            rows_of(FrameScores.from_columns({**columns, 'score': values}))
+            rows_of(rescored(frames, values))
         with pytest.raises(InputError, match='test set ffpp is empty'):
             rows_of(frames.select(np.zeros(60, dtype=bool)))
         with pytest.raises(OneClassError, match='ffpp / ffpp / Deepfakes: all 4 videos are fake'):
             rows_of(frames.select(frames.method == 'Deepfakes'))
 
     def test_options(self) -> None:
-        assert ReportOptions.from_dict(FAST.as_dict()) == FAST
+        assert ReportOptions.from_dict(asdict(FAST)) == FAST
         for wrong in (dict(aggregation='best'), dict(top_k=0), dict(threshold=2), dict(resamples=5)):
             with pytest.raises(InputError, match=next(iter(wrong))):
                 ReportOptions(**wrong)  # type: ignore[arg-type]
@@ -152,8 +144,8 @@ class TestMetrics:
     def test_aggregations(self, how: str) -> None:
         frames = scores(frames=5)
         options = ReportOptions(aggregation=how, top_k=2, resamples=100, threshold=0.5)
-        videos = ScoredVideos.of('ffpp', frames, options).videos
-        values = frames.score[frames.video_key == videos.keys[0]]
+        scored = ScoredEvalSet.of('ffpp', frames, options).scored
+        values = frames.score[frames.video_key == scored.keys[0]]
         logits = np.log(values / (1 - values))
         expected = {
             'mean': values.mean(),
@@ -162,47 +154,4 @@ class TestMetrics:
             'topk': np.sort(values)[-2:].mean(),
             'logit_mean': 1 / (1 + np.exp(-logits.mean())),
         }
-        assert videos.scores[0] == pytest.approx(expected[how], abs=1e-12)
-
-
-def test_test_videos_in_the_validation_split_are_owned_up_to() -> None:
-    options, frames = ReportOptions(resamples=100), scores()
-    videos = video_scores(frames.score, frames.label, frames.video_key).keys
-    assert find_threshold(options, frames).text.endswith('no test video took part')
-    assert find_threshold(options, frames, '', ['dfd/youtube/c23/000']).text.endswith(
-        'no test video took part'
-    )
-    found = find_threshold(options, frames, '', [*videos[:3], 'x'])
-    assert '3 of its 20 videos are test videos' in found.text
-    assert 'no test video' not in found.text
-
-
-@pytest.mark.parametrize('lowest', [0.0001, 0.0005, 0.5 / 53, 0.5 / 18, 0.05, 0.1])
-def test_the_edge_of_the_det_plot_says_what_lies_on_it(lowest: float) -> None:
-    axes = Figure().subplots()
-    _scale(axes.xaxis, lowest)
-    ticks, labels = axes.get_xticks(), [label.get_text() for label in axes.get_xticklabels()]
-    assert ticks[0] == pytest.approx(stats.norm.ppf(lowest))
-    assert labels[0] == f'≤ {100 * lowest:.2g}'
-    assert [float(label) for label in labels[1:]] == pytest.approx(100 * stats.norm.cdf(ticks[1:]))
-    # Labels keep a distance from the edge's.
-    assert ticks[1] - ticks[0] > 0.06 * (ticks[-1] - ticks[0])
-
-
-def test_the_table_of_localization() -> None:
-    metrics = {
-        'localization/pointing': 0.5,
-        'localization/pointing/Deepfakes': 0.25,
-        'localization/center_pointing': 0.75,
-        'localization/gain_iou_best': None,
-        'localization/num_scored': 8.0,
-    }
-    table = localization_table([dict(name='toy', localization=metrics), dict(name='x', localization={})])
-    assert [(row[1], row[3], row[-1]) for row in table] == [
-        ('manipulation', 'pointing', 'faces with mask'),
-        ('Deepfakes', '25.00', '–'),
-        ('overall', '50.00', '8'),
-        ('centered guess', '75.00', '–'),
-        ('chance', '–', '–'),
-    ]
-    assert localization_table([dict(name='x', localization={})]) == []
+        assert scored.videos.scores[0] == pytest.approx(expected[how], abs=1e-12)

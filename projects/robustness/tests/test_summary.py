@@ -1,28 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics and tables from scores."""
-
 from __future__ import annotations
 
-import dataclasses
-import json
-from pathlib import Path
-from typing import Any
-
-import cv2
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.inputs import OneClassError
-from iid_mm.evaluation.scores import FrameScore, FrameScores
+from iid_mm.evaluation.scores import FrameScores
 from iid_mm.evaluation.statistics.delong import delong_test
 from iid_mm.evaluation.statistics.intervals import Interval
-from iid_mm.reporting.scoring import write_json
-from robustness.cells import Cell
-from robustness.functional.summary import summarize
-from robustness.pictures import _points, distortion_sheet, plot_curves
-from robustness.report import as_data, as_markdown, format_summary, summaries
+from robustness.grid import Cell
+from robustness.report import format_summary
+from robustness.summary import summaries, summarize
+
+from .cell_scores import cell_scores, frames, scored
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1])
 CLEAN = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
@@ -39,18 +31,18 @@ class TestSummary:
     def test_by_hand(self) -> None:
         """20 pairs: AUCs 1, 19/20, 18/20, 18/20, 16/20."""
         distorted = {
-            ('contrast', 1): with_wins(1),
-            ('contrast', 3): with_wins(2),
-            ('jpeg', 1): with_wins(2),
-            ('jpeg', 3): with_wins(4),
+            Cell('contrast', 1): with_wins(1),
+            Cell('contrast', 3): with_wins(2),
+            Cell('jpeg', 1): with_wins(2),
+            Cell('jpeg', 3): with_wins(4),
         }
         found = summarize(CLEAN, distorted, LABELS, name='hand')
         assert found.clean.value == 1
         aucs = {key: cell.auc.value for key, cell in found.cells.items()}
         assert aucs == pytest.approx(
-            {('contrast', 1): 0.95, ('contrast', 3): 0.9, ('jpeg', 1): 0.9, ('jpeg', 3): 0.8}
+            {Cell('contrast', 1): 0.95, Cell('contrast', 3): 0.9, Cell('jpeg', 1): 0.9, Cell('jpeg', 3): 0.8}
         )
-        assert found.cells['jpeg', 3].drop.value == pytest.approx(0.2)
+        assert found.cells[Cell('jpeg', 3)].drop.value == pytest.approx(0.2)
         assert found.kind_drops['contrast'].value == pytest.approx(0.075)
         assert found.kind_drops['jpeg'].value == pytest.approx(0.15)
         assert found.mean_drop.value == pytest.approx(0.1125)
@@ -64,7 +56,7 @@ class TestSummary:
         rng = np.random.default_rng(0)
         labels = (np.arange(60) % 3 > 0).astype(np.int64)
         clean = labels + rng.normal(0, 1, 60)
-        cells = {('jpeg', n): clean + rng.normal(0, n, 60) for n in (1, 2)}
+        cells = {Cell('jpeg', n): clean + rng.normal(0, n, 60) for n in (1, 2)}
         found = summarize(clean, cells, labels)
         for key, scores in cells.items():
             assert found.cells[key].auc.value == pytest.approx(roc_auc_score(labels, scores))
@@ -84,60 +76,32 @@ class TestSummary:
         hits = 0
         for _ in range(300):
             clean = 1.5 * labels + rng.normal(0, 1, 160)
-            cells = {('jpeg', n): clean + rng.normal(0, n, 160) for n in (1, 2)}
+            cells = {Cell('jpeg', n): clean + rng.normal(0, n, 160) for n in (1, 2)}
             drop = summarize(clean, cells, labels).mean_drop
             hits += drop.low < truth < drop.high
         assert 0.92 <= hits / 300 <= 0.98
 
     def test_no_difference_has_no_interval(self) -> None:
-        found = summarize(CLEAN, {('jpeg', 1): CLEAN}, LABELS)
+        found = summarize(CLEAN, {Cell('jpeg', 1): CLEAN}, LABELS)
         assert found.mean_drop.value == 0
         assert np.isnan(found.mean_drop.low)
         assert '(nan' not in format_summary(found)
 
     def test_bad(self) -> None:
         with pytest.raises(InputError, match='3 cells for 2 distortions at 2 levels'):
-            summarize(CLEAN, {('jpeg', 1): CLEAN, ('jpeg', 2): CLEAN, ('contrast', 1): CLEAN}, LABELS)
+            summarize(
+                CLEAN, {Cell('jpeg', 1): CLEAN, Cell('jpeg', 2): CLEAN, Cell('contrast', 1): CLEAN}, LABELS
+            )
         with pytest.raises(InputError, match='0 cells'):
             summarize(CLEAN, {}, LABELS)
         with pytest.raises(OneClassError):
-            summarize(CLEAN, {('jpeg', 1): CLEAN}, np.ones(9, dtype=np.int64))
+            summarize(CLEAN, {Cell('jpeg', 1): CLEAN}, np.ones(9, dtype=np.int64))
 
 
-def frames(shift: float = 0, *, drop: int = 0, dataset: str = 'ffpp', ids: bool = True) -> list[FrameScore]:
-    """4 genuine videos and 2 fakes of each of two methods, 2 frames each; FaceSwap suffers by ``shift``."""
-    rows = []
-    for number in range(4):
-        values = {'youtube': 0.1 * number, 'Deepfakes': 0.9, 'FaceSwap': 0.8 - shift}
-        for method, value in values.items():
-            if method != 'youtube' and number > 1:
-                continue
-            for frame in range(2):
-                rows.append(
-                    FrameScore(
-                        video_key=f'{dataset}/{method}/c23/{number}',
-                        frame=frame,
-                        image=f'{method}{number}{frame}.png',
-                        dataset=dataset,
-                        method=method,
-                        label=int(method != 'youtube'),
-                        # The mean of both frames is the value.
-                        score=value + (0.05 if frame else -0.05),
-                        target_id=str(number) if ids else None,
-                        split='test',
-                    )
-                )
-    return rows[drop:]
-
-
-def scored(**options: Any) -> FrameScores:
-    return FrameScores.from_records(frames(**options))
-
-
-class TestReport:
+class TestSummaries:
     @pytest.fixture
     def scores(self) -> dict[Cell, FrameScores]:
-        return {Cell(): scored(), Cell('jpeg', 2): scored(shift=0.55), Cell('jpeg', 4): scored(shift=0.65)}
+        return cell_scores()
 
     def test_per_method_by_hand(self, scores: dict[Cell, FrameScores]) -> None:
         """FaceSwap at 0.25 beats 3 of 4 genuine videos (0 to 0.3), at 0.15 2 of 4."""
@@ -162,7 +126,7 @@ class TestReport:
         with pytest.raises(InputError, match='target_id'):
             summaries({cell: scored(ids=False) for cell in scores}, identities=True)
 
-    def test_equal_names_in_two_data_sets_are_two_persons(self) -> None:
+    def test_equal_names_in_two_datasets_are_two_persons(self) -> None:
         def found(prefix: str) -> Interval:
             cells = {}
             for cell, shift in ((Cell(), 0.0), (Cell('jpeg', 1), 0.55)):
@@ -174,7 +138,7 @@ class TestReport:
 
         assert found('') == found('x')
 
-    def test_several_data_sets(self) -> None:
+    def test_several_datasets(self) -> None:
         both = {
             cell: FrameScores.from_records(frames(shift) + frames(shift, dataset='dfd'))
             for cell, shift in ((Cell(), 0.0), (Cell('jpeg', 1), 0.55))
@@ -189,64 +153,3 @@ class TestReport:
         for drop in (1, 2):
             with pytest.raises(InputError, match='scores of jpeg_1 are of other faces'):
                 summaries({Cell(): scored(), Cell('jpeg', 1): scored(drop=drop)})
-
-    def test_table(self, scores: dict[Cell, FrameScores]) -> None:
-        (found,) = summaries(scores)
-        lines = format_summary(found).splitlines()
-        assert lines[0] == '| distortion | clean | level 2 | level 4 | mean drop |'
-        cells = [cell.split(' (')[0].strip() for cell in lines[2].strip('|').split('|')]
-        assert cells == ['JPEG compression', '100.00', '87.50', '75.00', '+18.75']
-        assert lines[3].startswith('| **mean** | 100.00 | 87.50 | 75.00 | +18.75 (')
-
-    def test_files(self, scores: dict[Cell, FrameScores], tmp_path: Path) -> None:
-        found = summaries(scores, per_method=True)
-        protocol = dict(test_set='toy', index_sha256=['ab'], versions=dict(av='18'))
-        write_json(as_data(found, protocol, {'clean': 1.5}), tmp_path / 'r.json')
-        data = json.loads((tmp_path / 'r.json').read_text())
-        assert data['distortions']['jpeg']['values'] == {'2': 18, '4': 10}
-        overall = data['results'][0]
-        assert overall['mean_corruption_drop']['value'] == pytest.approx(0.1875)
-        assert [c['video_auc']['value'] for c in overall['cells']] == [0.875, 0.75]
-        # Deepfakes lose nothing: no interval, and no NaN in JSON.
-        assert data['results'][1]['mean_corruption_drop']['low'] is None
-        text = as_markdown(found, protocol)
-        for part in (
-            '# Robustness: toy',
-            '## overall: 4 genuine and 4 fake videos',
-            '* versions: av 18',
-            'ImageNet-C',
-        ):
-            assert part in text
-
-    def test_curves(self, scores: dict[Cell, FrameScores], tmp_path: Path) -> None:
-        path = plot_curves(summaries(scores)[0], tmp_path / 'new/c.png')
-        image = cv2.imread(str(path))
-        assert image.shape[1] > 1000
-        assert image.std() > 5
-
-
-@pytest.mark.parametrize(
-    ('value', 'text'), [(0.1234, '+12.3'), (-0.0004, '+0.0'), (0.0, '+0.0'), (-0.01, '-1.0')]
-)
-def test_points_have_no_minus_nought(value: float, text: str) -> None:
-    assert _points(value) == text
-
-
-def test_the_table_has_no_minus_nought() -> None:
-    scores = {Cell(): scored(), Cell('jpeg', 2): scored(shift=0.55)}
-    (found,) = summaries(scores)
-    tiny = found.mean_drop._replace(value=-0.00004, low=-0.0004, high=0.01)
-    row = format_summary(dataclasses.replace(found, mean_drop=tiny)).splitlines()[-1]
-    assert row.endswith('| +0.00 (0.0 to 1.0) |')
-
-
-def test_sheet_layout() -> None:
-    clean = np.full((40, 40, 3), 100, np.uint8)
-    distorted = {(kind, level): clean + level for kind in ('jpeg', 'contrast') for level in (1, 2)}
-    sheet = distortion_sheet(clean, distorted, cell=100)
-    # Three tiles of 100 px and four gaps of 8 px.
-    assert sheet.shape[1] == 332
-    values = {int(value) for value in np.unique(sheet[..., 0])}
-    assert {100, 101, 102} <= values
-    with pytest.raises(InputError, match='nothing to show'):
-        distortion_sheet(clean, {})
