@@ -92,7 +92,7 @@ def check_masks(datasets: Sequence[ConfigDict]) -> None:
     """Check that fakes of the test sets have masks.
 
     Args:
-        datasets: Configs of :class:`~iid_mm.datasets.ForgeryDataset`.
+        datasets: Configs of :class:`~iid_mm.datasets.forgery_dataset.ForgeryDataset`.
 
     Raises:
         FileNotFoundError: An index does not exist.

@@ -82,8 +82,8 @@ class ForgeryAUC(WholeSetMetric):
         With a scores file nothing is refused: the scores are what such a test is run for.
 
         Args:
-            dataset: What will be scored: :class:`~iid_mm.datasets.ForgeryDataset`, or wrappers of some; of
-                other datasets nothing is known.
+            dataset: What will be scored, a :class:`~iid_mm.datasets.forgery_dataset.ForgeryDataset` or
+                wrappers of some; of other datasets nothing is known.
             name: What the message calls the data loader.
 
         Raises:

@@ -14,7 +14,7 @@ from typing import Any
 from mmengine.config import Config
 
 from iid_mm.datasets.functional.distortion import CLEAN, strength
-from iid_mm.datasets.transforms.distort import VIDEO
+from iid_mm.datasets.transforms.distort_face import VIDEO
 from iid_mm.errors import InputError
 from iid_mm.evaluation.eval_sets import EvalSet
 from iid_mm.reporting.provenance import library_versions, settings_sha256

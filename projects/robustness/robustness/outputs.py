@@ -12,7 +12,7 @@ from typing import Any
 from mmengine.config import Config
 
 from iid_mm.datasets.functional.h264 import HOLD
-from iid_mm.datasets.transforms.distort import VIDEO
+from iid_mm.datasets.transforms.distort_face import VIDEO
 from iid_mm.evaluation.eval_sets import EvalSet
 from iid_mm.evaluation.scores import FrameScores, read_scores
 from iid_mm.reporting.provenance import command_line, config_text, text_sha256
