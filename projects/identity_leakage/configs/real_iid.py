@@ -34,7 +34,7 @@ model = dict(
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,
-    collate_fn=dict(type='collate_pairs'),
+    collate_fn=dict(type='iid_mm.collate_pairs'),
     dataset=dict(paired_only=True, frames_per_video=8, pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(frames_per_video=8))
 test_dataloader = dict(num_workers=1, dataset=dict(frames_per_video=16))

@@ -25,7 +25,8 @@ from identity_leakage.confounding import identity_groups
 from identity_leakage.leakage_report import METRICS, VIDEOS
 from iid_mm.evaluation.functional.aggregate import video_scores
 from iid_mm.evaluation.localization.config import add_localization
-from iid_mm.evaluation.localization.table import localization_rows, unique_samples
+from iid_mm.evaluation.localization.samples import unique_samples
+from iid_mm.evaluation.localization.table import localization_rows
 from iid_mm.evaluation.metrics import ArtifactLocalization
 from iid_mm.identity.clips import select_clips
 from iid_mm.identity.extraction import FaceTable, extract, face_datasets
