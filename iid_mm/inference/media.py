@@ -69,7 +69,7 @@ class FoundMedia(list[Media]):
         self.problems = list(problems)
 
 
-def find_media(inputs: MediaInput | Iterable[MediaInput]) -> FoundMedia:
+def find_media(inputs: MediaInput | Iterable[MediaInput] | FoundMedia) -> FoundMedia:
     """Find what the user has named.
 
     Folders are searched with their subfolders, those behind links too. Passed over there are hidden files,

@@ -128,6 +128,15 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_trust_option(parser: argparse._ActionsContainer) -> None:
+    """Add ``--trust-checkpoint``, see :func:`~iid_mm.utils.checkpoint.load_checkpoint_file`."""
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='run code that the checkpoint may hold; only for files whose origin you trust',
+    )
+
+
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of tools that run a model: work directory, config values, launcher."""
     parser.add_argument('--work-dir', help='where logs and results go; default work_dirs/<config>')

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
-from iid_mm.apis import inferencer, load_checkpoint_file
-from iid_mm.inference import outputs
+from iid_mm.apis import load_checkpoint_file
+from iid_mm.inference import inferencer, outputs
 from iid_mm.inference.calibration import calibration_of
 from iid_mm.inference.sampling import open_stream
 from iid_mm.utils.cli import run_tool
