@@ -136,5 +136,5 @@ def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r'data\.mdb'):
         LmdbReader(tmp_path).get('x')
     os.mkfifo(tmp_path / 'x.png')
-    with pytest.raises(InputError, match=r'x\.png is no ordinary file'):
+    with pytest.raises(InputError, match=r'x\.png is not a regular file'):
         read_crop(str(tmp_path / 'x.png'))

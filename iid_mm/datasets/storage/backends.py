@@ -79,7 +79,7 @@ class LmdbReader(BaseStorageBackend):
 
         file = os.path.join(self.db_path, 'data.mdb') if self._options['subdir'] else self.db_path
         if not os.path.isfile(file):
-            raise InputError(f'{file} is no ordinary file')
+            raise InputError(f'{file} is not a regular file')
         environment = lmdb.open(self.db_path, readonly=True, lock=False, **self._options)
         needed = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
         if (size := os.path.getsize(file)) < needed:
