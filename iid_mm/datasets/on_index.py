@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from iid_mm.datasets.storage.image_storage import storage_settings_for
+from iid_mm.datasets.storage import backend_args_for
 from iid_mm.utils.config import dataset_of
 
 
@@ -35,7 +35,7 @@ def dataset_on_index(
     """
     path = Path(index) / 'index.parquet' if Path(index).is_dir() else Path(index)
     dataset = copy.deepcopy(dataset_of(cfg))
-    dataset.update(storage_settings_for(dataset, [path]))
+    dataset.backend_args = backend_args_for(dataset, [path])
     dataset.update(ann_file=os.path.abspath(path), data_root='', split=split, test_mode=True)
     dataset.update(methods=None, require_pair=False, indices=None, **settings)
     return dataset

@@ -18,7 +18,7 @@ from iid_mm.utils.config_keys import SETTINGS as SETTINGS_KNOWN
 from support.paths import REPOSITORY
 
 LMDB = dict(backend='lmdb', db_path='a.lmdb')
-HTTP = dict(prefix='https://host/a')
+OTHER = dict(backend='lmdb', db_path='other.lmdb')
 TEXT = """
 {top}
 train_dataloader = dict(dataset=dict(type='ForgeryDataset', ann_file='a'{train}))
@@ -42,14 +42,14 @@ def read(
     [
         (dict(), [None, None]),
         (dict(top=LMDB), [LMDB, LMDB]),
-        (dict(top=LMDB, val=f', backend_args={HTTP!r}'), [LMDB, HTTP]),
+        (dict(top=LMDB, val=f', backend_args={OTHER!r}'), [LMDB, OTHER]),
         # None is an answer, too: this set reads files.
         (dict(top=LMDB, val=', backend_args=None'), [LMDB, None]),
         (dict(top=LMDB, options={'val_dataloader.dataset.backend_args': None}), [LMDB, None]),
         (dict(options={'backend_args': LMDB}), [LMDB, LMDB]),
         (dict(top=LMDB, options={'backend_args.db_path': 'b'}), [{**LMDB, 'db_path': 'b'}] * 2),
         (dict(top=LMDB, options={'backend_args': None}), [None, None]),
-        (dict(val=f', backend_args={HTTP!r}', options={'backend_args': LMDB}), [LMDB, HTTP]),
+        (dict(val=f', backend_args={OTHER!r}', options={'backend_args': LMDB}), [LMDB, OTHER]),
     ],
 )
 def test_backend_args_reach_the_data_sets_without_their_own(

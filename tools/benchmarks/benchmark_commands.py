@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from iid_mm.datasets.storage.image_storage import without_backend_args
 from iid_mm.errors import InputError
 from iid_mm.faces.analyzers import AnalyzerOptions, build_analyzer, check_analyzer
 from iid_mm.toy import ToyConfig, generate_toy_set
@@ -170,7 +169,6 @@ def run_train(args: argparse.Namespace) -> dict[str, Any]:
             loader.dataset.ann_file, loader.dataset.data_root = str(index.resolve()), ''
             if args.index is None:
                 loader.dataset.methods = loader.dataset.backend_args = None
-                loader.dataset.pipeline = without_backend_args(loader.dataset.pipeline)
             options = {'iterations': args.iterations, 'workers': args.data, 'threads': args.threads}
             share = measure_data_share(config, device=args.device, **options)
         print(
