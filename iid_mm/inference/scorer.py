@@ -13,10 +13,10 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
-from iid_mm.datasets.transforms.loading import LOADERS
+from iid_mm.datasets.transforms import LOADERS
 from iid_mm.errors import InputError
+from iid_mm.faces.cropping import canvas_to_frame
 from iid_mm.inference.faces import FoundFace
-from iid_mm.inference.geometry import canvas_to_frame
 from iid_mm.inference.results import Artifact, FaceScore, FaceView
 from iid_mm.inference.sampling import TimedFrame
 from iid_mm.registry import SCOPE, TRANSFORMS
