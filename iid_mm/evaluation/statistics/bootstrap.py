@@ -286,7 +286,7 @@ def bootstrap_difference(
     components = [structural_components(scores, classes) for scores, _ in both]
     if not found.says_nothing('change'):
         interval = found.interval('change')
-    elif np.array_equal(*components):
+    elif np.array_equal(components[0], components[1]):
         interval = Interval(0.0, 0.0, 0.0, 'percentile')
     else:
         interval = difference_interval(*sides)
