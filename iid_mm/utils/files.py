@@ -166,21 +166,22 @@ def temporary_beside(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, temporary: Path | None = None) -> Iterator[Path]:
     """Write a file that appears whole or not at all.
 
     Args:
         path: The file; its folder is made. A link there is replaced, not followed.
+        temporary: Where to write until then, in the same folder; None: see :func:`temporary_beside`.
 
     Yields:
-        Where to write in its place, see :func:`temporary_beside`; takes its name if nothing is raised. Of a
+        Where to write in its place; takes its name if nothing is raised. Of a
         device such as ``/dev/null``, and of ``/dev/stdout``, the path itself.
     """
     if _is_device(path):
         yield path
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path)
+    temporary = temporary or temporary_beside(path)
     try:
         yield temporary
         os.replace(temporary, path)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.registry import FUNCTIONS
 
 from iid_mm.datasets import (
     DegradeFace,

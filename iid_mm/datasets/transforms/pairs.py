@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import FUNCTIONS
 
 from iid_mm.datasets.transforms.formatting import PackForgeryInputs
-from iid_mm.registry import TRANSFORMS
+from iid_mm.registry import FUNCTIONS, TRANSFORMS
 from iid_mm.utils.typing import Results
 
 
