@@ -41,12 +41,11 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     # Imported here: worker processes load this file, and need nothing of all this.
-    from iid_mm.media.image_writing import write_bytes
     from iid_mm.preparation.checking.console import print_result
     from iid_mm.preparation.checking.picture import draw_sheet, write_picture
     from iid_mm.preparation.checking.runner import check_indexes
     from iid_mm.preparation.checking.summary import summarize
-    from iid_mm.utils.files import check_output
+    from iid_mm.utils.files import check_output, write_bytes
 
     args = parse_args()
     inputs = [path / name for path in args.index for name in ('', 'index.parquet', 'report.json')]
@@ -67,10 +66,10 @@ def main() -> int:
         summary = summarize(result.sets, result.counts)
         print(f'\n{summary}', end='')
         if args.summary:
-            write_bytes(summary.encode('utf-8', 'backslashreplace'), args.summary)
+            write_bytes(args.summary, summary.encode('utf-8', 'backslashreplace'))
     if args.json:
         text = json.dumps(result.to_dict(), indent=1, ensure_ascii=False)
-        write_bytes(f'{text}\n'.encode('utf-8', 'backslashreplace'), args.json)
+        write_bytes(args.json, f'{text}\n'.encode('utf-8', 'backslashreplace'))
     if args.picture and any(prepared.rows for prepared in result.sets):
         write_picture(draw_sheet(result.sets), args.picture)
         print(f'picture: {args.picture}')

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from iid_mm.datasets.transforms import (
         AlignFace,
         DegradeFace,
+        DistortFace,
         FlipFace,
         LoadForgeryMask,
         LoadForgeryPair,
@@ -30,6 +31,7 @@ __all__ = [
     'AlignFace',
     'BalancedSampler',
     'DegradeFace',
+    'DistortFace',
     'FlipFace',
     'ForgeryDataset',
     'LoadForgeryMask',

@@ -78,7 +78,7 @@ def write_onnx(model: Any, metadata: OnnxMetadata, path: Path) -> None:
     entries = [entry for entry in model.metadata_props if entry.key == KEY]
     entry = entries[0] if entries else model.metadata_props.add()
     entry.key, entry.value = KEY, metadata.to_json()
-    write_bytes(model.SerializeToString(), path)
+    write_bytes(path, model.SerializeToString())
 
 
 def check_external_data(model: Any, path: Path) -> None:

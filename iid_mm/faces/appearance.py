@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from iid_mm.datasets.functional import alignment
+from iid_mm.datasets.functional import alignment, geometry
 from iid_mm.errors import InputError
 from iid_mm.faces.cropping import crop_image, crop_points, crop_window, face_box
 from iid_mm.utils.typing import FloatArray
@@ -106,7 +106,7 @@ def _describe_face(image: ImageArray, face: Face, scene: FloatArray) -> Look | N
     points = alignment.five_points(crop_points(face.landmarks, window, _MAX_CROP))
     target = alignment.template((_WARP, _WARP), _SCALE) - (0, _RAISE)
     try:
-        matrix = alignment.fit_similarity(points, target)
+        matrix = geometry.fit_similarity(points, target)
     except InputError:
         return None
     crop = crop_image(image, window, _MAX_CROP)

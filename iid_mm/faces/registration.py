@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from iid_mm.datasets.functional.geometry import hull_mask
 from iid_mm.faces.cropping import FOREHEAD
 
 if TYPE_CHECKING:
@@ -114,9 +115,8 @@ def _outside(image: ImageArray, points: PointsArray) -> ImageArray:
     height = float(np.ptp(points[:68, 1]))
     brows = points[17:27].copy()
     brows[:, 1] -= FOREHEAD * height
-    hull = cv2.convexHull(np.round(np.concatenate([points[:68], brows])).astype(np.int32))
-    outside = np.full(image.shape[:2], 255, np.uint8)
-    cv2.fillConvexPoly(outside, hull, 0)
+    face = hull_mask(np.concatenate([points[:68], brows]), (image.shape[1], image.shape[0]))
+    outside = 255 * (1 - face)
     width = 2 * max(round(BLENDING * height), 1) + 1
     return np.asarray(cv2.erode(outside, np.ones((width, width), np.uint8)), np.uint8)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from iid_mm.datasets.functional.masks import hull_mask
+from iid_mm.datasets.functional.geometry import hull_mask
 from iid_mm.utils.typing import PointsArray, Results
 
 FILL = 127

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from iid_mm.datasets.functional import alignment
+from iid_mm.datasets.functional import alignment, geometry
 from iid_mm.datasets.transforms.reading import read_crop
 from iid_mm.errors import InputError
 
@@ -114,5 +114,5 @@ def _load(dataset: Any, number: int) -> tuple[Any, Any]:
 
 def aligned(image: Any, landmarks: Any) -> npt.NDArray[np.uint8]:
     """Face on the recognizer's canvas, (112, 112, 3) uint8 BGR."""
-    matrix = alignment.fit_similarity(alignment.five_points(landmarks), TEMPLATE)
-    return alignment.warp_image(image, matrix, (SIDE, SIDE))
+    matrix = geometry.fit_similarity(alignment.five_points(landmarks), TEMPLATE)
+    return geometry.warp_image(image, matrix, (SIDE, SIDE))

@@ -14,7 +14,7 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from iid_mm.utils.files import load_json
+from iid_mm.utils.files import read_json
 
 JSON, REPORT, TIMELINE = '.json', '_report.html', '_timeline.png'
 ANNOTATED_VIDEO = '_annotated.mp4'
@@ -83,7 +83,7 @@ class EarlierResult:
 def read_result(path: Path) -> EarlierResult | None:
     """Read ``NAME.json``; None if there is none, or if it is no result of this package."""
     try:
-        content = load_json(path, _MAX_RESULT_BYTES)
+        content = read_json(path, _MAX_RESULT_BYTES)
     except (OSError, ValueError):
         return None
     if not isinstance(content, dict) or not isinstance(content.get('format'), int):

@@ -298,7 +298,7 @@ class MediaSink:
         assert self._picture is not None
         frame, faces = self._picture
         drawn = draw_faces(frame.image, faces, result.threshold, name_people=len(faces) > 1)
-        write_bytes(encode_picture(drawn, path.suffix), path)
+        write_bytes(path, encode_picture(drawn, path.suffix))
 
     def _write_video(self, path: Path, result: MediaResult, progress: Progress | None) -> None:
         assert self.media.path is not None

@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from iid_mm.errors import InputError
-from iid_mm.media.image_writing import write_bytes
 from iid_mm.media.suffixes import IMAGE_SUFFIXES, is_system_file
+from iid_mm.utils.files import write_text
 
 # Frames and face crops take up to a few MiB, even without compression.
 MAX_IMAGE_BYTES = 64 * 2**20
@@ -163,7 +163,7 @@ def list_images_cached(path: Path, cache_dir: Path | None) -> ArchiveListing:
     if listing is None:
         listing = list_images(path)
         text = json.dumps({'archive': stamp, 'problem': listing.problem, 'names': listing.names})
-        write_bytes(text.encode(), cache)
+        write_text(cache, text)
     return listing
 
 

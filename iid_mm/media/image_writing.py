@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from iid_mm.errors import InputError
-from iid_mm.utils.files import write_bytes as write_bytes
+from iid_mm.utils.files import write_bytes
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray
@@ -62,7 +62,7 @@ def write_image(image: ImageArray, path: Path, quality: int | None = None) -> No
         InputError: If the format is unknown or the quality does not fit it.
         OSError: If the file cannot be written.
     """
-    write_bytes(encode_image(image, path.suffix[1:], quality), path)
+    write_bytes(path, encode_image(image, path.suffix[1:], quality))
 
 
 def encode_image(image: ImageArray, image_format: str, quality: int | None = None) -> bytes:

@@ -18,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from iid_mm.errors import InputError
 from iid_mm.media.containers import ReadingStopped, ShouldStop
 from iid_mm.media.image_files import MAX_PIXELS, animation_durations, check_image, check_jpeg_coding
+from iid_mm.utils.files import reason_of
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray
@@ -78,7 +79,7 @@ class ImageReader(FrameReader):
             try:
                 image, images = decode_first(read_image_file(self._paths[number]))
             except (OSError, InputError) as error:
-                bad.append(f'{self._paths[number].name}: {getattr(error, "strerror", None) or error}')
+                bad.append(f'{self._paths[number].name}: {reason_of(error)}')
                 continue
             if images > 1:
                 self.note(f'1 of {images} images of the file was read ({self._paths[number].name})')

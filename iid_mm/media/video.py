@@ -30,6 +30,7 @@ from iid_mm.media.numbering import Numbering, number_frames
 from iid_mm.media.packets import NO_ENTRIES, Entries, Entry, Packets
 from iid_mm.media.pixels import colors_of, complete, to_image
 from iid_mm.media.readers import FrameReader
+from iid_mm.utils.files import reason_of
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray
@@ -86,7 +87,7 @@ class VideoReader(FrameReader):
         try:
             self._count_frames()
         except (FFmpegError, OSError, ValueError) as error:
-            self.note(f'cannot be read ({_text(error)})')
+            self.note(f'cannot be read ({reason_of(error)})')
 
     @property
     def count(self) -> int:
@@ -125,7 +126,7 @@ class VideoReader(FrameReader):
             except _UnexpectedFrame:
                 continue
             except (FFmpegError, OSError, ValueError) as error:
-                self.note(f'decoding stopped ({_text(error)})')
+                self.note(f'decoding stopped ({reason_of(error)})')
                 break
         if good < len(wanted):
             self.note(f'{len(wanted) - good} of {len(wanted)} frames cannot be decoded')
@@ -205,7 +206,7 @@ class VideoReader(FrameReader):
                         'in question, for example with: ffmpeg -ss 0:30 -t 60 -i long.mp4 -c copy part.mp4'
                     )
         except FFmpegError as error:
-            self.note(f'ends early ({_text(error)})')
+            self.note(f'ends early ({reason_of(error)})')
         return packets
 
     def _count_sound(self, most: int) -> int:
@@ -281,7 +282,7 @@ class VideoReader(FrameReader):
                     frames = codec.decode(packet)
                 except FFmpegError as error:
                     state.fail()
-                    self.note(f'a packet cannot be decoded ({_text(error)})')
+                    self.note(f'a packet cannot be decoded ({reason_of(error)})')
                     continue
                 for frame in frames:
                     number = state.expected if self._numbers is None else self._numbers.of(frame.pts)
@@ -367,7 +368,3 @@ def _filled(container: Any, stream: Any) -> Iterator[Any]:
         if packet.size:
             yield packet
     yield None
-
-
-def _text(error: Exception) -> str:
-    return getattr(error, 'strerror', None) or str(error) or type(error).__name__

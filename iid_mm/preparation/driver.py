@@ -17,7 +17,7 @@ from tqdm import tqdm
 from iid_mm.datasets.index import INDEX_SCHEMA, write_index
 from iid_mm.errors import InputError
 from iid_mm.faces.analyzers import DATASET_FACES, AnalyzerOptions, PrecomputedAnalyzer, check_analyzer
-from iid_mm.media.image_writing import JPEG_QUALITY, write_bytes
+from iid_mm.media.image_writing import JPEG_QUALITY
 from iid_mm.preparation.layouts import find_layout, scan_layout
 from iid_mm.preparation.parts import PARTS, PartStore, fingerprint_group
 from iid_mm.preparation.pool import make_batches, process_batches
@@ -34,7 +34,7 @@ from iid_mm.preparation.shards import (
     read_settings,
 )
 from iid_mm.preparation.splitting import move_to_val
-from iid_mm.utils.files import safe_text
+from iid_mm.utils.files import printable, reason_of, write_bytes, write_text
 
 INDEX, REPORT = 'index.parquet', 'report.json'
 
@@ -252,7 +252,7 @@ def _write_outputs(
     report = build_report(store.settings, reports, left_out, missing)
     text = json.dumps(report, indent=1, ensure_ascii=False) + '\n'
     # Settings hold what a user typed; in JSON a backslash and the number of a surrogate are what it is.
-    write_bytes(text.encode('utf-8', 'backslashreplace'), store.out_dir / REPORT)
+    write_bytes(store.out_dir / REPORT, text.encode('utf-8', 'backslashreplace'))
     table = pa.concat_tables(tables)
     if not table.num_rows:
         first = ''.join(f'; e.g. {p["video"]}: {p["reason"]}' for p in report['problems'][:1])
@@ -271,7 +271,7 @@ def _state(fingerprints: Mapping[str, str], scan: LayoutScan) -> str:
 
 
 def _note_finished(store: PartStore, fingerprints: Mapping[str, str], scan: LayoutScan) -> None:
-    write_bytes(_state(fingerprints, scan).encode(), store.folder / 'finished')
+    write_text(store.folder / 'finished', _state(fingerprints, scan))
 
 
 def _finished(store: PartStore, fingerprints: Mapping[str, str], scan: LayoutScan) -> dict[str, Any] | None:
@@ -296,9 +296,9 @@ def _writing(out_dir: Path, done: Collection[str], groups: Collection[str]) -> I
     except FileNotFoundError:
         raise
     except OSError as error:
-        name = safe_text(f' ({Path(error.filename).name})') if isinstance(error.filename, str) else ''
+        name = printable(f' ({Path(error.filename).name})') if isinstance(error.filename, str) else ''
         raise InputError(
-            f'out_dir={str(out_dir)!r} cannot be written: {error.strerror or error}{name}; {len(done)} of '
+            f'out_dir={str(out_dir)!r} cannot be written: {reason_of(error)}{name}; {len(done)} of '
             f'{len(groups)} groups of videos are finished and kept: mend that, and run the same command again'
         ) from error
 

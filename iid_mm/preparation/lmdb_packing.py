@@ -26,7 +26,7 @@ from tqdm import tqdm
 from iid_mm.datasets.index import read_index, resolve_inside
 from iid_mm.datasets.storage import NOTE_KEY
 from iid_mm.errors import InputError, MissingExtraError
-from iid_mm.utils.files import sha256
+from iid_mm.utils.files import reason_of, sha256
 from iid_mm.utils.processes import RunLock
 
 Reader = Callable[[Sequence[bytes]], Iterable[bytes]]
@@ -151,7 +151,7 @@ def _read_file(index: Path, name: bytes) -> bytes:
             '(tools/check_data.py lists all that is missing)'
         ) from error
     except OSError as error:
-        raise InputError(f'image {str(path)!r} cannot be read: {error.strerror}') from error
+        raise InputError(f'image {str(path)!r} cannot be read: {reason_of(error)}') from error
     if not data:
         raise InputError(f'image {str(path)!r} is empty; prepare the set again')
     return data
@@ -278,7 +278,7 @@ def _locked(part: Path) -> Iterator[None]:
         part.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f'{str(part)!r} cannot be made: {error.strerror}; name another place with --out'
+            f'{str(part)!r} cannot be made: {reason_of(error)}; name another place with --out'
         ) from error
     lock = RunLock(part / 'lock')
     try:

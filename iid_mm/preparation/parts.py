@@ -22,11 +22,11 @@ import pyarrow.parquet as pq
 
 from iid_mm.datasets.index import INDEX_SCHEMA
 from iid_mm.errors import InputError
-from iid_mm.media.image_writing import write_bytes
 from iid_mm.preparation.records import VideoGroup
 from iid_mm.preparation.results import GroupResult
 from iid_mm.preparation.settings import Settings
 from iid_mm.structures.video_record import FrameSource, ImageFiles, LandmarkValues, VideoFile
+from iid_mm.utils.files import write_bytes
 
 PARTS = '.parts'
 STORED = ('frames', 'masks', 'whole_frames')
@@ -91,7 +91,7 @@ class PartStore:
         text = (self.settings.to_json() + '\n').encode()
         file = self.folder / 'settings.json'
         if not file.is_file() or file.read_bytes() != text:
-            write_bytes(text, file)
+            write_bytes(file, text)
 
     def _clear(self) -> None:
         for name in _OWN_FILES:
@@ -150,7 +150,7 @@ class PartStore:
         table = pa.Table.from_pylist(result.rows, schema=INDEX_SCHEMA)
         sink = pa.BufferOutputStream()
         pq.write_table(table.replace_schema_metadata(notes), sink, compression='zstd')
-        write_bytes(sink.getvalue().to_pybytes(), self.path(result.name))
+        write_bytes(self.path(result.name), sink.getvalue().to_pybytes())
 
 
 def fingerprint_group(group: VideoGroup, settings: Settings, side_files: Iterable[Path]) -> str:

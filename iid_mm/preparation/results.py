@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from iid_mm.preparation.records import VideoGroup
-from iid_mm.utils.files import safe_text
+from iid_mm.utils.files import printable
 
 
 @dataclass
@@ -69,7 +69,7 @@ class GroupResult:
             'name': self.name,
             # Problems quote names of files.
             'videos': [
-                {**asdict(video), 'problems': [safe_text(problem) for problem in video.problems]}
+                {**asdict(video), 'problems': [printable(problem) for problem in video.problems]}
                 for video in self.videos
             ],
             'seconds': {stage: round(value, 4) for stage, value in sorted(self.seconds.items())},

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from iid_mm.errors import InputError
-from iid_mm.media.image_writing import write_bytes
 from iid_mm.preparation.parts import PARTS, STORED, PartStore
 from iid_mm.preparation.settings import Settings
 from iid_mm.preparation.writer import CropWriter
+from iid_mm.utils.files import write_text
 
 T = TypeVar('T')
 
@@ -78,7 +78,7 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Write it to a prepared folder."""
         path = folder / PARTS / f'shard-{Shard(self.index, self.total).name}.json'
-        write_bytes((json.dumps(asdict(self), indent=1, sort_keys=True) + '\n').encode(), path)
+        write_text(path, json.dumps(asdict(self), indent=1, sort_keys=True) + '\n')
 
 
 def digest_names(names: Sequence[str]) -> str:

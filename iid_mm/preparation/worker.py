@@ -23,6 +23,7 @@ from iid_mm.preparation.records import VideoGroup
 from iid_mm.preparation.results import GroupResult, failed_result
 from iid_mm.preparation.settings import Settings
 from iid_mm.preparation.writer import CropWriter
+from iid_mm.utils.files import reason_of
 
 # What a name can cause; whatever else the disk refuses, it refuses to all.
 OF_ONE_FILE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY)
@@ -93,8 +94,7 @@ def process_group(processor: GroupProcessor, group: VideoGroup) -> GroupResult:
             raise
         if os.environ.get('IID_DEBUG') == '1':
             raise
-        reason = f'{type(error).__name__}: {getattr(error, "strerror", None) or error}'
-        text = f'it could not be prepared ({reason}): left out, the next run tries again'
+        text = f'it could not be prepared ({reason_of(error)}): left out, the next run tries again'
         return failed_result(group, text, processor.settings.frames)
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.eval_sets import EvalSet
-from iid_mm.utils.files import load_json, sha256
+from iid_mm.utils.files import read_json, sha256
 from iid_mm.utils.parquet import open_parquet
 
 _SETTINGS_KEY = b'iid_mm.preparation'
@@ -123,7 +123,7 @@ def _plain(videos: pa.Table) -> list[dict[str, Any]]:
 def _preparation_report(folder: Path) -> dict[str, Any] | None:
     path = folder / 'report.json'
     try:
-        content = load_json(path)
+        content = read_json(path)
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

@@ -21,7 +21,7 @@ from iid_mm.evaluation.eval_sets import VALIDATION, EvalSet
 from iid_mm.evaluation.scores import read_scores
 from iid_mm.reporting.prepared import coverage_facts, index_facts
 from iid_mm.reporting.provenance import device_name, library_versions, settings_sha256
-from iid_mm.utils.files import load_json, sha256, write_text
+from iid_mm.utils.files import read_json, sha256, write_text
 
 SCORES_FOLDER = 'frame_scores'
 LOCALIZATION_FOLDER = 'localization'
@@ -96,7 +96,7 @@ class ScoringJob:
     def finished_record(self, name: str, source: Mapping[str, Any]) -> dict[str, Any] | None:
         """Record of an earlier run of the same checkpoint on the same data; None if there is none."""
         try:
-            record = load_json(self.record_file(name))
+            record = read_json(self.record_file(name))
             is_whole = record['source'] == source and self._has(record['scores'], self.scores_file(name))
             if is_whole and record['localization_scores'] is not None:
                 is_whole = self._has(record['localization_scores'], self.localization_file(name))

@@ -28,7 +28,7 @@ from iid_mm.reporting.document import (
 from iid_mm.reporting.options import ReportOptions
 from iid_mm.reporting.source_verification import all_records, check_checkpoint, check_config, check_index
 from iid_mm.reporting.text_verification import check_text
-from iid_mm.utils.files import load_json, sha256
+from iid_mm.utils.files import read_json, sha256
 from iid_mm.utils.parquet import read_parquet
 
 # Sums of floating-point numbers may differ in the last bits between machines.
@@ -68,7 +68,7 @@ def read_report(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f'{path} does not exist; name the folder that tools/test.py wrote a report to'
         )
-    content = load_json(report_file(folder, REPORT_FILE))
+    content = read_json(report_file(folder, REPORT_FILE))
     if not isinstance(content, dict) or content.get('format') != FORMAT:
         raise InputError(f'{path} is no report of this version: its format must be {FORMAT!r}')
     return content
@@ -247,7 +247,7 @@ def _check_sets(folder: Path, report: Mapping[str, Any], computed: Computed) -> 
             problems += [f'{REPORT_FILE}, test set {name}: {sentence}' for sentence in sentences]
         path = Path(record['scores']['file']).with_suffix('.json')
         try:
-            kept = load_json(report_file(folder, path.as_posix()))
+            kept = read_json(report_file(folder, path.as_posix()))
         except (OSError, ValueError) as error:
             problems.append(f'{path.name}, the record of test set {name}, cannot be read: {error}')
             continue

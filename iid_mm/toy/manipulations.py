@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from iid_mm.datasets.functional.facial_swap import transfer_color
 from iid_mm.errors import InputError
 from iid_mm.toy.clip import Forgery, RenderedClip
 from iid_mm.toy.factors import Camera, Expression, Light
@@ -28,7 +29,6 @@ from iid_mm.toy.warp import (
     hull_mask,
     move_points,
     sample_coarsely,
-    transfer_color,
     warp_points,
 )
 

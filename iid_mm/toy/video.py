@@ -51,7 +51,7 @@ def write_landmarks(path: Path, landmarks: PointsArray) -> None:
     """Write landmarks (T, K, 2) float32 as .npy."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(landmarks, np.float32), allow_pickle=False)
-    write_bytes(buffer.getvalue(), path)
+    write_bytes(path, buffer.getvalue())
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -107,33 +107,6 @@ def hull_mask(points: PointsArray, size: int, inset: float, feather: float) -> A
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
-def transfer_color(
-    image: ImageArray, goal: ImageArray, mask: Array, mismatch: float, residue: float
-) -> ImageArray:
-    """Bring mean and spread of an image's colors under a mask toward those of another.
-
-    Args:
-        image: (H, W, 3) uint8, to be changed.
-        goal: (H, W, 3) uint8, whose colors are wanted.
-        mask: (H, W) where the statistics are taken (> 0.5).
-        mismatch: Share of the difference that remains, 0 matches fully.
-        residue: Largest difference of the means that remains, in gray levels.
-
-    Returns:
-        (H, W, 3) uint8.
-    """
-    area = mask > 0.5
-    if not area.any():
-        return image
-    have, want = image[area].astype(np.float32), goal[area].astype(np.float32)
-    ratio = np.clip(want.std(0).mean() / max(float(have.std(0).mean()), 1.0), 0.6, 1.5)
-    remain = np.float32(mismatch) * (have.mean(0) - want.mean(0))
-    remain *= min(1.0, residue / max(float(np.linalg.norm(remain)), 1e-6))
-    ratio = np.float32(mismatch) + np.float32(1 - mismatch) * ratio
-    mixed = (image - have.mean(0)) * ratio + want.mean(0) + remain
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
-
-
 def add_upsampling_pattern(image: ImageArray, amplitude: float, period: int = 4) -> ImageArray:
     """Add the faint grid that a generator's transposed convolutions leave.
 

@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import stat
 import sys
 from collections.abc import Iterable, Iterator
@@ -61,40 +60,30 @@ def read_limited(path: str | os.PathLike[str], most: int = MAX_SMALL) -> bytes:
     return data
 
 
-def load_json(path: str | os.PathLike[str], most: int = MAX_SMALL) -> Any:
-    """Read a JSON file of somebody else.
-
-    Args:
-        path: The file.
-        most: Bytes that it may have.
-
-    Raises:
-        InputError: It is no JSON, nested too deeply, too large, or no ordinary file.
-        OSError: It cannot be read.
-    """
-    try:
-        return json.loads(read_limited(path, most).decode())
-    except InputError:
-        raise
-    except (ValueError, RecursionError) as error:
-        text = 'nested too deeply' if isinstance(error, RecursionError) else error
-        raise InputError(f'{os.fspath(path)} is no JSON: {text}') from error
-
-
 def printable(text: object) -> str:
-    """A name as it is shown to people: on terminals, in logs, pages and images.
+    """A name or message as terminals, logs, tables, images and index files can hold it.
 
-    File names may hold anything: line breaks, escape sequences that command a terminal, marks that reverse
-    the direction of text, and bytes that are no text, which Python keeps as lone surrogates.
+    File names may contain anything: line breaks, escape sequences that control a terminal, marks that reverse
+    the direction of text, and bytes that are not text, which Python keeps as lone surrogates.
 
     Args:
-        text: The name, or a message that holds names.
+        text: The name, or a message that quotes names.
 
     Returns:
-        The text with U+FFFD in place of every such character.
+        The text with every such character written as ``%`` and two digits a byte, so that different names
+        stay different.
     """
     text = str(text)
-    return text if text.isprintable() else ''.join(c if c.isprintable() else '\ufffd' for c in text)
+    if text.isprintable():
+        return text
+    try:
+        data = os.fsencode(text)
+    except UnicodeEncodeError:
+        data = text.encode('utf-8', 'surrogatepass')
+    return ''.join(
+        c if c.isprintable() else ''.join(f'%{byte:02X}' for byte in c.encode('utf-8', 'surrogateescape'))
+        for c in data.decode('utf-8', 'surrogateescape')
+    )
 
 
 def safe_name(name: str, limit: int = MAX_NAME_BYTES) -> str:
@@ -166,12 +155,13 @@ def temporary_beside(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def replacing(path: Path, temporary: Path | None = None) -> Iterator[Path]:
-    """Write a file that appears whole or not at all.
+def replacing(path: Path, temporary: Path | None = None, *, durable: bool = False) -> Iterator[Path]:
+    """Write a file that appears whole or not at all; raise inside to keep the old one.
 
     Args:
         path: The file; its folder is made. A link there is replaced, not followed.
         temporary: Where to write until then, in the same folder; None: see :func:`temporary_beside`.
+        durable: Whether a power cut, too, leaves the old file or the new one.
 
     Yields:
         Where to write in its place; takes its name if nothing is raised. Of a
@@ -184,6 +174,9 @@ def replacing(path: Path, temporary: Path | None = None) -> Iterator[Path]:
     temporary = temporary or temporary_beside(path)
     try:
         yield temporary
+        if durable:
+            with open(temporary, 'rb+') as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         # What went wrong before matters more than what is left behind.
@@ -202,7 +195,7 @@ def _is_device(path: Path) -> bool:
     return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
 
 
-def write_bytes(data: bytes, path: Path) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
     """Write a file; it appears whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
@@ -210,41 +203,33 @@ def write_bytes(data: bytes, path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file; it appears whole or not at all."""
-    write_bytes(text.encode(), path)
+    write_bytes(path, text.encode())
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file; it appears whole or not at all."""
-    write_text(path, json.dumps(content, indent=2) + '\n')
+def write_json(path: Path, content: Any, *, allow_nan: bool = True) -> None:
+    """Write a JSON file; it appears whole or not at all.
+
+    Raises:
+        ValueError: A number is NaN or infinite, which JSON lacks, and ``allow_nan`` is False.
+    """
+    write_text(path, json.dumps(content, indent=2, allow_nan=allow_nan) + '\n')
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; a missing or damaged file counts as an empty one."""
-    try:
-        content = load_json(path)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-# Control characters, marks that turn the direction of writing, and bytes that are no UTF-8.
-_UNSAFE = re.compile('[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
-
-
-def safe_text(text: str) -> str:
-    """A text that files of UTF-8 and terminals take: what they do not is written as ``%`` and two digits.
+def read_json(path: str | os.PathLike[str], most: int = MAX_SMALL) -> Any:
+    """Read a JSON file.
 
     Args:
-        text: For instance a name of a file, with surrogates where its bytes are no UTF-8.
+        path: The file.
+        most: Bytes that it may have.
 
-    Returns:
-        The text, unchanged if nothing is wrong with it.
+    Raises:
+        InputError: It is no JSON, nested too deeply, too large, or no ordinary file.
+        OSError: It cannot be read.
     """
-    if text.isascii() and text.isprintable():
-        return text
     try:
-        data = os.fsencode(text)
-    except UnicodeEncodeError:
-        data = text.encode('utf-8', 'surrogatepass')
-    text = data.decode('utf-8', 'surrogateescape')
-    return _UNSAFE.sub(lambda m: ''.join(f'%{b:02X}' for b in m[0].encode('utf-8', 'surrogateescape')), text)
+        return json.loads(read_limited(path, most).decode())
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        text = 'nested too deeply' if isinstance(error, RecursionError) else error
+        raise InputError(f'{os.fspath(path)} is no JSON: {text}') from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from iid_mm.errors import InputError
-from iid_mm.utils.files import write_text
+from iid_mm.utils.files import reason_of, write_text
 from iid_mm.utils.unpickling import check_tuples
 
 POINTER = 'last_checkpoint'
@@ -121,7 +121,7 @@ def _pointed_name(pointer: Path) -> tuple[str | None, str]:
     except FileNotFoundError:
         return None, ''
     except OSError as error:
-        return None, f'cannot be read ({error.strerror})'
+        return None, f'cannot be read ({reason_of(error)})'
     try:
         text = content.decode().strip()
     except UnicodeDecodeError:

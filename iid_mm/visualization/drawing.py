@@ -348,7 +348,7 @@ def write_picture(path: str | os.PathLike[str], picture: ImageArray, *, argument
     """
     target = Path(path)
     try:
-        write_bytes(encode_picture(picture, target.suffix), target)
+        write_bytes(target, encode_picture(picture, target.suffix))
     except OSError as error:
         raise InputError(
             f'{argument}{printable(path)} cannot be written ({reason_of(error)}); choose another folder'

@@ -61,7 +61,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
             text.set_parse_math(False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=target.suffix[1:] or None)
-    write_bytes(buffer.getvalue(), target)
+    write_bytes(target, buffer.getvalue())
     return target
 
 

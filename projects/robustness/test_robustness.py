@@ -23,13 +23,14 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.registry import init_default_scope
 
+from iid_mm.datasets.functional.distortion import DISTORTIONS, LEVELS
+from iid_mm.datasets.functional.h264 import check_encoder
 from iid_mm.errors import InputError
 from iid_mm.evaluation.eval_sets import EvalSet, check_eval_set, find_eval_sets
 from iid_mm.evaluation.functional.aggregate import AGGREGATIONS
 from iid_mm.utils.cli import add_run_options, load_run_config, run_tool
 from robustness.cells import CellStore, cell_loader, make_cells
-from robustness.distortions import DISTORTIONS, LEVELS, choose
-from robustness.functional.h264 import check_encoder
+from robustness.distortions import choose
 from robustness.outputs import ReportChoices, plain_dataset, write_report
 from robustness.runner import RobustnessRunner, run_cells
 

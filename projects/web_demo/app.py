@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from iid_mm.errors import InputError, MissingExtraError
 from iid_mm.utils.cli import run_tool
+from iid_mm.utils.files import reason_of
 
 if TYPE_CHECKING:
     from iid_mm.inference.sampling import Sampling
@@ -88,7 +89,7 @@ def open_socket(host: str, port: int) -> socket.socket:
         bound.listen(128)
     except OSError as error:
         raise InputError(
-            f'--host {host} --port {port}: cannot be bound to ({error.strerror or error}); choose others'
+            f'--host {host} --port {port}: cannot be bound to ({reason_of(error)}); choose others'
         ) from error
     return bound
 

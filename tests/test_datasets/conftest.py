@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from mmengine.registry import DefaultScope
 
-from iid_mm.datasets.functional import alignment
+from iid_mm.datasets.functional import alignment, geometry
 from iid_mm.datasets.index import make_video_key, write_index
+from iid_mm.utils.typing import ImageArray
 
 SIDE = 160
 
@@ -60,11 +61,11 @@ def aligned() -> dict[str, Any]:
     """An aligned fake sample of 224 px with its genuine frame."""
     genuine, fake = draw_pair()
     points = draw_landmarks()
-    matrix = alignment.fit_similarity(alignment.five_points(points), alignment.template((224, 224)))
+    matrix = geometry.fit_similarity(alignment.five_points(points), alignment.template((224, 224)))
     return {
-        'img': alignment.warp_image(fake, matrix, (224, 224)),
-        'source_img': alignment.warp_image(genuine, matrix, (224, 224)),
-        'landmarks': alignment.transform_points(points, matrix),
+        'img': geometry.warp_image(fake, matrix, (224, 224)),
+        'source_img': geometry.warp_image(genuine, matrix, (224, 224)),
+        'landmarks': geometry.transform_points(points, matrix),
         'gt_label': 1,
     }
 
@@ -111,3 +112,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = make_rows(root, 'train', ['000', '001'], 4) + make_rows(root, 'test', ['002'], 4)
     write_index(rows, root / 'index.parquet')
     return root
+
+
+@pytest.fixture
+def photo() -> ImageArray:
+    """An image with structure at all scales, 96 x 128 px."""
+    rng = np.random.RandomState(0)
+    image = np.full((96, 128, 3), 110, np.float32)
+    for cells in (4, 12, 40):
+        grid = rng.uniform(-35, 35, (cells, cells, 3)).astype(np.float32)
+        image += cv2.resize(grid, (128, 96), interpolation=cv2.INTER_CUBIC)
+    return np.clip(image, 0, 255).astype(np.uint8)

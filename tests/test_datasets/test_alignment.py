@@ -3,10 +3,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iid_mm.datasets.functional import alignment
+from iid_mm.datasets.functional import alignment, geometry
 from iid_mm.errors import InputError
 
 TABLE_09 = [(75.746, 92.562), (147.746, 92.383), (111.625, 144.584), (81.902, 186.024), (141.848, 185.420)]
@@ -93,53 +92,12 @@ def test_five_points_by_hand() -> None:
     np.testing.assert_allclose(alignment.five_points(more), expected)
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    points=st.lists(st.tuples(numbers, numbers), min_size=5, max_size=5),
-    zoom=st.floats(0.1, 5),
-    angle=st.floats(-np.pi, np.pi),
-    shift=st.tuples(numbers, numbers),
-)
-def test_fit_recovers_a_similarity(points: list, zoom: float, angle: float, shift: tuple) -> None:
-    source = np.array(points)
-    if np.ptp(source, axis=0).max() < 1:
-        return
-    turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    matrix = alignment.fit_similarity(source, source @ turn.T + shift)
-    np.testing.assert_allclose(matrix, np.column_stack([turn, shift]), atol=1e-6)
-
-
-def umeyama(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Independent solution by singular value decomposition (Umeyama 1991), det > 0 enforced."""
-    mean_s, mean_t = source.mean(0), target.mean(0)
-    covariance = (target - mean_t).T @ (source - mean_s) / len(source)
-    left, values, right = np.linalg.svd(covariance)
-    signs = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])
-    turn = left @ np.diag(signs) @ right
-    zoom = (values * signs).sum() / (source - mean_s).var(0).sum()
-    return np.column_stack([zoom * turn, mean_t - zoom * turn @ mean_s])
-
-
-@settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**31), mirrored=st.booleans())
-def test_fit_agrees_with_umeyama(seed: int, mirrored: bool) -> None:
-    rng = np.random.default_rng(seed)
-    source = rng.normal(size=(5, 2)) * 50
-    target = source * [-1 if mirrored else 1, 1] + rng.normal(size=(5, 2)) * 5
-    np.testing.assert_allclose(alignment.fit_similarity(source, target), umeyama(source, target), atol=1e-8)
-
-
-def test_fit_refuses_coinciding_points() -> None:
-    with pytest.raises(InputError, match='coincide'):
-        alignment.fit_similarity(np.ones((5, 2)), alignment.template((224, 224)))
-
-
 def test_jitter_by_hand() -> None:
     size = (101, 101)  # center (50, 50)
     points = np.array([(50.0, 50.0), (60.0, 50.0)])
 
     def move(**kwargs: object) -> np.ndarray:
-        return alignment.transform_points(points, alignment.jitter_matrix(size, **kwargs))
+        return geometry.transform_points(points, alignment.jitter_matrix(size, **kwargs))
 
     np.testing.assert_allclose(move(), points)
     np.testing.assert_allclose(move(shift=(3, -2)), points + np.array([3, -2]))
@@ -149,54 +107,3 @@ def test_jitter_by_hand() -> None:
     np.testing.assert_allclose(
         move(stretch=(1.5, 1), rotation=90, shift=(1, 0)), [(51, 50), (51, 65)], atol=1e-5
     )
-
-
-@settings(max_examples=50, deadline=None)
-@given(seed=st.integers(0, 2**31), angle=st.floats(-180, 180), shift=st.tuples(numbers, numbers))
-def test_compose_and_round_trip(seed: int, angle: float, shift: tuple) -> None:
-    rng = np.random.default_rng(seed)
-    points = rng.uniform(-200, 200, (7, 2))
-    first = alignment.jitter_matrix((224, 200), shift, angle, (1.02, 1))
-    second = alignment.jitter_matrix((64, 64), (1, 2), -2 * angle)
-    both = alignment.compose(second, first)
-    stepwise = alignment.transform_points(alignment.transform_points(points, first), second)
-    np.testing.assert_allclose(alignment.transform_points(points, both), stepwise, atol=2e-3)
-    inverse = np.linalg.inv(np.vstack([first, [0, 0, 1]]))[:2]
-    back = alignment.transform_points(alignment.transform_points(points, first), inverse)
-    np.testing.assert_allclose(back, points, atol=2e-3)
-
-
-@pytest.mark.parametrize('zoom', [0.2, 0.4, 0.7, 1.6])
-def test_warp_moves_pixels_where_points_go(zoom: float) -> None:
-    image = np.zeros((400, 300, 3), dtype=np.uint8)
-    image[240:261, 140:161] = 255  # center (150, 250)
-    angle = np.deg2rad(20)
-    turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    wanted = np.array([70.0, 60.0])
-    matrix = np.column_stack([turn, wanted - turn @ [150, 250]])
-    warped = alignment.warp_image(image, matrix, (130, 120))
-    assert warped.shape == (120, 130, 3)
-    weight = warped[..., 0].astype(float)
-    rows, columns = np.mgrid[:120, :130]
-    found = np.array([(columns * weight).sum(), (rows * weight).sum()]) / weight.sum()
-    np.testing.assert_allclose(found, wanted, atol=0.1)
-
-
-def test_warp_reduces_by_area() -> None:
-    # Columns alternate between 0 and 255; a reduction must give the mean, not one of them.
-    image = np.zeros((320, 320, 3), dtype=np.uint8)
-    image[:, ::2] = 255
-    warped = alignment.warp_image(image, np.array([[0.2, 0, 0], [0, 0.2, 0]]), (64, 64))
-    assert np.abs(warped[2:-2, 2:-2].astype(int) - 127).max() <= 30
-
-
-def test_check_landmarks() -> None:
-    alignment.check_landmarks(np.zeros((68, 2)))
-    alignment.check_landmarks(np.zeros((81, 2)))
-    for wrong in (np.zeros((67, 2)), np.zeros((68, 3)), np.zeros(136), [[0, 0]] * 68, None):
-        with pytest.raises(InputError, match=r'x: .*|x has shape .*expected \(68, 2\) or \(81, 2\)'):
-            alignment.check_landmarks(wrong, 'x')
-    bad = np.zeros((68, 2))
-    bad[3, 1] = np.nan
-    with pytest.raises(InputError, match='NaN'):
-        alignment.check_landmarks(bad)

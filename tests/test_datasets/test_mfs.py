@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from iid_mm.datasets import MultiScaleFacialSwap
-from iid_mm.datasets.functional import swapping
+from iid_mm.datasets.functional.facial_swap import change_scores
 from iid_mm.errors import InputError
 
 WINDOWS = ((40, 80), (80, 120), (120, 160), (224, 224))
@@ -145,7 +145,7 @@ def test_compression_noise_does_not_count_as_forgery(aligned: dict[str, Any]) ->
     fake[120:160, 90:135] = 255 - fake[120:160, 90:135]
     noise = np.random.default_rng(0).normal(0, 2, fake.shape)
     fake = np.clip(np.rint(fake + noise), 0, 255).astype(np.uint8)
-    assert np.count_nonzero(swapping.change_scores(fake, genuine) > 1e-3) > 30000
+    assert np.count_nonzero(change_scores(fake, genuine) > 1e-3) > 30000
     arguments = {'partial_prob': 0, 'genuine_into_fake_prob': 1, 'keep_fake_prob': 0, 'elastic_prob': 0}
     for poisson in (0.0, 1.0):
         transform = MultiScaleFacialSwap(**arguments, poisson_prob=poisson)
@@ -177,9 +177,7 @@ def test_result_must_keep_a_share_of_the_forgery(aligned: dict[str, Any], share:
     results = transform({**aligned, 'img': fake.copy()})
     assert results['swap_kind'] == kind
     if kind != 'untouched':
-        kept, whole = (
-            swapping.change_scores(image, aligned['source_img']).sum() for image in (results['img'], fake)
-        )
+        kept, whole = (change_scores(image, aligned['source_img']).sum() for image in (results['img'], fake))
         assert 0.3 < kept / whole < 0.7
 
 
@@ -194,7 +192,7 @@ def test_redraw_bound_is_in_pixels_of_224(aligned: dict[str, Any]) -> None:
     """11 x 11 px of reach around one changed pixel; the bound decides, scaled with the area."""
     fake = aligned['source_img'].copy()
     fake[130, 110] ^= 128
-    changed = np.count_nonzero(swapping.change_scores(fake, aligned['source_img']) > 1e-3)
+    changed = np.count_nonzero(change_scores(fake, aligned['source_img']) > 1e-3)
     assert 9 <= changed <= 121
     probs = {'partial_prob': 0, 'keep_fake_prob': 0, 'genuine_into_fake_prob': 0, 'poisson_prob': 0}
     for bound, kind in ((changed - 1, 'fake_into_genuine'), (changed, 'untouched')):

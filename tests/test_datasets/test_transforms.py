@@ -20,7 +20,7 @@ from iid_mm.datasets import (
     MultiScaleFacialSwap,
     PackForgeryInputs,
 )
-from iid_mm.datasets.functional import alignment
+from iid_mm.datasets.functional import alignment, geometry
 from iid_mm.datasets.transforms.degrade import PROBS
 from iid_mm.datasets.transforms.formatting import META_KEYS
 from iid_mm.errors import InputError
@@ -192,7 +192,7 @@ def test_align_jitter_moves_both_images_alike(sample: dict[str, Any]) -> None:
         np.random.seed(seed)
         results = transform(dict(loaded))
         np.testing.assert_array_equal(results['img'], results['source_img'])
-        moved = alignment.transform_points(loaded['landmarks'], results['warp_matrix'])
+        moved = geometry.transform_points(loaded['landmarks'], results['warp_matrix'])
         np.testing.assert_array_equal(results['landmarks'], moved)
         matrices.append(results['warp_matrix'])
     zooms = np.array([np.sqrt(np.linalg.det(m[:, :2])) for m in matrices])

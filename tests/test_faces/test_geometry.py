@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iid_mm.datasets.functional.alignment import warp_image
+from iid_mm.datasets.functional.geometry import warp_image
 from iid_mm.faces.cropping import crop_image, crop_points
 from iid_mm.inference.geometry import canvas_to_frame
 

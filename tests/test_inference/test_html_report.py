@@ -351,6 +351,6 @@ def test_names_of_any_bytes(tmp_path: Path) -> None:
     result.problems.append('a\udce9\nb')
     write_html_report(result, tmp_path / 'page.html')
     text = (tmp_path / 'page.html').read_text(encoding='utf-8')
-    assert 'caf\ufffd\ufffdgpj\ufffd.mp4' in text
-    assert 'a\ufffd\ufffdb' in text
+    assert 'caf%E9%E2%80%AEgpj%1B.mp4' in text
+    assert 'a%E9%0Ab' in text
     assert all(line.isprintable() for line in text.splitlines())

@@ -239,7 +239,7 @@ def _test_pipeline(config: Path) -> Any:
         (MemoryError(), 'not enough memory'),
         (OSError(24, 'Too many open files'), 'Too many open files'),
         (FFmpegError(5, 'Input/output error'), 'Input/output error'),
-        (RuntimeError('a defect\x1b[2J'), 'RuntimeError: a defect\ufffd[2J'),
+        (RuntimeError('a defect\x1b[2J'), 'RuntimeError: a defect%1B[2J'),
     ],
 )
 @pytest.mark.parametrize('where', ['open_stream', 'score'])

@@ -15,10 +15,10 @@ from iid_mm.media.image_writing import (
     IMAGE_FORMATS,
     check_quality,
     encode_image,
-    write_bytes,
     write_image,
 )
 from iid_mm.utils.cli import run_tool
+from iid_mm.utils.files import write_bytes
 from storage_benchmark import Crop, all_encoders, compare_to_trace, load_crops, manipulated, measure_storage
 from support.paths import REPOSITORY
 
@@ -110,14 +110,14 @@ def test_an_image_that_cannot_be_encoded(tmp_path):
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    write_bytes(b'old', tmp_path / 'a.bin')
+    write_bytes(tmp_path / 'a.bin', b'old')
 
     def fail(*_):
         raise OSError('disk full')
 
     monkeypatch.setattr('os.replace', fail)
     with pytest.raises(OSError, match='disk full'):
-        write_bytes(b'new', tmp_path / 'a.bin')
+        write_bytes(tmp_path / 'a.bin', b'new')
     assert (tmp_path / 'a.bin').read_bytes() == b'old'
     assert [path.name for path in tmp_path.iterdir()] == ['a.bin']
 

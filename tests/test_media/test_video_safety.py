@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from iid_mm.datasets.functional.distortion import psnr
 from iid_mm.errors import InputError
 from iid_mm.media import containers, mp4_boxes, video
 from iid_mm.media.containers import ReadingStopped, SourceFile, open_container
 from iid_mm.media.mp4_boxes import MAX_SAMPLES, check_sample_counts
 from iid_mm.media.video import VideoReader
-from robustness.functional.images import psnr
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from iid_mm.preparation.layouts import scan_layout
 from iid_mm.preparation.layouts.base import Scanner, index_name, walk
 from iid_mm.preparation.records import LayoutOptions
 from iid_mm.structures.video_record import ImageFiles, VideoFile
-from iid_mm.utils.files import safe_text
 from support import image_trees
 from support.video_trees import VIDEO_TREES
 
@@ -284,14 +283,6 @@ def test_odd_names_are_kept(name, tmp_path):
     assert all(len(part.encode()) <= 255 for part in record.key.split('/'))
     assert os.fsencode(record.source.path) == folder + b'/' + name + b'.mp4'
     assert len(result.left_out) == 1
-
-
-def test_safe_text():
-    assert safe_text('a b [é] 視 %41') == 'a b [é] 視 %41'
-    assert safe_text('caf\udce9\n\x7f\u202e') == 'caf%E9%0A%7F%E2%80%AE'
-    assert safe_text('\ud800') == '%ED%A0%80'
-    # A locale that knows ASCII only hands names of UTF-8 over in the same way.
-    assert safe_text('\udcc3\udca9') == 'é'
 
 
 def test_long_names_stay_apart():

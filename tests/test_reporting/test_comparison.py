@@ -206,5 +206,5 @@ def test_names_are_cells_and_command_no_terminal() -> None:
     columns = {name: getattr(scores, name) for name in FrameScore._fields} | {'method': names}
     hostile = FrameScores.from_columns(columns)
     table = comparison_table(compare_scores(hostile, hostile, resamples=100))
-    assert 'a\\|b\ufffd[2J\ufffd[/b]' in table
+    assert 'a\\|b%1B[2J%0A[/b]' in table
     assert len(table.splitlines()) == 2 + 3

@@ -79,7 +79,7 @@ def test_names_command_nothing(weights: Path, tmp_path: Path, monkeypatch: Any, 
     # The first column of the table, in which long names are broken.
     rows = [line.split('│')[1].strip() for line in captured.out.splitlines() if line.startswith('│')]
     shown = ''.join(rows).replace(' ', '')
-    for name in ('[red]a', 'b\ufffd[31m', 'c\ufffdd', '\ufffde', ':smile:', 'caf\ufffd', '[.png'):
+    for name in ('[red]a', 'b%1B[31m', 'c%0Ad', '%E2%80%AEe', ':smile:', 'caf%E9', '[.png'):
         assert name in shown
     assert 'passed over: 1 file (.xyz)' in captured.err
     assert 'cannot be read (a link to nothing)' in captured.err

@@ -25,7 +25,6 @@ from iid_mm.toy.warp import (
     hull_mask,
     move_points,
     sample_coarsely,
-    transfer_color,
     warp_points,
 )
 
@@ -141,16 +140,6 @@ def test_composite_keeps_what_it_does_not_forge():
     mixed, mask = composite(genuine, forged, weight)
     assert [mixed[i, i, 0] for i in range(4)] == [200, 150, 100, 100]
     assert [mask[i, i] for i in range(4)] == [255, 255, 0, 0]
-
-
-def test_transfer_color_of_flat_images():
-    image, goal = np.full((4, 4, 3), 90, np.uint8), np.full((4, 4, 3), 150, np.uint8)
-    mask = np.ones((4, 4), np.float32)
-    np.testing.assert_array_equal(transfer_color(image, goal, mask, 0, 100), 150)
-    # Half of the difference remains, but at most 3 * sqrt(3) gray levels in all channels together.
-    np.testing.assert_array_equal(transfer_color(image, goal, mask, 0.5, 1000), 120)
-    np.testing.assert_array_equal(transfer_color(image, goal, mask, 0.5, 3 * 3**0.5), 147)
-    np.testing.assert_array_equal(transfer_color(image, goal, 0 * mask, 0, 100), image)
 
 
 def test_strength_scales_the_draw_and_the_change():

@@ -222,7 +222,7 @@ def test_the_process_group_ends_with_the_tool(
 
 def test_names_in_errors_command_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_tool(raising(InputError('file a\x1b[2J\u202e\udce9.mp4 is bad\nsecond line'))) == 1
-    assert capsys.readouterr().err == 'error: file a\ufffd[2J\ufffd\ufffd.mp4 is bad\nsecond line\n'
+    assert capsys.readouterr().err == 'error: file a%1B[2J%E2%80%AE%E9.mp4 is bad\nsecond line\n'
 
 
 def test_what_the_terminal_cannot_show_ends_no_tool(monkeypatch: pytest.MonkeyPatch) -> None:

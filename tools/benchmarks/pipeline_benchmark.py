@@ -114,7 +114,7 @@ def write_generated_set(folder: Path, crop: int = 320, people: int = 20, seed: i
         for method, image in (('youtube', genuine), ('Deepfakes', fake)):
             video = f'{number:03d}' if method == 'youtube' else f'{number:03d}_{number + 1:03d}'
             path = f'frames/generated/{method}/native/{video}/00000.png'
-            write_bytes(cv2.imencode('.png', image)[1].tobytes(), folder / path)
+            write_bytes(folder / path, cv2.imencode('.png', image)[1].tobytes())
             rows.append(
                 {
                     'image': path,

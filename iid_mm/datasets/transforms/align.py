@@ -6,10 +6,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 
-from iid_mm.datasets.functional import alignment
+from iid_mm.datasets.functional import alignment, geometry
+from iid_mm.datasets.transforms.base import FaceTransform
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
 from iid_mm.utils.typing import Results, Size
@@ -26,7 +26,7 @@ JITTER = {
 
 
 @TRANSFORMS.register_module()
-class AlignFace(BaseTransform):
+class AlignFace(FaceTransform):
     """Warp the image, and the genuine image of its pair, so that the face fits the template.
 
     Required Keys:
@@ -96,14 +96,14 @@ class AlignFace(BaseTransform):
                 pair differ in size.
         """
         landmarks = results['landmarks']
-        alignment.check_landmarks(landmarks, f'landmarks of {results.get("img_path", "the sample")!r}')
+        geometry.check_landmarks(landmarks, f'landmarks of {results.get("img_path", "the sample")!r}')
         scale, movement = self.scale, None
         if self.jitter is not None:
             scale, movement = self._draw(self.jitter)
         points = alignment.five_points(landmarks)
-        matrix = alignment.fit_similarity(points, alignment.template(self.size, scale))
+        matrix = geometry.fit_similarity(points, alignment.template(self.size, scale))
         if movement is not None:
-            matrix = alignment.compose(alignment.jitter_matrix(self.size, **movement), matrix)
+            matrix = geometry.compose(alignment.jitter_matrix(self.size, **movement), matrix)
         source = results.get('source_img')
         if source is not None:
             if source.shape != results['img'].shape:
@@ -111,12 +111,9 @@ class AlignFace(BaseTransform):
                     f'img {results["img"].shape} and source_img {source.shape} differ in shape: '
                     'the images of a pair need one crop window'
                 )
-            results['source_img'] = alignment.warp_image(source, matrix, self.size)
-        results['img'] = alignment.warp_image(results['img'], matrix, self.size)
-        results['landmarks'] = alignment.transform_points(landmarks, matrix)
+            results['source_img'] = geometry.warp_image(source, matrix, self.size)
+        results['img'] = geometry.warp_image(results['img'], matrix, self.size)
+        results['landmarks'] = geometry.transform_points(landmarks, matrix)
         results['img_shape'] = results['img'].shape[:2]
         results['warp_matrix'] = matrix
         return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(size={self.size}, scale={self.scale}, jitter={self.jitter})'

@@ -8,10 +8,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 
 from iid_mm.datasets.functional import degradation
+from iid_mm.datasets.transforms.base import FaceTransform
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
 from iid_mm.utils.typing import Results
@@ -59,7 +59,7 @@ STRENGTHS: dict[str, Any] = {
 
 
 @TRANSFORMS.register_module()
-class DegradeFace(BaseTransform):
+class DegradeFace(FaceTransform):
     """Apply random degradations, each with its own probability.
 
     Genuine and fake samples are treated alike. The operations, in order, are reductions of the
@@ -161,9 +161,3 @@ class DegradeFace(BaseTransform):
                     image = _OPERATIONS[name](image, **arguments)
                 results[key] = image
         return results
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(probs={self.probs}, strengths={self.strengths}, '
-            f'with_source={self.with_source})'
-        )

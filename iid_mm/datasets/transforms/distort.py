@@ -5,34 +5,34 @@ from __future__ import annotations
 
 import os
 
-from mmcv.transforms import BaseTransform
-
+from iid_mm.datasets.functional.distortion import (
+    CLEAN,
+    distort_image,
+    find_distortion,
+    sample_seed,
+    strength,
+)
+from iid_mm.datasets.transforms.base import FaceTransform
 from iid_mm.datasets.transforms.reading import read_crop
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
 from iid_mm.utils.typing import ImageArray, Results
-from robustness.distortions import CLEAN, find_distortion, strength
-from robustness.functional.h264 import recompress_crops
-from robustness.functional.images import distort_image, sample_seed
-from robustness.originals import CropPlace, check_same, recompress_original
 
 VIDEO = 'video_compression'
 
 
 @TRANSFORMS.register_module()
-class DistortFace(BaseTransform):
+class DistortFace(FaceTransform):
     """Distort the stored crop, before the face is aligned.
 
-    A distortion happens to a video as it is shown, and what a detector does to the face (aligning, scaling
-    to its canvas) comes after it: blur or noise of so many pixels must be shrunk with the face. The stored
-    crop is the closest thing to the frame, pixel for pixel unless it had to be shrunk to the set's
+    A video is distorted before a detector sees it, so blur and noise must be scaled to the canvas together
+    with the face. The stored crop has the pixels of the frame unless it was shrunk to the dataset's
     ``max_side``. Three things differ from distorting whole frames, as DeeperForensics-1.0 does: landmarks
     and crop come from the clean frame, so that failures of face detection do not count; blocks lie in the
-    crop (see :mod:`~robustness.distortions`), so that far more of them hit the face; the video
-    encoder sees the crop and not the background.
+    crop, so that far more of them hit the face; the video encoder sees the crop and not the background.
 
-    The result depends on the crop, its ``video_key``, ``frame`` and file name, the kind and the level, and on
-    nothing else; for ``video_compression`` also on which other crops of its video the dataset has.
+    The result depends only on the crop, its ``video_key``, ``frame`` and file name, the kind and the level;
+    for ``video_compression`` also on the other crops of its video in the dataset.
 
     Required Keys:
 
@@ -40,17 +40,17 @@ class DistortFace(BaseTransform):
     - img_path
     - video_key
     - frame
-    - video_images, video_position (``video_compression`` only; see
-      :class:`~robustness.datasets.VideoForgeryDataset`)
-    - video_source, video_frames, video_windows (optional; compress the original video instead of its crops)
-    - storage (optional; what the other crops of a video are read from, absent: files)
+    - video_images, video_position (``video_compression`` only): paths of all crops of the video in order of
+      time, and the place of this one among them; ``VideoForgeryDataset`` of ``projects/robustness`` adds them
+    - storage (optional; where the other crops of a video are stored, absent: files)
 
     Modified Keys:
 
     - img
 
     Args:
-        kind: Name of the distortion, see :data:`~robustness.distortions.DISTORTIONS`.
+        kind: Name of the distortion, see
+            :data:`~iid_mm.datasets.functional.distortion.DISTORTIONS`.
         level: 1 (weak) to 5 (strong); 0 leaves the image as it is.
     """
 
@@ -66,8 +66,7 @@ class DistortFace(BaseTransform):
         """Distort the image.
 
         Raises:
-            InputError: For ``video_compression``, if the dataset does not give whole videos, or the original
-                video is not the one that the crop was cut from.
+            InputError: For ``video_compression``, if the dataset does not list the crops of whole videos.
         """
         if self.value is None:
             return results
@@ -82,35 +81,27 @@ class DistortFace(BaseTransform):
     def _recompressed(self, results: Results, crf: float) -> ImageArray:
         if 'video_images' not in results:
             raise InputError(
-                f"{VIDEO} needs all crops of a video: use dataset=dict(type='VideoForgeryDataset'), as "
-                'tools/test_robustness.py does'
+                f"{VIDEO} needs all crops of a video: use dataset=dict(type='VideoForgeryDataset') of "
+                'projects/robustness'
             )
         images = results['video_images']
         if self._video is None or self._video[0] != images:
-            crops = self._compress_original if 'video_source' in results else self._compress_crops
-            self._video = (images, crops(results, crf))
-        crop = self._video[1][results['video_position']]
-        return crop.copy()
+            crops = [read_crop(path, storage=results.get('storage')) for path in images]
+            self._video = (images, self.compress_video(crops, crf, results))
+        return self._video[1][results['video_position']].copy()
 
-    def _compress_crops(self, results: Results, crf: float) -> list[ImageArray]:
-        return recompress_crops(self._load_all(results), crf)
+    def compress_video(self, crops: list[ImageArray], crf: float, results: Results) -> list[ImageArray]:
+        """Compress the crops of a video.
 
-    def _compress_original(self, results: Results, crf: float) -> list[ImageArray]:
-        stored = self._load_all(results)
-        places = [
-            CropPlace(frame, window, (crop.shape[1], crop.shape[0]))
-            for frame, window, crop in zip(
-                results['video_frames'], results['video_windows'], stored, strict=True
-            )
-        ]
-        pairs = recompress_original(results['video_source'], places, crf)
-        for crop, (original, _), path in zip(stored, pairs, results['video_images'], strict=True):
-            check_same(crop, original, path)
-        return [compressed for _, compressed in pairs]
+        Args:
+            crops: (h, w, 3) crops in order of time.
+            crf: Constant rate factor of the encoder.
+            results: Keys of a sample of the video.
 
-    @staticmethod
-    def _load_all(results: Results) -> list[ImageArray]:
-        return [read_crop(path, storage=results.get('storage')) for path in results['video_images']]
+        Returns:
+            As many crops of the same sizes.
+        """
+        # Imported here: only this distortion needs PyAV, and training does not.
+        from iid_mm.datasets.functional.h264 import recompress_crops
 
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(kind={self.kind!r}, level={self.level})'
+        return recompress_crops(crops, crf)

@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 
-from iid_mm.datasets.functional.alignment import check_landmarks
-from iid_mm.datasets.functional.flipping import flip_boxes, flip_landmarks, flip_matrix
+from iid_mm.datasets.functional.geometry import check_landmarks, flip_boxes, flip_landmarks, flip_matrix
+from iid_mm.datasets.transforms.base import FaceTransform
 from iid_mm.registry import TRANSFORMS
 from iid_mm.utils.typing import Results
 
 
 @TRANSFORMS.register_module()
-class FlipFace(BaseTransform):
+class FlipFace(FaceTransform):
     """Mirror the sample left to right with a given probability.
 
     Required Keys:
@@ -66,6 +65,3 @@ class FlipFace(BaseTransform):
         if 'warp_matrix' in results:
             results['warp_matrix'] = flip_matrix(results['warp_matrix'], width)
         return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(prob={self.prob})'

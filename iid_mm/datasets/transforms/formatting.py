@@ -9,9 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
 from mmengine.structures import InstanceData
 
+from iid_mm.datasets.transforms.base import FaceTransform
 from iid_mm.registry import TRANSFORMS
 from iid_mm.structures import ForgeryDataSample
 from iid_mm.utils.typing import Results
@@ -34,7 +34,7 @@ META_KEYS = (
 
 
 @TRANSFORMS.register_module()
-class PackForgeryInputs(BaseTransform):
+class PackForgeryInputs(FaceTransform):
     """Pack the image and its annotation.
 
     Required Keys:
@@ -79,6 +79,3 @@ class PackForgeryInputs(BaseTransform):
             sample.gt_artifact_mask = torch.from_numpy(results['artifact_mask'])
         sample.set_metainfo({key: results[key] for key in self.meta_keys if key in results})
         return {'inputs': torch.from_numpy(planes), 'data_samples': sample}
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(meta_keys={self.meta_keys})'

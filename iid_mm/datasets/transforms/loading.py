@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmcv.transforms import BaseTransform
-
-from iid_mm.datasets.storage.image_storage import ImageStorage, shown_backend_args
+from iid_mm.datasets.storage.image_storage import ImageStorage
+from iid_mm.datasets.transforms.base import FaceTransform
 from iid_mm.datasets.transforms.reading import read_crop
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
@@ -18,7 +17,7 @@ LOADERS = ('LoadForgeryPair', 'LoadForgeryMask', 'LoadImageFromFile')
 
 
 @TRANSFORMS.register_module()
-class LoadForgeryPair(BaseTransform):
+class LoadForgeryPair(FaceTransform):
     """Read the image of a sample and, for a fake with a pair, the genuine image.
 
     Required Keys:
@@ -93,10 +92,3 @@ class LoadForgeryPair(BaseTransform):
     def __getstate__(self) -> dict[str, Any]:
         # Copies, e.g. those in worker processes, begin with an empty cache.
         return {**self.__dict__, '_cache': {}, '_room': self.cache_mib * 2**20}
-
-    def __repr__(self) -> str:
-        shown = None if self.backend_args is None else shown_backend_args(self.backend_args)
-        return (
-            f'{type(self).__name__}(with_source={self.with_source}, backend_args={shown}, '
-            f'cache_mib={self.cache_mib})'
-        )

@@ -7,10 +7,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from mmcv.transforms import BaseTransform
 
-from iid_mm.datasets.functional import alignment
-from iid_mm.datasets.storage.image_storage import ImageStorage, shown_backend_args
+from iid_mm.datasets.functional import geometry
+from iid_mm.datasets.storage.image_storage import ImageStorage
+from iid_mm.datasets.transforms.base import FaceTransform
 from iid_mm.datasets.transforms.reading import read_crop
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
@@ -18,7 +18,7 @@ from iid_mm.utils.typing import ImageArray, Results
 
 
 @TRANSFORMS.register_module()
-class LoadForgeryMask(BaseTransform):
+class LoadForgeryMask(FaceTransform):
     """Read which pixels of a fake were manipulated and warp that to the canvas.
 
     The mask has the window and the size of the stored crop and goes through the whole matrix that the
@@ -73,7 +73,7 @@ class LoadForgeryMask(BaseTransform):
                     'set again with --masks'
                 )
             if results.get('warp_matrix') is not None:
-                mask = alignment.warp_image(mask, results['warp_matrix'], (width, height))
+                mask = geometry.warp_image(mask, results['warp_matrix'], (width, height))
             results['artifact_mask'] = (mask >= self.threshold).astype(np.uint8)
         return results
 
@@ -85,7 +85,3 @@ class LoadForgeryMask(BaseTransform):
             remedy='prepare the set again with --masks',
             storage=storage,
         )
-
-    def __repr__(self) -> str:
-        shown = None if self.backend_args is None else shown_backend_args(self.backend_args)
-        return f'{type(self).__name__}(threshold={self.threshold}, backend_args={shown})'

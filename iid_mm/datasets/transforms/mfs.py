@@ -4,39 +4,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 
-from iid_mm.datasets.functional import swapping
-from iid_mm.datasets.functional.alignment import CANVAS, check_landmarks
-from iid_mm.datasets.functional.blending import Window
+from iid_mm.datasets.functional.alignment import CANVAS
+from iid_mm.datasets.functional.facial_swap import SwapPlan, Window, change_scores, swap_face
+from iid_mm.datasets.functional.geometry import check_landmarks
+from iid_mm.datasets.transforms.base import FaceTransform
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
-from iid_mm.utils.typing import FloatArray, ImageArray, PointsArray, Results, Size
+from iid_mm.utils.typing import ImageArray, PointsArray, Results, Size
 
 WINDOWS: tuple[Size, ...] = ((40, 80), (80, 120), (120, 160), (224, 224))
 _BEND_CELLS = 7
 
 
-@dataclass(frozen=True)
-class SwapPlan:
-    """One draw of what to do with a fake."""
-
-    kind: str
-    """``untouched``, ``genuine_into_fake``, ``fake_into_genuine`` or ``partial``."""
-    poisson: bool
-    window: Size
-    """Window (w, h) of a partial swap."""
-    bend: FloatArray | None
-    """Displacements for the mask of a global swap, (7, 7, 2) pixels."""
-
-
 @TRANSFORMS.register_module()
-class MultiScaleFacialSwap(BaseTransform):
+class MultiScaleFacialSwap(FaceTransform):
     """Swap the whole face or a window of it between a fake frame and its genuine frame.
 
     A genuine sample keeps its pixels and gets no box. A fake is, with probability ``partial_prob``,
@@ -208,22 +194,12 @@ class MultiScaleFacialSwap(BaseTransform):
         for plan in self._draw_plans((width, height)):
             if plan.kind == 'untouched':
                 break
-            mask = swapping.face_mask(landmarks, (width, height), plan.bend)
-            window: Window | None = None
-            # Where the result may differ from the genuine frame; None: anywhere.
-            region: Window | None = None
-            if plan.kind == 'partial':
-                window = region = swapping.most_altered_window(fake, genuine, mask, plan.window)
-                result = swapping.swap_window(fake, genuine, mask, window, plan.poisson)
-            elif plan.kind == 'fake_into_genuine':
-                result = swapping.paste(fake, genuine, mask, plan.poisson)
-            else:
-                result = swapping.paste(genuine, fake, mask, plan.poisson)
-            score = swapping.change_scores(result, genuine, region)
+            result, window = swap_face(fake, genuine, landmarks, plan)
+            score = change_scores(result, genuine, window)
             if not self._differs_enough(score, plan.kind, height * width / CANVAS**2):
                 continue
             least = self.min_kept_share
-            if least == 0 or score.sum() >= least * swapping.change_scores(fake, genuine, region).sum():
+            if least == 0 or score.sum() >= least * change_scores(fake, genuine, window).sum():
                 return result, plan.kind, window
         return fake, 'untouched', None
 
@@ -233,21 +209,3 @@ class MultiScaleFacialSwap(BaseTransform):
             return False
         kept = kind != 'genuine_into_fake' or self.min_kept == 0
         return kept or np.count_nonzero(score > self.kept_dssim_thresh) > self.min_kept * area
-
-    def __repr__(self) -> str:
-        names = (
-            'windows',
-            'partial_prob',
-            'poisson_prob',
-            'elastic_prob',
-            'elastic_strength',
-            'genuine_into_fake_prob',
-            'keep_fake_prob',
-            'dssim_thresh',
-            'min_changed',
-            'kept_dssim_thresh',
-            'min_kept',
-            'min_kept_share',
-            'max_redraws',
-        )
-        return f'{type(self).__name__}({", ".join(f"{n}={getattr(self, n)!r}" for n in names)})'

@@ -38,10 +38,6 @@ class CheckpointHook(MMEngineCheckpointHook):
     * It also keeps one checkpoint from within the epoch, ``interrupted.pth``, so that a run that is killed
       loses at most ``iteration_interval`` iterations. Where gradients are accumulated, which checkpoints do
       not hold, it waits for the optimizer step that uses them.
-    * It is the owner of missed validations. A run that stops between the checkpoint of an epoch and the
-      validation of the epoch would resume with the next epoch, and this checkpoint could never become the
-      best one. The validation therefore runs first when training resumes. A checkpoint does not show whether
-      its validation has ended, so it may run again, with the same result.
     * An outdated checkpoint, or the previous best one, is removed once the new one is written, not before.
     * ``last_checkpoint`` is never half written.
     * The best checkpoint that a resumed run replaces is the one in its own folder: the path stored in a
@@ -62,17 +58,13 @@ class CheckpointHook(MMEngineCheckpointHook):
             raise InputError(f'iteration_interval={iteration_interval}: give at least 1, or None')
         self.iteration_interval = iteration_interval
         self._interrupted_due = False
-        self._validated = 0
 
     def before_train(self, runner: Any) -> None:
-        """Find the best checkpoint so far, and run the validation that was due when training stopped."""
+        """Find the best checkpoint so far."""
         super().before_train(runner)
         self._set_best_paths(
             {key: path and self._path(os.path.basename(path)) for key, path in self._best_paths().items()}
         )
-        if self._missed_validation(runner):
-            runner.logger.info(f'validating epoch {runner.epoch}, after which training stopped')
-            runner.val_loop.run()
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
@@ -85,19 +77,6 @@ class CheckpointHook(MMEngineCheckpointHook):
             self._interrupted_due = False
             runner.call_hook('before_writing')
             save_interrupted(runner)
-
-    def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
-        """Save the best checkpoint and note that this epoch is validated."""
-        super().after_val_epoch(runner, metrics)
-        self._validated = runner.iter
-
-    def _missed_validation(self, runner: Any) -> bool:
-        """Whether the run resumes at the end of an epoch that was to be validated."""
-        loop, epoch = runner.train_loop, runner.epoch
-        at_end = epoch > 0 and runner.iter == epoch * len(loop.dataloader)
-        if runner.val_loop is None or not at_end or epoch < loop.val_begin or self._validated == runner.iter:
-            return False
-        return bool(epoch % loop.val_interval == 0 or epoch == loop.max_epochs)
 
     def _path(self, name: str) -> str:
         path: str = self.file_backend.join_path(self.out_dir, name)

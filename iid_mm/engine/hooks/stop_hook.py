@@ -17,7 +17,8 @@ from mmengine.dist import all_reduce, barrier, get_world_size
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 
-from iid_mm.engine.hooks.iteration_checkpoint_hook import FILE_NAME, save_interrupted
+from iid_mm.engine.hooks.checkpoint_hook import INTERRUPTED as INTERRUPTED_FILE
+from iid_mm.engine.hooks.checkpoint_hook import save_interrupted
 from iid_mm.errors import StoppedError
 from iid_mm.registry import HOOKS
 

@@ -259,11 +259,10 @@ class SafeRunner(Runner):
         elif is_main_process():
             path = Path(out_dir, filename)
             try:
-                with replacing(path, path.with_name(TEMPORARY.format(path.name))) as temporary:
+                # A name of its own, by which `_remove_leftovers` knows it.
+                place = path.with_name(TEMPORARY.format(path.name))
+                with replacing(path, place, durable=True) as temporary:
                     super().save_checkpoint(out_dir, os.path.relpath(temporary, out_dir), *args, **kwargs)
-                    # After a power cut, too, there is the old file or the new one.
-                    with open(temporary, 'rb+') as file:
-                        os.fsync(file.fileno())
             except OSError as error:
                 raise InputError(
                     f'checkpoint {path} could not be written: {reason_of(error)}; the checkpoints before it '

@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from iid_mm.errors import InputError
 from iid_mm.media.readers import decode_image
+from iid_mm.utils.files import reason_of
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray
@@ -99,7 +100,7 @@ def read_image(path: str) -> tuple[ImageArray, bytes]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise InputError(error.strerror or str(error)) from error
+        raise InputError(reason_of(error)) from error
     if data and (reason := _why_refused(data)):
         raise InputError(reason)
     return decode_image(data), data

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from iid_mm.datasets.index import INDEX_SCHEMA, LANDMARK_COUNTS, InvalidIndexError, read_index
 from iid_mm.errors import InputError
-from iid_mm.utils.files import load_json
+from iid_mm.utils.files import read_json
 from iid_mm.utils.parquet import check_size, open_parquet
 
 # Nine tenths of an index are landmarks. They are read in pieces and reduced to boxes.
@@ -230,7 +230,7 @@ def _read_report(path: Path) -> tuple[dict[str, Any] | None, str]:
     if not path.is_file():
         return None, 'there is no report.json next to the index'
     try:
-        report = load_json(path)
+        report = read_json(path)
     except (OSError, ValueError) as error:
         return None, f'report.json cannot be read ({error})'
     if not isinstance(report, dict) or not isinstance(report.get('settings'), dict):

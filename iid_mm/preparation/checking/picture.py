@@ -12,10 +12,10 @@ import numpy as np
 
 from iid_mm.datasets.index import SPLITS, resolve_inside
 from iid_mm.errors import InputError
-from iid_mm.media.image_writing import write_bytes
 from iid_mm.preparation.checking.findings import plural
 from iid_mm.preparation.checking.images import read_image
 from iid_mm.preparation.checking.loading import PreparedSet
+from iid_mm.utils.files import write_bytes
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray
@@ -63,7 +63,7 @@ def write_picture(picture: ImageArray, path: Path) -> None:
         good = False
     if not good:
         raise InputError(f'--picture {str(path)!r}: give a suffix such as .png or .jpg')
-    write_bytes(data.tobytes(), path)
+    write_bytes(path, data.tobytes())
 
 
 def _rows(prepared: PreparedSet, columns: int) -> list[SheetRow]:

@@ -15,7 +15,7 @@ from iid_mm.errors import InputError
 from iid_mm.media.suffixes import VIDEO_SUFFIXES, is_system_file
 from iid_mm.preparation.records import LayoutOptions, LayoutScan
 from iid_mm.structures.video_record import FAKE, GENUINE, FrameSource, LandmarkSource, VideoFile, VideoRecord
-from iid_mm.utils.files import safe_text
+from iid_mm.utils.files import printable, reason_of
 
 SPLIT_NAMES = ('train', 'val', 'test')
 # Suffixes of videos that previews and source code have, too.
@@ -105,7 +105,7 @@ class Scanner:
     def leave_out(self, path: Path | str, reason: str) -> None:
         """Note that something on disk is not prepared."""
         name = self.name(path) if isinstance(path, Path) else path
-        self.result.left_out[safe_text(name)] = safe_text(reason)
+        self.result.left_out[printable(name)] = printable(reason)
 
     def pass_over(self, folder: Path, name: str) -> None:
         """Note that a file is not read for its suffix."""
@@ -138,7 +138,7 @@ class Scanner:
                     else:
                         self.leave_out(folder / entry.name, 'neither a file nor a folder')
         except OSError as error:
-            self.leave_out(folder, f'the folder cannot be read: {error.strerror}')
+            self.leave_out(folder, f'the folder cannot be read: {reason_of(error)}')
         return sorted(files), sorted(folders), links
 
     def list_videos(self, folder: Path, known: Collection[str] = (), *, nested: bool = False) -> list[Path]:
@@ -243,8 +243,8 @@ class Scanner:
             return present
         if unknown := sorted(set(self.options.methods) - set(present)):
             raise FileNotFoundError(
-                f'methods: no {self.compression} videos of {safe_text(", ".join(unknown))} under '
-                f'{str(self.root)!r}; manipulations there: {safe_text(", ".join(present)) or "none"}'
+                f'methods: no {self.compression} videos of {printable(", ".join(unknown))} under '
+                f'{str(self.root)!r}; manipulations there: {printable(", ".join(present)) or "none"}'
             )
         return sorted(set(self.options.methods))
 
@@ -265,7 +265,7 @@ class Scanner:
                 f'expected e.g. {example}'
             )
         self.result.records.sort(key=lambda record: record.key)
-        self.result.missing = sorted(map(safe_text, self.result.missing))
+        self.result.missing = sorted(map(printable, self.result.missing))
         return self.result
 
 
@@ -287,7 +287,7 @@ def index_name(name: str, most: int = MAX_VIDEO) -> str:
     Returns:
         The name; what is too long is cut, and ends in a digest of the whole name.
     """
-    text = safe_text(name)
+    text = printable(name)
     if text.isascii() and len(text) <= 60:
         return text
     data = text.encode()

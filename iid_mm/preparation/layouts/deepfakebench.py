@@ -32,7 +32,7 @@ from iid_mm.preparation.layouts.images import (
 from iid_mm.preparation.layouts.lists import read_json, short
 from iid_mm.preparation.records import LayoutOptions, LayoutScan
 from iid_mm.structures.video_record import FAKE, GENUINE, ImageFiles
-from iid_mm.utils.files import safe_text
+from iid_mm.utils.files import printable
 
 LIST_FOLDERS = ('preprocessing/dataset_json', 'dataset_json', '.')
 IMAGE_FOLDERS = ('datasets/rgb', 'datasets', 'rgb', '.')
@@ -226,7 +226,7 @@ def _read_label(name: str, where: str) -> int:
 
 
 def _read_entry(entry: Entry, fields: dict[str, Any], where: str) -> Entry:
-    where = f'{where}: {safe_text(entry.video)}'
+    where = f'{where}: {printable(entry.video)}'
     if _read_label(str(fields.get('label', entry.name)), where) != entry.label:
         raise InputError(f'{where}: label {short(fields["label"])} under {entry.name!r}')
     paths = []

@@ -15,7 +15,8 @@ from cross_manipulation.run_queue import RunQueue
 from cross_manipulation.run_state import FAILED, Status
 from cross_manipulation.run_task import Report, RunTask
 from iid_mm.errors import InputError
-from iid_mm.utils.files import read_json, write_json, write_text
+from iid_mm.utils.files import write_json, write_text
+from iid_mm.utils.finished import read_record
 from iid_mm.utils.processes import devices
 
 _WORDS: dict[Status, str] = {
@@ -107,7 +108,7 @@ class CrossManipulation:
                     metrics = run_metrics(run.state.scores, self.plan.columns, self.plan.options.how)
                     cached = self._metrics[run.key] = (marker['scores_sha256'], metrics)
                 results[run.key] = Result('finished', cached[1])
-            elif read_json(run.state.directory / FAILED):
+            elif read_record(run.state.directory / FAILED):
                 results[run.key] = Result('failed')
         names = [arm.name for arm in self.plan.arms]
         return build_matrix(names, self.plan.train_sets, self.plan.columns, self.plan.options.seeds, results)

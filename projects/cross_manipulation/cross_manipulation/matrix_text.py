@@ -15,7 +15,7 @@ from cross_manipulation.data_facts import LOADERS, dataset_path, dig
 from cross_manipulation.matrix import METRICS, TITLES, Matrix, Row, Section, Summary
 from cross_manipulation.plan import Plan, Run
 from cross_manipulation.run_state import FAILED
-from iid_mm.utils.files import read_json
+from iid_mm.utils.finished import read_record
 
 NOTHING = '–'
 
@@ -244,7 +244,7 @@ def _run_table(plan: Plan) -> str:
 def run_facts(run: Run, plan: Plan) -> dict[str, Any]:
     """What is known of a run, for the report."""
     marker = run.state.finished
-    error = read_json(run.state.directory / FAILED).get('error') if not marker else None
+    error = read_record(run.state.directory / FAILED).get('error') if not marker else None
     return {
         'config': run.arm.name,
         'trained_on': list(run.train_set.methods),

@@ -18,7 +18,8 @@ from cross_manipulation.settings import Tree, differences, run_settings
 from cross_manipulation.train_sets import TrainSet, check_known, every_subset, leave_one_out, parse_train_sets
 from iid_mm.errors import InputError
 from iid_mm.utils.config import load_config
-from iid_mm.utils.files import read_json, write_json
+from iid_mm.utils.files import write_json
+from iid_mm.utils.finished import read_record
 
 PROTOCOL = 'protocol.json'
 Kind = Literal['leave-one-out', 'one-vs-rest', 'num-seen', 'train-sets']
@@ -333,7 +334,7 @@ def _check_work_dir(plan: Plan) -> None:
         raise InputError(f'--work-dir {folder} is a file; name a folder')
     if not folder.is_dir() or not any(folder.iterdir()):
         return
-    stored = read_json(folder / PROTOCOL)
+    stored = read_record(folder / PROTOCOL)
     if not stored:
         raise InputError(f'--work-dir {folder} holds other files; name a new or an empty folder')
     if plan.options.overwrite:

@@ -12,7 +12,8 @@ from cross_manipulation.data_facts import file_digest
 from cross_manipulation.selection_record_hook import PROGRESS, RECORD
 from cross_manipulation.settings import Tree, differences, digest
 from iid_mm.errors import InputError
-from iid_mm.utils.files import read_json, write_json
+from iid_mm.utils.files import write_json
+from iid_mm.utils.finished import read_record
 from iid_mm.utils.latest_checkpoint import find_checkpoint
 
 Status = Literal['new', 'partial', 'trained', 'finished', 'changed']
@@ -60,7 +61,7 @@ class RunState:
     @property
     def finished(self) -> dict[str, Any]:
         """The marker of a finished run, empty if it is not finished or not with these settings."""
-        marker = read_json(self.directory / FINISHED)
+        marker = read_record(self.directory / FINISHED)
         matches = (marker.get('train_hash'), marker.get('test_hash')) == (self.train_hash, self.test_hash)
         if matches and self.scores.is_file() and marker.get('scores_sha256') == file_digest(self.scores):
             return marker
@@ -69,14 +70,14 @@ class RunState:
     @property
     def trained(self) -> dict[str, Any]:
         """The marker of a run whose checkpoint is chosen and still there, else empty."""
-        marker = read_json(self.directory / TRAINED)
+        marker = read_record(self.directory / TRAINED)
         if marker.get('train_hash') == self.train_hash and (self.directory / marker['checkpoint']).is_file():
             return marker
         return {}
 
     def changes(self) -> list[str]:
         """What of the training settings differs from those that the folder was made with."""
-        stored = read_json(self.directory / SETTINGS)
+        stored = read_record(self.directory / SETTINGS)
         return differences(stored['train'], self.settings['train']) if 'train' in stored else []
 
     def status(self) -> Status:
@@ -103,7 +104,7 @@ class RunState:
             return 1.0
         if self.changes():
             return 0.0
-        content = read_json(self.directory / PROGRESS)
+        content = read_record(self.directory / PROGRESS)
         share = content.get('iter', 0) / max(content.get('max_iters', 1), 1)
         return _TRAINING_SHARE * min(share, 1.0)
 
@@ -123,9 +124,9 @@ class RunState:
             last = self.resumable()
             if last is None:
                 raise InputError(f'{self.directory} has no checkpoint of the end of training')
-            validations = read_json(self.directory / RECORD).get('validations', [])
+            validations = read_record(self.directory / RECORD).get('validations', [])
             return Choice(last, validations[-1]['epoch'] if validations else None, None)
-        validations = read_json(self.directory / RECORD).get('validations', [])
+        validations = read_record(self.directory / RECORD).get('validations', [])
         name = validations[-1]['best_checkpoint'] if validations else None
         if name is None or not (self.directory / name).is_file():
             raise InputError(

@@ -19,7 +19,8 @@ from cross_manipulation.plan import Plan, Run
 from cross_manipulation.run_state import FAILED, FINISHED, LOCK, TRAINED, RunState
 from cross_manipulation.selection_record_hook import PROGRESS, RECORD
 from iid_mm.errors import InputError
-from iid_mm.utils.files import read_json, write_json
+from iid_mm.utils.files import write_json
+from iid_mm.utils.finished import read_record
 from iid_mm.utils.processes import RunLock, StoppedError, environment_of, last_error, run_logged
 from iid_mm.version import __version__
 
@@ -105,7 +106,7 @@ class RunTask:
         seconds = time.monotonic() - started
         self._mark_finished(seconds)
         state.prune(options.keep)
-        trained = read_json(state.directory / TRAINED)
+        trained = read_record(state.directory / TRAINED)
         return Report('finished', f'trained in {clock(trained["seconds"])}, tested in {clock(seconds)}')
 
     def _step(
@@ -145,7 +146,7 @@ class RunTask:
     def _mark_trained(self, seconds: float) -> None:
         """Choose the checkpoint, after a look at what it was chosen on."""
         folder = self.state.directory
-        seen = read_json(folder / RECORD).get('data', {}).get('val', {}).get('fakes', {})
+        seen = read_record(folder / RECORD).get('data', {}).get('val', {}).get('fakes', {})
         if foreign := sorted(set(seen) - set(self.run.train_set.methods)):
             raise InputError(f'the checkpoint was chosen on {", ".join(foreign)}, which are not trained on')
         choice = self.state.choose(self.plan.options.select)
@@ -156,7 +157,7 @@ class RunTask:
             'epoch': choice.epoch,
             'score': choice.score,
             # Earlier sessions of the run are part of the hook's time and not of this call's.
-            'seconds': round(max(seconds, read_json(folder / PROGRESS).get('seconds', 0.0)), 1),
+            'seconds': round(max(seconds, read_record(folder / PROGRESS).get('seconds', 0.0)), 1),
         }
         write_json(folder / TRAINED, content)
 

@@ -15,7 +15,8 @@ from mmengine.runner import Runner
 
 from iid_mm.errors import InputError
 from iid_mm.registry import HOOKS
-from iid_mm.utils.files import read_json, write_json
+from iid_mm.utils.files import write_json
+from iid_mm.utils.finished import read_record
 
 RECORD = 'selection.json'
 PROGRESS = 'progress.json'
@@ -30,9 +31,9 @@ class SelectionRecordHook(Hook):
     training samples and validation samples must be fakes of ``methods`` and genuine ones only, and the
     validation samples must not be those of the test split.
 
-    Every validation is written to ``selection.json`` in the work directory. A run that was killed while
-    it validated would go on with the next epoch, and the checkpoint of this one would never be
-    compared: such a validation is made up for. ``progress.json`` says where training stands.
+    Every validation is written to ``selection.json`` in the work directory, including the one that
+    :class:`~iid_mm.engine.ResumableEpochTrainLoop` makes up for after a kill. ``progress.json`` says where
+    training stands.
 
     Args:
         methods: The manipulations that are trained on.
@@ -48,7 +49,7 @@ class SelectionRecordHook(Hook):
         self._seconds_before = 0.0
 
     def before_train(self, runner: Runner) -> None:
-        """Check the data, read the record and make up for a validation that was cut off.
+        """Check the data and read the record.
 
         Args:
             runner: The runner, which has loaded the checkpoint that it goes on from.
@@ -62,7 +63,9 @@ class SelectionRecordHook(Hook):
         if runner.val_loop is not None:
             facts['val'] = self._check(runner.val_loop.dataloader.dataset, 'val_dataloader')
         folder = Path(runner.work_dir)
-        shared = [[read_json(folder / RECORD), read_json(folder / PROGRESS)] if is_main_process() else None]
+        shared = [
+            [read_record(folder / RECORD), read_record(folder / PROGRESS)] if is_main_process() else None
+        ]
         broadcast_object_list(shared)
         before, progress = shared[0] or ({}, {})
         # What an abandoned part of the run has validated is validated again.
@@ -71,9 +74,6 @@ class SelectionRecordHook(Hook):
         self._seconds_before = float(progress.get('seconds', 0.0)) if runner.iter else 0.0
         self._started = time.monotonic()
         self._write_record(runner)
-        if self._is_due(runner, kept):
-            runner.logger.info(f'the validation after epoch {runner.epoch} was cut off; it is made up for')
-            runner.val_loop.run()
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         """Write where training stands, every other second."""
@@ -134,16 +134,6 @@ class SelectionRecordHook(Hook):
             'genuine': genuine,
             'fakes': dict(sorted(counts.items())),
         }
-
-    @staticmethod
-    def _is_due(runner: Runner, kept: Sequence[dict[str, Any]]) -> bool:
-        """Whether training stands behind an epoch whose validation is not recorded."""
-        loop = runner.train_loop
-        epoch, length = runner.epoch, len(loop.dataloader)
-        if runner.val_loop is None or not epoch or runner.iter != epoch * length or epoch < loop.val_begin:
-            return False
-        is_time = epoch % loop.val_interval == 0 or epoch == loop.max_epochs
-        return is_time and not any(v['iter'] == runner.iter for v in kept)
 
     def _write_record(self, runner: Runner) -> None:
         if is_main_process():

@@ -5,7 +5,6 @@ Importing it registers the transform, the dataset and the sampler.
 """
 
 from robustness.datasets import VideoBatchSampler, VideoForgeryDataset
-from robustness.distortions import DISTORTIONS, LEVELS
-from robustness.transforms import DistortFace
+from robustness.transforms import DistortOriginal
 
-__all__ = ['DISTORTIONS', 'LEVELS', 'DistortFace', 'VideoBatchSampler', 'VideoForgeryDataset']
+__all__ = ['DistortOriginal', 'VideoBatchSampler', 'VideoForgeryDataset']

@@ -13,12 +13,12 @@ from typing import Any
 
 from mmengine.config import Config
 
+from iid_mm.datasets.functional.distortion import CLEAN, strength
 from iid_mm.datasets.transforms.distort import VIDEO
 from iid_mm.errors import InputError
 from iid_mm.evaluation.eval_sets import EvalSet
 from iid_mm.reporting.provenance import library_versions, settings_sha256
 from iid_mm.utils.files import sha256, write_text
-from robustness.distortions import CLEAN, strength
 
 # They say where data lie and how they are loaded, not what comes out.
 _PLACES = ('data_root', 'ann_file', 'backend_args', 'originals', 'test_mode', 'lazy_init', 'serialize_data')
@@ -79,7 +79,8 @@ def cell_loader(test_set: EvalSet, cell: Cell, originals: dict[str, Any] | None 
         raise InputError(
             f'the test pipeline ({", ".join(names)}) has no LoadForgeryPair, after which images are distorted'
         )
-    step = dict(type='DistortFace', kind=cell.kind, level=cell.level)
+    transform = 'DistortOriginal' if originals is not None and cell.kind == VIDEO else 'DistortFace'
+    step = dict(type=transform, kind=cell.kind, level=cell.level)
     pipeline.insert(names.index('LoadForgeryPair') + 1, step)
     dataset['pipeline'] = pipeline
     if cell.kind == VIDEO:

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from av.error import FFmpegError
 
+from iid_mm.datasets.functional.distortion import psnr
+from iid_mm.datasets.functional.h264 import FRAME_RATE, recompress
 from iid_mm.errors import InputError
 from iid_mm.faces.cropping import Window
 from iid_mm.media.containers import choose_stream, open_container
@@ -22,8 +24,6 @@ from iid_mm.media.sources import SourceOpener
 from iid_mm.preparation.layouts import scan_layout
 from iid_mm.preparation.records import LayoutOptions
 from iid_mm.structures.video_record import FrameSource, VideoFile
-from robustness.functional.h264 import FRAME_RATE, recompress
-from robustness.functional.images import psnr
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray, Size

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from iid_mm.datasets.functional.h264 import HOLD
 from iid_mm.datasets.transforms.distort import VIDEO
 from iid_mm.evaluation.eval_sets import EvalSet
 from iid_mm.evaluation.scores import FrameScores, read_scores
@@ -19,7 +20,6 @@ from iid_mm.reporting.scoring import write_json
 from iid_mm.utils.files import write_text
 from robustness.cells import Cell, CellStore, versions
 from robustness.datasets import VideoForgeryDataset
-from robustness.functional.h264 import HOLD
 from robustness.pictures import plot_curves, write_sheet
 from robustness.report import as_data, as_markdown, format_summary, summaries
 

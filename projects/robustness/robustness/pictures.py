@@ -12,16 +12,14 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from iid_mm.datasets.transforms import LoadForgeryPair
+from iid_mm.datasets.functional.distortion import CLEAN, DISTORTIONS, LEVELS, psnr, strength
+from iid_mm.datasets.transforms import DistortFace, LoadForgeryPair
 from iid_mm.errors import InputError
 from iid_mm.utils.typing import ImageArray
 from iid_mm.visualization.drawing import BLUE, image_grid, write_picture
 from iid_mm.visualization.plots import save_figure
 from robustness.datasets import VideoForgeryDataset
-from robustness.distortions import CLEAN, DISTORTIONS, LEVELS, strength
-from robustness.functional.images import psnr
 from robustness.functional.summary import Summary
-from robustness.transforms import DistortFace
 
 # Okabe and Ito's palette without black and yellow; markers tell apart what shares a color.
 _COLORS = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00')

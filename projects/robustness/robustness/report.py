@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from iid_mm.datasets.functional.distortion import DISTORTIONS, strength
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.aggregate import VideoScores, video_scores
 from iid_mm.evaluation.scores import FrameScores
 from iid_mm.evaluation.statistics.intervals import Interval
 from robustness.cells import Cell
-from robustness.distortions import DISTORTIONS, strength
 from robustness.functional.summary import Summary, summarize
 
 FORMAT = 1

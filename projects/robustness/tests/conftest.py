@@ -7,30 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from mmengine.logging import MessageHub, MMLogger
 
 from iid_mm.apis import init_model
 from iid_mm.utils.cli import run_tool
-from iid_mm.utils.typing import ImageArray
 from iid_mm.visualization import ForgeryVisualizer
 from support.paths import REPOSITORY
 
 TOOL = REPOSITORY / 'projects/robustness/test_robustness.py'
-
-
-@pytest.fixture
-def photo() -> ImageArray:
-    """A picture with structure at all scales, 96 x 128 px."""
-    rng = np.random.RandomState(0)
-    image = np.full((96, 128, 3), 110, np.float32)
-    for cells in (4, 12, 40):
-        grid = rng.uniform(-35, 35, (cells, cells, 3)).astype(np.float32)
-        image += cv2.resize(grid, (128, 96), interpolation=cv2.INTER_CUBIC)
-    return np.clip(image, 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope='session')

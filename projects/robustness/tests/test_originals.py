@@ -7,8 +7,8 @@ from pathlib import Path
 import av
 import pytest
 
+from iid_mm.datasets.functional.h264 import FRAME_RATE
 from iid_mm.structures.video_record import VideoFile
-from robustness.functional.h264 import FRAME_RATE
 from robustness.originals import _rate
 
 

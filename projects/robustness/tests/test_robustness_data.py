@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from iid_mm.datasets import LoadForgeryPair
+from iid_mm.datasets import DistortFace, LoadForgeryPair
+from iid_mm.datasets.functional import h264
+from iid_mm.datasets.functional.distortion import DISTORTIONS, LEVELS, psnr
 from iid_mm.errors import InputError
 from iid_mm.structures.video_record import ImageFiles, VideoFile
 from iid_mm.utils.typing import ImageArray
-from robustness import DISTORTIONS, LEVELS, DistortFace, VideoBatchSampler, VideoForgeryDataset
+from robustness import DistortOriginal, VideoBatchSampler, VideoForgeryDataset
 from robustness import originals as originals_module
-from robustness.functional import h264, images
 from robustness.originals import CropPlace, recompress_original
 from support.media import make_frames, write_image, write_video
 
@@ -86,7 +87,7 @@ class TestTransform:
     ) -> None:
         calls = []
         monkeypatch.setattr(
-            'iid_mm.datasets.transforms.distort.recompress_crops',
+            'iid_mm.datasets.functional.h264.recompress_crops',
             lambda crops, crf: calls.append(crf) or [c.copy() for c in crops],
         )
         transform = DistortFace(VIDEO, 2)
@@ -204,7 +205,7 @@ class TestOriginals:
         np.testing.assert_array_equal(one_bad, compressed[7][4:45, 10:51])
         half = cv2.resize(compressed[3], (48, 32), interpolation=cv2.INTER_AREA)
         np.testing.assert_array_equal(two_bad, half)
-        assert images.psnr(two, two_bad) > 25
+        assert psnr(two, two_bad) > 25
 
     def test_video_file(self, tmp_path: Path) -> None:
         path = write_video(tmp_path / 'a.mp4', make_frames(12))
@@ -212,7 +213,7 @@ class TestOriginals:
             VideoFile(path), [CropPlace(11, (5, 5, 40, 40), (35, 35))], 30
         )
         assert clean.shape == compressed.shape == (35, 35, 3)
-        assert 30 < images.psnr(clean, compressed) < 60
+        assert 30 < psnr(clean, compressed) < 60
 
     def test_frame_rate(self, tmp_path: Path) -> None:
         path = write_video(tmp_path / 'a.mp4', make_frames(5))
@@ -260,14 +261,14 @@ class TestOriginals:
             originals=dict(root=downloaded, layout='folder'),
         )
         clean = [load(dataset, index)['img'] for index in (0, 1, 2)]
-        transform = DistortFace(VIDEO, 5)
+        transform = DistortOriginal(VIDEO, 5)
         exact = [transform.transform(load(dataset, index))['img'] for index in (0, 1, 2)]
         # The crops are the whole frames here: compressing these once each is the same.
         np.testing.assert_array_equal(exact, list(h264.recompress(clean, 40)))
         # A set whose crops come from elsewhere.
         renamed['ffpp/Deepfakes/c23/200_999'] = renamed['ffpp/FaceSwap/c23/201_999']
         with pytest.raises(InputError, match='the crop is not a part of the original video'):
-            DistortFace(VIDEO, 5).transform(
+            DistortOriginal(VIDEO, 5).transform(
                 load(
                     VideoForgeryDataset(
                         ann_file=str(tiny_prepared / 'index.parquet'),
@@ -302,5 +303,5 @@ def test_every_level_damages_video_more(videos: VideoForgeryDataset) -> None:
     for level in LEVELS:
         results = load(videos, 1)
         clean = results['img'].copy()
-        likeness.append(images.psnr(clean, DistortFace(VIDEO, level).transform(results)['img']))
+        likeness.append(psnr(clean, DistortFace(VIDEO, level).transform(results)['img']))
     assert all(b < a for a, b in pairwise(likeness)), likeness

@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from iid_mm.datasets.functional import degradation
-from iid_mm.datasets.functional.blending import alpha_blend
-from iid_mm.datasets.functional.masks import bounding_window, elastic_deform, hull_mask
-from iid_mm.toy.warp import transfer_color
+from iid_mm.datasets.functional.facial_swap import alpha_blend, elastic_deform, transfer_color
+from iid_mm.datasets.functional.geometry import bounding_window, hull_mask
 from iid_mm.utils.typing import FloatArray, ImageArray, MaskArray, PointsArray
 
 HULLS = ('face', 'brows_to_chin', 'inner', 'mouth')

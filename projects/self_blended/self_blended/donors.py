@@ -16,7 +16,7 @@ from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 
 from iid_mm.datasets.forgery_dataset import ForgeryDataset
-from iid_mm.datasets.functional.alignment import check_landmarks, warp_image
+from iid_mm.datasets.functional.geometry import check_landmarks, warp_image
 from iid_mm.datasets.storage.image_storage import ImageStorage
 from iid_mm.datasets.transforms import LoadForgeryPair
 from iid_mm.errors import InputError

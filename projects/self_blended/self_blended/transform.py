@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 
-from iid_mm.datasets.functional.alignment import CANVAS, check_landmarks
+from iid_mm.datasets.functional.alignment import CANVAS
+from iid_mm.datasets.functional.geometry import check_landmarks
+from iid_mm.datasets.transforms.base import FaceTransform
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
 from iid_mm.utils.typing import Results
@@ -20,7 +21,7 @@ RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
 
 
 @TRANSFORMS.register_module()
-class SelfBlendedImage(BaseTransform):
+class SelfBlendedImage(FaceTransform):
     """Turn a genuine face into a fake that is blended from two views of it.
 
     Shiohara and Yamasaki, CVPR 2022: no fakes are needed, every person is seen under both labels, and
@@ -176,10 +177,3 @@ class SelfBlendedImage(BaseTransform):
         x0, y0, x1, y1 = box.astype(int)
         changed = np.abs(fake[y0:y1, x0:x1].astype(np.int16) - genuine[y0:y1, x0:x1])
         return bool(changed.mean() < self.min_change)
-
-    def __repr__(self) -> str:
-        names = (
-            *('prob', 'scale', 'shift', 'color', 'bend', 'sigma', 'ratios', 'hulls', 'min_change'),
-            'mismatch',
-        )
-        return f'{type(self).__name__}({", ".join(f"{name}={getattr(self, name)!r}" for name in names)})'

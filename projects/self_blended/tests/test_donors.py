@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iid_mm.datasets.functional.alignment import transform_points, warp_image
+from iid_mm.datasets.functional.geometry import transform_points, warp_image
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
 from self_blended import DonorForgeryDataset, LoadDonor, SelfBlendedImage

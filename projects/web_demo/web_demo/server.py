@@ -28,6 +28,7 @@ from iid_mm.inference.analysis import Progress
 from iid_mm.inference.media import VIDEO
 from iid_mm.inference.sampling import Sampling
 from iid_mm.toy import ToyConfig
+from iid_mm.utils.files import reason_of
 from web_demo.analyses import DONE, KEPT_SECONDS, WAITING, Analysis, AnalysisQueue, Answer, analyze_file
 from web_demo.connections import client_of
 from web_demo.examples import TOY, Examples
@@ -216,7 +217,7 @@ def _add_analyses(app: FastAPI) -> None:
         except ClientDisconnect as error:
             raise HTTPException(400, 'The upload was broken off.') from error
         except OSError as error:
-            raise HTTPException(507, f'The upload cannot be stored ({error.strerror or error}).') from error
+            raise HTTPException(507, f'The upload cannot be stored ({reason_of(error)}).') from error
         return _status(request, analysis)
 
     @app.get('/api/analyses/{key}')

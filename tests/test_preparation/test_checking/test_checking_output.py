@@ -109,7 +109,7 @@ def test_names_cannot_steer_a_terminal_or_break_a_table(make_tiny, check):
         assert '\x1b' not in text
         assert '\x07' not in text
         assert 'se\nt' not in text
-    assert 'frames/\ufffd]0;title\ufffd.png' in text_of(result)
+    assert 'frames/%1B]0;title%07.png' in text_of(result)
 
 
 def test_strict_verdict(good, check):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data transforms."""
 
-from iid_mm.datasets.transforms.distort import DistortFace
+from robustness.transforms.distort_original import DistortOriginal
 
-__all__ = ['DistortFace']
+__all__ = ['DistortOriginal']

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 from av.codec.codec import UnknownCodecError
 
+from iid_mm.datasets.functional import h264
+from iid_mm.datasets.functional.distortion import LEVELS, psnr, strength
 from iid_mm.errors import InputError
 from iid_mm.utils.typing import ImageArray
-from robustness.distortions import LEVELS, strength
-from robustness.functional import h264
-from robustness.functional.images import psnr
 from support.media import write_video
 
 

@@ -38,7 +38,7 @@ def check_encoder() -> None:
     except UnknownCodecError as error:
         raise InputError(
             'video_compression needs PyAV with the encoder libx264, which this build of PyAV lacks; install '
-            'the wheel (pip install av) or leave video_compression out with --distortions'
+            'the wheel (pip install av) or leave video_compression out'
         ) from error
 
 
@@ -89,12 +89,12 @@ def recompress_crops(crops: Sequence[ImageArray], crf: float, hold: int = HOLD) 
     the longer edges smaller crops are padded, in the middle and by repeating their border, never resampled.
 
     Why ``hold``: crops follow each other after half a second, so that a sequence with each of them once has
-    nothing to predict from and gets too few bits; with many repeats the picture improves from frame to
+    nothing to predict from and gets too few bits; with many repeats the image improves from frame to
     frame. Against whole videos compressed at the same CRF (three filmed clips, and a synthetic face video
     with its three manipulations; CRF 30, 35 and 40; PSNR of the crops), each crop once loses 0.6 to 2.3 dB
     too much, with eight frames each 0.5 to 2.4 dB too little, with three it is within 1.1 dB. What crops
     cannot show: blocks aligned as in the whole frame, and smearing by motion between true neighbors.
-    :func:`~robustness.originals.recompress_original` is exact where the videos are at hand.
+    Compressing the original videos is exact, see ``projects/robustness``.
 
     Args:
         crops: (h, w, 3) uint8 BGR crops in order of time; their sizes may differ.

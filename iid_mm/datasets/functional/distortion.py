@@ -1,19 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Distortions of single images. Each takes and returns an (H, W, 3) uint8 BGR image.
+"""The distortions and the strength of each at each level.
 
-Their results are the same on every machine: sums and products are numpy's on single elements or OpenCV's in
-integers, and random numbers come from a generator whose stream numpy guarantees.
+Seven kinds at five levels are those of DeeperForensics-1.0 (Jiang et al., CVPR 2020, arXiv 2001.03024). The
+paper names them; their strengths are in the authors' program, ``perturbation/add_distortion_to_video.py``
+and ``perturbation/distortions.py`` of https://github.com/EndlessSora/DeeperForensics-1.0 (read at commit
+7589587), and are repeated here as facts. Three of them do not do what their name says, or depend on the
+image:
+
+* *JPEG compression* (``JPEG``, 2 to 6) encodes nothing: it shrinks the image by this factor and enlarges it
+  again. The authors confirm it in issue 6 of their repository, and later papers call it pixelation. Here
+  that is :data:`downscaling <DISTORTIONS>`, and ``jpeg`` is a real JPEG encoding at the five qualities of
+  ImageNet-C (Hendrycks and Dietterich, ICLR 2019; ``ImageNet-C/create_c/make_imagenet_c.py`` of
+  https://github.com/hendrycks/robustness). To compare with published results of DeeperForensics' JPEG, take
+  ``downscaling``.
+* *Color contrast change* multiplies all values, so that the image gets darker too. Kept.
+* *Block-wise distortion* pastes ``n * floor(shorter side / 256)`` gray squares of 8 x 8 px, which is none
+  at all on crops below 256 px. Here it is ``n * shorter side / 256``, rounded.
+
+The functions take and return (H, W, 3) uint8 BGR images. Their results are the same on every machine: sums
+and products are numpy's on single elements or OpenCV's in integers, and random numbers come from a generator
+whose stream numpy guarantees. ``video_compression`` is in :mod:`~iid_mm.datasets.functional.h264`.
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from iid_mm.datasets.functional.degradation import jpeg
+from iid_mm.errors import InputError
 from iid_mm.utils.typing import FloatArray, ImageArray, Size
 
 Seed = npt.NDArray[np.uint32]
@@ -24,6 +43,88 @@ BLOCK_GRAY = 128
 _LUMA = (0.114, 0.587, 0.299)
 # BT.601 with the limited range of video: luma spans 219 and chroma 224 of 255 steps.
 _LUMA_RANGE, _CHROMA_RANGE = 219 / 255, 224 / 255
+LEVELS = (1, 2, 3, 4, 5)
+"""Levels from weak to strong; level 0 is the clean image."""
+CLEAN = 0
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """One kind of distortion.
+
+    Attributes:
+        name: Name in commands and files.
+        title: Name in tables.
+        parameter: What :attr:`values` measure.
+        values: Strength at levels 1 to 5.
+        source: Where the values come from.
+    """
+
+    name: str
+    title: str
+    parameter: str
+    values: tuple[float, float, float, float, float]
+    source: str
+
+
+_DF = 'DeeperForensics-1.0'
+_ALL = (
+    Distortion(
+        'saturation', 'color saturation', 'factor of the chroma', (0.4, 0.3, 0.2, 0.1, 0.0), f'{_DF}, CS'
+    ),
+    Distortion(
+        'contrast', 'color contrast', 'factor of all values', (0.85, 0.725, 0.6, 0.475, 0.35), f'{_DF}, CC'
+    ),
+    Distortion(
+        'block_wise', 'block-wise', '8 x 8 px blocks a 256 px side', (16, 32, 48, 64, 80), f'{_DF}, BW'
+    ),
+    Distortion(
+        *('gaussian_noise', 'Gaussian noise', 'variance in YCbCr, range 1'),
+        (0.001, 0.002, 0.005, 0.01, 0.05),
+        f'{_DF}, GNC',
+    ),
+    Distortion(
+        'gaussian_blur',
+        'Gaussian blur',
+        'kernel side (px)',
+        (7, 9, 13, 17, 21),
+        f'{_DF}, GB',
+    ),
+    Distortion('jpeg', 'JPEG compression', 'quality', (25, 18, 15, 10, 7), 'ImageNet-C'),
+    Distortion('video_compression', 'video compression', 'H.264 CRF', (30, 32, 35, 38, 40), f'{_DF}, VC'),
+    Distortion('downscaling', 'down-scaling', 'factor', (2, 3, 4, 5, 6), f'{_DF}, JPEG'),
+)
+DISTORTIONS: dict[str, Distortion] = {distortion.name: distortion for distortion in _ALL}
+"""All kinds by name, in the order of the table."""
+
+
+def find_distortion(kind: str) -> Distortion:
+    """Look up a kind.
+
+    Raises:
+        InputError: If it is unknown.
+    """
+    if kind not in DISTORTIONS:
+        raise InputError(f'distortion {kind!r} is unknown; choose from {", ".join(DISTORTIONS)}')
+    return DISTORTIONS[kind]
+
+
+def strength(kind: str, level: int) -> float:
+    """Strength of a kind at a level.
+
+    Args:
+        kind: Name of the distortion.
+        level: 1 to 5.
+
+    Raises:
+        InputError: If the kind is unknown or the level is none of these.
+    """
+    distortion = find_distortion(kind)
+    if level not in LEVELS:
+        raise InputError(
+            f'level={level!r} of {kind}: must be one of 1 to {LEVELS[-1]}, or 0 for the clean image'
+        )
+    return distortion.values[level - 1]
 
 
 def sample_seed(video_key: str, frame: int, image_name: str, kind: str) -> Seed:
@@ -129,7 +230,7 @@ def distort_image(image: ImageArray, kind: str, value: float, seed: Seed) -> Ima
     Args:
         image: (H, W, 3) uint8, BGR.
         kind: Name of the distortion.
-        value: Its strength, see :func:`~robustness.distortions.strength`.
+        value: Its strength, see :func:`strength`.
         seed: Of its random draws.
 
     Returns:
