@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from iid_mm.utils.typing import Size
 
 # What mistakes in a config raise; JSON errors are ValueErrors.
 MISTAKES = (SyntaxError, NameError, TypeError, ValueError, LookupError, AttributeError)
+LOADERS = ('LoadForgeryPair', 'LoadForgeryMask', 'LoadImageFromFile')
+"""Transforms that read files."""
 
 
 def load_config(config: str | os.PathLike[str] | Config, cfg_options: dict[str, Any] | None = None) -> Config:
@@ -92,6 +95,17 @@ def pipeline_input_size(cfg: Config) -> Size:
     raise InputError('the test pipeline of the config has no AlignFace, which sets the input size')
 
 
+def without_loaders(pipeline: Iterable[Any]) -> list[Any]:
+    """The transforms of a pipeline but for those that read files, for images that are in memory."""
+    return [step for step in pipeline if _kind(step).rpartition('.')[2] not in LOADERS]
+
+
+def _kind(node: Any) -> str:
+    """Name of what a dictionary of a config builds; empty if it builds nothing."""
+    kind = node.get('type')
+    return kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+
+
 def _replace_data_root(node: Any, old: str | None, new: str) -> None:
     """Replace a folder everywhere below a config: its variables are only text once the file is read."""
     if isinstance(node, (list, tuple)):
@@ -111,10 +125,7 @@ def _hand_down_backend_args(node: Any, config: Config, before: Any) -> None:
         for item in node:
             _hand_down_backend_args(item, config, before)
     elif isinstance(node, (dict, Config)):
-        kind = node.get('type')
-        name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
-        is_dataset = 'ann_file' in node and name.endswith('ForgeryDataset')
-        if is_dataset:
+        if 'ann_file' in node and _kind(node).endswith('ForgeryDataset'):
             if 'backend_args' not in node or (before is not None and node['backend_args'] == before):
                 node.pop('backend_args', None)
                 if config.get('backend_args') is not None:

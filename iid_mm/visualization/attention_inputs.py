@@ -15,13 +15,13 @@ from mmengine.dataset import Compose
 from iid_mm.datasets import ForgeryDataset
 from iid_mm.datasets.index import read_index
 from iid_mm.datasets.storage.image_storage import storage_settings_for
-from iid_mm.datasets.transforms.loading import LOADERS
 from iid_mm.errors import InputError
 from iid_mm.evaluation.localization.config import with_masks
 from iid_mm.media.readers import decode_image, read_image_file
 from iid_mm.media.suffixes import IMAGE_SUFFIXES
 from iid_mm.preparation.layouts.images import is_image
 from iid_mm.registry import DATASETS
+from iid_mm.utils.config import without_loaders
 from iid_mm.utils.files import printable, reason_of
 from iid_mm.utils.typing import ImageArray
 
@@ -128,7 +128,7 @@ class PictureDataset:
 
         pictures = find_pictures(paths)
         steps = config_of_test_set(cfg).pipeline
-        self.pipeline = Compose([s for s in steps if s['type'].rpartition('.')[2] not in LOADERS])
+        self.pipeline = Compose(without_loaders(steps))
         analyzer = MediapipeAnalyzer()
         self.infos: list[dict[str, Any]] = []
         self.faceless: list[Path] = []

@@ -16,6 +16,7 @@ from iid_mm.datasets import (
     collate_pairs,
 )
 from iid_mm.datasets.transforms.degrade import PROBS
+from iid_mm.registry import FUNCTIONS
 
 ALL = dict.fromkeys(PROBS, 1.0)
 

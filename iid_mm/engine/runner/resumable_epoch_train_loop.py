@@ -20,11 +20,11 @@ LENGTH_KEY = 'iterations_per_epoch'
 class ResumableEpochTrainLoop(EpochBasedTrainLoop):
     """MMEngine's epoch loop, except that it resumes exactly where a checkpoint was written.
 
-    * Within an epoch it goes on with the remaining samples; the parent would start the epoch again. This needs
-      a sampler with ``skip``, such as :class:`~iid_mm.datasets.ResumableSampler`, so that no sample is loaded
-      only to be dropped.
-    * MMEngine writes the checkpoint of an epoch before it validates the epoch. If training stopped in between,
-      the missed validation runs first; otherwise this checkpoint could never become the best one. A
+    * Within an epoch it continues with the remaining samples; the parent would start the epoch again. This
+      needs a sampler with ``skip``, such as :class:`~iid_mm.datasets.ResumableSampler`, so that no sample is
+      loaded only to be dropped.
+    * MMEngine writes the checkpoint of an epoch before it validates the epoch. If training stopped in
+      between, the missed validation runs first; otherwise this checkpoint could never become the best one. A
       checkpoint does not show whether its validation has ended, so it may run again, with the same result.
     * Checkpoints do not hold gradients that are accumulated over several iterations
       (``optim_wrapper.accumulative_counts``). The last step of an epoch therefore uses the iterations that
@@ -100,8 +100,8 @@ class ResumableEpochTrainLoop(EpochBasedTrainLoop):
         if not wrapper.should_update():
             raise InputError(
                 f'the checkpoint was written at iteration {done} of an epoch, between two steps of the '
-                'optimizer, and the gradients accumulated so far are not stored; resume from interrupted.pth '
-                'or an epoch_*.pth, with the optim_wrapper.accumulative_counts that the run was started with'
+                'optimizer, and the gradients accumulated so far are not stored; resume from '
+                'interrupted.pth or an epoch_*.pth, with the optim_wrapper.accumulative_counts of the run'
             )
 
     def _skip(self, done: int) -> None:
@@ -110,8 +110,8 @@ class ResumableEpochTrainLoop(EpochBasedTrainLoop):
         length = len(self.dataloader)
         if not 0 < done <= length:
             raise InputError(
-                f'the checkpoint was written at iteration {self._iter} of epoch {self._epoch}, which does not '
-                f'fit {length} iterations an epoch; resume with the data and the total batch size that '
+                f'the checkpoint was written at iteration {self._iter} of epoch {self._epoch}, which does '
+                f'not fit {length} iterations an epoch; resume with the data and the total batch size that '
                 'the run was started with'
             )
         sampler = self.dataloader.sampler

@@ -62,6 +62,7 @@ class SafeRunner(Runner):
     """
 
     saved_position: dict[str, int] | None = None
+    _load_from: str | None
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """Set up processes and libraries as the config's ``env_cfg`` says."""
@@ -98,7 +99,7 @@ class SafeRunner(Runner):
 
     @staticmethod
     def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader[Any]:
-        """Build a data loader whose workers are hardened, see :func:`~iid_mm.datasets.loader_workers.harden_loader`.
+        """Build a data loader, see :func:`~iid_mm.datasets.loader_workers.harden_loader`.
 
         The arguments are those of :meth:`mmengine.runner.Runner.build_dataloader`.
         """
@@ -126,7 +127,7 @@ class SafeRunner(Runner):
         return _check_metrics(super().build_test_loop(loop), 'test_dataloader')
 
     def register_hooks(self, default_hooks: Any = None, custom_hooks: Any = None) -> None:
-        """Register the config's hooks, and :class:`FiniteLossHook` and :class:`StopHook` if it has none."""
+        """Register the config's hooks, and those that every training needs."""
         super().register_hooks(default_hooks, custom_hooks)
         present = {type(hook) for hook in self.hooks}
         for needed in (FiniteLossHook, StopHook):
