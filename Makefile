@@ -1,4 +1,4 @@
-# make demo   environment, toy data, preparation, training, test and pictures, in one go (CPU is enough)
+# make demo   environment, toy data, preparation, training, test and plots, in one go (CPU is enough)
 # make test   the test suite
 # make lint   ruff and mypy
 # make lock   pin the newest versions that pyproject.toml and requirements/pins.txt allow (needs uv)
@@ -38,7 +38,7 @@ test: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 lint: $(READY)
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check iid_mm tools tests projects && $(BIN)/mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check conftest.py iid_mm tools tests projects && $(BIN)/mypy
 
 lock:
 	uv pip compile pyproject.toml --extra mediapipe --extra insightface --extra onnx --extra attention --extra lmdb --extra web --extra dev --universal --python-version 3.10 \

@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
         default=os.cpu_count() or 1,
         help='processes that decode; 0: none (default: one a core)',
     )
-    parser.add_argument('--picture', type=Path, help='write a picture of samples with their landmarks')
+    parser.add_argument('--sheet', type=Path, help='write an image of samples with their landmarks')
     parser.add_argument('--summary', type=Path, help='write a summary for an appendix (Markdown)')
     parser.add_argument('--json', type=Path, help='write all findings and counts')
     parser.add_argument('--strict', action='store_true', help='missing videos of an official set are errors')
@@ -41,16 +41,15 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     # Imported here: worker processes load this file, and need nothing of all this.
-    from iid_mm.preparation.checking.console import print_result
-    from iid_mm.preparation.checking.picture import draw_sheet, write_picture
+    from iid_mm.preparation.checking.output import print_result, summarize
     from iid_mm.preparation.checking.runner import check_indexes
-    from iid_mm.preparation.checking.summary import summarize
+    from iid_mm.preparation.checking.sheet import draw_sheet, write_sheet
     from iid_mm.utils.files import check_output, write_bytes
 
     args = parse_args()
     inputs = [path / name for path in args.index for name in ('', 'index.parquet', 'report.json')]
     inputs += [path.parent / 'report.json' for path in args.index]
-    for option, path in (('--picture', args.picture), ('--summary', args.summary), ('--json', args.json)):
+    for option, path in (('--sheet', args.sheet), ('--summary', args.summary), ('--json', args.json)):
         if path is not None:
             check_output(path, inputs, option=option)
     result = check_indexes(
@@ -70,9 +69,9 @@ def main() -> int:
     if args.json:
         text = json.dumps(result.to_dict(), indent=1, ensure_ascii=False)
         write_bytes(args.json, f'{text}\n'.encode('utf-8', 'backslashreplace'))
-    if args.picture and any(prepared.rows for prepared in result.sets):
-        write_picture(draw_sheet(result.sets), args.picture)
-        print(f'picture: {args.picture}')
+    if args.sheet and any(prepared.rows for prepared in result.sets):
+        write_sheet(draw_sheet(result.sets), args.sheet)
+        print(f'sheet: {args.sheet}')
     return int(result.failed(args.strict))
 
 

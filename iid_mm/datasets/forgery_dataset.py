@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,10 +20,10 @@ from mmengine.logging import print_log
 from iid_mm.datasets.balanced_sampler import RepeatedIndex
 from iid_mm.datasets.index import SPLITS, read_index
 from iid_mm.datasets.sample_table import SampleTable
-from iid_mm.datasets.storage.image_storage import ImageStorage, make_storages, shared_backend_args
-from iid_mm.datasets.transforms.reading import check_storage
+from iid_mm.datasets.storage import PACKING_TOOL, LmdbStorage, close_databases, make_storages, read_crop
 from iid_mm.errors import InputError
 from iid_mm.registry import DATASETS
+from iid_mm.utils.sampling import evenly_spaced
 
 _COLUMNS = (
     'image',
@@ -53,8 +54,7 @@ class ForgeryDataset(BaseDataset):
     A broken or missing image is an error that names the file: samples are never replaced by others.
 
     Args:
-        ann_file: Index, or several of them; images lie relative to the folder of their index. An index is a
-            local file, wherever its images are.
+        ann_file: Index, or several of them; images lie relative to the folder of their index.
         data_root: Folder to which a relative ``ann_file`` refers.
         split: ``train``, ``val`` or ``test``.
         methods: Keep only fakes of these manipulations; genuine samples stay. None keeps all.
@@ -66,10 +66,10 @@ class ForgeryDataset(BaseDataset):
         seed: Seed of the draws of the pipeline. With a seed a sample depends on the seed, the epoch
             (:meth:`set_epoch`) and its number alone, not on workers, order or where a run was
             resumed. None leaves the global generators alone.
-        backend_args: Where images and masks are read from, for all loaders of the pipeline, see
-            :class:`~iid_mm.datasets.storage.image_storage.ImageStorage`; a list with one for each index where
-            they differ. One image of each index is read at once, so that mistakes show before long work.
-            None reads files.
+        backend_args: LMDB database that images and masks are read from, see
+            :class:`~iid_mm.datasets.storage.LmdbStorage`; a list with one for each index where they differ.
+            None reads files. One image of each index is read when the dataset is built, so that mistakes show
+            before long work.
         pipeline: Transforms.
         test_mode: As in :class:`mmengine.dataset.BaseDataset`.
         **kwargs: Further arguments of :class:`mmengine.dataset.BaseDataset`, e.g. ``indices``,
@@ -77,8 +77,8 @@ class ForgeryDataset(BaseDataset):
 
     Raises:
         FileNotFoundError: If an index is missing.
-        InputError: If an index is invalid, nothing is left, or the storage cannot be read.
-        MissingExtraError: If the library of the storage is not installed.
+        InputError: If an index is invalid, nothing is left, or a database cannot be read.
+        MissingExtraError: If lmdb is needed and not installed.
     """
 
     METAINFO = {'classes': ('artifact',)}
@@ -119,7 +119,7 @@ class ForgeryDataset(BaseDataset):
         self.genuine_only = genuine_only
         self.seed = seed
         self.backend_args = backend_args
-        self.storages: list[ImageStorage | None] = []
+        self.storages: list[LmdbStorage | None] = []
         # Shared memory: workers that outlive an epoch must see the new one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         single = isinstance(ann_file, (str, os.PathLike))
@@ -127,11 +127,6 @@ class ForgeryDataset(BaseDataset):
         if not files:
             raise InputError('ann_file=[]: give at least one index')
         self.ann_files = [os.path.join(data_root, os.fspath(file)) for file in files]  # type: ignore[arg-type]
-        if remote := [file for file in self.ann_files if '://' in file]:
-            raise InputError(
-                f'ann_file {remote[0]!r}: an index must be a local file; copy it, and name the place of its '
-                "images in backend_args, e.g. dict(prefix='https://host/folder-of-the-index')"
-            )
         super().__init__(
             ann_file=self.ann_files[0],
             pipeline=list(pipeline),
@@ -154,8 +149,7 @@ class ForgeryDataset(BaseDataset):
         """Read the indices and select the samples."""
         tables = [read_index(file, columns=_COLUMNS) for file in self.ann_files]
         self._check_present(tables)
-        args = shared_backend_args(self.backend_args, self.pipeline.transforms)
-        self.storages = make_storages(args, self.ann_files)
+        self.storages = make_storages(self.backend_args, self.ann_files)
         samples = SampleTable()
         for number, file in enumerate(self.ann_files):
             # Let go of each table as soon as its rows are chosen.
@@ -165,7 +159,7 @@ class ForgeryDataset(BaseDataset):
             storage = self.storages[number]
             samples.add(chosen, os.path.dirname(file), None if storage is None else number)
             if storage is not None:
-                check_storage(storage, file, samples[len(samples) - chosen.num_rows]['img_path'])
+                self._check_storage(storage, file, samples[len(samples) - chosen.num_rows]['img_path'])
         # Reading needs several times the memory of what is kept.
         del tables
         pa.default_memory_pool().release_unused()
@@ -181,6 +175,19 @@ class ForgeryDataset(BaseDataset):
         if isinstance(self.data_list, SampleTable):
             self.serialize_data = False
         return self.data_list
+
+    @staticmethod
+    def _check_storage(storage: LmdbStorage, index: str, path: str) -> None:
+        """Read one image of an index, and warn if the database was packed from another state of it."""
+        read_crop(path, storage=storage)
+        if storage.is_packed_from(index) is False:
+            print_log(
+                f'LMDB {storage.path!r} was not packed from {index} as it is now; if the set was prepared '
+                f'again, pack it again: {PACKING_TOOL} --overwrite',
+                logger='current',
+                level=logging.WARNING,
+            )
+        close_databases()
 
     def _check_present(self, tables: Sequence[pa.Table]) -> None:
         """Check that the split and the methods exist."""
@@ -211,13 +218,13 @@ class ForgeryDataset(BaseDataset):
                 print_log(
                     f'{file}: left out {dropped} fake(s) of split {self.split!r} that have no genuine frame',
                     logger='current',
-                    level=30,
+                    level=logging.WARNING,
                 )
             table = kept
         if self.paired_only or self.genuine_only:
             table = table.filter(fake if self.paired_only else ~fake)
         if self.frames_per_video is not None and table.num_rows:
-            table = table.take(_evenly_spaced(table['video_key'], self.frames_per_video))
+            table = table.take(_spaced_rows(table['video_key'], self.frames_per_video))
         return table
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
@@ -256,16 +263,14 @@ class ForgeryDataset(BaseDataset):
         return other
 
 
-def _evenly_spaced(video_keys: pa.ChunkedArray, count: int) -> np.ndarray:
+def _spaced_rows(video_keys: pa.ChunkedArray, count: int) -> np.ndarray:
     """Row numbers of at most ``count`` rows a video; the rows of a video follow one another."""
     codes = np.asarray(pc.dictionary_encode(video_keys).combine_chunks().indices)
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
     sizes = np.diff(starts, append=len(codes))
     rows = []
     for start, size in zip(starts, sizes, strict=True):
-        kept = min(count, size)
-        # The middles of `kept` equal parts.
-        rows.append(start + ((2 * np.arange(kept) + 1) * size) // (2 * kept))
+        rows.append(start + np.array(evenly_spaced(int(size), count)))
     return np.concatenate(rows)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,29 +14,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from iid_mm.deployment.export_graph import INPUT_NAME, ExportGraph
-from iid_mm.deployment.faces import Faces, load_faces
-from iid_mm.deployment.fixed_padding import fixed_padding
-from iid_mm.deployment.libraries import import_onnx
+from iid_mm.deployment.export_graph import INPUT_NAME, ExportGraph, fixed_padding
 from iid_mm.deployment.onnx_detector import OnnxDetector
-from iid_mm.deployment.onnx_file import write_onnx
-from iid_mm.deployment.onnx_metadata import CLASS_NAMES, OnnxMetadata, read_temperature
-from iid_mm.deployment.parity import Comparison, compare, compare_on_faces, random_batches
-from iid_mm.deployment.precision import PRECISIONS, to_half, to_int8_dynamic, to_int8_static
+from iid_mm.deployment.onnx_file import CLASS_NAMES, OnnxMetadata, import_onnx, read_temperature, write_onnx
+from iid_mm.deployment.parity import Comparison, Faces, compare, load_faces, random_batches
+from iid_mm.deployment.precision import PRECISIONS, to_half, to_int8
 from iid_mm.errors import InputError
 from iid_mm.models import IIDDetector
 from iid_mm.models.build import init_model
 from iid_mm.utils.checkpoint import load_weights
 from iid_mm.utils.config import pipeline_input_size
-from iid_mm.utils.files import check_output, sha256
+from iid_mm.utils.files import check_output, replacing, sha256
 from iid_mm.version import __version__
 
 OPSETS = range(13, 21)
 """13: first with one scale a channel; 20: last of PyTorch's exporter by tracing."""
 FILE_LIMIT = 2**31 - 2**20
 """Bytes of weights that fit into one ONNX file (2 GiB) beside the graph."""
-
-
 BOX_TOLERANCE = 1.0
 """Largest difference of a box corner, in pixels, in single precision; rounding gives a hundredth at most."""
 
@@ -55,7 +48,7 @@ class ExportOptions:
         split: Split on whose faces the export is checked.
         calibration_split: Split whose faces calibrate ``int8-static``.
         faces: How many faces to take, for the check and for the calibration each.
-        reduce_range: See :func:`~iid_mm.deployment.precision.to_int8_static`.
+        reduce_range: See :func:`~iid_mm.deployment.precision.to_int8`.
 
     Raises:
         InputError: If a value is not possible.
@@ -165,9 +158,7 @@ def export_onnx(
     if options.index is not None:
         faces = load_faces(model.cfg, options.index, split=options.split, count=options.faces)
     metadata = _describe(graph, options, checkpoint, calibration)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.stem}.') as folder:
-        file = Path(folder) / 'model.onnx'
+    with replacing(out) as file:
         trace_graph(graph, options.opset, file)
         document = onnx.load(file)
         metadata.precision = 'fp32'
@@ -178,15 +169,10 @@ def export_onnx(
             document = _convert(document, model, options, faces)
             metadata.precision = options.precision
             write_onnx(document, metadata, file)
-            checks |= {
-                f'converted_{name}': comparison
-                for name, comparison in _measure(
-                    graph, file, faces, report, title=f'{options.precision}: '
-                ).items()
-            }
+            converted = _measure(graph, file, faces, report, title=f'{options.precision}: ')
+            checks |= {f'converted_{name}': comparison for name, comparison in converted.items()}
         metadata.checks = {name: asdict(comparison) for name, comparison in checks.items()}
         write_onnx(document, metadata, file)
-        os.replace(file, out)
     return metadata
 
 
@@ -282,7 +268,7 @@ def _convert(document: Any, model: IIDDetector, options: ExportOptions, faces: F
     if options.precision == 'fp16':
         return to_half(document)
     if options.precision == 'int8-dynamic':
-        return to_int8_dynamic(document)
+        return to_int8(document)
     assert options.index is not None
     examples = load_faces(
         model.cfg,
@@ -291,7 +277,7 @@ def _convert(document: Any, model: IIDDetector, options: ExportOptions, faces: F
         count=options.faces,
         without=() if faces is None else faces.paths,
     )
-    return to_int8_static(document, examples.images, reduce_range=options.reduce_range)
+    return to_int8(document, examples.images, reduce_range=options.reduce_range)
 
 
 def _measure(
@@ -301,7 +287,7 @@ def _measure(
     detector = OnnxDetector(file, providers=['CPUExecutionProvider'], num_threads=torch.get_num_threads())
     found = {'random': compare(graph, detector, random_batches(graph.size))}
     if faces is not None:
-        found['faces'] = compare_on_faces(graph, detector, faces)
+        found['faces'] = compare(graph, detector, faces.batches(), faces.labels)
     for name, comparison in found.items():
         report(f'{title}{name}: {comparison}')
     return found

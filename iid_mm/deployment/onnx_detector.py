@@ -15,11 +15,12 @@ import torch
 
 from iid_mm.deployment.box_selection import select_boxes
 from iid_mm.deployment.export_graph import INPUT_NAME, OUTPUT_NAMES
-from iid_mm.deployment.libraries import import_onnxruntime, runtime_errors
-from iid_mm.deployment.onnx_file import read_onnx
+from iid_mm.deployment.onnx_file import EXTRA, REMEDY, read_onnx
 from iid_mm.errors import InputError
 from iid_mm.models.heat_maps import box_heat_map, check_heat_map
 from iid_mm.structures import ForgeryDataSample
+from iid_mm.utils.dependencies import import_extra
+from iid_mm.utils.files import reason_of
 from iid_mm.utils.typing import Size
 
 Provider = str | tuple[str, dict[str, Any]]
@@ -30,8 +31,8 @@ class OnnxDetector:
     """A file of ``tools/deployment/export_onnx.py``, run by ONNX Runtime.
 
     It takes the batches that :class:`~iid_mm.models.IIDDetector` takes and fills the same fields. The
-    probabilities are those of the logits as they are: where the file has a ``temperature``, applying it is
-    up to the caller, as it is with the PyTorch model.
+    probabilities are not calibrated: where the file has a ``temperature``, the caller applies it, as with the
+    PyTorch model.
 
     Letters: N images, H and W height and width of the input, M anchors an image.
 
@@ -59,7 +60,7 @@ class OnnxDetector:
     ) -> None:
         if num_threads is not None and num_threads < 1:
             raise InputError(f'num_threads={num_threads}: must be at least 1, or None')
-        onnxruntime = import_onnxruntime()
+        onnxruntime = _import_onnxruntime()
         self.path = Path(path)
         self._metadata = read_onnx(self.path)[1]
         options = onnxruntime.SessionOptions()
@@ -69,8 +70,8 @@ class OnnxDetector:
         chosen = choose_providers(providers)
         try:
             self.session = onnxruntime.InferenceSession(str(self.path), options, providers=chosen)
-        except runtime_errors() as error:
-            raise InputError(f'ONNX Runtime cannot load {self.path}: {_first_line(error)}') from error
+        except _runtime_errors() as error:
+            raise InputError(f'ONNX Runtime cannot load {self.path} ({reason_of(error)})') from error
         used = self.session.get_providers()[0]
         first = chosen[0] if isinstance(chosen[0], str) else chosen[0][0]
         if providers is not None and used != first:
@@ -111,17 +112,12 @@ class OnnxDetector:
         Raises:
             InputError: If the images have another size than the file takes.
         """
-        width, height = self.input_size
-        if images.ndim != 4 or images.shape[1:] != (3, height, width):
-            raise InputError(
-                f'images of shape {tuple(images.shape)}: {self.path} takes (N, 3, {height}, {width}); align '
-                f'faces with AlignFace(size=({width}, {height}))'
-            )
+        self._check_shape(images.shape, batch=True)
         names = self._metadata.output_names
         try:
             outputs = self.session.run(names, {INPUT_NAME: np.ascontiguousarray(images, np.float32)})
-        except runtime_errors() as error:
-            raise InputError(f'ONNX Runtime cannot run {self.path}: {_first_line(error)}') from error
+        except _runtime_errors() as error:
+            raise InputError(f'ONNX Runtime cannot run {self.path} ({reason_of(error)})') from error
         return dict(zip(names, outputs, strict=True))
 
     def test_step(self, data: dict[str, Any]) -> list[ForgeryDataSample]:
@@ -146,7 +142,9 @@ class OnnxDetector:
             raise InputError(f'{len(inputs)} inputs and {len(samples)} data_samples: give one each')
         if not inputs:
             return []
-        outputs = self.run(np.stack([self._checked(image) for image in inputs]))
+        for image in inputs:
+            self._check_shape(image.shape)
+        outputs = self.run(np.stack([image.detach().cpu().numpy().astype(np.float32) for image in inputs]))
         arrays = {name: torch.from_numpy(values) for name, values in outputs.items()}
         for number, sample in enumerate(samples):
             self._fill(sample, {name: values[number] for name, values in arrays.items()})
@@ -173,14 +171,13 @@ class OnnxDetector:
             joint = scores if factors is None else scores * factors
             sample.pred_heat = box_heat_map(boxes, joint, self.input_size, self._heat_map)
 
-    def _checked(self, image: torch.Tensor) -> npt.NDArray[np.float32]:
+    def _check_shape(self, shape: Sequence[int], batch: bool = False) -> None:
         width, height = self.input_size
-        if tuple(image.shape) != (3, height, width):
+        if len(shape) != 3 + batch or tuple(shape[-3:]) != (3, height, width):
             raise InputError(
-                f'an input has the shape {tuple(image.shape)}: {self.path} takes (3, {height}, {width}); '
+                f'input of shape {tuple(shape)}: {self.path} takes ({"N, " * batch}3, {height}, {width}); '
                 f'align faces with AlignFace(size=({width}, {height}))'
             )
-        return image.detach().cpu().numpy().astype(np.float32)
 
     def _check_graph(self) -> None:
         """Compare inputs and outputs of the graph with what the metadata says."""
@@ -193,7 +190,7 @@ class OnnxDetector:
         if inputs != {INPUT_NAME: [3, height, width]} or outputs != wanted or 'logits' not in wanted:
             raise InputError(
                 f'{self.path}: the graph has inputs {inputs} and outputs {outputs}, which its metadata does '
-                'not describe; export the model again with tools/deployment/export_onnx.py'
+                f'not describe; {REMEDY}'
             )
 
 
@@ -210,7 +207,7 @@ def choose_providers(providers: Sequence[Provider] | None) -> list[Provider]:
         InputError: If one is not in this ONNX Runtime.
         MissingExtraError: If onnxruntime is not installed.
     """
-    available = import_onnxruntime().get_available_providers()
+    available = _import_onnxruntime().get_available_providers()
     if providers is None:
         return [name for name in ('CUDAExecutionProvider', 'CPUExecutionProvider') if name in available]
     if isinstance(providers, str) or not providers:
@@ -224,5 +221,15 @@ def choose_providers(providers: Sequence[Provider] | None) -> list[Provider]:
     return list(providers)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _import_onnxruntime() -> Any:
+    """The package onnxruntime, which then reports errors only."""
+    onnxruntime = import_extra('onnxruntime', EXTRA)
+    onnxruntime.set_default_logger_severity(3)
+    return onnxruntime
+
+
+def _runtime_errors() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises for files and inputs that it cannot use."""
+    state = import_extra('onnxruntime.capi.onnxruntime_pybind11_state', EXTRA)
+    own = [value for value in vars(state).values() if isinstance(value, type)]
+    return (RuntimeError, ValueError, *(value for value in own if issubclass(value, Exception)))

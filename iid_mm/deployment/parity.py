@@ -1,24 +1,113 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Comparing an exported model with the PyTorch one."""
+"""Comparing an exported model with the PyTorch one, on made-up images and on faces."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
+from iid_mm.datasets.on_index import dataset_on_index
 from iid_mm.deployment.export_graph import ExportGraph
-from iid_mm.deployment.faces import Faces
 from iid_mm.deployment.onnx_detector import OnnxDetector
+from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.roc import area_under_roc
+from iid_mm.registry import DATASETS, SCOPE
+from iid_mm.utils.sampling import evenly_spaced
 from iid_mm.utils.typing import Size
 
 BATCH = 8
 """Faces that go through a model at once."""
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Faces of one split.
+
+    Attributes:
+        images: N tensors (3, H, W) uint8, BGR, after the test pipeline.
+        labels: (N,) int64, 1 = fake.
+        paths: Image file of each.
+    """
+
+    images: list[torch.Tensor]
+    labels: np.ndarray
+    paths: list[str]
+
+    def batches(self) -> list[torch.Tensor]:
+        """The images, (n, 3, H, W) each, n up to :data:`BATCH`."""
+        starts = range(0, len(self.images), BATCH)
+        return [torch.stack(self.images[start : start + BATCH]) for start in starts]
+
+
+def load_faces(
+    cfg: Config, index: str | os.PathLike[str], *, split: str, count: int, without: Sequence[str] = ()
+) -> Faces:
+    """Load faces of an index by the test pipeline of a config, half of them genuine, evenly spaced.
+
+    Args:
+        cfg: The config.
+        index: Index, or the folder with an ``index.parquet``.
+        split: ``train``, ``val`` or ``test``.
+        count: How many faces; fewer where the split has fewer.
+        without: Image files to leave out.
+
+    Returns:
+        The faces.
+
+    Raises:
+        FileNotFoundError: If there is no such index.
+        InputError: If the index or the split has no faces, or none are left.
+    """
+    if count < 2:
+        raise InputError(f'{count} faces: take at least 2')
+    init_default_scope(cfg.get('default_scope', SCOPE))
+    dataset = DATASETS.build(dataset_on_index(cfg, index, split=split))
+    infos = map(dataset.get_data_info, range(len(dataset)))
+    faces = [(int(info['gt_label']), str(info['img_path'])) for info in infos]
+    left_out = set(without)
+    chosen: list[int] = []
+    for wanted in (0, 1):
+        members = [
+            number for number, (label, path) in enumerate(faces) if label == wanted and path not in left_out
+        ]
+        chosen += [members[place] for place in evenly_spaced(len(members), count // 2)]
+    if not chosen:
+        raise InputError(
+            f'--index {index}: no face of split {split!r} is left for calibration beside those for the '
+            'check; name different splits, or take fewer faces'
+        )
+    return Faces(
+        images=[dataset[number]['inputs'] for number in chosen],
+        labels=np.array([faces[number][0] for number in chosen], dtype=np.int64),
+        paths=[faces[number][1] for number in chosen],
+    )
+
+
+def random_batches(size: Size, seed: int = 0) -> list[torch.Tensor]:
+    """Made-up images of several kinds, in batches of one and of three.
+
+    Args:
+        size: (w, h).
+        seed: Seed of the images.
+
+    Returns:
+        Batches (N, 3, h, w) uint8.
+    """
+    generator = np.random.default_rng(seed)
+    width, height = size
+    noise = [generator.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(2)]
+    coarse = [generator.integers(0, 256, (6, 6, 3), dtype=np.uint8) for _ in range(2)]
+    smooth = [cv2.resize(image, size, interpolation=cv2.INTER_CUBIC) for image in coarse]
+    images = [torch.from_numpy(image.transpose(2, 0, 1).copy()) for image in (*smooth, *noise)]
+    return [torch.stack(images[:1]), torch.stack(images[1:])]
 
 
 @dataclass(frozen=True)
@@ -42,36 +131,21 @@ class Comparison:
     auc_after: float | None = None
 
     def __str__(self) -> str:
-        parts = [f'{self.images} images', f'probability {self.probability:.2g}']
+        text = f'largest difference to PyTorch, {self.images} images: probability {self.probability:.2g}'
         if self.box is not None and self.score is not None:
-            parts += [f'boxes {self.box:.2g} px', f'artifact scores {self.score:.2g}']
-        text = f'largest difference to PyTorch, {parts[0]}: {", ".join(parts[1:])}'
+            text += f', boxes {self.box:.2g} px, artifact scores {self.score:.2g}'
         if self.auc_before is not None and self.auc_after is not None:
             text += f'; frame AUC {100 * self.auc_before:.2f} before, {100 * self.auc_after:.2f} after'
         return text
 
 
-def random_batches(size: Size, seed: int = 0) -> list[torch.Tensor]:
-    """Made-up images of several kinds, in batches of one and of three.
-
-    Args:
-        size: (w, h).
-        seed: Seed of the images.
-
-    Returns:
-        Batches (N, 3, h, w) uint8.
-    """
-    generator = np.random.default_rng(seed)
-    width, height = size
-    noise = [generator.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(2)]
-    coarse = [generator.integers(0, 256, (6, 6, 3), dtype=np.uint8) for _ in range(2)]
-    smooth = [cv2.resize(image, size, interpolation=cv2.INTER_CUBIC) for image in coarse]
-    images = [torch.from_numpy(image.transpose(2, 0, 1).copy()) for image in (*smooth, *noise)]
-    return [torch.stack(images[:1]), torch.stack(images[1:])]
-
-
-def compare(graph: ExportGraph, detector: OnnxDetector, batches: Sequence[torch.Tensor]) -> Comparison:
-    """Compare the two on batches of images.
+def compare(
+    graph: ExportGraph,
+    detector: OnnxDetector,
+    batches: Sequence[torch.Tensor],
+    labels: np.ndarray | None = None,
+) -> Comparison:
+    """Compare an exported model with the PyTorch one.
 
     Probabilities of the PyTorch model are those of its ``test_step``, with its data preprocessor.
 
@@ -79,55 +153,34 @@ def compare(graph: ExportGraph, detector: OnnxDetector, batches: Sequence[torch.
         graph: What was exported.
         detector: The exported file.
         batches: Batches (N, 3, H, W), raw 0-255 BGR.
+        labels: Class of every image, 1 = fake; of both classes they give the AUC of both models.
 
     Returns:
         The differences.
     """
-    return _compare(graph, detector, batches)[0]
-
-
-def compare_on_faces(graph: ExportGraph, detector: OnnxDetector, faces: Faces) -> Comparison:
-    """Compare the two on faces with labels.
-
-    Args:
-        graph: What was exported.
-        detector: The exported file.
-        faces: The faces.
-
-    Returns:
-        The differences, with the AUC of both where there are faces of both classes.
-    """
-    found, before, after = _compare(graph, detector, list(_batches(faces.images)))
-    if len(set(faces.labels.tolist())) < 2:
-        return found
-    aucs = [area_under_roc(scores, faces.labels) for scores in (before, after)]
-    return Comparison(found.images, found.probability, found.box, found.score, aucs[0], aucs[1])
-
-
-def _compare(
-    graph: ExportGraph, detector: OnnxDetector, batches: Sequence[torch.Tensor]
-) -> tuple[Comparison, np.ndarray, np.ndarray]:
-    """The differences and both models' probabilities of fake, (N,)."""
     differences: dict[str, list[float]] = {}
     before, after = [], []
     for batch in batches:
         expected, wanted = _run_pytorch(graph, batch)
         outputs = detector.run(batch.numpy().astype(np.float32))
-        found = torch.from_numpy(outputs['logits']).softmax(dim=1)[:, 1].numpy()
         before.append(expected)
-        after.append(found)
+        after.append(torch.from_numpy(outputs['logits']).softmax(dim=1)[:, 1].numpy())
         for name, values in wanted.items():
             differences.setdefault(name, []).append(float(np.abs(values - outputs[name]).max()))
     joined = np.concatenate(before), np.concatenate(after)
     scores = differences.get('scores', []) + differences.get('score_factors', [])
-    comparison = Comparison(
+    aucs: list[float | None] = [None, None]
+    if labels is not None and len(np.unique(labels)) == 2:
+        aucs = [area_under_roc(probabilities, labels) for probabilities in joined]
+    return Comparison(
         images=len(joined[0]),
         probability=float(np.abs(joined[0] - joined[1]).max()),
-        # numpy's maximum, unlike Python's, keeps what is no number.
+        # numpy's maximum, unlike Python's, keeps NaN.
         box=float(np.max(differences['boxes'])) if scores else None,
         score=float(np.max(scores)) if scores else None,
+        auc_before=aucs[0],
+        auc_after=aucs[1],
     )
-    return comparison, *joined
 
 
 def _run_pytorch(graph: ExportGraph, batch: torch.Tensor) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -138,8 +191,3 @@ def _run_pytorch(graph: ExportGraph, batch: torch.Tensor) -> tuple[np.ndarray, d
     named = zip(graph.output_names, outputs, strict=True)
     wanted = {name: values.numpy() for name, values in named if name != 'logits'}
     return torch.stack([sample.pred_score for sample in samples])[:, 1].numpy(), wanted
-
-
-def _batches(images: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
-    for start in range(0, len(images), BATCH):
-        yield torch.stack(list(images[start : start + BATCH]))

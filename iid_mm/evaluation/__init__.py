@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluation: metrics, scores files and the metric."""
 
-from iid_mm.evaluation.functional.checks import OneClassError
+from iid_mm.evaluation.functional.inputs import OneClassError
 from iid_mm.evaluation.metrics import ForgeryAUC
 from iid_mm.evaluation.scores import FrameScores, read_scores, write_scores
 

@@ -17,8 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.checks import Labels, Scores
-from iid_mm.evaluation.functional.coding import Coded, Names, factorize
+from iid_mm.evaluation.functional.inputs import Coded, Labels, Names, Scores, factorize
 from iid_mm.utils.files import replacing
 from iid_mm.utils.parquet import open_parquet, read_parquet
 

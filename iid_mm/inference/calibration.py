@@ -20,7 +20,8 @@ from tqdm import tqdm
 from iid_mm.datasets.loader_workers import harden_loader
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.aggregate import video_scores
-from iid_mm.evaluation.functional.checks import check_probabilities, check_scores
+from iid_mm.evaluation.functional.inputs import check_probabilities, check_scores
+from iid_mm.evaluation.statistics.calibration import balanced_calibration_error
 from iid_mm.registry import DATASETS
 
 META_KEY = 'calibration'
@@ -42,7 +43,9 @@ class Fit:
         fakes: Fakes among them.
         loss_before: Mean negative log-likelihood of the given probabilities.
         loss_after: That of the calibrated ones.
-        error_before: Expected calibration error, :func:`balanced_error`, of the given probabilities.
+        error_before: Calibration error with balanced classes,
+            :func:`~iid_mm.evaluation.statistics.calibration.balanced_calibration_error`, of the given
+            probabilities.
         error_after: That of the calibrated ones.
         genuine_videos: Genuine videos that the samples come from; None in checkpoints that were calibrated
             before this was counted.
@@ -239,27 +242,9 @@ def fit_temperature(
         fit,
         loss_before=loss(given),
         loss_after=loss(calibrated),
-        error_before=balanced_error(scores, classes),
-        error_after=balanced_error(calibrated, classes),
+        error_before=balanced_calibration_error(scores, classes),
+        error_after=balanced_calibration_error(calibrated, classes),
     )
-
-
-def balanced_error(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 15) -> float:
-    """Expected calibration error where both classes weigh equally.
-
-    As :func:`~iid_mm.evaluation.functional.expected_calibration_error`, bins of equal width, of a set where
-    the rarer class is repeated until there are as many genuine samples as fakes.
-
-    Args:
-        probabilities: (N,) probabilities of fake.
-        labels: (N,) 0 = genuine, 1 = fake; both are there.
-        bins: Number of bins.
-    """
-    values, classes = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
-    share = np.where(classes == 1, 0.5 / classes.sum(), 0.5 / (1 - classes).sum())
-    member = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], values, side='left')
-    gap = np.bincount(member, weights=share * (classes - values), minlength=bins)
-    return float(np.abs(gap).sum())
 
 
 def calibrate(

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images in tar archives, plain or compressed, from sources that are not trusted.
 
-An archive that breaks a rule of :func:`_broken_rule` or exceeds a limit below is refused as a whole. One that
-is cut off or damaged gives the images before the damage, the same ones to a listing and to an unpacking.
-Names of images have no ``./`` in front, so that each image has one name. Nothing is unpacked but images.
+An archive that :func:`tarfile.data_filter` refuses, that holds anything but ordinary files and folders, or
+that exceeds a limit below is refused as a whole. A truncated or damaged archive yields the images before the
+damage, the same when it is listed and when it is unpacked. Only images are unpacked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
-import json
 import lzma
 import os
 import posixpath
@@ -28,34 +27,32 @@ from typing import IO, Any, BinaryIO, cast
 
 from iid_mm.errors import InputError
 from iid_mm.media.suffixes import IMAGE_SUFFIXES, is_system_file
-from iid_mm.utils.files import write_text
+from iid_mm.utils.files import read_json, write_json
 
-# Frames and face crops take up to a few MiB, even without compression.
+# Frames and face crops take a few MiB, even without compression.
 MAX_IMAGE_BYTES = 64 * 2**20
-# A whole set of tens of thousands of images fits in; more would fill the scratch disks of most machines.
+# Enough for tens of thousands of images; more would fill the scratch disks of most machines.
 MAX_TOTAL_BYTES = 64 * 2**30
-# Images are compressed already: real archives stay below 10, while gzip reaches 1032 on nothing but zeros.
+# Images are already compressed: real archives stay below 10, while gzip reaches 1032 on zeros.
 MAX_RATIO = 1000
-# Headers of a small archive are mostly zeros and may exceed the ratio without doing any harm.
+# The headers of a small archive are mostly zeros, which may exceed the ratio and do no harm.
 RATIO_FREE_BYTES = 2**24
-# WildDeepfake holds a thousand images an archive; the names of half a million take some 50 MiB.
+# WildDeepfake has a thousand images per archive; half a million names take about 50 MiB.
 MAX_MEMBERS = 500_000
-# Long names and extended attributes are read into memory at once; real ones take a few hundred bytes.
+# tarfile reads long names and extended attributes into memory at once; real ones take a few hundred bytes.
 MAX_HEADER_BYTES = 2**20
-# Limits of the usual file systems.
-MAX_NAME_BYTES, MAX_PART_BYTES = 1024, 255
+# The first two are those of common file systems.
+MAX_NAME_BYTES, MAX_PART_BYTES, MAX_PARTS = 1024, 255, 32
 
-_CHUNK = 2**18
 _COMPRESSIONS: dict[bytes, Callable[..., Any]] = {
     b'\x1f\x8b': gzip.open,
     b'BZh': bz2.open,
     b'\xfd7zXZ\0': lzma.open,
 }
-# What the readers of compressed files raise when they are cut off or damaged (BadGzipFile is an OSError).
+# Raised for truncated or damaged files (gzip.BadGzipFile is an OSError).
 _DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, tarfile.TarError, ValueError)
-# One pattern for the common case; `_broken_rule` says what is wrong with a name that does not match.
-_GOOD_NAME = re.compile(r'(?!\./|\.\./|/)(?:(?!\.{1,2}/)[^/\\:\x00-\x1f\x7f\ud800-\udfff]+/)*'
-                        r'(?!\.{1,2}$)[^/\\:\x00-\x1f\x7f\ud800-\udfff]+')  # fmt: skip
+# Absolute, with a part '..', or with a character that not all file systems allow.
+_BAD_NAME = re.compile(r'/|(?:.*/)?\.\.(?:/|\Z)|.*[\\:\x00-\x1f\x7f\ud800-\udfff]', re.DOTALL)
 CACHE_FORMAT = 1
 
 
@@ -68,9 +65,9 @@ class ArchiveListing:
     """Images of an archive.
 
     Attributes:
-        names: Names of the images, in the order of the archive, with ``/`` and without ``./`` in front.
-        problem: What is wrong with the archive, in words; empty if nothing. The names are those that can be
-            read in spite of it.
+        names: Names of the images that can be read, in the order of the archive, with ``/`` and without a
+            leading ``./``.
+        problem: What is wrong with the archive; empty if nothing is.
     """
 
     names: tuple[str, ...]
@@ -81,10 +78,10 @@ def list_images(path: Path) -> ArchiveListing:
     """List the images of an archive.
 
     Args:
-        path: A tar archive, plain or compressed with gzip, bzip2 or xz, whatever its suffix says.
+        path: A tar archive, plain or compressed with gzip, bzip2 or xz, whatever its suffix.
 
     Returns:
-        The images; hidden files and other kinds of files are not among them.
+        The images; hidden files and files of other kinds are left out.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -92,10 +89,7 @@ def list_images(path: Path) -> ArchiveListing:
         InputError: If it is not a tar archive, or damaged before the first image.
     """
     with _open(path) as archive:
-        names = tuple(name for name, _ in archive.images())
-    if archive.problem and not names:
-        raise InputError(f'archive {str(path)!r}: no image can be read ({archive.problem})')
-    return ArchiveListing(names, archive.problem)
+        return archive.listing([name for name, _ in archive.images(read=False)])
 
 
 def unpack_images(path: Path, folder: Path) -> ArchiveListing:
@@ -103,11 +97,11 @@ def unpack_images(path: Path, folder: Path) -> ArchiveListing:
 
     Args:
         path: A tar archive; see :func:`list_images`.
-        folder: Where the images go, under their names. It must not exist or be empty. It ends complete, or
-            as it was.
+        folder: Where the images are written, under their names. It must be missing or empty. If the archive
+            cannot be unpacked, the folder stays as it was.
 
     Returns:
-        What was unpacked: the same as :func:`list_images`.
+        The images that were unpacked, the same as :func:`list_images` lists.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -116,33 +110,34 @@ def unpack_images(path: Path, folder: Path) -> ArchiveListing:
         OSError: If the disk is full or ``folder`` cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f'folder={str(folder)!r}: must not exist or be empty, the archive would mix with it')
+        raise InputError(
+            f'folder={str(folder)!r} must not exist or be empty; the images would mix with its files'
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.', dir=folder.parent))
     try:
         names = []
         with _open(path) as archive:
-            for name, data in archive.images(scratch):
-                _write(scratch / name, data, path, name)
+            for name, data in archive.images(read=True):
+                _write(scratch / name, data, path)
                 names.append(name)
-        if archive.problem and not names:
-            raise InputError(f'archive {str(path)!r}: no image can be read ({archive.problem})')
+        listing = archive.listing(names)
         if folder.is_dir():
             folder.rmdir()
         scratch.chmod(0o755)
         scratch.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return ArchiveListing(tuple(names), archive.problem)
+    return listing
 
 
 def list_images_cached(path: Path, cache_dir: Path | None) -> ArchiveListing:
-    """List the images of an archive, from a file that an earlier listing left where it can be.
+    """List the images of an archive, and keep the listing for the next time.
 
     Args:
         path: A tar archive; see :func:`list_images`.
-        cache_dir: Folder of the listings; None reads the archive. A listing is used as long as path, size
-            and time of change of the archive are the same. One that is damaged is not used.
+        cache_dir: Folder of kept listings; None keeps none. A listing is used while path, size and
+            modification time of the archive are the same; a damaged one is not used.
 
     Returns:
         The images.
@@ -162,38 +157,39 @@ def list_images_cached(path: Path, cache_dir: Path | None) -> ArchiveListing:
     listing = _read_cache(cache, stamp)
     if listing is None:
         listing = list_images(path)
-        text = json.dumps({'archive': stamp, 'problem': listing.problem, 'names': listing.names})
-        write_text(cache, text)
+        write_json(cache, {'archive': stamp, 'problem': listing.problem, 'names': listing.names})
     return listing
 
 
 def _read_cache(cache: Path, stamp: list[Any]) -> ArchiveListing | None:
-    """A listing that was kept; None if there is none that holds."""
+    """A kept listing; None without a valid one."""
     try:
-        data = json.loads(cache.read_text(encoding='utf-8'))
-        if data['archive'] != stamp:
+        kept = read_json(cache)
+        names, problem = kept['names'], kept['problem']
+        if kept['archive'] != stamp or not isinstance(names, list) or not isinstance(problem, str):
             return None
-        names, problem = data['names'], data['problem']
-        if isinstance(names, list) and all(map(_GOOD_NAME.fullmatch, names)) and isinstance(problem, str):
-            return ArchiveListing(tuple(names), problem)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        pass
-    return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not all(isinstance(name, str) and not _broken_name(name) for name in names):
+        return None
+    return ArchiveListing(tuple(names), problem)
 
 
 class _Stream:
-    """Bytes of an archive; refuses what :mod:`tarfile` would read into memory at once.
+    """The uncompressed bytes of an archive, as :mod:`tarfile` and this module read them.
 
     Attributes:
-        block: The last header that was asked for: shorter, if the archive ends there.
+        block: The last header that was read; shorter if the archive ends there.
     """
 
     def __init__(self, stream: BinaryIO, path: Path) -> None:
         self.block = b''
         self._stream = stream
         self._path = path
+        self.seek, self.tell = stream.seek, stream.tell
 
     def read(self, size: int = -1) -> bytes:
+        """Read a header, which tarfile does in one piece."""
         if not 0 <= size <= MAX_HEADER_BYTES:
             raise UnsafeArchiveError(f'archive {str(self._path)!r} is refused: a header of {size} bytes')
         data = self._stream.read(size)
@@ -201,11 +197,13 @@ class _Stream:
             self.block = data
         return data
 
-    def seek(self, offset: int) -> int:
-        return self._stream.seek(offset)
-
-    def tell(self) -> int:
-        return self._stream.tell()
+    def read_data(self, member: tarfile.TarInfo) -> bytes:
+        """Read a file of at most :data:`MAX_IMAGE_BYTES`."""
+        self._stream.seek(member.offset_data)
+        data = self._stream.read(member.size)
+        if len(data) < member.size:
+            raise EOFError('end of file')
+        return data
 
 
 class _Archive:
@@ -219,29 +217,37 @@ class _Archive:
         self._size = size
         self._compressed = compressed
 
-    def images(self, folder: Path | None = None) -> Iterator[tuple[str, list[bytes]]]:
-        """List the images up to the first damage.
+    def listing(self, names: list[str]) -> ArchiveListing:
+        """The result, after all images were read; InputError if there is none because of damage."""
+        if self.problem and not names:
+            raise InputError(f'archive {str(self.path)!r}: no image can be read ({self.problem})')
+        return ArchiveListing(tuple(names), self.problem)
 
-        Args:
-            folder: Where they are going to be unpacked; None reads no data that need not be read.
-
-        Yields:
-            Name and chunks of data of each image, once it is known to be whole.
-        """
-        seen: dict[str, bool] = {}
+    def images(self, *, read: bool) -> Iterator[tuple[str, bytes]]:
+        """Yield name and data of each image up to the first damage; no data if it need not be read."""
         total = 0
+        is_file: dict[str, bool] = {}
         for count, member in enumerate(self._members(), 1):
-            name = self._check(member, seen)
             total += max(member.size, 0)
-            self._check_totals(member, count, total)
+            rule = _broken_rule(member, self.path) or self._exceeded_limit(count, total)
+            name = posixpath.normpath(member.name)
+            if name in is_file and (is_file[name] or member.isreg()):
+                rule = rule or 'two members have this name'
+            if rule:
+                raise self._refuse(rule, member.name)
+            is_file[name] = member.isreg()
             if not member.isreg() or not _is_image(name):
                 continue
-            if folder and (rule := _filtered(member, folder)):
-                raise self._refuse(member.name, rule)
-            data = self._data(member, folder is not None)
+            data = self._data(member, read=read)
             if data is None:
-                return
+                break
             yield name, data
+        for name in is_file:
+            parent = posixpath.dirname(name)
+            while parent and not is_file.get(parent):
+                parent = posixpath.dirname(parent)
+            if parent:
+                raise self._refuse(f'{parent!r} is a file and a folder', name)
 
     def _members(self) -> Iterator[tarfile.TarInfo]:
         while True:
@@ -250,7 +256,7 @@ class _Archive:
             except UnsafeArchiveError:
                 raise
             except RecursionError as error:
-                raise self._refuse('', 'too many headers for one member') from error
+                raise self._refuse('too many headers for one member') from error
             except _DAMAGE as error:
                 self.problem = f'damaged or cut off: {error}'
                 return
@@ -261,67 +267,31 @@ class _Archive:
                 return
             yield member
 
-    def _data(self, member: tarfile.TarInfo, read: bool) -> list[bytes] | None:
-        """Chunks of a member; None if it is not whole."""
-        start, end = member.offset_data, member.offset_data + member.size
-        if not self._compressed and end > self._size:
+    def _data(self, member: tarfile.TarInfo, *, read: bool) -> bytes | None:
+        """The data of a member; None if it is not complete."""
+        if not self._compressed and member.offset_data + member.size > self._size:
             self.problem = f'cut off in {member.name!r}'
             return None
-        if not self._compressed and not read:
-            return []
-        # At most MAX_IMAGE_BYTES. Listings read compressed data, too: only then is it known to be whole.
-        chunks: list[bytes] = []
+        # Whether compressed data are complete is known only after reading them.
+        if not read and not self._compressed:
+            return b''
         try:
-            self._stream.seek(start)
-            while start < end:
-                chunk = self._stream.read(min(end - start, _CHUNK))
-                if not chunk:
-                    raise EOFError('end of file')
-                chunks.append(chunk)
-                start += len(chunk)
+            return self._stream.read_data(member)
         except _DAMAGE as error:
             self.problem = f'damaged or cut off in {member.name!r}: {error}'
             return None
-        return chunks
 
-    def _check(self, member: tarfile.TarInfo, seen: dict[str, bool]) -> str:
-        """Name of a member without ``./`` in front.
-
-        Args:
-            member: A member.
-            seen: Names so far -> whether it is a file; the name is added.
-
-        Raises:
-            UnsafeArchiveError: If it breaks a rule.
-        """
-        if rule := _broken_rule(member):
-            raise self._refuse(member.name, rule)
-        name = _plain_name(member.name)
-        if not name:
-            return name
-        is_file = not member.isdir()
-        if name in seen and (is_file or seen[name]):
-            raise self._refuse(member.name, 'two members have this name')
-        seen[name] = is_file
-        parent = name.rpartition('/')[0]
-        while parent and parent not in seen:
-            seen[parent] = False
-            parent = parent.rpartition('/')[0]
-        if parent and seen[parent]:
-            raise self._refuse(member.name, f'{parent!r} is a file and a folder')
-        return name
-
-    def _check_totals(self, member: tarfile.TarInfo, count: int, total: int) -> None:
+    def _exceeded_limit(self, count: int, total: int) -> str:
+        """Which limit the members so far exceed; empty if none."""
         if count > MAX_MEMBERS:
-            raise self._refuse(member.name, f'more than {MAX_MEMBERS} members')
+            return f'more than {MAX_MEMBERS} members'
         if total > MAX_TOTAL_BYTES:
-            raise self._refuse(member.name, f'the members add up to more than {MAX_TOTAL_BYTES} bytes')
+            return f'the members add up to more than {MAX_TOTAL_BYTES} bytes'
         if total > max(RATIO_FREE_BYTES, MAX_RATIO * self._size):
-            raise self._refuse(
-                member.name, f'the members add up to more than {MAX_RATIO} times the size of the archive'
-            )
+            return f'the members add up to more than {MAX_RATIO} times the size of the archive'
+        return ''
 
-    def _refuse(self, member: str, rule: str) -> UnsafeArchiveError:
+    def _refuse(self, rule: str, member: str = '') -> UnsafeArchiveError:
         where = f' at member {member!r}' if member else ''
         return UnsafeArchiveError(f'archive {str(self.path)!r} is refused{where}: {rule}')
 
@@ -333,10 +303,10 @@ class _Archive:
         elif any(block):
             self.problem = 'damaged: what follows the last member read is no header'
         elif self._compressed:
-            # Compressed streams keep their checksum at the end; what else follows is of no interest.
+            # The checksum of a compressed stream is at its end; sound archives have little padding before it.
             try:
-                for _ in range(RATIO_FREE_BYTES // _CHUNK):
-                    if not self._stream.read(_CHUNK):
+                for _ in range(RATIO_FREE_BYTES // MAX_HEADER_BYTES):
+                    if not self._stream.read(MAX_HEADER_BYTES):
                         return
             except _DAMAGE as error:
                 self.problem = f'damaged: {error}'
@@ -344,9 +314,14 @@ class _Archive:
 
 @contextmanager
 def _open(path: Path) -> Iterator[_Archive]:
-    """Open an archive; InputError if it is none."""
+    """Open an archive; InputError if it is not one."""
     if not path.is_file():
         raise FileNotFoundError(f'archive {str(path)!r} is missing')
+    if not hasattr(tarfile, 'data_filter'):
+        raise InputError(
+            f'archive {str(path)!r}: this release of Python has no safe way to unpack archives; update it to '
+            '3.10.12, 3.11.4 or later, or unpack the archive yourself'
+        )
     with path.open('rb') as file:
         start = file.read(8)
         file.seek(0)
@@ -364,49 +339,33 @@ def _open(path: Path) -> Iterator[_Archive]:
             yield archive
 
 
-def _broken_rule(member: tarfile.TarInfo) -> str:
-    """Rule that a member breaks, in words; empty if it is harmless."""
-    name = member.name
-    if not (member.isreg() or member.isdir()):
-        return 'a link, a device or another special file'
-    if member.issparse():
-        return 'a sparse file'
-    if member.size < 0 or (member.size > MAX_IMAGE_BYTES and _is_image(name)):
+def _broken_rule(member: tarfile.TarInfo, path: Path) -> str:
+    """The rule that a member of an archive breaks; empty if none."""
+    # The filter accepts links inside of the archive, which no dataset needs.
+    if not (member.isreg() or member.isdir()) or member.issparse():
+        return 'a link, a device, a sparse file or another special file'
+    if member.size < 0 or (member.size > MAX_IMAGE_BYTES and _is_image(member.name)):
         return f'an image of {member.size} bytes; the limit is {MAX_IMAGE_BYTES}'
-    if name.startswith(('/', '\\')):
-        return 'an absolute path'
-    if re.match(r'[A-Za-z]:', name):
-        return 'a path with a drive letter'
-    if '\\' in name:
-        return 'a backslash in the name'
-    if '..' in name.split('/'):
-        return '".." in the path'
-    if (plain := _plain_name(name)) and not _GOOD_NAME.fullmatch(plain):
-        return 'a character in the name that file systems do not share'
-    return _too_long(name)
-
-
-def _too_long(name: str) -> str:
-    encoded = os.fsencode(name)
-    if len(encoded) > MAX_NAME_BYTES or max(map(len, encoded.split(b'/'))) > MAX_PART_BYTES:
-        return f'a name of more than {MAX_NAME_BYTES} bytes, or {MAX_PART_BYTES} in one part'
-    return ''
-
-
-def _filtered(member: tarfile.TarInfo, folder: Path) -> str:
-    """What Python's own filter for data says, in case it knows more; early patch releases do not have it."""
-    if not hasattr(tarfile, 'data_filter'):
-        return ''
+    if rule := _broken_name(member.name):
+        return rule
     try:
-        tarfile.data_filter(member, str(folder))
+        # The archive stands for the folder: nothing on this machine lies below a file.
+        tarfile.data_filter(member, str(path))
     except tarfile.FilterError as error:
-        return str(error)
+        return f"Python's filter for archives refuses it ({type(error).__name__})"
     return ''
 
 
-def _plain_name(name: str) -> str:
-    plain = posixpath.normpath(name)
-    return '' if plain == '.' else plain
+def _broken_name(name: str) -> str:
+    """The rule that a name breaks; empty if none."""
+    if _BAD_NAME.match(name):
+        return 'a name that is absolute, has ".." in it or a character that file systems do not share'
+    parts = os.fsencode(name).split(b'/')
+    if len(os.fsencode(name)) > MAX_NAME_BYTES or max(map(len, parts)) > MAX_PART_BYTES:
+        return f'a name of more than {MAX_NAME_BYTES} bytes, or {MAX_PART_BYTES} in one part'
+    if len(parts) > MAX_PARTS:
+        return f'a name of more than {MAX_PARTS} parts'
+    return ''
 
 
 def _is_image(name: str) -> bool:
@@ -414,13 +373,13 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES) and not any(map(is_system_file, parts))
 
 
-def _write(target: Path, data: list[bytes], path: Path, name: str) -> None:
+def _write(target: Path, data: bytes, path: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open('xb') as file:
-            file.writelines(data)
+            file.write(data)
     except (FileExistsError, NotADirectoryError) as error:
-        # Only where the file system takes two names for one, e.g. because it ignores case.
+        # Also where the file system takes two names for one, for example because it ignores case.
         raise UnsafeArchiveError(
-            f'archive {str(path)!r} is refused at member {name!r}: two members have this name here'
+            f'archive {str(path)!r} is refused: two members have the name {target.name!r} here'
         ) from error

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from iid_mm.media.image_files import MAX_PIXELS
+from iid_mm.media.image_headers import MAX_PIXELS
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray

@@ -6,44 +6,22 @@ from __future__ import annotations
 import errno
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from iid_mm.errors import InputError
 from iid_mm.media.archives import unpack_images
 from iid_mm.media.readers import FrameReader, ImageReader
-from iid_mm.media.video import VideoReader
+from iid_mm.media.video_reader import VideoReader
 from iid_mm.structures.video_record import ArchiveImages, FrameSource, ImageFiles
 
-if TYPE_CHECKING:
-    from iid_mm.utils.typing import ImageArray
-
-
-OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE)
-
-
-class UnreadableSource(FrameReader):
-    """Stands for a video none of whose frames can be read.
-
-    Args:
-        problem: Why.
-    """
-
-    def __init__(self, problem: str) -> None:
-        self.numbers = ()
-        self.problem = problem
-
-    def read(self, numbers: Sequence[int]) -> Iterator[tuple[int, ImageArray]]:
-        """Nothing."""
-        return iter(())
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE)
 
 
 class SourceOpener:
     """Opens frame sources; unpacks archives into a scratch folder, one at a time.
 
     Args:
-        scratch: Folder in which archives are unpacked; made when it is needed.
+        scratch: Folder in which archives are unpacked; created when needed.
     """
 
     def __init__(self, scratch: Path) -> None:
@@ -56,17 +34,19 @@ class SourceOpener:
         """Open a source.
 
         Args:
-            source: Where the frames are.
+            source: Where the frames are stored.
 
         Returns:
-            The reader; a source that cannot be read has no frame numbers and a problem.
+            The reader; of a source that cannot be read it has a problem and no frame numbers.
         """
         if isinstance(source, ImageFiles):
             return ImageReader(source.folder, source.names, source.numbers)
         if isinstance(source, ArchiveImages):
             self._unpack(source.path)
             if self._unpacked is None:
-                return UnreadableSource(self._problem)
+                reader = ImageReader(Path(), (), ())
+                reader.note(self._problem)
+                return reader
             return ImageReader(self._unpacked, source.names, source.numbers)
         return VideoReader(source.path)
 
@@ -87,10 +67,10 @@ class SourceOpener:
             unpack_images(archive, folder)
         except (InputError, OSError) as error:
             shutil.rmtree(folder.parent, ignore_errors=True)
-            if isinstance(error, OSError) and error.errno in OF_THE_DISK:
-                # Not the archive's fault: it must not count as worked on.
+            if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+                # Not the archive's fault, which may be tried again later.
                 raise
-            # Reports travel: no folders of this machine.
+            # Reports are shared: no folders of this machine.
             self._problem = str(error).replace(f'{archive.parent}/', '')
             return
         self._unpacked = folder

@@ -24,15 +24,14 @@ from typing import Any
 from tqdm import tqdm
 
 from iid_mm.datasets.index import read_index, resolve_inside
-from iid_mm.datasets.storage import NOTE_KEY
+from iid_mm.datasets.storage import DATABASE_NAME, NOTE_KEY
 from iid_mm.errors import InputError, MissingExtraError
 from iid_mm.utils.files import reason_of, sha256
-from iid_mm.utils.processes import RunLock
+from iid_mm.utils.run_lock import RunLock
 
 Reader = Callable[[Sequence[bytes]], Iterable[bytes]]
 """Reads the files of some keys."""
 
-DEFAULT_NAME = 'images.lmdb'
 BATCH = 256
 """Images of one transaction: what a kill can cost."""
 MIN_MAP_SIZE = 2**30
@@ -98,7 +97,7 @@ def pack_index(
         raise InputError(f'num_threads={num_threads}: at least one thread reads files')
     index = index / 'index.parquet' if index.is_dir() else index
     names = stored_names(index)
-    out = out or index.parent / DEFAULT_NAME
+    out = out or index.parent / DATABASE_NAME
     # The database lies where a link points to.
     out = out.resolve() if out.is_symlink() else out
     note = json.dumps({'index_sha256': sha256(index), 'images': len(names), 'version': 1}).encode()

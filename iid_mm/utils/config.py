@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading configs."""
+"""Reading configs, and changing them: the dataset of a data loader, a transform of its pipeline."""
 
 from __future__ import annotations
 
 import copy
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from iid_mm.errors import InputError
 from iid_mm.utils.config_keys import check_options, misspelled, misspelled_variables, without_effect
@@ -79,17 +79,81 @@ def load_config(config: str | os.PathLike[str] | Config, cfg_options: dict[str, 
     return config
 
 
+def datasets_of(cfg: Config, loader: str) -> list[ConfigDict]:
+    """The datasets of a data loader, below all wrappers; to be changed in place.
+
+    Args:
+        cfg: The config.
+        loader: Name of the data loader, e.g. ``train_dataloader``.
+
+    Returns:
+        Their configs, in order; empty if there is no such data loader.
+    """
+    node = (cfg.get(loader) or {}).get('dataset')
+    return [] if node is None else list(_below_wrappers(node))
+
+
+def _below_wrappers(node: ConfigDict) -> Iterator[ConfigDict]:
+    children = [node['dataset']] if 'dataset' in node else node.get('datasets') or []
+    for child in children:
+        yield from _below_wrappers(child)
+    if not children:
+        yield node
+
+
+def dataset_of(cfg: Config, loader: str = 'test_dataloader') -> ConfigDict:
+    """The first of :func:`datasets_of`.
+
+    Raises:
+        InputError: There is none.
+    """
+    datasets = datasets_of(cfg, loader)
+    if not datasets:
+        raise InputError(f'the config has no {loader}.dataset, which gives the pipeline')
+    return datasets[0]
+
+
+def type_name(component: Any) -> str:
+    """Class of a component, given by its config or built, without scope: ``AlignFace``."""
+    kind = component.get('type', '') if isinstance(component, (dict, Config)) else type(component)
+    return str(kind if isinstance(kind, str) else kind.__name__).split('.')[-1]
+
+
+def insert_step(
+    pipeline: Sequence[Any], step: Any, *, after: str | None = None, before: str | None = None
+) -> list[Any]:
+    """Insert a transform into a pipeline.
+
+    Args:
+        pipeline: The transforms, or their configs.
+        step: The new one, or its config.
+        after: Class of the transform that it follows, the last one of that name.
+        before: Class of the transform that it precedes; give one of the two.
+
+    Returns:
+        A new list.
+
+    Raises:
+        InputError: The pipeline has no such transform.
+    """
+    names = [type_name(transform) for transform in pipeline]
+    anchor = after or before or ''
+    if anchor not in names:
+        raise InputError(
+            f'the pipeline ({", ".join(names)}) has no {anchor}, beside which {type_name(step)} belongs'
+        )
+    place = len(names) - 1 - names[::-1].index(anchor) + (after is not None)
+    return [*pipeline[:place], step, *pipeline[place:]]
+
+
 def pipeline_input_size(cfg: Config) -> Size:
-    """(w, h) in pixels of what the test pipeline of a config makes.
+    """(w, h) in pixels of the images that the test pipeline of a config gives.
 
     Raises:
         InputError: If the config has no test dataset, or its pipeline no ``AlignFace``.
     """
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
-    if dataset is None:
-        raise InputError('the config has no test_dataloader, whose dataset gives the pipeline')
-    for step in dataset.get('pipeline') or []:
-        if step['type'] in ('AlignFace', 'iid_mm.AlignFace'):
+    for step in dataset_of(cfg).get('pipeline') or []:
+        if type_name(step) == 'AlignFace':
             width, height = step.get('size', (224, 224))
             return int(width), int(height)
     raise InputError('the test pipeline of the config has no AlignFace, which sets the input size')
@@ -97,13 +161,7 @@ def pipeline_input_size(cfg: Config) -> Size:
 
 def without_loaders(pipeline: Iterable[Any]) -> list[Any]:
     """The transforms of a pipeline but for those that read files, for images that are in memory."""
-    return [step for step in pipeline if _kind(step).rpartition('.')[2] not in LOADERS]
-
-
-def _kind(node: Any) -> str:
-    """Name of what a dictionary of a config builds; empty if it builds nothing."""
-    kind = node.get('type')
-    return kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+    return [step for step in pipeline if type_name(step) not in LOADERS]
 
 
 def _replace_data_root(node: Any, old: str | None, new: str) -> None:
@@ -125,7 +183,7 @@ def _hand_down_backend_args(node: Any, config: Config, before: Any) -> None:
         for item in node:
             _hand_down_backend_args(item, config, before)
     elif isinstance(node, (dict, Config)):
-        if 'ann_file' in node and _kind(node).endswith('ForgeryDataset'):
+        if 'ann_file' in node and type_name(node).endswith('ForgeryDataset'):
             if 'backend_args' not in node or (before is not None and node['backend_args'] == before):
                 node.pop('backend_args', None)
                 if config.get('backend_args') is not None:

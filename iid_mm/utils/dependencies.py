@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check of the installed versions, made once when the package is imported."""
+"""Installed versions, checked once when the package is imported, and optional dependencies."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from packaging.specifiers import SpecifierSet
+
+from iid_mm.errors import MissingExtraError
 
 SUPPORTED: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ('torch', ('torch',), '>=2.6,<2.12'),
@@ -62,3 +66,23 @@ def _first_installed(
         except PackageNotFoundError:
             continue
     return None
+
+
+def import_extra(module: str, extra: str, package: str = '') -> Any:
+    """Import a module of an optional dependency.
+
+    Args:
+        module: The module, e.g. ``onnxruntime.quantization``.
+        extra: The extra of this package that installs it.
+        package: Its name on PyPI, where it differs from that of the module.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        # A package that is there and lacks one of its own needs is another matter.
+        if error.name != module.split('.')[0]:
+            raise
+        raise MissingExtraError.of(package or error.name, extra) from error

@@ -1,227 +1,264 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the real/fake decision of a detector rests on: maps of the Grad-CAM family.
-
-The maps come from the library ``grad-cam`` (extra ``attention``). Two things differ from what it returns
-by itself, for the sake of metrics that can be compared: maps are not stretched to 0..1 picture by picture,
-which takes a map's minimum away and so changes how much of it lies in a region, and EigenCAM's first
-component, whose sign is arbitrary, is turned so that its largest magnitude is positive.
-
-Letters: N images, H and W the height and width of the canvas.
-"""
+"""Maps of the decision beside those of the artifact head: computed batch by batch, and drawn face by face."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from importlib import import_module
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 import torch
-from torch import nn
-from torch.nn import functional as F
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import pseudo_collate
 
-from iid_mm.errors import InputError, MissingExtraError
+from iid_mm.datasets import ForgeryDataset
+from iid_mm.datasets.index import read_index
+from iid_mm.datasets.on_index import dataset_on_index
+from iid_mm.errors import InputError
+from iid_mm.evaluation.localization.config import with_masks
+from iid_mm.evaluation.localization.maps import map_metrics
 from iid_mm.models import IIDDetector
+from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP, check_heat_map
+from iid_mm.registry import DATASETS
+from iid_mm.structures import ForgeryDataSample
+from iid_mm.utils.files import safe_name
+from iid_mm.utils.typing import FloatArray, ImageArray, Size
+from iid_mm.visualization.class_maps import BACKBONE, CAM_METHODS, check_layer, class_maps, load_library
+from iid_mm.visualization.drawing import BLUE, INK, VERMILION, draw_outline, fit_image, overlay_heat
+from iid_mm.visualization.image_grid import add_caption, side_by_side
+from iid_mm.visualization.sample_grids import canvas_of, video_name
 
-CAM_METHODS = {
-    'gradcam': ('GradCAM', 'Grad-CAM'),
-    'gradcam++': ('GradCAMPlusPlus', 'Grad-CAM++'),
-    'eigencam': ('EigenCAM', 'Eigen-CAM'),
-    'layercam': ('LayerCAM', 'Layer-CAM'),
-}
-"""The library's class and the title of each method."""
-TARGETS = ('fake', 'predicted')
-BACKBONE = 'backbone'
-"""Layer name of the backbone's last map."""
-_LISTED_DEPTH = 2
-"""Layers deeper than this many dots are usable and not listed."""
-
-Maps = npt.NDArray[np.float32]
+ADM = 'adm'
+METHODS = (*CAM_METHODS, ADM)
+SCALES = ('auto', 'shared', 'own')
 
 
-class DecisionNet(nn.Module):
-    """The detector from prepared images to the two logits, with a hook for the backbone's last map.
+@dataclass(frozen=True)
+class AttentionSettings:
+    """The requested maps.
 
-    Args:
-        model: The detector.
+    Attributes:
+        method: One of :data:`METHODS`; ``adm`` makes the artifact head's map alone.
+        layer: See :func:`~iid_mm.visualization.class_maps.usable_layers`.
+        target: One of :data:`~iid_mm.visualization.class_maps.TARGETS`.
+        heat_map: Kind of the artifact head's map, see :mod:`iid_mm.models.heat_maps`.
     """
 
-    def __init__(self, model: IIDDetector) -> None:
-        super().__init__()
-        self.model = model
-        # Backbones return tuples, which hooks of the library do not take.
-        self.last_map = nn.Identity()
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Classify.
-
-        Args:
-            images: (N, 3, H, W) as the data preprocessor gives them.
-
-        Returns:
-            (N, 2) logits, column 1 = fake.
-        """
-        feats = tuple(self.model.backbone(images))
-        feats = (*feats[:-1], self.last_map(feats[-1]))
-        levels = () if self.model.neck is None else tuple(self.model.neck(feats))
-        logits: torch.Tensor = self.model.forgery_head(feats[-1], self.model.fused_map(levels))
-        return logits
+    method: str = 'gradcam'
+    layer: str = BACKBONE
+    target: str = 'fake'
+    heat_map: str = DEFAULT_HEAT_MAP
 
 
-def usable_layers(model: IIDDetector, size: tuple[int, int]) -> list[str]:
-    """Names of the layers that maps can be made of.
+@dataclass(frozen=True)
+class FaceView:
+    """One face and its maps.
 
-    These are modules that run once on the way to the decision and give one (N, C, h, w) map with more
-    than one cell.
+    Attributes:
+        image: (H, W, 3), the canvas.
+        sample: With the prediction.
+        maps: (H, W) maps by method, not negative.
+    """
+
+    image: ImageArray
+    sample: ForgeryDataSample
+    maps: dict[str, FloatArray]
+
+    @property
+    def mask(self) -> FloatArray | None:
+        """(H, W), 1 = manipulated; None on genuine faces and where there is none."""
+        if 'gt_artifact_mask' not in self.sample or int(self.sample.get('gt_label', torch.zeros(1))) == 0:
+            return None
+        mask: FloatArray = self.sample.gt_artifact_mask.numpy()
+        return mask if mask.any() else None
+
+
+def check_settings(model: IIDDetector, settings: AttentionSettings, size: Size) -> tuple[str, ...]:
+    """Check settings against a model, and make the artifact head return its map.
 
     Args:
         model: The detector.
+        settings: The requested maps.
         size: (w, h) of the canvas.
 
     Returns:
-        ``'backbone'`` for its last map, then modules of the detector in the order of its definition.
-    """
-    calls: dict[str, list[bool]] = {}
-    handles = []
-
-    def note(name: str) -> Any:
-        def hook(module: nn.Module, arguments: Any, output: Any) -> None:
-            fits = isinstance(output, torch.Tensor) and output.ndim == 4 and output.shape[2:].numel() > 1
-            calls.setdefault(name, []).append(fits)
-
-        return hook
-
-    for name, module in model.named_modules():
-        if name and name != BACKBONE:
-            handles.append(module.register_forward_hook(note(name)))
-    try:
-        device = next(model.parameters()).device
-        with torch.no_grad():
-            DecisionNet(model).eval()(torch.zeros(1, 3, size[1], size[0], device=device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [BACKBONE, *(name for name, _ in model.named_modules() if calls.get(name) == [True])]
-
-
-def check_layer(model: IIDDetector, layer: str, size: tuple[int, int]) -> str:
-    """Check the name of a layer.
+        Methods of the maps of every face: the chosen one, and ``adm`` where there is an artifact head.
 
     Raises:
-        InputError: If it is none of :func:`usable_layers`; the message lists them.
+        InputError: A name is unknown, or ``adm`` is asked of a detector without an artifact head.
+        MissingExtraError: grad-cam is needed and not installed.
     """
-    known = usable_layers(model, size)
-    if layer in known:
-        return layer
-    listed = [name for name in known if name.count('.') <= _LISTED_DEPTH]
-    more = len(known) - len(listed)
-    deeper = f' and {more} layers inside of these' if more else ''
-    exists = layer in dict(model.named_modules())
-    problem = 'gives no single map on the way to the decision' if exists else 'is unknown'
-    raise InputError(f'layer={layer!r} {problem}; choose one of {", ".join(listed)}{deeper}')
+    check_heat_map(settings.heat_map)
+    head = model.artifact_head
+    if settings.method == ADM and head is None:
+        raise InputError(
+            "method='adm': the model has no artifact_head, whose map this is; choose one of "
+            f'{", ".join(CAM_METHODS)}'
+        )
+    if settings.method != ADM:
+        load_library()
+        check_layer(model, settings.layer, size)
+    if head is None:
+        return (settings.method,)
+    head.test_cfg = ConfigDict({**(head.test_cfg or {}), 'heat_map': settings.heat_map})
+    return (settings.method,) if settings.method == ADM else (settings.method, ADM)
 
 
-def class_maps(
-    model: IIDDetector,
-    images: torch.Tensor,
-    method: str = 'gradcam',
-    layer: str = BACKBONE,
-    target: str = 'fake',
-) -> Maps:
-    """Maps of what speaks for a class.
+def index_dataset(
+    cfg: Config, index: str | os.PathLike[str], split: str, frames_per_video: int | None
+) -> ForgeryDataset:
+    """Faces of an index, prepared as the test set of a config, with masks where the index has some.
 
     Args:
-        model: The detector in evaluation mode.
-        images: (N, 3, H, W) as the data preprocessor gives them.
-        method: One of :data:`CAM_METHODS`.
-        layer: One of :func:`usable_layers`.
-        target: ``'fake'``: the logit of fake, whatever the decision. ``'predicted'``: the logit of the
-            class that the detector decides for. EigenCAM uses no class.
+        cfg: The config.
+        index: An ``index.parquet``, or the folder that it is in.
+        split: ``train``, ``val`` or ``test``.
+        frames_per_video: At most this many frames of a video, evenly spaced; None: all.
 
     Returns:
-        (N, H, W), not negative, in the method's own units.
+        The dataset.
 
     Raises:
-        InputError: Method, layer or target is unknown.
-        MissingExtraError: grad-cam is not installed.
+        FileNotFoundError: The index does not exist.
+        InputError: The index is invalid or the split empty.
     """
-    if method not in CAM_METHODS:
-        raise InputError(f'method={method!r} is unknown; choose one of {", ".join(CAM_METHODS)}')
-    if target not in TARGETS:
-        raise InputError(f'target={target!r} is unknown; choose one of {", ".join(TARGETS)}')
-    check_layer(model, layer, (images.shape[3], images.shape[2]))
-    net = DecisionNet(model).eval()
-    module = net.last_map if layer == BACKBONE else model.get_submodule(layer)
-    # Layers that are frozen pass gradients on only if the images have one.
-    images = images.detach().requires_grad_(True)
-    with _kept_apart(model), torch.enable_grad():
-        cam = _cam_class(method)(model=net, target_layers=[module])
-        try:
-            coarse: Maps = cam(input_tensor=images, targets=_targets(target, len(images)))
-        finally:
-            cam.activations_and_grads.release()
-    model.zero_grad(set_to_none=True)
-    enlarged = F.interpolate(torch.from_numpy(coarse)[:, None], images.shape[2:], mode='bilinear')
-    return np.ascontiguousarray(enlarged[:, 0].numpy())
+    settings = dataset_on_index(cfg, index, split=split, frames_per_video=frames_per_video)
+    table = read_index(settings.ann_file, columns=('label', 'split', 'mask'))
+    masked = (pc.field('label') == 1) & (pc.field('split') == split) & pc.field('mask').is_valid()
+    if table.filter(masked).num_rows:
+        settings.pipeline = with_masks(settings.pipeline)
+    dataset: ForgeryDataset = DATASETS.build(settings)
+    return dataset
 
 
-def check_attention_extra() -> None:
-    """Check that the library is there.
+def face_views(
+    model: IIDDetector,
+    dataset: Any,
+    indices: Sequence[int],
+    settings: AttentionSettings,
+    batch_size: int = 16,
+) -> Iterator[FaceView]:
+    """Compute the maps of faces.
+
+    Args:
+        model: The detector in evaluation mode, for which :func:`check_settings` was called.
+        dataset: Returns packed samples by number.
+        indices: Numbers of the faces.
+        settings: The requested maps.
+        batch_size: Faces that go through the model at once.
+
+    Yields:
+        The faces in order.
+    """
+    for start in range(0, len(indices), batch_size):
+        batch = [dataset[index] for index in indices[start : start + batch_size]]
+        data = model.data_preprocessor(pseudo_collate(batch), False)
+        with torch.no_grad():
+            predictions = model.predict(data['inputs'], data['data_samples'])
+        cams = None
+        if settings.method != ADM:
+            cams = class_maps(model, data['inputs'], settings.method, settings.layer, settings.target)
+        for number, (item, sample) in enumerate(zip(batch, predictions, strict=True)):
+            maps: dict[str, FloatArray] = {}
+            if cams is not None:
+                maps[settings.method] = cams[number]
+            if 'pred_heat' in sample:
+                maps[ADM] = sample.pred_heat.detach().float().cpu().numpy()
+            yield FaceView(canvas_of(item), sample.cpu().detach(), maps)
+
+
+def method_title(method: str, settings: AttentionSettings) -> str:
+    """Title of a map."""
+    if method == ADM:
+        return f'ADM ({settings.heat_map})'
+    return CAM_METHODS[method][1]
+
+
+def map_tops(views: Sequence[FaceView], scale: str = 'auto') -> list[dict[str, float]]:
+    """Value of each map that gets the brightest color.
+
+    Args:
+        views: The faces of one sheet.
+        scale: ``'shared'``: the highest value of the method on the sheet, so that a face without
+            a response looks cold. ``'own'``: the highest value of the map itself. ``'auto'``: shared
+            for the artifact head's map, whose values are probabilities, and own for the others, whose
+            units mean nothing and differ widely from face to face.
+
+    Returns:
+        By method, for each face.
 
     Raises:
-        MissingExtraError: It is not.
+        InputError: ``scale`` is unknown.
     """
-    _library()
+    if scale not in SCALES:
+        raise InputError(f'scale={scale!r} is unknown; choose one of {", ".join(SCALES)}')
+    own = [{method: float(heat.max()) for method, heat in view.maps.items()} for view in views]
+    shared = {method: max(tops[method] for tops in own) for method in (own[0] if own else {})}
+    common = [m for m in shared if scale == 'shared' or (scale == 'auto' and m == ADM)]
+    return [{**tops, **{method: shared[method] for method in common}} for tops in own]
 
 
-def _library() -> Any:
-    try:
-        return import_module('pytorch_grad_cam')
-    except ModuleNotFoundError as error:
-        raise MissingExtraError.of('grad-cam', 'attention') from error
+def filled(heat: FloatArray) -> FloatArray:
+    """The map itself, or a flat one where it is 0 everywhere: it contains no more than chance."""
+    return heat if np.any(heat > 0) else np.ones_like(heat)
 
 
-def _cam_class(method: str) -> Any:
-    """The library's class, changed to return the layer's own map, (N, h, w), negative parts cut off."""
-    base: Any = getattr(_library(), CAM_METHODS[method][0])
-
-    class _Coarse(base):
-        def compute_cam_per_layer(self, input_tensor: Any, targets: Any, eigen_smooth: bool) -> list[Maps]:
-            hooks = self.activations_and_grads
-            gradients = hooks.gradients[0].numpy() if hooks.gradients else None
-            values = hooks.activations[0].numpy()
-            cam = np.asarray(
-                self.get_cam_image(
-                    input_tensor, self.target_layers[0], targets, values, gradients, eigen_smooth
-                )
-            )
-            if method == 'eigencam':
-                low, high = cam.min(axis=(1, 2)), cam.max(axis=(1, 2))
-                cam = np.where((-low > high)[:, None, None], -cam, cam)
-            return [np.maximum(cam, 0).astype(np.float32)]
-
-        def aggregate_multi_layers(self, cam_per_target_layer: Sequence[Maps]) -> Maps:
-            return cam_per_target_layer[0]
-
-    return _Coarse
+def region_energy(heat: FloatArray, mask: npt.NDArray[Any]) -> float:
+    """Part of a map, (H, W), inside a mask; a map that is 0 everywhere counts as flat."""
+    return map_metrics(filled(heat), mask).energy
 
 
-def _targets(target: str, count: int) -> list[Any] | None:
-    if target == 'predicted':
-        return None
-    return [_library().utils.model_targets.ClassifierOutputTarget(1)] * count
+def face_panel(
+    view: FaceView, tops: Mapping[str, float], titles: Mapping[str, str], cell: int = 224
+) -> ImageArray:
+    """Draw one face: plain with the outline of its mask, then under each map.
+
+    Args:
+        view: The face.
+        tops: Value of each map that gets the brightest color.
+        titles: Titles of the maps by method.
+        cell: Longer edge of a drawn face, pixels.
+
+    Returns:
+        The images in a row above a caption.
+    """
+    face, _ = fit_image(view.image, (cell, cell))
+    mask = view.mask
+    outlined = face if mask is None else draw_outline(face, mask)
+    share = '' if mask is None else f'region {100 * float((mask > 0).mean()):.0f} % of the image'
+    parts = [add_caption(outlined, ['face', share], size=13)]
+    for method, heat in view.maps.items():
+        top = tops[method]
+        hot = overlay_heat(face, heat / top if top > 0 else heat)
+        inside = f'highest {float(heat.max()):.2g}'
+        if mask is not None:
+            hot = draw_outline(hot, mask)
+            inside = f'{100 * region_energy(heat, mask):.0f} % inside, {inside}'
+        parts.append(add_caption(hot, [titles.get(method, method), inside], size=13))
+    accent = INK if 'gt_label' not in view.sample else VERMILION if int(view.sample.gt_label) == 1 else BLUE
+    return add_caption(side_by_side(parts), _caption(view.sample), size=14, accent=accent)
 
 
-@contextlib.contextmanager
-def _kept_apart(model: nn.Module) -> Iterator[None]:
-    """Stop activations from overwriting their inputs, which hooks have taken note of."""
-    changed: list[Any] = [m for m in model.modules() if getattr(m, 'inplace', False) is True]
-    for module in changed:
-        module.inplace = False
-    try:
-        yield
-    finally:
-        for module in changed:
-            module.inplace = True
+def _caption(sample: ForgeryDataSample) -> list[str]:
+    score = f'P(fake) {100 * float(sample.pred_score[1]):.0f} %'
+    if 'gt_label' not in sample:
+        return [score, Path(str(sample.get('img_path', ''))).name]
+    kind = 'fake' if int(sample.gt_label) == 1 else 'genuine'
+    where = f'{video_name(sample)} frame {sample.get("frame", "?")}'
+    return [f'{kind} {sample.get("method", "")}, {score}', where]
+
+
+def panel_name(number: int, view: FaceView) -> str:
+    """File name of a drawn face: its number and content, without characters that are special in paths."""
+    sample = view.sample
+    if 'video_key' in sample:
+        parts = [str(sample.get('method', '')), video_name(sample), f'{sample.get("frame", 0):05d}']
+    else:
+        parts = [Path(str(sample.get('img_path', 'image'))).stem]
+    return f'{number:03d}_' + safe_name(re.sub(r'[^\w.-]+', '-', '_'.join(parts)), 100) + '.png'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of a map lies inside the manipulated region, beside chance and the genuine frame."""
+"""Part of a map inside the manipulated region, beside chance and the genuine frame."""
 
 from __future__ import annotations
 
@@ -9,22 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from mmengine.structures import InstanceData
 
-from iid_mm.evaluation.localization.maps import map_metrics
-from iid_mm.evaluation.localization.table import (
-    GENUINE,
-    SCORED,
-    LocalizationRow,
-    LocalizationSample,
-    localization_rows,
-    unique_samples,
-)
+from iid_mm.evaluation.localization.samples import GENUINE, SCORED, LocalizationSample, unique_samples
+from iid_mm.evaluation.localization.table import LocalizationRow, localization_rows
 from iid_mm.evaluation.metrics.artifact_localization import ArtifactLocalization
-from iid_mm.utils.typing import FloatArray
-from iid_mm.visualization.attention_views import FaceView
+from iid_mm.utils.tables import markdown_table
+from iid_mm.visualization.attention import FaceView, filled
 
 COLUMNS = (
     ('energy', 'energy'),
@@ -37,13 +29,13 @@ COLUMNS = (
 """Titles and metrics of the table, see ``localization_rows`` of the evaluation."""
 NOTE = (
     'Percent, means over fake frames that have a mask, in brackets 95 % intervals (bootstrap over videos). '
-    '*energy*: part of the map that lies inside the manipulated region. *chance*: the part of the canvas '
-    'that the region covers, which a flat map has. *center*: energy of a map that only falls off from the '
-    'middle. *genuine frame*: energy of the map of the genuine frame of the same scene inside the same '
-    'region; *gain over genuine* is by how much the map of the fake does better, the metric that says '
-    'whether the map follows the manipulation or merely the face (both on a grid of 28 x 28 cells, of '
-    'fakes whose genuine frame is there). *pointing*: how often the maximum lies inside. A map that is 0 '
-    'everywhere counts as flat, that is as chance; *blank* says on how many fake and genuine frames.'
+    '*energy*: part of the map inside the manipulated region. *chance*: part of the canvas that the region '
+    'covers, the energy of a flat map. *center*: energy of a map that only falls off from the middle. '
+    '*genuine frame*: energy of the map of the genuine frame of the same scene inside the same region. *gain '
+    'over genuine*: energy of the fake minus that of its genuine frame; it says whether the map follows the '
+    'manipulation or merely the face (both on a grid of 28 x 28 cells, for fakes whose genuine frame is in '
+    'the set). *pointing*: how often the maximum lies inside. *blank*: fake and genuine frames whose map is '
+    '0 everywhere; it counts as flat, that is as chance.'
 )
 
 
@@ -54,7 +46,7 @@ class EnergyTable:
     Attributes:
         method: Its name.
         rows: One a manipulation, and overall last.
-        blank: Frames whose map was 0 everywhere by row: fake ones, genuine ones.
+        blank: Fake and genuine frames whose map was 0 everywhere, by row.
     """
 
     method: str
@@ -62,73 +54,54 @@ class EnergyTable:
     blank: dict[str, tuple[int, int]]
 
 
-def region_energy(heat: FloatArray, mask: npt.NDArray[Any]) -> float:
-    """Part of a map, (H, W), inside a mask; that of a flat map where the map is 0 everywhere."""
-    return map_metrics(filled(heat), mask).energy
-
-
-def filled(heat: FloatArray) -> FloatArray:
-    """The map itself, or a flat one where it is 0 everywhere: it knows no more than chance."""
-    return heat if np.any(heat > 0) else np.ones_like(heat)
-
-
-class EnergyCollector:
-    """Reduces faces to numbers, one at a time, so that any number of them can be looked at.
+def energy_tables(
+    views: Iterable[FaceView], methods: Sequence[str], *, num_resamples: int = 1000, seed: int = 0
+) -> list[EnergyTable]:
+    """Measure maps against masks, one face in memory at a time.
 
     Args:
-        methods: Whose maps the faces carry.
+        views: The faces.
+        methods: Methods of their maps.
+        num_resamples: Resamples of the intervals.
+        seed: Seed of the resamples.
+
+    Returns:
+        The metrics by method.
+
+    Raises:
+        InputError: No fake has a mask.
     """
-
-    def __init__(self, methods: Sequence[str]) -> None:
-        self.metrics = {method: ArtifactLocalization(print_table=False) for method in methods}
-        self.blank: dict[str, set[tuple[str, int]]] = {method: set() for method in methods}
-
-    def add(self, view: FaceView) -> None:
-        """Take a face into account."""
+    metrics = {method: ArtifactLocalization(print_table=False) for method in methods}
+    blank: dict[str, set[tuple[str, int]]] = {method: set() for method in methods}
+    for view in views:
         sample = view.sample.to_dict()
-        for method, metric in self.metrics.items():
+        for method, metric in metrics.items():
             heat = view.maps[method]
             if not np.any(heat > 0):
-                self.blank[method].add((str(sample['video_key']), int(sample['frame'])))
+                blank[method].add((str(sample['video_key']), int(sample['frame'])))
             sample['pred_heat'] = torch.from_numpy(np.ascontiguousarray(filled(heat)))
             # Boxes play no part in energies.
             sample['pred_instances'] = InstanceData(bboxes=torch.zeros(0, 4), scores=torch.zeros(0))
             metric.process(None, [sample])
-
-    def tables(self, num_resamples: int = 1000, seed: int = 0) -> list[EnergyTable]:
-        """Metrics of all methods.
-
-        Raises:
-            InputError: No fake has a mask.
-        """
-        tables = []
-        for method, metric in self.metrics.items():
-            samples = unique_samples([LocalizationSample._make(result) for result in metric.results])
-            rows = localization_rows(samples, num_resamples=num_resamples, seed=seed)
-            tables.append(EnergyTable(method, rows, self._blank(method, samples, rows)))
-        return tables
-
-    def _blank(
-        self, method: str, samples: Sequence[LocalizationSample], rows: Sequence[LocalizationRow]
-    ) -> dict[str, tuple[int, int]]:
-        blank = [s for s in samples if (s.video_key, s.frame) in self.blank[method]]
-        genuine = sum(s.state == GENUINE for s in blank)
-        fakes = {row.name: 0 for row in rows}
-        for sample in blank:
-            if sample.state != SCORED:
-                continue
-            for name in {sample.method, sample.dataset, f'{sample.dataset}/{sample.method}', rows[-1].name}:
-                if name in fakes:
-                    fakes[name] += 1
-        return {name: (count, genuine) for name, count in fakes.items()}
+    tables = []
+    for method, metric in metrics.items():
+        samples = unique_samples([LocalizationSample._make(result) for result in metric.results])
+        rows = localization_rows(samples, num_resamples=num_resamples, seed=seed)
+        empty = [s for s in samples if (s.video_key, s.frame) in blank[method]]
+        tables.append(EnergyTable(method, rows, _blank_counts(empty, [row.name for row in rows])))
+    return tables
 
 
-def collect_energy(views: Iterable[FaceView], methods: Sequence[str]) -> EnergyCollector:
-    """Reduce faces, see :class:`EnergyCollector`."""
-    collector = EnergyCollector(methods)
-    for view in views:
-        collector.add(view)
-    return collector
+def _blank_counts(empty: Sequence[LocalizationSample], names: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Fake and genuine frames without a map, by row of the table; the last row holds all."""
+    genuine = sum(sample.state == GENUINE for sample in empty)
+    fakes = dict.fromkeys(names, 0)
+    for sample in empty:
+        if sample.state == SCORED:
+            own = {sample.method, sample.dataset, f'{sample.dataset}/{sample.method}', names[-1]}
+            for name in own & fakes.keys():
+                fakes[name] += 1
+    return {name: (count, genuine) for name, count in fakes.items()}
 
 
 def energy_markdown(tables: Sequence[EnergyTable], titles: dict[str, str]) -> str:
@@ -136,39 +109,27 @@ def energy_markdown(tables: Sequence[EnergyTable], titles: dict[str, str]) -> st
 
     Args:
         tables: One a method.
-        titles: What to call the methods.
+        titles: Titles of the methods.
 
     Returns:
         The text.
     """
-    head = ['map', 'manipulation', *(title for title, _ in COLUMNS), 'frames', 'blank (fake, genuine)']
-    lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * 2 + '---:|' * (len(head) - 2)]
+    cells = [['map', 'manipulation', *(title for title, _ in COLUMNS), 'frames', 'blank (fake, genuine)']]
     for table in tables:
         for row in table.rows:
             fakes, genuine = table.blank[row.name]
-            cells = [titles.get(table.method, table.method), row.name]
-            cells += [_written(row, key) for _, key in COLUMNS]
-            cells += [str(row.counts['scored']), f'{fakes}, {genuine}']
-            lines.append('| ' + ' | '.join(cells) + ' |')
-    return '\n'.join(lines) + f'\n\n{NOTE}\n'
-
-
-def _written(row: LocalizationRow, key: str) -> str:
-    value = row.metrics.get(key, math.nan)
-    if math.isnan(value):
-        return '-'
-    if key not in row.intervals:
-        return f'{100 * value:.1f}'
-    low, high = row.intervals[key]
-    return f'{100 * value:.1f} ({100 * low:.1f} to {100 * high:.1f})'
+            metrics = [row.text(key) for _, key in COLUMNS]
+            counts = [str(row.counts['scored']), f'{fakes}, {genuine}']
+            cells.append([titles.get(table.method, table.method), row.name, *metrics, *counts])
+    return '\n'.join(markdown_table(cells)) + f'\n\n{NOTE}\n'
 
 
 def energy_json(tables: Sequence[EnergyTable]) -> dict[str, Any]:
-    """The metrics as data, fractions of 1; metrics that do not exist are null."""
+    """The metrics as data, fractions of 1; undefined metrics are None."""
     return {
         table.method: {
             row.name: {
-                **{key: _known(row.metrics.get(key, math.nan)) for _, key in COLUMNS},
+                **{key: _defined(row.metrics.get(key)) for _, key in COLUMNS},
                 'intervals': {key: list(row.intervals[key]) for _, key in COLUMNS if key in row.intervals},
                 'counts': {
                     **{key: row.counts.get(key, 0) for key in ('scored', 'paired', 'genuine', 'videos')},
@@ -183,5 +144,5 @@ def energy_json(tables: Sequence[EnergyTable]) -> dict[str, Any]:
     }
 
 
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+def _defined(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A picture of face crops with their landmarks, one row for each kind."""
+"""Face crops with their landmarks, one row for each kind."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from iid_mm.visualization.drawing import (
     VERMILION,
     WHITE,
     Color,
-    add_caption,
     fit_image,
     put_text,
     shorten,
     text_size,
 )
+from iid_mm.visualization.image_grid import image_grid
 
 # Jaw, brows, bridge and base of the nose, eyes, outer and inner lips; the eyes and lips are closed lines.
 _PARTS = ((0, 17), (17, 22), (22, 27), (27, 31), (31, 36), (36, 42), (42, 48), (48, 60), (60, 68))
@@ -85,13 +85,13 @@ def draw_landmarks(image: ImageArray, points: PointsArray, color: Color = GREEN)
         line = pixels[slice(*part)].reshape(-1, 1, 2)
         cv2.polylines(drawn, [line], part in _CLOSED, color, 1, cv2.LINE_AA, 4)
     for x, y in pixels.tolist():
-        # Small points: eyes and mouth are to be seen through them.
+        # Small points: eyes and mouth must stay visible.
         cv2.circle(drawn, (x, y), 12, WHITE, cv2.FILLED, cv2.LINE_AA, 4)
     return drawn
 
 
 def _draw_box(image: ImageArray, points: PointsArray) -> ImageArray:
-    """Draw the bounding box of points, thinner than artifact boxes are: here the face matters."""
+    """Draw the bounding box of points, thinner than artifact boxes, so that the face stays visible."""
     height, width = image.shape[:2]
     corners = np.concatenate([np.floor(points.min(axis=0)), np.ceil(points.max(axis=0))])
     x0, y0, x1, y1 = np.clip(corners, 0, (width - 1, height - 1) * 2).astype(int).tolist()
@@ -104,13 +104,13 @@ def contact_sheet(rows: Sequence[SheetRow], title: str, *, columns: int = 8, cel
     """Draw rows of samples, each with its landmarks and their bounding box.
 
     Args:
-        rows: The rows.
+        rows: The rows, none of them empty.
         title: A line at the top.
-        columns: Tiles in a row; samples that do not fit any more are left out.
+        columns: Tiles in a row; samples that do not fit are left out.
         cell: Edge of a tile, pixels.
 
     Returns:
-        The picture, BGR.
+        The sheet, BGR.
 
     Raises:
         InputError: No rows, or fewer than 2 columns.
@@ -122,7 +122,7 @@ def contact_sheet(rows: Sequence[SheetRow], title: str, *, columns: int = 8, cel
     for row in rows:
         parts += [
             _band(row.title, row.note, width, VERMILION if row.fake else BLUE),
-            _tiles(row, width, cell),
+            _tiles(row, columns, cell),
         ]
     return np.concatenate(parts)
 
@@ -139,44 +139,33 @@ def _band(title: str, note: str, width: int, color: Color, size: int = 15) -> Im
     return band
 
 
-def _tiles(row: SheetRow, width: int, cell: int) -> ImageArray:
-    """The samples of a row side by side."""
-    tiles: list[ImageArray] = []
-    lines = max((len(sample.caption) for sample in row.samples), default=0)
+def _tiles(row: SheetRow, columns: int, cell: int) -> ImageArray:
+    """The samples of a row side by side, as wide as the sheet."""
+    images: list[ImageArray] = []
+    captions: list[Sequence[str]] = []
+    accents: list[Color] = []
     for sample in row.samples:
-        own = [_tile(sample.image, sample.landmarks, sample.caption, lines, row.fake, cell)]
-        if sample.pair is not None:
-            own.append(_tile(sample.pair, None, ['its genuine frame'], lines, False, cell))
-        if (len(tiles) + len(own)) * (cell + _GAP) + _GAP > width:
+        if len(images) + 1 + (sample.pair is not None) > columns:
             break
-        tiles += own
-    height = tiles[0].shape[0] if tiles else 0
-    strip: ImageArray = np.full((height + _GAP, width, 3), WHITE, dtype=np.uint8)
-    for number, tile in enumerate(tiles):
-        left = _GAP + number * (cell + _GAP)
-        strip[:height, left : left + cell] = tile
-    return strip
+        images.append(_tile(sample.image, sample.landmarks, cell))
+        captions.append(sample.caption)
+        accents.append(VERMILION if row.fake else BLUE)
+        if sample.pair is not None:
+            images.append(_tile(sample.pair, None, cell))
+            captions.append(['its genuine frame'])
+            accents.append(BLUE)
+    grid = image_grid(images, captions, columns, cell, gap=_GAP, accents=accents)
+    right = columns * (cell + _GAP) + _GAP - grid.shape[1]
+    return np.pad(grid, ((0, 0), (0, right), (0, 0)), constant_values=255)
 
 
-def _tile(
-    image: ImageArray | None,
-    landmarks: PointsArray | None,
-    caption: Sequence[str],
-    lines: int,
-    fake: bool,
-    cell: int,
-) -> ImageArray:
-    tile: ImageArray = np.full((cell, cell, 3), PAPER, dtype=np.uint8)
+def _tile(image: ImageArray | None, landmarks: PointsArray | None, cell: int) -> ImageArray:
     if image is None:
-        tile = put_text(tile, 'cannot be read', (8, cell // 2 - 8), color=VERMILION, bold=True)
-    else:
-        # An unknown image may be of any shape; its shorter edge keeps at least one pixel.
-        scaled, factor = fit_image(image, (cell, cell))
-        if landmarks is not None:
-            # Pixel centers are whole numbers, so edges and not centers keep their place.
-            points = ((landmarks + 0.5) * factor - 0.5).astype(np.float32)
-            scaled = draw_landmarks(_draw_box(scaled, points), points)
-        top, left = (cell - scaled.shape[0]) // 2, (cell - scaled.shape[1]) // 2
-        tile[top : top + scaled.shape[0], left : left + scaled.shape[1]] = scaled
-    padded = [*caption, *[''] * (lines - len(caption))]
-    return add_caption(tile, padded, size=11, accent=VERMILION if fake else BLUE)
+        blank: ImageArray = np.full((cell, cell, 3), PAPER, dtype=np.uint8)
+        return put_text(blank, 'cannot be read', (8, cell // 2 - 8), color=VERMILION, bold=True)
+    scaled, factor = fit_image(image, (cell, cell))
+    if landmarks is not None:
+        # Pixel centers are whole numbers, so edges and not centers keep their place.
+        points = ((landmarks + 0.5) * factor - 0.5).astype(np.float32)
+        scaled = draw_landmarks(_draw_box(scaled, points), points)
+    return scaled

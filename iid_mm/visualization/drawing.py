@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drawing on plain images: boxes, text, captions and grids.
+"""Drawing on plain images: text, boxes, heat maps and masks.
 
 The functions are pure, their inputs stay as they are. Images are (H, W, 3) uint8, BGR. Boxes are
 (n, 4), x0, y0, x1, y1, pixels. Colors are (B, G, R). Sizes in arguments are (w, h).
@@ -11,7 +11,7 @@ import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,11 +21,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from iid_mm.errors import InputError
 from iid_mm.utils.files import printable, reason_of, write_bytes
-from iid_mm.utils.typing import ImageArray, Size
+from iid_mm.utils.typing import FloatArray, ImageArray, Size
 
 Color = tuple[int, int, int]
 
-# Okabe and Ito's palette: told apart with any common color vision.
+# The palette of Okabe and Ito, whose colors stay distinct with any common color vision.
 BLUE: Color = (178, 114, 0)
 SKY: Color = (233, 180, 86)
 GREEN: Color = (115, 158, 0)
@@ -34,9 +34,6 @@ VERMILION: Color = (0, 94, 213)
 WHITE: Color = (255, 255, 255)
 INK: Color = (40, 36, 34)
 PAPER: Color = (250, 250, 250)
-
-_SMALLEST_CAPTION = 0.85
-"""Part of its size to which a line of a caption may shrink."""
 
 
 @functools.cache
@@ -121,7 +118,6 @@ def fit_image(image: ImageArray, size: Size) -> tuple[ImageArray, float]:
 def draw_boxes(
     image: ImageArray,
     boxes: npt.ArrayLike,
-    labels: Sequence[str] | None = None,
     scores: npt.ArrayLike | None = None,
     color: Color | Sequence[Color] = ORANGE,
 ) -> ImageArray:
@@ -133,31 +129,29 @@ def draw_boxes(
     Args:
         image: (H, W, 3).
         boxes: (n, 4) xyxy, pixels of ``image``.
-        labels: A tag for each box; None: no words.
-        scores: (n,) values for the tags, written with two decimals; None: no values.
+        scores: (n,) values written beside the boxes with two decimals; None: none.
         color: One color, or one for each box.
 
     Returns:
         A new image.
 
     Raises:
-        InputError: Boxes, labels, scores or colors do not go together.
+        InputError: Boxes, scores and colors differ in number.
     """
     corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4) if np.size(boxes) else np.empty((0, 4))
-    colors = _colors(color, len(corners))
-    tags = _tags(len(corners), labels, scores)
-    if len(colors) != len(corners) or len(tags) != len(corners):
+    colors = [tuple(row) for row in np.reshape(color, (-1, 3)).tolist()]
+    colors = colors * len(corners) if len(colors) == 1 else colors
+    values = [] if scores is None else np.asarray(scores, dtype=np.float64).reshape(-1).tolist()
+    if len(colors) != len(corners) or (scores is not None and len(values) != len(corners)):
         raise InputError(
-            f'{len(corners)} boxes, {len(tags)} labels or scores and {len(colors)} colors; '
-            'give one for each box'
+            f'{len(corners)} boxes, {len(values)} scores and {len(colors)} colors; give one for each box'
         )
     drawn = np.ascontiguousarray(image).copy()
     height, width = drawn.shape[:2]
     line = max(2, round(min(height, width) / 130))
     # The rim lies outside the line, so the outermost line needs room for itself and its rim.
-    inset = line
-    limits = np.array([width - 1 - inset, height - 1 - inset] * 2)
-    pixels = np.clip(np.round(corners), inset, np.maximum(limits, inset)).astype(int)
+    limits = np.array([width - 1 - line, height - 1 - line] * 2)
+    pixels = np.clip(np.round(corners), line, np.maximum(limits, line)).astype(int)
     # Large boxes first: where edges coincide, the smaller box stays visible.
     extent = pixels[:, 2:] - pixels[:, :2]
     for number in np.argsort(-extent.prod(axis=1), kind='stable').tolist():
@@ -165,26 +159,9 @@ def draw_boxes(
         cv2.rectangle(drawn, (x0, y0), (x1, y1), INK, line + 2, cv2.LINE_8)
         cv2.rectangle(drawn, (x0, y0), (x1, y1), colors[number], line, cv2.LINE_8)
     taken: list[tuple[int, int, int, int]] = []
-    for corner, tag, own in zip(pixels.tolist(), tags, colors, strict=True):
-        if tag:
-            drawn = _draw_tag(drawn, tag, corner, own, taken)
+    for number, value in enumerate(values):
+        drawn = _draw_tag(drawn, f'{value:.2f}', pixels[number].tolist(), colors[number], taken)
     return drawn
-
-
-def _colors(color: Color | Sequence[Color], count: int) -> list[Color]:
-    if all(isinstance(part, (int, np.integer)) for part in color):
-        return [cast(Color, tuple(color))] * count
-    return list(cast(Sequence[Color], color))
-
-
-def _tags(count: int, labels: Sequence[str] | None, scores: npt.ArrayLike | None) -> list[str]:
-    words = [''] * count if labels is None else list(labels)
-    if scores is None:
-        return words
-    values = [f'{value:.2f}' for value in np.asarray(scores, dtype=np.float64).reshape(-1)]
-    if len(values) != len(words):
-        return values
-    return [f'{word} {value}'.strip() for word, value in zip(words, values, strict=True)]
 
 
 def _draw_tag(
@@ -213,8 +190,12 @@ def _draw_tag(
         x0 = min(max(x, 0), max(width - tag_width, 0))
         y0 = min(max(y, 0), max(height - tag_height, 0))
         areas.append((x0, y0, x0 + tag_width, y0 + tag_height))
-    free = [area for area in areas if not any(_overlap(area, other) for other in taken)]
-    x0, y0, x1, y1 = (free or areas)[0]
+    free = (
+        a
+        for a in areas
+        if not any(a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3] for b in taken)
+    )
+    x0, y0, x1, y1 = next(free, areas[0])
     taken.append((x0, y0, x1, y1))
     cv2.rectangle(image, (x0, y0), (x1 - 1, y1 - 1), color, -1)
     # Luma decides between dark and light text.
@@ -222,133 +203,51 @@ def _draw_tag(
     return put_text(image, tag, (x0 + 3, y0), size=size, color=WHITE if dark else INK, bold=True)
 
 
-def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def add_caption(
-    image: ImageArray,
-    lines: Sequence[str],
-    *,
-    size: int = 13,
-    color: Color = INK,
-    background: Color = PAPER,
-    accent: Color | None = None,
-) -> ImageArray:
-    """Put a band with text below an image; the image itself stays uncovered.
+def overlay_heat(image: ImageArray, heat: FloatArray, opacity: float = 0.6) -> ImageArray:
+    """Lay a heat map over an image; where it is 0 the image stays as it is.
 
     Args:
         image: (H, W, 3).
-        lines: Lines of text, the first one bold; too long ones are set a little smaller, and lose their
-            middle if that is not enough.
-        size: Height of the font in pixels.
-        color: Color of the text.
-        background: Color of the band.
-        accent: Color of a stripe between image and text; None: no stripe.
+        heat: (h, w), 0 to 1; it is enlarged to the image.
+        opacity: Of the hottest places.
 
     Returns:
-        A new image of the same width.
+        A new image.
     """
-    width = image.shape[1]
-    pad = max(3, size // 3)
-    room = width - 2 * pad
-    smallest = round(_SMALLEST_CAPTION * size)
-    step = text_size('', size)[1]
-    stripe = 0 if accent is None else max(3, size // 4)
-    band: ImageArray = np.full((stripe + 2 * pad + step * len(lines), width, 3), background, dtype=np.uint8)
-    if accent is not None:
-        band[:stripe] = accent
-    for number, line in enumerate(lines):
-        bold = number == 0
-        fitting = (s for s in range(size, smallest, -1) if text_size(line, s, bold=bold)[0] <= room)
-        line_size = next(fitting, smallest)
-        text = shorten(line, room, size=line_size, bold=bold)
-        origin = (pad, stripe + pad + number * step)
-        band = put_text(band, text, origin, size=line_size, color=color, bold=bold)
-    return np.concatenate([image, band])
+    size = (image.shape[1], image.shape[0])
+    share = cv2.resize(np.asarray(heat, dtype=np.float32), size, interpolation=cv2.INTER_LINEAR).clip(0, 1)
+    # Dark violet to yellow: its brightness rises with the value, also in print.
+    colors = cv2.applyColorMap((255 * share).round().astype(np.uint8), cv2.COLORMAP_INFERNO)
+    weight = opacity * np.sqrt(share)[..., None]
+    return ((1 - weight) * image + weight * colors).round().astype(np.uint8)
 
 
-def image_grid(
-    images: Sequence[ImageArray],
-    captions: Sequence[str | Sequence[str]] | None = None,
-    columns: int = 8,
-    cell: int | Size = 224,
-    *,
-    gap: int = 8,
-    accents: Sequence[Color | None] | None = None,
-    background: Color = WHITE,
-) -> ImageArray:
-    """Lay images out in rows, each with its caption below.
-
-    Args:
-        images: n images of any sizes; each is scaled to its cell, small ones up.
-        captions: A caption (a line, or several) for each image; None: no captions.
-        columns: Cells in a row.
-        cell: Size of the image area of a cell, an edge or (w, h), pixels.
-        gap: Space around the cells, pixels.
-        accents: Color of a stripe between image and caption; None: no stripe.
-        background: Color around the cells.
-
-    Returns:
-        The grid.
-
-    Raises:
-        InputError: No images, ``columns`` below 1, or not one caption for each image.
-    """
-    if not images or columns < 1:
-        raise InputError(f'{len(images)} images in columns={columns}: give at least one of both')
-    texts = [[]] * len(images) if captions is None else [_lines(caption) for caption in captions]
-    colors = [None] * len(images) if accents is None else list(accents)
-    if len(texts) != len(images) or len(colors) != len(images):
-        raise InputError(
-            f'{len(texts)} captions and {len(colors)} accents for {len(images)} images; '
-            'give one for each image'
-        )
-    width, height = (cell, cell) if isinstance(cell, int) else cell
-    rows = max(len(text) for text in texts)
-    size = int(np.clip(width / 15, 10, 16))
-    tiles = []
-    for image, text, accent in zip(images, texts, colors, strict=True):
-        scaled, _ = fit_image(image, (width, height))
-        tile = np.full((height, width, 3), background, dtype=np.uint8)
-        top, left = (height - scaled.shape[0]) // 2, (width - scaled.shape[1]) // 2
-        tile[top : top + scaled.shape[0], left : left + scaled.shape[1]] = scaled
-        padded = [*text, *[''] * (rows - len(text))]
-        tiles.append(add_caption(tile, padded, size=size, accent=accent) if rows else tile)
-    return _lay_out(tiles, min(columns, len(tiles)), gap, background)
+def draw_outline(image: ImageArray, mask: npt.NDArray[Any]) -> ImageArray:
+    """Draw the outline of a mask, (h, w), not 0 = inside, which is enlarged to the image."""
+    size = (image.shape[1], image.shape[0])
+    large = cv2.resize((mask > 0).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    contours, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    drawn = image.copy()
+    thickness = max(2, round(min(size) / 100))
+    cv2.drawContours(drawn, contours, -1, INK, thickness + 1)
+    cv2.drawContours(drawn, contours, -1, GREEN, thickness)
+    return drawn
 
 
-def _lines(caption: str | Sequence[str]) -> list[str]:
-    return [caption] if isinstance(caption, str) else list(caption)
-
-
-def _lay_out(tiles: Sequence[ImageArray], columns: int, gap: int, background: Color) -> ImageArray:
-    # A stripe makes tiles higher, so the highest one sets the row.
-    height, width = max(tile.shape[0] for tile in tiles), tiles[0].shape[1]
-    rows = -(-len(tiles) // columns)
-    shape = (rows * (height + gap) + gap, columns * (width + gap) + gap, 3)
-    grid = np.full(shape, background, dtype=np.uint8)
-    for number, tile in enumerate(tiles):
-        row, column = divmod(number, columns)
-        top, left = gap + row * (height + gap), gap + column * (width + gap)
-        grid[top : top + tile.shape[0], left : left + width] = tile
-    return grid
-
-
-def write_picture(path: str | os.PathLike[str], picture: ImageArray, *, argument: str = '') -> None:
-    """Write a picture; its folder is made, its suffix is the format.
+def write_image(path: str | os.PathLike[str], image: ImageArray, *, argument: str = '') -> None:
+    """Write an image; its folder is made, its suffix is the format.
 
     Args:
         path: The file.
-        picture: (H, W, 3) BGR.
-        argument: What errors put before the path: the argument that named it.
+        image: (H, W, 3) BGR.
+        argument: The argument that named the path; errors put it before the path.
 
     Raises:
         InputError: It cannot be written.
     """
     target = Path(path)
     try:
-        write_bytes(target, encode_picture(picture, target.suffix))
+        write_bytes(target, encode_image(image, target.suffix))
     except OSError as error:
         raise InputError(
             f'{argument}{printable(path)} cannot be written ({reason_of(error)}); choose another folder'
@@ -359,17 +258,17 @@ def write_picture(path: str | os.PathLike[str], picture: ImageArray, *, argument
         ) from error
 
 
-def encode_picture(picture: ImageArray, suffix: str) -> bytes:
-    """Encode a picture in memory: OpenCV crashes on file names that are not valid UTF-8.
+def encode_image(image: ImageArray, suffix: str) -> bytes:
+    """Encode an image in memory: OpenCV crashes on file names that are not valid UTF-8.
 
     Args:
-        picture: (H, W, 3) BGR.
+        image: (H, W, 3) BGR.
         suffix: The format, such as ``.png``.
 
     Raises:
         cv2.error: OpenCV cannot encode it.
     """
-    encoded, data = cv2.imencode(suffix or '.', picture)
+    encoded, data = cv2.imencode(suffix or '.', image)
     if not encoded:
         raise cv2.error(f'cannot encode {suffix}')
     return data.tobytes()

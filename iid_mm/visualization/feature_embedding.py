@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two dimensions of many: embeddings of features, the choice of samples, and how far groups part.
+"""Embeddings of features in two dimensions, the choice of samples, and silhouettes of groups.
 
 Letters: N samples of D values.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -26,21 +26,21 @@ Values = npt.NDArray[np.float64]
 PERPLEXITY = 30.0
 """Of t-SNE; fewer samples get less."""
 PCA_FIRST = 50
-"""t-SNE and UMAP start from this many principal components, as is usual: noise goes and time is saved."""
+"""t-SNE and UMAP start from this many principal components, as is usual: less noise, less time."""
 NOTE = (
     'A silhouette compares, for every sample, the mean distance to its own group with that to the nearest '
     'other group: 1 = groups are tight and far apart, 0 = they overlap, negative = samples are nearer to '
     'another group. "features" is measured on the standardized features themselves and is the evidence; '
-    '"picture" on the two drawn dimensions, which embeddings distort. "shuffled" is the same on features '
-    'with the groups shuffled. Many small groups (identities) get lower scores than two large ones even '
-    'where all can be told apart, and frames of one video lie close to each other whatever a detector '
-    'has learned about people; compare models on the same samples, not identity with label. Whether '
-    'identity can be read from features is for identity_probe.py to say.'
+    '"plot" on the two drawn dimensions, which embeddings distort; "shuffled" on the features with shuffled '
+    'groups. Many small groups (identities) score lower than two large ones even where all are separable, '
+    'and frames of one video lie close to each other whatever a detector has learned about people: compare '
+    'models on the same samples, not identity with label. Whether features contain identity is measured by '
+    'identity_probe.py.'
 )
 
 
 def balanced_sample(groups: Sequence[str], count: int, seed: int = 0) -> list[int]:
-    """Draw samples so that every group (video) gives as many as any other, or all that it has.
+    """Draw equally many samples of every group (video), or all of a smaller one.
 
     Args:
         groups: Group of every sample.
@@ -61,7 +61,7 @@ def balanced_sample(groups: Sequence[str], count: int, seed: int = 0) -> list[in
         members.setdefault(group, []).append(number)
     queues = [rng.permutation(members[group]).tolist() for group in sorted(members)]
     chosen: list[int] = []
-    # Round by round one sample a group; the last round, which not all fit in, takes groups by chance.
+    # Round by round one sample a group; if the last round does not fit, its groups are drawn.
     while len(chosen) < count and any(queues):
         drawn = [queue.pop() for queue in queues if queue]
         room = count - len(chosen)
@@ -70,23 +70,21 @@ def balanced_sample(groups: Sequence[str], count: int, seed: int = 0) -> list[in
 
 
 def embed(features: FloatArray, method: str = 'tsne', seed: int = 0) -> Values:
-    """Place samples in a plane.
+    """Embed samples in the plane.
 
     Args:
         features: (N, D), N at least 4.
         method: ``'tsne'``, ``'umap'`` or ``'pca'``.
-        seed: Of the embedding; the same seed on the same machine gives the same picture.
+        seed: Of the embedding; the same seed on the same machine gives the same result.
 
     Returns:
         (N, 2).
 
     Raises:
         InputError: The method is unknown, or the features are too few, not finite or all equal.
-        MissingExtraError: UMAP is asked for and not installed.
+        MissingExtraError: UMAP is requested and not installed.
     """
-    if method not in METHODS:
-        raise InputError(f'method={method!r} is unknown; choose one of {", ".join(METHODS)}')
-    return METHODS[method](standardized(features), seed)
+    return METHODS[check_embedding(method)](standardized(features), seed)
 
 
 def standardized(features: FloatArray) -> Values:
@@ -101,7 +99,7 @@ def standardized(features: FloatArray) -> Values:
     if not np.isfinite(values).all():
         raise InputError('features hold NaN or infinite values; look for a diverged training')
     if not np.ptp(values, axis=0).any():
-        raise InputError(f'all {len(values)} samples have equal features, so there is nothing to draw')
+        raise InputError(f'all {len(values)} samples have equal features, so there is nothing to embed')
     scaled: Values = StandardScaler().fit_transform(values)
     return scaled
 
@@ -126,26 +124,19 @@ def _tsne(values: Values, seed: int) -> Values:
 
 
 def _umap(values: Values, seed: int) -> Values:
-    umap = _import_umap()
+    umap = import_module('umap')
     start = _reduced(values, PCA_FIRST)
     neighbors = min(15, len(values) - 1)
     # Its spectral start needs more samples than dimensions of the graph's eigenvectors.
     init = 'spectral' if len(values) > 10 else 'random'
     with warnings.catch_warnings():
-        # That a seed rules several threads out is what is wanted.
+        # A seed excludes several threads, as intended.
         warnings.filterwarnings('ignore', message='n_jobs value', category=UserWarning)
         warnings.filterwarnings('ignore', message='.*(Spectral|spectral|disconnected|connected).*')
         placed = umap.UMAP(
             n_components=2, n_neighbors=neighbors, init=init, random_state=seed, n_jobs=1
         ).fit_transform(start)
     return np.asarray(placed, dtype=np.float64)
-
-
-def _import_umap() -> Any:
-    try:
-        return import_module('umap')
-    except ModuleNotFoundError as error:
-        raise MissingExtraError.of('umap-learn', 'umap') from error
 
 
 def check_embedding(method: str) -> str:
@@ -158,7 +149,10 @@ def check_embedding(method: str) -> str:
     if method not in METHODS:
         raise InputError(f'method={method!r} is unknown; choose one of {", ".join(METHODS)}')
     if method == 'umap':
-        _import_umap()
+        try:
+            import_module('umap')
+        except ModuleNotFoundError as error:
+            raise MissingExtraError.of('umap-learn', 'umap') from error
     return method
 
 
@@ -185,9 +179,9 @@ def silhouette(values: FloatArray, groups: Sequence[str]) -> float:
 
 
 def silhouettes(
-    features: FloatArray, placed: FloatArray, groupings: dict[str, Sequence[str]], seed: int = 0
+    features: FloatArray, placed: FloatArray, groupings: Mapping[str, Sequence[str]], seed: int = 0
 ) -> dict[str, dict[str, float | int | None]]:
-    """How far groups part, in the features and in the picture.
+    """Separation of groups in the features and in the plot.
 
     Args:
         features: (N, D).
@@ -196,7 +190,7 @@ def silhouettes(
         seed: Of the shuffling.
 
     Returns:
-        For each grouping ``features``, ``picture``, ``shuffled`` (None where there are not two groups),
+        For each grouping ``features``, ``plot`` and ``shuffled`` (None with fewer than two groups),
         ``groups`` and ``samples``.
     """
     scaled = standardized(features)
@@ -208,7 +202,7 @@ def silhouettes(
         own = names[known]
         scores = {
             'features': silhouette(scaled[known], own.tolist()),
-            'picture': silhouette(np.asarray(placed)[known], own.tolist()),
+            'plot': silhouette(np.asarray(placed)[known], own.tolist()),
             'shuffled': silhouette(scaled[known], rng.permutation(own).tolist()),
         }
         found[name] = {key: None if math.isnan(value) else value for key, value in scores.items()}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One embedding three times: colored by identity, by manipulation and by label."""
+"""Plots of an embedding, colored by identity, by manipulation and by label."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,7 +21,7 @@ from iid_mm.visualization.plots import FAKE, GENUINE, INK, MUTED, PALETTE, new_f
 MAX_COLORED = 12
 """Identities that get a color of their own."""
 OTHERS = '#C9CDD3'
-# Twelve colors and shapes together: the palette's six twice, told apart by shape.
+# Twelve combinations: the six colors of the palette with two shapes.
 MARKERS = ('o', '^')
 GENUINE_METHOD = 'genuine'
 
@@ -30,7 +31,7 @@ class PanelGroup:
     """Points of one group.
 
     Attributes:
-        name: What the legend says.
+        name: Its entry in the legend.
         members: Numbers of the points.
         color: Their color.
         marker: Their shape.
@@ -43,7 +44,7 @@ class PanelGroup:
 
 
 def identity_groups(identities: Sequence[str], shown: Sequence[str] | None = None) -> list[PanelGroup]:
-    """Groups of the identity panel: the most frequent ones, or the ones asked for; the others gray.
+    """Groups of the identity panel: the most frequent or the requested identities; the others are gray.
 
     Args:
         identities: Of every point; '' = unknown.
@@ -53,7 +54,7 @@ def identity_groups(identities: Sequence[str], shown: Sequence[str] | None = Non
         Gray points first, so that colored ones lie on top of them.
 
     Raises:
-        InputError: More are asked for than there are colors, or one is not there.
+        InputError: More are requested than there are colors, or one is not among the samples.
     """
     counts = Counter(name for name in identities if name)
     if shown is None:
@@ -62,9 +63,7 @@ def identity_groups(identities: Sequence[str], shown: Sequence[str] | None = Non
     else:
         chosen = list(dict.fromkeys(shown))
         if len(chosen) > MAX_COLORED:
-            raise InputError(
-                f'identities: {len(chosen)} are asked for, at most {MAX_COLORED} can be told apart'
-            )
+            raise InputError(f'identities: {len(chosen)} are requested, at most {MAX_COLORED} get colors')
         if missing := [name for name in chosen if name not in counts]:
             known = sorted(counts)
             more = f', ... ({len(known) - 20} more)' if len(known) > 20 else ''
@@ -73,13 +72,8 @@ def identity_groups(identities: Sequence[str], shown: Sequence[str] | None = Non
                 f'{", ".join(known[:20]) or "none"}{more}'
             )
     groups = [
-        PanelGroup(
-            name,
-            [i for i, own in enumerate(identities) if own == name],
-            PALETTE[number % len(PALETTE)],
-            MARKERS[number // len(PALETTE)],
-        )
-        for number, name in enumerate(chosen)
+        PanelGroup(name, _members(identities, name), PALETTE[i % len(PALETTE)], MARKERS[i // len(PALETTE)])
+        for i, name in enumerate(chosen)
     ]
     rest = [i for i, own in enumerate(identities) if own not in chosen]
     if not rest:
@@ -91,24 +85,23 @@ def identity_groups(identities: Sequence[str], shown: Sequence[str] | None = Non
 def method_groups(methods: Sequence[str], labels: Sequence[int]) -> list[PanelGroup]:
     """Groups of the manipulation panel, genuine faces first, whatever their source."""
     names = [GENUINE_METHOD if label == 0 else name for name, label in zip(methods, labels, strict=True)]
-    fakes = sorted({name for name, label in zip(names, labels, strict=True) if label == 1})
     palette = [color for color in PALETTE if color != GENUINE]
-    groups = [PanelGroup(GENUINE_METHOD, [i for i, label in enumerate(labels) if label == 0], GENUINE)]
-    for number, name in enumerate(fakes):
-        members = [i for i, own in enumerate(names) if own == name and labels[i] == 1]
+    groups = [PanelGroup(GENUINE_METHOD, _members(labels, 0), GENUINE)]
+    for number, name in enumerate(sorted(set(names) - {GENUINE_METHOD})):
         shape = ('o', '^', 's', 'v', 'D')[number // len(palette) % 5]
-        groups.append(PanelGroup(name, members, palette[number % len(palette)], shape))
+        groups.append(PanelGroup(name, _members(names, name), palette[number % len(palette)], shape))
     return [group for group in groups if group.members]
 
 
 def label_groups(labels: Sequence[int]) -> list[PanelGroup]:
     """Groups of the label panel."""
     pairs = (('genuine', 0, GENUINE), ('fake', 1, FAKE))
-    groups = [
-        PanelGroup(name, [i for i, own in enumerate(labels) if own == label], color)
-        for name, label, color in pairs
-    ]
+    groups = [PanelGroup(name, _members(labels, label), color) for name, label, color in pairs]
     return [group for group in groups if group.members]
+
+
+def _members(values: Sequence[Any], wanted: Any) -> list[int]:
+    return [i for i, value in enumerate(values) if value == wanted]
 
 
 def plot_embedding(
@@ -124,21 +117,21 @@ def plot_embedding(
     Args:
         placed: (N, 2).
         panels: Groups by the name of the grouping.
-        path: Picture to write.
-        title: Over all.
+        path: File of the plot.
+        title: Title above the panels.
         scores: Silhouette in the features by grouping, written over the panels.
 
     Returns:
         The path.
 
     Raises:
-        InputError: The picture cannot be written.
+        InputError: The plot cannot be written.
     """
     figure = embedding_figure(placed, panels, title=title, scores=scores)
     try:
         return save_figure(figure, path)
     except (OSError, ValueError) as error:
-        raise InputError(f'picture {path} cannot be written: {error}') from error
+        raise InputError(f'plot {path} cannot be written: {error}') from error
 
 
 def embedding_figure(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Visualizer that draws artifact boxes and the probability of fake."""
+"""Visualizer of artifact boxes and the probability of fake."""
 
 from __future__ import annotations
 
@@ -21,25 +21,22 @@ from iid_mm.visualization.drawing import (
     BLUE,
     GREEN,
     VERMILION,
-    Color,
-    add_caption,
     draw_boxes,
     fit_image,
-    write_picture,
+    write_image,
 )
+from iid_mm.visualization.image_grid import add_caption, side_by_side
 
 CLASSES = ('genuine', 'fake')
-_GENUINE_COLOR, _FAKE_COLOR = BLUE, VERMILION
-_PANEL_GAP = 8
 
 
 @VISUALIZERS.register_module()
 class ForgeryVisualizer(Visualizer):
-    """Draw what the detector says about a face.
+    """Draw the prediction for a face.
 
     The prediction's panel has the artifact boxes with their scores and, in a band below the face,
-    the probability of fake and, where known, the truth. Where the sample has annotated artifact
-    boxes, a panel with them stands to the left.
+    the probability of fake and, where known, the label. A sample with annotated artifact boxes gets a second
+    panel with these to the left.
 
     Args:
         name: Name of the visualizer.
@@ -48,7 +45,7 @@ class ForgeryVisualizer(Visualizer):
         save_dir: Folder of the backends.
         size: Longer edge of a drawn face in pixels; smaller faces are scaled up.
         threshold: A probability >= this is called fake.
-        max_boxes: At most so many predicted boxes are drawn, those with the highest scores.
+        max_boxes: Highest number of predicted boxes that are drawn; those with the highest scores.
     """
 
     def __init__(
@@ -82,36 +79,36 @@ class ForgeryVisualizer(Visualizer):
         pred_score_thr: float = 0.3,
         step: int = 0,
     ) -> None:
-        """Draw a sample and give the picture to the backends, a file or a window.
+        """Draw a sample and pass the image to the backends, a file or a window.
 
         Args:
-            name: Name of the picture.
-            image: (H, W, 3) uint8, RGB: the model's input, or the stored crop, which is told by its
-                size and warped to the input with the sample's ``warp_matrix``.
+            name: Name of the drawn image.
+            image: (H, W, 3) uint8, RGB: the model's input, or the stored crop, which is recognized by
+                its size and warped to the input with the sample's ``warp_matrix``.
             data_sample: Annotation and prediction; None: the image alone.
             draw_gt: Draw the annotated boxes, where there are any, and write the truth.
             draw_pred: Draw the predicted boxes and write the probability of fake.
             show: Open a window; without a display a warning is logged.
             wait_time: Seconds that the window stays open; 0: until a key is pressed.
-            out_file: Write the picture to this file instead of giving it to the backends.
+            out_file: Write the image to this file instead of passing it to the backends.
             pred_score_thr: Predicted boxes below this score are left out.
             step: Step that the backends record.
         """
-        picture = self.draw(
+        drawn = self.draw(
             np.ascontiguousarray(image[..., ::-1]),
             data_sample,
             draw_gt=draw_gt,
             draw_pred=draw_pred,
             pred_score_thr=pred_score_thr,
         )
-        drawn = np.ascontiguousarray(picture[..., ::-1])
-        self.set_image(drawn)
+        rgb = np.ascontiguousarray(drawn[..., ::-1])
+        self.set_image(rgb)
         if show:
-            self._show(drawn, name, wait_time)
+            self._show(rgb, name, wait_time)
         if out_file is None:
-            self.add_image(name, drawn, step)
+            self.add_image(name, rgb, step)
             return
-        write_picture(out_file, picture, argument='out_file=')
+        write_image(out_file, drawn, argument='out_file=')
 
     def draw(
         self,
@@ -137,8 +134,7 @@ class ForgeryVisualizer(Visualizer):
             panels.append(self._prediction(face, factor, sample, '' if panels else truth, pred_score_thr))
         if not panels:
             return add_caption(face, [f'truth: {truth}'], size=16) if truth else face
-        gap = np.full((panels[0].shape[0], _PANEL_GAP, 3), 255, dtype=np.uint8)
-        return np.concatenate([panels[0], gap, panels[1]], axis=1) if len(panels) > 1 else panels[0]
+        return side_by_side(panels, gap=8)
 
     def _prediction(
         self,
@@ -150,7 +146,6 @@ class ForgeryVisualizer(Visualizer):
     ) -> ImageArray:
         probability = float(sample.pred_score[1])
         fake = probability >= self.threshold
-        color: Color = _FAKE_COLOR if fake else _GENUINE_COLOR
         panel = face
         if 'pred_instances' in sample:
             found = sample.pred_instances
@@ -158,16 +153,16 @@ class ForgeryVisualizer(Visualizer):
             order = np.argsort(-scores, kind='stable')[: self.max_boxes]
             order = order[scores[order] >= pred_score_thr]
             boxes = found.bboxes.float().numpy()[order] * factor
-            panel = draw_boxes(face, boxes, scores=scores[order], color=_FAKE_COLOR)
+            panel = draw_boxes(face, boxes, scores[order], VERMILION)
         lines = [f'predicted: {CLASSES[fake]}', f'P(fake) = {100 * probability:.1f} %']
         if truth:
             lines.append(f'truth: {truth}')
-        return add_caption(panel, lines, size=16, accent=color)
+        return add_caption(panel, lines, size=16, accent=VERMILION if fake else BLUE)
 
     def _show(self, drawn: ImageArray, name: str, wait_time: float) -> None:
         if plt.get_backend().lower() == 'agg':
             print_log(
-                f'no display to show {name!r} on; give out_file to write the picture to a file',
+                f'no display to show {name!r} on; give out_file to write the image to a file',
                 logger='current',
                 level=logging.WARNING,
             )

@@ -2,13 +2,13 @@
 """Train on some manipulations, test on all: one run for each choice, seed and config, and one table.
 
 Leave one manipulation out, two configs to compare, three seeds:
-  python tools/cross_manipulation.py configs/baseline_r18_ffpp.py configs/iid_r18_ffpp.py \\
+  python projects/cross_manipulation/run.py configs/baseline_r18_ffpp.py configs/iid_r18_ffpp.py \\
       --leave-one-out --seeds 0 1 2
 Train on one, test on all:
-  python tools/cross_manipulation.py configs/iid_effb4_ffpp.py --one-vs-rest
+  python projects/cross_manipulation/run.py configs/iid_effb4_ffpp.py --one-vs-rest
 
-Stop it at any time (Ctrl-C, SIGTERM, power cut): the same command goes on where it was. The best checkpoint
-of a run is chosen on the validation videos of the manipulations it is trained on, never on unseen ones.
+Stop it at any time (Ctrl-C, SIGTERM, power cut): the same command resumes. The best checkpoint of a run is
+chosen on validation videos of the manipulations that it is trained on, never on unseen ones.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ import sys
 from pathlib import Path
 
 from cross_manipulation.cross_manipulation import CrossManipulation
-from cross_manipulation.plan import ProtocolOptions, make_plan
+from cross_manipulation.plan import Kind, ProtocolOptions, make_plan
 from cross_manipulation.run_state import KEEP
 from iid_mm.evaluation.functional.aggregate import AGGREGATIONS
 from iid_mm.utils.cli import add_config_options, run_tool
+
+TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,7 +52,7 @@ def parse_args() -> argparse.Namespace:
     data.add_argument('--amp', action='store_true', help='automatic mixed precision')
     data.add_argument('--auto-scale-lr', action='store_true', help='scale the rate with the batch size')
     add_config_options(parser)
-    work = parser.add_argument_group('how it is worked off')
+    work = parser.add_argument_group('how the runs are executed')
     work.add_argument('--work-dir', type=Path, help='default: work_dirs/cross_<training sets>')
     work.add_argument('--jobs', type=int, default=1, metavar='N', help='runs at a time, one thread each')
     work.add_argument('--gpus', type=int, default=1, metavar='N', help='processes a run, one a GPU')
@@ -58,10 +60,10 @@ def parse_args() -> argparse.Namespace:
         '--keep-checkpoints',
         choices=KEEP,
         default='best-and-last',
-        help='checkpoints that stay of a finished run; best is the one that was tested',
+        help='checkpoints to keep of a finished run; best is the one that was tested',
     )
     work.add_argument(
-        '--overwrite', action='store_true', help='start runs anew that were made with other settings'
+        '--overwrite', action='store_true', help='restart runs that were made with other settings'
     )
     work.add_argument(
         '--dry-run', action='store_true', help='write the configs and print the commands, run nothing'
@@ -70,12 +72,17 @@ def parse_args() -> argparse.Namespace:
 
 
 def read_options(args: argparse.Namespace) -> ProtocolOptions:
-    kinds = {'leave-one-out': args.leave_one_out, 'one-vs-rest': args.one_vs_rest}
-    chosen = [kind for kind, is_chosen in kinds.items() if is_chosen]
+    kind: Kind = 'train-sets'
+    if args.leave_one_out:
+        kind = 'leave-one-out'
+    elif args.one_vs_rest:
+        kind = 'one-vs-rest'
+    elif args.num_seen is not None:
+        kind = 'num-seen'
     flags = {'--amp': args.amp, '--auto-scale-lr': args.auto_scale_lr}
     return ProtocolOptions(
         configs=args.configs,
-        kind=chosen[0] if chosen else 'num-seen' if args.num_seen is not None else 'train-sets',
+        kind=kind,
         train_sets=args.train_sets or (),
         num_seen=1 if args.num_seen is None else args.num_seen,
         methods=args.methods,
@@ -95,7 +102,7 @@ def read_options(args: argparse.Namespace) -> ProtocolOptions:
 def main() -> int:
     args = parse_args()
     plan = make_plan(read_options(args))
-    protocol = CrossManipulation(plan, Path(__file__).resolve().parent, args.jobs)
+    protocol = CrossManipulation(plan, TOOLS, args.jobs)
     if args.dry_run:
         plan.write()
         print('\n'.join([protocol.describe(), *protocol.commands()]))

@@ -20,10 +20,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+from cross_manipulation.processes import StoppedError, environment_of, last_error, run_logged
 from cross_manipulation.run_task import clock
 from iid_mm.errors import InputError
 from iid_mm.utils.cli import run_tool
-from iid_mm.utils.processes import RunLock, StoppedError, environment_of, last_error, run_logged
+from iid_mm.utils.run_lock import RunLock
 from leakage_report import METRICS, write_report
 
 HERE = Path(__file__).resolve().parent

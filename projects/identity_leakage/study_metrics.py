@@ -24,13 +24,14 @@ from mmengine.dataset import pseudo_collate
 from identity_leakage.confounding import identity_groups
 from iid_mm.apis import init_model
 from iid_mm.evaluation.localization.config import add_localization
-from iid_mm.evaluation.localization.table import localization_rows, unique_samples
+from iid_mm.evaluation.localization.samples import unique_samples
+from iid_mm.evaluation.localization.table import localization_rows
 from iid_mm.evaluation.metrics import ArtifactLocalization
 from iid_mm.identity.clips import select_clips
 from iid_mm.identity.extraction import FaceTable, extract, face_datasets
 from iid_mm.identity.features import PIXELS
-from iid_mm.identity.laboratory import list_features
 from iid_mm.identity.probe import ProbeSettings, probe
+from iid_mm.identity.probe_runs import list_features
 from iid_mm.registry import DATASETS
 from iid_mm.utils.cli import run_tool
 from iid_mm.utils.config import load_config

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-import commands
+import benchmark_commands
 from iid_mm.errors import InputError
 from iid_mm.faces.analyzers.base import Face, FaceAnalyzer
 from iid_mm.utils.config import load_config
@@ -24,7 +24,7 @@ from turns import take_turns
 def benchmark(call_tool: Any, tmp_path: Path) -> Any:
     def run(*arguments: Any) -> tuple[int, Any]:
         out = tmp_path / 'metrics.json'
-        status, message = call_tool('analysis_tools/benchmark.py', *arguments, '--out', out)
+        status, message = call_tool('benchmarks/benchmark.py', *arguments, '--out', out)
         return status, json.loads(out.read_text()) if status == 0 else message
 
     return run
@@ -105,8 +105,8 @@ class Square(FaceAnalyzer):
 
 
 def test_infer(benchmark: Any, tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, 'check_analyzer', lambda options: '')
-    monkeypatch.setattr(commands, 'build_analyzer', lambda options, root: Square())
+    monkeypatch.setattr(benchmark_commands, 'check_analyzer', lambda options: '')
+    monkeypatch.setattr(benchmark_commands, 'build_analyzer', lambda options, root: Square())
     media = write_video(tmp_path / 'v.mp4', make_frames(4))
     options = ('--frames', 3, '--rounds', 1, '--batch-sizes', 1, 3, '--media', media)
     status, metrics = benchmark('infer', '--config', tiny_config, *options)

@@ -109,7 +109,7 @@ def test_keys_and_repr(sample: dict[str, Any]) -> None:
     results = LoadForgeryMask()(sample)
     assert set(results) - set(before) == {'artifact_mask'}
     assert all(np.array_equal(results[key], value) for key, value in before.items())
-    assert repr(LoadForgeryMask(7)) == 'LoadForgeryMask(threshold=7, backend_args=None)'
+    assert repr(LoadForgeryMask(7)) == 'LoadForgeryMask(threshold=7)'
     assert isinstance(TRANSFORMS.build(dict(type='LoadForgeryMask')), LoadForgeryMask)
 
 

@@ -16,8 +16,7 @@ from iid_mm.apis import init_model
 from iid_mm.deployment import ExportOptions, OnnxDetector, ParityError, export_checkpoint, export_onnx
 from iid_mm.deployment import export as export_module
 from iid_mm.deployment.export import _check_parity
-from iid_mm.deployment.export_graph import ExportGraph
-from iid_mm.deployment.fixed_padding import fixed_padding
+from iid_mm.deployment.export_graph import ExportGraph, fixed_padding
 from iid_mm.deployment.parity import Comparison
 from iid_mm.errors import InputError
 from iid_mm.utils.files import sha256
@@ -141,6 +140,7 @@ def test_channels_last_and_heat_map(make_model: Any, tmp_path: Path, make_batch:
     torch.testing.assert_close(found.pred_heat, expected[0].pred_heat, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_efficientnet_b4(tmp_path: Path, make_batch: Any) -> None:
     torch.manual_seed(0)
     model = init_model(REPOSITORY / 'configs/iid_effb4_slim_ffpp.py')

@@ -82,7 +82,9 @@ def test_where_images_are_read_from(data: Path) -> None:
     """A place is that of the config's own set; a rule holds for all; an entry has its own."""
     place = dict(backend='lmdb', db_path=str(data / 'ffpp/images.lmdb'))
     rule = dict(backend='lmdb', db_path='{root}/images.lmdb')
-    entry = dict(data_root=str(data / 'celebdf_v2'), backend_args=dict(prefix='https://host/celebdf'))
+    entry = dict(
+        data_root=str(data / 'celebdf_v2'), backend_args=dict(backend='lmdb', db_path='/scratch/celebdf.lmdb')
+    )
     for given, expected in ((place, None), (rule, rule)):
         cfg = config(data, test_sets=dict(remote=entry))
         cfg.test_dataloader.dataset.backend_args = given

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.coding import factorize
+from iid_mm.evaluation.functional.inputs import factorize
 from iid_mm.evaluation.scores import (
     SCORES_SCHEMA,
     FrameScore,

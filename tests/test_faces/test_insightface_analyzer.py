@@ -191,9 +191,9 @@ def test_one_thread_on_the_cpu(analyzer):
 
 
 def test_a_video_from_end_to_end(home, tmp_path):
+    from iid_mm.preparation.pool import build_processor
     from iid_mm.preparation.records import VideoGroup
     from iid_mm.preparation.settings import Settings
-    from iid_mm.preparation.worker import build_processor
     from iid_mm.structures.video_record import VideoFile, VideoRecord
 
     frames = []

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -9,10 +10,9 @@ import numpy as np
 import pytest
 
 from iid_mm.datasets.index import read_index, write_index
-from iid_mm.datasets.storage.image_storage import ImageStorage
 from iid_mm.errors import InputError
-from iid_mm.identity.laboratory import ProbeRequest, run_probes, untrained_model
 from iid_mm.identity.probe import ProbeSettings
+from iid_mm.identity.probe_runs import ProbeRequest, run_probes, untrained_model
 from iid_mm.identity.recognizer import TEMPLATE, aligned, embed, find_recognizer
 from iid_mm.utils.config import load_config
 
@@ -79,7 +79,8 @@ def test_embeddings_are_of_rgb_and_have_length_one(tmp_path: Path) -> None:
     found = embed(model, faces, np.array([0, 2, 3]), batch_size=2)
     np.testing.assert_allclose(found, np.broadcast_to(np.array([-1, -1, 1]) / np.sqrt(3), (3, 3)), atol=1e-6)
     stored = Faces(Path('/set/blue.png'), landmarks_at(TEMPLATE), 1)
-    stored.info['storage'] = ImageStorage({'prefix': str(tmp_path)}, '/set')
+    blue = (tmp_path / 'blue.png').read_bytes()
+    stored.info['storage'] = SimpleNamespace(read={'/set/blue.png': blue}.__getitem__)
     np.testing.assert_array_equal(embed(model, [(0, stored)], np.array([0])), found[:1])
     missing = [(0, Faces(tmp_path / 'no.png', landmarks_at(TEMPLATE), 1))]
     with pytest.raises(FileNotFoundError, match=r'no\.png'):

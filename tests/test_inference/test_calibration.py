@@ -12,10 +12,8 @@ from scipy.special import expit
 from sklearn.metrics import log_loss
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.statistics.calibration import expected_calibration_error
 from iid_mm.inference.calibration import (
     Calibration,
-    balanced_error,
     calibration_of,
     fit_temperature,
     scale_probabilities,
@@ -126,16 +124,6 @@ def test_checkpoints_without_counts_still_work() -> None:
     content['video']['fake_videos'] = 0
     with pytest.raises(InputError, match='counts 0 videos'):
         Calibration.from_dict(content)
-
-
-def test_balanced_error_is_that_of_repeated_samples() -> None:
-    rng = np.random.default_rng(2)
-    scores = rng.random(40)
-    labels = np.array([1] * 30 + [0] * 10)
-    repeated = np.concatenate([scores, scores[30:], scores[30:]])
-    expected = expected_calibration_error(repeated, [1] * 30 + [0] * 30)
-    assert balanced_error(scores, labels) == pytest.approx(expected)
-    assert balanced_error([0.0, 1.0], [0, 1]) == 0
 
 
 def test_round_trip() -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from av.error import FFmpegError
 
-from iid_mm import apis
+import iid_mm.inference.inferencer as inferencer_module
 from iid_mm.apis import IIDInferencer, init_model
 from iid_mm.datasets import ForgeryDataset
 from iid_mm.errors import InputError
@@ -201,12 +201,12 @@ def test_prepared_video_gives_the_scores_of_test(
     checkpoint: Path, tiny_config: Path, tmp_path: Path, make_video: Callable[..., Path], monkeypatch: Any
 ) -> None:
     """A video prepared with real code, tested frame by frame, and given to the inferencer."""
-    from iid_mm.preparation import driver, worker
+    from iid_mm.preparation import driver, pool
 
     source = make_video('set/fake/clip.mp4', [[(60 + 3 * i, 70, FACE_SIDE)] for i in range(12)])
     make_video('set/real/other.mp4', [[(80 + 2 * i, 60, FACE_SIDE)] for i in range(12)])
     assert source.is_file()
-    monkeypatch.setattr(worker, 'build_analyzer', lambda options, root: SquareAnalyzer())
+    monkeypatch.setattr(pool, 'build_analyzer', lambda options, root: SquareAnalyzer())
     monkeypatch.setattr(driver, 'check_analyzer', lambda options: '1')
     out = tmp_path / 'prepared'
     settings = Settings('folder', 'native', None, 'mediapipe', '1', frames=6)
@@ -249,7 +249,7 @@ def test_an_input_that_fails_ends_only_itself(
     for name in ('a.png', 'b.png', 'c.png'):
         write_image(tmp_path / name, draw_frame([(30, 60, 80)]))
     calls = []
-    target = {'open_stream': apis.inferencer, 'score': FaceScorer}[where]
+    target = {'open_stream': inferencer_module, 'score': FaceScorer}[where]
     real = getattr(target, where)
 
     def fail_once(*args: Any, **more: Any) -> Any:

@@ -76,7 +76,7 @@ def test_outputs_among_inputs_change_no_input(folder: Path) -> None:
         assert list(again) == list(media)
     by_source = {Path(result.source).name: result for result in results}
     assert by_source['cut.mp4'].outputs['video'] == 'cut_2_annotated.mp4'
-    assert 'results are called cut_2' in by_source['cut.mp4'].problems[0]
+    assert 'results are named cut_2' in by_source['cut.mp4'].problems[0]
 
 
 @pytest.mark.parametrize('link', ['symlink_to', 'hardlink_to'])
@@ -133,7 +133,7 @@ def test_a_file_put_in_place_of_an_output_stays(folder: Path, tmp_path: Path) ->
     [
         ('annotate_video', 'video'),
         ('save_figure', 'timeline'),
-        ('encode_picture', 'image'),
+        ('encode_image', 'image'),
         ('draw_faces', 'image'),
     ],
 )

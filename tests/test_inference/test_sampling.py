@@ -14,7 +14,7 @@ from iid_mm.inference import sampling
 from iid_mm.inference.media import IMAGE, VIDEO, find_media
 from iid_mm.inference.sampling import CameraStream, Sampling, VideoStream, by_content, open_stream
 from iid_mm.media.containers import ReadingStopped
-from iid_mm.media.readers import MAX_FILE
+from iid_mm.media.image_reading import MAX_FILE
 from iid_mm.utils.sampling import evenly_spaced
 
 

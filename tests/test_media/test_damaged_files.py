@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from iid_mm.errors import InputError
-from iid_mm.media.image_files import MAX_PIXELS, check_image, check_jpeg_coding
-from iid_mm.media.readers import ImageReader, decode_image
-from iid_mm.media.video import VideoReader
+from iid_mm.media.image_headers import MAX_PIXELS, check_image
+from iid_mm.media.image_reading import check_jpeg_coding, decode_image
+from iid_mm.media.readers import ImageReader
+from iid_mm.media.video_reader import VideoReader
 from support.damage import damage_bytes
 
 FRAMES = 40

@@ -14,11 +14,13 @@ import pytest
 from PIL import Image, features
 
 from iid_mm.errors import InputError
-from iid_mm.media import image_files
-from iid_mm.media.image_files import check_image, is_clip
-from iid_mm.media.readers import AnimationReader, ImageReader, decode_first, decode_image
+from iid_mm.media import file_structure, image_headers, image_reading
+from iid_mm.media.file_structure import is_clip
+from iid_mm.media.image_headers import check_image
+from iid_mm.media.image_reading import decode_first, decode_image
+from iid_mm.media.readers import AnimationReader, ImageReader
 from iid_mm.media.tiff_tags import exif_orientation
-from iid_mm.media.video import VideoReader
+from iid_mm.media.video_reader import VideoReader
 
 needs_avif = pytest.mark.skipif(not features.check('avif'), reason='this Pillow reads no AVIF')
 
@@ -215,12 +217,12 @@ def test_damage_of_other_formats_is_an_error_or_an_image(kind):
         except InputError:
             continue
         assert image.ndim == 3
-        assert image.size <= 3 * image_files.MAX_PIXELS
+        assert image.size <= 3 * image_headers.MAX_PIXELS
 
 
 def test_large_images_of_other_formats_are_refused(monkeypatch):
-    monkeypatch.setattr(image_files, 'MAX_PIXELS', 32 * 48 - 1)
-    monkeypatch.setattr('iid_mm.media.readers.MAX_PIXELS', 32 * 48 - 1)
+    for module in (image_headers, image_reading):
+        monkeypatch.setattr(module, 'MAX_PIXELS', 32 * 48 - 1)
     for kind in ('TIFF', 'WEBP', 'PNG', *(['AVIF'] if features.check('avif') else [])):
         with pytest.raises(InputError, match='48x32 pixels'):
             decode_image(encode(pattern(), kind))
@@ -237,13 +239,14 @@ def test_a_jpeg_of_endless_scans_is_refused(monkeypatch):
     start = data.index(b'\xff\xda')
     scan = data[start : data.index(b'\xff', start + 20)]
     many = data[:start] + scan * 2000 + data[start:]
-    monkeypatch.setattr(image_files, '_MAX_SCANNED', 1000 * 32 * 48)
+    monkeypatch.setattr(image_headers, '_MAX_SCANNED', 1000 * 32 * 48)
     with pytest.raises(InputError, match='scans of 48x32 pixels'):
         check_image(many)
 
 
 def test_files_of_endless_parts_are_refused(monkeypatch):
-    monkeypatch.setattr(image_files, '_MAX_PARTS', 100)
+    for module in (image_headers, file_structure):
+        monkeypatch.setattr(module, '_MAX_PARTS', 100)
     png, jpeg = encode(pattern(), 'PNG'), encode(pattern(), 'JPEG')
     empty = struct.pack('>I4sI', 0, b'teSt', 0)
     for data in (png[:33] + empty * 200 + png[33:], jpeg[:2] + b'\xff\xd0' * 200 + jpeg[2:]):

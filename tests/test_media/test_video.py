@@ -14,7 +14,7 @@ from PIL import Image
 
 from iid_mm.errors import InputError
 from iid_mm.media.packets import Entries
-from iid_mm.media.video import VideoReader
+from iid_mm.media.video_reader import VideoReader
 from iid_mm.utils.sampling import evenly_spaced
 
 

@@ -14,7 +14,7 @@ from av.stream import Disposition
 
 from iid_mm.media import pixels
 from iid_mm.media.pixels import squared, to_image, turned
-from iid_mm.media.video import VideoReader
+from iid_mm.media.video_reader import VideoReader
 
 WIDTH, HEIGHT = 48, 32
 
@@ -398,7 +398,7 @@ def write_cover(path, *, video):
 
 def test_a_cover_is_no_video(tmp_path):
     reader = VideoReader(write_cover(tmp_path / 'a.mp4', video=False))
-    assert (reader.count, reader.problem) == (0, 'holds a cover picture and no video')
+    assert (reader.count, reader.problem) == (0, 'holds a cover image and no video')
     reader, images = read(write_cover(tmp_path / 'b.mp4', video=True))
     assert images[1].shape == (32, 48, 3)
 

@@ -16,10 +16,15 @@ from PIL import Image
 
 from iid_mm.datasets.functional.distortion import psnr
 from iid_mm.errors import InputError
-from iid_mm.media import containers, mp4_boxes, video
-from iid_mm.media.containers import ReadingStopped, SourceFile, open_container
-from iid_mm.media.mp4_boxes import MAX_SAMPLES, check_sample_counts
-from iid_mm.media.video import VideoReader
+from iid_mm.media import containers, video_reader
+from iid_mm.media.containers import (
+    MAX_SAMPLES,
+    ReadingStopped,
+    SourceFile,
+    check_sample_counts,
+    open_container,
+)
+from iid_mm.media.video_reader import VideoReader
 
 
 @pytest.fixture
@@ -236,10 +241,10 @@ def test_a_compressed_header_is_refused(tmp_path):
 
 
 def test_parts_are_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr(mp4_boxes, '_MAX_BOXES', 100)
+    monkeypatch.setattr(containers, '_MAX_BOXES', 100)
     (tmp_path / 'a.mp4').write_bytes(mp4(track(1)) + box(b'free') * 200)
     assert 'more than 100 parts' in VideoReader(tmp_path / 'a.mp4').problem
-    monkeypatch.setattr(mp4_boxes, '_MAX_HEADER', 100)
+    monkeypatch.setattr(containers, '_MAX_HEADER', 100)
     (tmp_path / 'a.mp4').write_bytes(mp4(track(1)))
     assert 'header has more than' in VideoReader(tmp_path / 'a.mp4').problem
 
@@ -269,7 +274,7 @@ def test_samples_far_apart_are_not_read_for_ever(tmp_path, monkeypatch):
 
 
 def test_too_many_frames(tmp_path, monkeypatch, write_gray_video):
-    monkeypatch.setattr(video, 'MAX_FRAMES', 20)
+    monkeypatch.setattr(video_reader, 'MAX_FRAMES', 20)
     write_gray_video(tmp_path / 'a.mp4', 21)
     reader = VideoReader(tmp_path / 'a.mp4')
     assert reader.count == 0
@@ -313,7 +318,7 @@ def test_counting_by_decoding_is_bounded(tmp_path, write_gray_video, monkeypatch
     write_gray_video(tmp_path / 'a.avi', 40)
     whole = VideoReader(tmp_path / 'a.avi')
     assert (whole.count, whole.decoded) == (40, 40)
-    monkeypatch.setattr(video, '_COUNTED_PIXELS', 10 * 64 * 48)
+    monkeypatch.setattr(video_reader, '_COUNTED_PIXELS', 10 * 64 * 48)
     reader = VideoReader(tmp_path / 'a.avi')
     assert reader.count == 40
     assert reader.decoded < 30

@@ -105,7 +105,7 @@ BACKEND_ARGS_CONFIG = """
 backend_args = dict(backend='lmdb', db_path='{root}/images.lmdb')
 one = dict(type='ForgeryDataset', ann_file='index.parquet')
 inner = dict(type='iid_mm.ConfoundedForgeryDataset', ann_file='index.parquet')
-own = dict(type='ForgeryDataset', ann_file='index.parquet', backend_args=dict(prefix='/own'))
+own = dict(type='ForgeryDataset', ann_file='index.parquet', backend_args=dict(backend='lmdb', db_path='/own'))
 foreign = dict(type='ImageNet', ann_file='index.parquet')
 loaders = [dict(dataset=one), dict(dataset=dict(type='RepeatDataset', dataset=inner)), dict(dataset=own)]
 others = dict(dataset=foreign)
@@ -115,7 +115,7 @@ others = dict(dataset=foreign)
 def test_backend_args_reach_all_data_sets(tmp_path: Path) -> None:
     path = tmp_path / 'config.py'
     path.write_text(BACKEND_ARGS_CONFIG)
-    rule, own = dict(backend='lmdb', db_path='{root}/images.lmdb'), dict(prefix='/own')
+    rule, own = dict(backend='lmdb', db_path='{root}/images.lmdb'), dict(backend='lmdb', db_path='/own')
 
     def found(cfg: Config) -> list[Any]:
         sets = [cfg.loaders[0].dataset, cfg.loaders[1].dataset.dataset, cfg.loaders[2].dataset]

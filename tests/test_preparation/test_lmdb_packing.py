@@ -19,7 +19,7 @@ from iid_mm.datasets.storage import NOTE_KEY
 from iid_mm.errors import InputError, MissingExtraError
 from iid_mm.preparation import lmdb_packing
 from iid_mm.preparation.lmdb_packing import pack_index, stored_names
-from iid_mm.utils.processes import RunLock
+from iid_mm.utils.run_lock import RunLock
 
 lmdb = pytest.importorskip('lmdb')
 

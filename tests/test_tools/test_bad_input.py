@@ -353,7 +353,7 @@ def test_no_tool_replaces_its_inputs(
         arguments = (weights, out, '--backbone', 'resnet34')
         assert 'is an input' in fails('model_converters/caddm2iid.py', *arguments, work_dir=False)
     if name == 'index.parquet':
-        for option in ('--json', '--summary', '--picture'):
+        for option in ('--json', '--summary', '--sheet'):
             for given in (index, copied_set):
                 assert f'{option} {out} is an input' in fails(
                     'check_data.py', given, option, out, work_dir=False

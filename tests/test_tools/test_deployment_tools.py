@@ -51,7 +51,7 @@ def test_benchmark(
     monkeypatch.setattr('shutil.which', lambda _: None)
     out = tmp_path / 'speed.json'
     arguments = ('--config', tiny_config, '--rounds', 2, '--batch-size', 3, '--json', out)
-    assert call_tool('analysis_tools/benchmark.py', 'deployment', *arguments) == (0, '')
+    assert call_tool('benchmarks/benchmark.py', 'deployment', *arguments) == (0, '')
     report = json.loads(out.read_text())
     assert report['input_size'] == [112, 112]
     variants = report['variants']
@@ -63,6 +63,6 @@ def test_benchmark(
 
 def test_benchmark_refuses(call_tool: Any, tiny_config: Path) -> None:
     arguments = ('--config', tiny_config, '--rounds', 0)
-    status, error = call_tool('analysis_tools/benchmark.py', 'deployment', *arguments)
+    status, error = call_tool('benchmarks/benchmark.py', 'deployment', *arguments)
     assert status == 1
     assert 'rounds=0' in error

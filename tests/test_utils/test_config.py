@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mmengine.config import Config
 from torch.utils.data import DataLoader
 
 from iid_mm.errors import InputError
-from iid_mm.utils.config import load_config
+from iid_mm.utils.config import dataset_of, datasets_of, insert_step, load_config
 from iid_mm.utils.config_keys import SECTIONS
 from iid_mm.utils.config_keys import SETTINGS as SETTINGS_KNOWN
 from support.paths import REPOSITORY
 
 LMDB = dict(backend='lmdb', db_path='a.lmdb')
-HTTP = dict(prefix='https://host/a')
+OTHER = dict(backend='lmdb', db_path='other.lmdb')
 TEXT = """
 {top}
 train_dataloader = dict(dataset=dict(type='ForgeryDataset', ann_file='a'{train}))
@@ -41,14 +42,14 @@ def read(
     [
         (dict(), [None, None]),
         (dict(top=LMDB), [LMDB, LMDB]),
-        (dict(top=LMDB, val=f', backend_args={HTTP!r}'), [LMDB, HTTP]),
+        (dict(top=LMDB, val=f', backend_args={OTHER!r}'), [LMDB, OTHER]),
         # None is an answer, too: this set reads files.
         (dict(top=LMDB, val=', backend_args=None'), [LMDB, None]),
         (dict(top=LMDB, options={'val_dataloader.dataset.backend_args': None}), [LMDB, None]),
         (dict(options={'backend_args': LMDB}), [LMDB, LMDB]),
         (dict(top=LMDB, options={'backend_args.db_path': 'b'}), [{**LMDB, 'db_path': 'b'}] * 2),
         (dict(top=LMDB, options={'backend_args': None}), [None, None]),
-        (dict(val=f', backend_args={HTTP!r}', options={'backend_args': LMDB}), [LMDB, HTTP]),
+        (dict(val=f', backend_args={OTHER!r}', options={'backend_args': LMDB}), [LMDB, OTHER]),
     ],
 )
 def test_backend_args_reach_the_data_sets_without_their_own(
@@ -212,3 +213,25 @@ def test_settings_of_all_configs_are_known(capsys: pytest.CaptureFixture[str]) -
     for path in sorted((REPOSITORY / 'configs').glob('*.py')):
         load_config(path)
     assert capsys.readouterr().err == ''
+
+
+def test_datasets_are_found_below_their_wrappers() -> None:
+    leaves = [dict(type='ForgeryDataset', ann_file=name) for name in 'abc']
+    both = dict(type='ConcatDataset', datasets=[dict(type='RepeatDataset', dataset=leaves[0]), leaves[1]])
+    cfg = Config(dict(train_dataloader=dict(dataset=both), test_dataloader=dict(dataset=leaves[2])))
+    assert [dataset.ann_file for dataset in datasets_of(cfg, 'train_dataloader')] == ['a', 'b']
+    dataset_of(cfg).split = 'val'
+    assert cfg.test_dataloader.dataset.split == 'val'
+    assert datasets_of(cfg, 'val_dataloader') == []
+    with pytest.raises(InputError, match=r'no val_dataloader\.dataset'):
+        dataset_of(cfg, 'val_dataloader')
+
+
+def test_steps_are_inserted_beside_others() -> None:
+    pipeline = [dict(type='Load'), dict(type='iid_mm.AlignFace'), dict(type='Pack')]
+    step = dict(type='New')
+    assert insert_step(pipeline, step, after='AlignFace') == [*pipeline[:2], step, pipeline[2]]
+    assert insert_step(pipeline, step, before='Load') == [step, *pipeline]
+    assert len(pipeline) == 3
+    with pytest.raises(InputError, match=r'\(Load, AlignFace, Pack\) has no Swap, beside which New belongs'):
+        insert_step(pipeline, step, after='Swap')

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from iid_mm.utils.dependencies import SUPPORTED, DependencyError, check_dependencies
+from iid_mm.errors import MissingExtraError
+from iid_mm.utils.dependencies import SUPPORTED, DependencyError, check_dependencies, import_extra
 
 RULES = (
     ('torch', ('torch',), '>=2.6,<2.12'),
@@ -67,3 +69,10 @@ def test_missing_package() -> None:
 def test_what_is_installed_here_is_supported() -> None:
     check_dependencies()
     assert {'torch', 'numpy', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain'} <= {name for name, *_ in SUPPORTED}
+
+
+def test_optional_dependencies_are_named_with_their_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert import_extra('json.decoder', 'x').JSONDecoder
+    monkeypatch.setitem(sys.modules, 'lmdb', None)
+    with pytest.raises(MissingExtraError, match=r"pylmdb is not installed; .*'iid-mm\[lmdb\]'"):
+        import_extra('lmdb', 'lmdb', 'pylmdb')

@@ -1,203 +1,96 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps of the Grad-CAM family on models small enough to work the maps out by hand."""
-
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from iid_mm.errors import InputError, MissingExtraError
 from iid_mm.registry import MODELS
-from iid_mm.visualization.attention import CAM_METHODS, class_maps, usable_layers
-from iid_mm.visualization.attention_views import AttentionSettings, check_settings
+from iid_mm.visualization.attention import (
+    AttentionSettings,
+    check_settings,
+    face_panel,
+    map_tops,
+    panel_name,
+    region_energy,
+)
+from iid_mm.visualization.drawing import BLUE, GREEN, VERMILION
 
-KERNEL = torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
-"""Weights of the 1x1 convolution: two maps of three colors."""
-WEIGHT = torch.tensor([[0.5, -1.0], [3.0, -2.0]])
-"""Weights of the logits (genuine, fake) on the two pooled maps."""
-
-
-class TupleConv(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 2, 1, bias=False)
-        self.conv.weight.data = KERNEL[:, :, None, None].clone()
-        self.relu = nn.ReLU(inplace=True)
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
-        return (self.relu(self.conv(x)),)
-
-
-class PooledLinear(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc = nn.Linear(2, 2, bias=False)
-        self.fc.weight.data = WEIGHT.clone()
-
-    def forward(self, last: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
-        assert level is None
-        return self.fc(last.mean(dim=(2, 3)))
-
-
-class LinearDetector(nn.Module):
-    """Logits that are linear in the maps, so that gradients are known."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone = TupleConv()
-        self.neck = None
-        self.artifact_head = None
-        self.forgery_head = PooledLinear()
-
-    def fused_map(self, levels: Any) -> None:
-        return None
-
-
-@pytest.fixture
-def model() -> Any:
-    return LinearDetector().eval()
-
-
-@pytest.fixture
-def images() -> torch.Tensor:
-    return torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
-
+from .face_views import SIDE, halves, make_view
 
 needs_library = pytest.mark.skipif(
-    find_spec('pytorch_grad_cam') is None,
-    reason='grad-cam is not installed (extra attention)',
+    find_spec('pytorch_grad_cam') is None, reason='grad-cam is not installed (extra attention)'
 )
+SIZE = (112, 112)
+
+
+def test_energy_of_known_maps() -> None:
+    mask = np.zeros((4, 4), np.uint8)
+    mask[:2, :2] = 1
+    heat = np.zeros((4, 4), np.float32)
+    heat[0, 0], heat[3, 3] = 3, 1
+    assert region_energy(heat, mask) == 0.75
+    assert region_energy(np.full((4, 4), 0.1, np.float32), mask) == pytest.approx(0.25)
+    # A map that says nothing knows no more than chance.
+    assert region_energy(np.zeros((4, 4), np.float32), mask) == 0.25
+
+
+def test_a_panel_shows_region_map_and_class() -> None:
+    view = make_view('A', '001_009', halves(3, 1))
+    panel = face_panel(view, {'gradcam': 3.0}, {'gradcam': 'Grad-CAM'}, cell=112)
+    assert panel.shape[1] == 2 * 112 + 6
+    # The outline runs along the region's right edge; its left half is hot under the map only.
+    assert any(tuple(panel[56, x]) == GREEN for x in range(50, 60))
+    assert tuple(panel[56, 20]) == (90, 90, 90)
+    assert int(panel[56, 118 + 20, 2]) > 150
+    assert (panel == VERMILION).all(axis=2).any()
+    genuine = make_view('youtube', '001', halves(0, 0), fake=False)
+    drawn = face_panel(genuine, {'gradcam': 0.0}, {}, cell=112)
+    assert (drawn == BLUE).all(axis=2).any()
+    assert not (drawn == GREEN).all(axis=2).any()
+    assert tuple(drawn[56, 118 + 20]) == (90, 90, 90)
+
+
+def test_brightest_colors() -> None:
+    views = [make_view('A', 'a', halves(3, 1)), make_view('A', 'b', halves(0.5, 1))]
+    for view, top in zip(views, (0.4, 0.8), strict=True):
+        view.maps['adm'] = np.full((SIDE, SIDE), top)
+    assert map_tops(views, 'own') == [dict(gradcam=3, adm=0.4), dict(gradcam=1, adm=0.8)]
+    assert map_tops(views, 'shared') == [dict(gradcam=3, adm=0.8)] * 2
+    assert map_tops(views) == [dict(gradcam=3, adm=0.8), dict(gradcam=1, adm=0.8)]
+    with pytest.raises(InputError, match="scale='log'"):
+        map_tops(views, 'log')
+
+
+def test_names_of_panels() -> None:
+    view = make_view('A', '0 1/../x', halves(1, 0))
+    assert panel_name(7, view) == '007_A_x_00003.png'
+    view.sample.set_metainfo(dict(method='../a b'))
+    assert panel_name(7, view) == '007_..-a-b_x_00003.png'
 
 
 @needs_library
-def test_grad_cam_is_the_map_worked_out_by_hand(model: Any, images: torch.Tensor) -> None:
-    first, second = images[:, 0], 2 * images[:, 1]
-    # The gradient of a logit is its weight over the 20 cells, everywhere, and so is its mean.
-    expected = ((3.0 * first - 2.0 * second) / 20).clamp(min=0)
-    np.testing.assert_allclose(class_maps(model, images), expected, atol=1e-6)
-    # At the convolution, too, though the activation after it works in place.
-    np.testing.assert_allclose(class_maps(model, images, layer='backbone.conv'), expected, atol=1e-6)
-    assert model.backbone.relu.inplace
-    assert model.backbone.conv.weight.grad is None
-    # Nothing is stretched to 0..1: twice the logits make twice the map.
-    model.forgery_head.fc.weight.data *= 2
-    np.testing.assert_allclose(class_maps(model, images), 2 * expected, atol=1e-6)
-
-
-@needs_library
-def test_layer_cam_takes_positive_gradients_only(model: Any, images: torch.Tensor) -> None:
-    np.testing.assert_allclose(class_maps(model, images, 'layercam'), 3.0 * images[:, 0] / 20, atol=1e-6)
-
-
-@needs_library
-def test_grad_cam_plus_plus_weighs_positive_gradients(model: Any, images: torch.Tensor) -> None:
-    # Equation 19 of the paper with a gradient g that is equal everywhere: alpha = g^2 / (2 g^2 + S g^3).
-    g = 3.0 / 20
-    sums = images[:, 0].sum(dim=(1, 2))
-    weight = 20 * g * g**2 / (2 * g**2 + sums * g**3 + 1e-6)
-    expected = weight[:, None, None] * images[:, 0]
-    np.testing.assert_allclose(class_maps(model, images, 'gradcam++'), expected, rtol=1e-4)
-
-
-@needs_library
-@pytest.mark.parametrize('sign', [1.0, -1.0])
-def test_eigen_cam_points_at_the_largest_magnitude(model: Any, sign: float) -> None:
-    # One map varies: the first component is that map about its mean, turned to its largest magnitude.
-    images = torch.full((1, 3, 4, 4), 0.5)
-    images[0, 0, 1, 2] = 0.5 + sign * 0.4
-    expected = np.zeros((4, 4))
-    expected[1, 2] = 0.4 * 15 / 16
-    np.testing.assert_allclose(class_maps(model, images, 'eigencam')[0], expected, atol=1e-6)
-
-
-@needs_library
-def test_the_predicted_class_is_explained_where_asked(model: Any) -> None:
-    images = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(1))
-    # Logits are 0.5 a - b and 3 a - 2 b: fake is decided for where 2.5 a > b.
-    images[0, 1] = 0.1
-    images[1, 0], images[1, 1] = 0.1, 0.9
-    own = class_maps(model, images, target='predicted')
-    np.testing.assert_allclose(own[0], (3 * images[0, 0] - 0.4).clamp(min=0) / 16, atol=1e-6)
-    # 0.05 - 1.8 is negative everywhere: nothing speaks for genuine.
-    np.testing.assert_array_equal(own[1], 0)
-
-
-@needs_library
-@pytest.mark.parametrize('method', CAM_METHODS)
-def test_maps_of_a_whole_detector(
-    iid_scope: None, tiny_model_cfg: dict[str, Any], randomize: Callable[..., None], method: str
-) -> None:
-    torch.manual_seed(0)
-    detector: Any = MODELS.build(tiny_model_cfg).eval()
-    randomize(detector)
-    images = torch.rand(2, 3, 112, 112) * 255
-    before = {name: value.clone() for name, value in detector.state_dict().items()}
-    for layer in ('backbone', 'backbone.layer3', 'neck.blocks.0'):
-        maps = class_maps(detector, images, method, layer)
-        assert maps.shape == (2, 112, 112)
-        assert np.isfinite(maps).all()
-        assert maps.min() >= 0
-        # A face does not depend on the others of its batch.
-        np.testing.assert_allclose(
-            maps[1:], class_maps(detector, images[1:], method, layer), rtol=1e-3, atol=1e-3 * maps.max()
-        )
-    assert all(torch.equal(value, before[name]) for name, value in detector.state_dict().items())
-    assert all(parameter.grad is None for parameter in detector.parameters())
-    assert not any(module._forward_hooks for module in detector.modules())
-    # `backbone` is the output of its last stage.
-    np.testing.assert_array_equal(
-        class_maps(detector, images, method), class_maps(detector, images, method, 'backbone.layer3')
-    )
-
-
-def test_layers_are_listed(iid_scope: None, tiny_model_cfg: dict[str, Any], model: Any) -> None:
-    assert usable_layers(model, (4, 4)) == ['backbone', 'backbone.conv', 'backbone.relu']
-    layers = usable_layers(MODELS.build(tiny_model_cfg), (112, 112))
-    assert {'backbone', 'backbone.layer1', 'backbone.layer3.1.conv2', 'neck.blocks.2'} <= set(layers)
-    # One cell; used twice in a block; not on the way to the decision; not even an image.
-    absent = {'neck.blocks.3', 'backbone.layer1.0.relu', 'artifact_head', 'forgery_head.fc'}
-    assert not absent & set(layers)
-
-
-def test_wrong_names(iid_scope: None, tiny_model_cfg: dict[str, Any], images: torch.Tensor) -> None:
+def test_settings_say_which_maps_there_are(iid_scope: None, tiny_model_cfg: dict[str, Any]) -> None:
     detector: Any = MODELS.build(tiny_model_cfg)
-    canvas = torch.zeros(1, 3, 112, 112)
-    listed = r'choose one of backbone, .*backbone\.layer3, .*neck\.blocks\.0, .* layers inside of these'
-    with pytest.raises(InputError, match=r"layer='layer9' is unknown; " + listed):
-        class_maps(detector, canvas, layer='layer9')
-    with pytest.raises(InputError, match=r"layer='forgery_head\.fc' gives no single map"):
-        class_maps(detector, canvas, layer='forgery_head.fc')
-    with pytest.raises(InputError, match=r"method='cam' is unknown; choose one of gradcam, gradcam\+\+"):
-        class_maps(detector, canvas, 'cam')
-    with pytest.raises(InputError, match="target='real' is unknown; choose one of fake, predicted"):
-        class_maps(detector, canvas, target='real')
-
-
-def test_a_missing_library_is_named(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, 'pytorch_grad_cam', None)
-    with pytest.raises(MissingExtraError, match=r'grad-cam is not installed.*iid-mm\[attention\]'):
-        class_maps(model, torch.zeros(1, 3, 4, 4))
-    with pytest.raises(MissingExtraError, match='grad-cam'):
-        check_settings(model, AttentionSettings('layercam'))
-
-
-@needs_library
-def test_settings_say_which_maps_there_are(
-    iid_scope: None, tiny_model_cfg: dict[str, Any], model: Any
-) -> None:
-    detector: Any = MODELS.build(tiny_model_cfg)
-    assert check_settings(detector, AttentionSettings('gradcam', heat_map='max')) == ('gradcam', 'adm')
+    head = dict(tiny_model_cfg['forgery_head'], artifact_channels=None)
+    plain: Any = MODELS.build(dict(tiny_model_cfg, neck=None, artifact_head=None, forgery_head=head))
+    assert check_settings(detector, AttentionSettings('gradcam', heat_map='max'), SIZE) == ('gradcam', 'adm')
     assert detector.artifact_head.test_cfg['heat_map'] == 'max'
-    assert check_settings(detector, AttentionSettings('adm')) == ('adm',)
-    assert check_settings(model, AttentionSettings('eigencam')) == ('eigencam',)
+    assert check_settings(detector, AttentionSettings('adm'), SIZE) == ('adm',)
+    assert check_settings(plain, AttentionSettings('eigencam'), SIZE) == ('eigencam',)
     with pytest.raises(InputError, match='the model has no artifact_head'):
-        check_settings(model, AttentionSettings('adm'))
+        check_settings(plain, AttentionSettings('adm'), SIZE)
     with pytest.raises(InputError, match="heat_map='sum'"):
-        check_settings(detector, AttentionSettings('adm', heat_map='sum'))
+        check_settings(detector, AttentionSettings('adm', heat_map='sum'), SIZE)
+
+
+def test_a_missing_library_is_named(
+    iid_scope: None, tiny_model_cfg: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, 'pytorch_grad_cam', None)
+    with pytest.raises(MissingExtraError, match='grad-cam'):
+        check_settings(MODELS.build(tiny_model_cfg), AttentionSettings('layercam'), SIZE)

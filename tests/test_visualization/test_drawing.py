@@ -8,20 +8,19 @@ import numpy as np
 import pytest
 
 from iid_mm.errors import InputError
-from iid_mm.media.readers import decode_image
+from iid_mm.media.image_reading import decode_image
 from iid_mm.visualization.drawing import (
     INK,
     ORANGE,
-    PAPER,
     VERMILION,
-    add_caption,
     draw_boxes,
+    draw_outline,
     fit_image,
-    image_grid,
+    overlay_heat,
     put_text,
     shorten,
     text_size,
-    write_picture,
+    write_image,
 )
 
 
@@ -83,14 +82,14 @@ def test_no_boxes_change_nothing() -> None:
 
 def test_tags_stay_inside_and_apart() -> None:
     boxes = [[90, 90, 99, 99], [90, 90, 99, 99]]
-    drawn = draw_boxes(gray(100, 100), boxes, labels=['a', 'b'], scores=[0.5, 0.25])
+    drawn = draw_boxes(gray(100, 100), boxes, scores=[0.5, 0.25])
     assert drawn.shape == (100, 100, 3)
-    one = draw_boxes(gray(100, 100), boxes[:1], labels=['a'], scores=[0.5])
+    one = draw_boxes(gray(100, 100), boxes[:1], scores=[0.5])
     assert (drawn == ORANGE).all(axis=2).sum() > 1.5 * (one == ORANGE).all(axis=2).sum()
 
 
 def test_boxes_and_tags_must_go_together() -> None:
-    with pytest.raises(InputError, match='1 boxes, 2 labels or scores and 1 colors'):
+    with pytest.raises(InputError, match='1 boxes, 2 scores and 1 colors'):
         draw_boxes(gray(50, 50), [[1, 1, 9, 9]], scores=[0.1, 0.2])
 
 
@@ -111,74 +110,44 @@ def test_text() -> None:
     assert shorten('anything', 1) == '…'
 
 
-def test_a_line_that_nearly_fits_is_set_smaller() -> None:
-    line = 'truth: fake (NeuralTextures)'
-    image = gray(20, text_size(line, 14)[0] + 10)
-    captioned = add_caption(image, ['', line], size=16)
-    step = text_size('', 16)[1]
-    band = np.full((2 * 5 + 2 * step, image.shape[1], 3), PAPER, dtype=np.uint8)
-    assert (captioned[20:] == put_text(band, line, (5, 5 + step), size=14)).all()
-
-
-def test_a_caption_leaves_the_image_uncovered() -> None:
-    image = gray(50, 120)
-    captioned = add_caption(image, ['fake', 'Deepfakes'], accent=ORANGE)
-    assert (captioned[:50] == 128).all()
-    assert (captioned[50] == ORANGE).all()
-    assert captioned.shape[0] > 50 + 2 * text_size('', 13)[1]
-
-
-def test_grid_shape_and_places() -> None:
-    images = [gray(10, 10, value) for value in (10, 60, 110, 160, 210)]
-    grid = image_grid(images, columns=3, cell=20, gap=4)
-    assert grid.shape == (2 * 24 + 4, 3 * 24 + 4, 3)
-    for number, value in enumerate((10, 60, 110, 160, 210)):
-        row, column = divmod(number, 3)
-        top, left = 4 + 24 * row, 4 + 24 * column
-        assert (grid[top : top + 20, left : left + 20] == value).all()
-    assert (grid[28:48, 52:72] == 255).all(), 'the last cell stays empty'
-
-
-def test_grid_scales_wide_images_and_keeps_captions_level() -> None:
-    images = [gray(10, 40), gray(40, 10)]
-    grid = image_grid(
-        images, ['one line', ['two', 'lines']], columns=8, cell=(100, 80), accents=[None, ORANGE]
-    )
-    assert grid.shape[1] == 2 * 108 + 8
-    assert (grid[8 + 28 : 8 + 52, 8:108] == 128).all()
-    assert (grid[8 + 28, 8:108] == 128).all()
-
-
-def test_bad_grids_are_refused() -> None:
-    with pytest.raises(InputError, match='0 images in columns=8'):
-        image_grid([])
-    with pytest.raises(InputError, match='1 captions and 2 accents for 2 images'):
-        image_grid([gray(9, 9)] * 2, ['one'])
-    with pytest.raises(InputError, match=r'shape \(9, 9\) and type uint8'):
-        image_grid([np.zeros((9, 9), np.uint8)])
-    with pytest.raises(InputError, match='type float64'):
-        fit_image(np.zeros((9, 9, 3)), (5, 5))
-
-
 def test_text_of_any_name() -> None:
     """Line breaks have no length in Pillow, and lone surrogates no glyph."""
     image = np.full((40, 200, 3), 255, np.uint8)
     for text in ('a\nb', 'caf\udce9', '\u202ea\x1b'):
         assert text_size(text, 13)[0] > 0
         assert put_text(image, text, (2, 2)).shape == image.shape
-        assert add_caption(image, [text]).shape[1] == 200
 
 
-def test_pictures_are_written_whole_and_under_any_name(tmp_path: Path) -> None:
+def test_images_are_written_whole_and_under_any_name(tmp_path: Path) -> None:
     image = np.full((8, 9, 3), 7, np.uint8)
     for name in ('a.png', 'x' * 251 + '.png', os.fsdecode(b'caf\xe9.png'), '12:30.png'):
-        write_picture(tmp_path / 'new' / name, image)
+        write_image(tmp_path / 'new' / name, image)
         assert np.array_equal(decode_image((tmp_path / 'new' / name).read_bytes()), image)
     assert len(os.listdir(tmp_path / 'new')) == 4
     for name in ('x.abc', 'bare'):
         with pytest.raises(InputError, match=r'--out .*cannot be written; use a suffix such as \.png'):
-            write_picture(tmp_path / name, image, argument='--out ')
+            write_image(tmp_path / name, image, argument='--out ')
     (tmp_path / 'file').touch()
     with pytest.raises(InputError, match=r'cannot be written \(.*\); choose another folder'):
-        write_picture(tmp_path / 'file' / 'a.png', image)
+        write_image(tmp_path / 'file' / 'a.png', image)
     assert sorted(os.listdir(tmp_path)) == ['file', 'new']
+
+
+def test_overlay_and_outline() -> None:
+    image = np.full((40, 40, 3), 90, dtype=np.uint8)
+    heat = np.zeros((40, 40), dtype=np.float32)
+    heat[10:30, 10:30] = 1.0
+    hot = overlay_heat(image, heat)
+    assert (hot[0, 0] == 90).all()
+    # The hottest color is a pale yellow.
+    assert hot[20, 20, 1] > 150
+    assert (image == 90).all()
+    assert not (draw_outline(image, np.zeros((40, 40))) != image).any()
+    drawn = draw_outline(image, (heat > 0).astype(np.uint8))
+    assert (drawn[20, 20] == 90).all()
+    assert (drawn[10, 20] != 90).any()
+
+
+def test_images_of_other_types_are_refused() -> None:
+    with pytest.raises(InputError, match='type float64'):
+        fit_image(np.zeros((9, 9, 3)), (5, 5))

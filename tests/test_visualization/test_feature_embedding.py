@@ -110,10 +110,10 @@ def test_silhouettes_of_groupings() -> None:
     parts = ['x', 'y'] * 20
     found = silhouettes(values, values[:, :2], {'near': groups, 'far': parts, 'one': ['z'] * 40})
     assert found['near']['features'] > 0.85
-    # The picture is measured as it is drawn.
-    assert found['near']['picture'] == silhouette(values[:, :2], groups)
+    # The plot is measured as it is drawn.
+    assert found['near']['plot'] == silhouette(values[:, :2], groups)
     assert abs(found['near']['shuffled']) < 0.1
     assert abs(found['far']['features']) < 0.1
-    assert found['one'] == dict(features=None, picture=None, shuffled=None, groups=1, samples=40)
+    assert found['one'] == dict(features=None, plot=None, shuffled=None, groups=1, samples=40)
     unknown = silhouettes(values, values[:, :2], {'part': ['', *groups[1:]]})
     assert unknown['part']['samples'] == 39

@@ -44,7 +44,7 @@ def test_the_most_frequent_identities_are_colored() -> None:
     assert [group.color for group in asked[1:]] == list(PALETTE[:2])
     with pytest.raises(InputError, match='identities: 77 not among the samples; there are 00, 01'):
         identity_groups(identities, ['77'])
-    with pytest.raises(InputError, match='13 are asked for, at most 12'):
+    with pytest.raises(InputError, match='13 are requested, at most 12'):
         identity_groups(identities, [f'{i:02d}' for i in range(13)])
 
 
@@ -69,19 +69,19 @@ def test_colors_of_manipulations_and_labels() -> None:
     assert len({(group.color, group.marker) for group in many}) == 15
 
 
-def test_a_metric_draws_every_point_once_a_panel() -> None:
+def test_every_panel_draws_every_point_once() -> None:
     placed = np.random.default_rng(0).normal(size=(30, 2))
     labels = [i % 2 for i in range(30)]
     panels = {
         'identity': identity_groups([f'{i % 15:02d}' for i in range(30)]),
         'label': label_groups(labels),
     }
-    metric = embedding_figure(placed, panels, title='t', scores={'identity': 0.25, 'label': None})
-    assert [axes.get_title() for axes in metric.axes] == [
+    figure = embedding_figure(placed, panels, title='t', scores={'identity': 0.25, 'label': None})
+    assert [axes.get_title() for axes in figure.axes] == [
         'identity (silhouette in the features +0.25)',
         'label',
     ]
-    for axes, groups in zip(metric.axes, panels.values(), strict=True):
+    for axes, groups in zip(figure.axes, panels.values(), strict=True):
         drawn = np.concatenate([np.asarray(dots.get_offsets()) for dots in axes.collections])
         np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(placed, axis=0))
         legend = axes.get_legend()
@@ -97,7 +97,7 @@ def tool(run_as_script: Callable[..., Any]) -> Callable[..., Any]:
     return partial(run_as_script, TOOL)
 
 
-def test_index_to_picture(
+def test_index_to_image(
     tool: Callable[..., Any], tiny_config: Path, weights: Path, tiny_prepared: Path, tmp_path: Path
 ) -> None:
     common = (tiny_config, weights, '--index', tiny_prepared)
@@ -106,8 +106,8 @@ def test_index_to_picture(
         status, out, _ = tool(*common, '--out', tmp_path / name / 'x.png', *more)
         assert status == 0
     assert 'manipulation' in out
-    picture = cv2.imread(str(tmp_path / 'a' / 'x.png'))
-    assert picture.shape[1] > 2 * picture.shape[0]
+    image = cv2.imread(str(tmp_path / 'a' / 'x.png'))
+    assert image.shape[1] > 2 * image.shape[0]
     data = json.loads((tmp_path / 'a' / 'x.json').read_text())
     assert data['feature'] == 'backbone'
     assert data['samples'] == 18

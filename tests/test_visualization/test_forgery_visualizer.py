@@ -33,9 +33,9 @@ def make_sample(probability: float = 0.8, annotated: bool = False) -> ForgeryDat
 IMAGE = np.full((64, 64, 3), 128, dtype=np.uint8)
 
 
-def is_line(picture: np.ndarray, x: float, y: float, color: tuple[int, int, int]) -> bool:
+def is_line(drawn: np.ndarray, x: float, y: float, color: tuple[int, int, int]) -> bool:
     """Whether the color is found within two pixels of (x, y)."""
-    patch = picture[int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3]
+    patch = drawn[int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3]
     return bool((patch == color).all(axis=2).any())
 
 
@@ -45,11 +45,11 @@ def test_it_is_built_from_the_registry() -> None:
 
 
 def test_predicted_boxes_are_scaled_and_filtered() -> None:
-    picture = ForgeryVisualizer(size=256).draw(IMAGE, make_sample())
+    drawn = ForgeryVisualizer(size=256).draw(IMAGE, make_sample())
     # Factor 4: the left edge at 32, the lower one at 224; the box of score 0.2 is left out.
-    assert is_line(picture, 32, 150, VERMILION)
-    assert is_line(picture, 100, 224, VERMILION)
-    assert not is_line(picture, 240, 40, VERMILION)
+    assert is_line(drawn, 32, 150, VERMILION)
+    assert is_line(drawn, 100, 224, VERMILION)
+    assert not is_line(drawn, 240, 40, VERMILION)
     both = ForgeryVisualizer(size=256).draw(IMAGE, make_sample(), pred_score_thr=0.1)
     assert is_line(both, 240, 40, VERMILION)
     one = ForgeryVisualizer(size=256, max_boxes=1).draw(IMAGE, make_sample(), pred_score_thr=0.1)
@@ -58,16 +58,16 @@ def test_predicted_boxes_are_scaled_and_filtered() -> None:
 
 @pytest.mark.parametrize(('probability', 'color'), [(0.8, VERMILION), (0.2, BLUE)])
 def test_the_stripe_tells_the_decision(probability: float, color: tuple[int, int, int]) -> None:
-    picture = ForgeryVisualizer(size=256).draw(IMAGE, make_sample(probability))
-    assert picture.shape[1] == 256
-    assert picture.shape[0] > 256
-    assert (picture[257] == color).all()
+    drawn = ForgeryVisualizer(size=256).draw(IMAGE, make_sample(probability))
+    assert drawn.shape[1] == 256
+    assert drawn.shape[0] > 256
+    assert (drawn[257] == color).all()
 
 
 def test_annotated_boxes_stand_in_their_own_panel() -> None:
-    picture = ForgeryVisualizer(size=256).draw(IMAGE, make_sample(annotated=True))
-    assert picture.shape[1] == 2 * 256 + 8
-    assert is_line(picture, 64, 128, GREEN)
+    drawn = ForgeryVisualizer(size=256).draw(IMAGE, make_sample(annotated=True))
+    assert drawn.shape[1] == 2 * 256 + 8
+    assert is_line(drawn, 64, 128, GREEN)
     alone = ForgeryVisualizer(size=256).draw(IMAGE, make_sample(annotated=True), draw_pred=False)
     assert alone.shape[1] == 256
 
@@ -78,8 +78,8 @@ def test_a_stored_crop_is_warped_to_the_canvas() -> None:
     sample = make_sample()
     # Half size, then 10 px to the left: x in [40, 65), y in [25, 50) of the canvas.
     sample.set_metainfo({'warp_matrix': np.array([[0.5, 0, -10], [0, 0.5, 0], [0, 0, 1]])})
-    picture = ForgeryVisualizer(size=64).draw(crop, sample, draw_gt=False, pred_score_thr=1.0)
-    face = picture[:64, :, 0]
+    drawn = ForgeryVisualizer(size=64).draw(crop, sample, draw_gt=False, pred_score_thr=1.0)
+    face = drawn[:64, :, 0]
     assert (face[28:48, 43:62] > 200).all()
     assert (face[:24] < 60).all()
     assert (face[:, :38] < 60).all()
@@ -95,7 +95,7 @@ def test_without_sample_or_prediction() -> None:
     assert visualizer.draw(IMAGE, labeled).shape[0] > 128
 
 
-def test_a_picture_goes_to_the_file_or_to_the_backends(
+def test_an_image_goes_to_the_file_or_to_the_backends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv('DISPLAY', raising=False)

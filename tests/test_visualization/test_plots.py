@@ -2,109 +2,17 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
-from matplotlib.axes import Axes
 
-from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.per_method import scored_set
-from iid_mm.evaluation.functional.roc import roc_curve
-from iid_mm.visualization import plot_roc, plot_score_histograms, score_pictures
-from iid_mm.visualization.det_plot import _deviates, plot_det
 from iid_mm.visualization.drawing import BLUE, GREEN, ORANGE, SKY, VERMILION
 from iid_mm.visualization.plots import PALETTE, new_figure, save_figure
-from iid_mm.visualization.reliability_plot import _exact_limits, plot_reliability
-
-
-def test_roc_has_a_line_a_curve_with_its_area(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    labels: list[str] = []
-    plot = Axes.plot
-
-    def spy(self: Axes, *args: object, **kwargs: object) -> object:
-        labels.append(str(kwargs.get('label', '')))
-        return plot(self, *args, **kwargs)
-
-    monkeypatch.setattr(Axes, 'plot', spy)
-    curves = {
-        'Deepfakes': roc_curve([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1]),
-        'overall': roc_curve([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1]),
-    }
-    path = plot_roc(curves, tmp_path / 'new' / 'roc.png')
-    height, width, _ = cv2.imread(str(path)).shape
-    assert width > 1200
-    assert 1.5 < width / height < 2.5
-    # Each curve once in the whole and once in the enlarged panel.
-    assert labels.count('Deepfakes  100.00 %') == 2
-    assert labels.count('overall     75.00 %') == 2
-    assert 'matplotlib.pyplot' not in plot_roc.__globals__
-
-
-@pytest.mark.parametrize('count', [1, 3, 4, 7])
-def test_histograms_of_any_number_of_groups(tmp_path: Path, count: int) -> None:
-    generator = np.random.default_rng(0)
-    groups = {f'method {i}': (generator.beta(1, 4, 50), generator.beta(4, 1, 20)) for i in range(count)}
-    path = plot_score_histograms(groups, tmp_path / 'scores.png')
-    picture = cv2.imread(str(path))
-    assert picture.std() > 10
-    assert picture.shape[1] > 700
-
-
-def test_the_pictures_of_a_set(tmp_path: Path) -> None:
-    generator = np.random.default_rng(2)
-    labels = np.repeat([0, 1, 1], 20)
-    keys = [f'{i // 2}' for i in range(60)]
-    methods = np.repeat(['youtube', 'A', 'B'], 20)
-    scored = scored_set(generator.random(60), labels, keys, methods)
-    pictures = score_pictures(scored, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        *('roc_frame.png', 'roc_video.png', 'scores_frame.png', 'scores_video.png')
-    ]
-    assert len(pictures) == 4
-
-
-def test_nothing_to_plot_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match='curves is empty'):
-        plot_roc({}, tmp_path / 'a.png')
-    with pytest.raises(InputError, match='groups is empty'):
-        plot_score_histograms({}, tmp_path / 'a.png')
-    assert not list(tmp_path.iterdir())
 
 
 def test_one_palette_in_plots_and_drawings() -> None:
     drawn = {f'#{red:02X}{green:02X}{blue:02X}' for blue, green, red in (BLUE, GREEN, ORANGE, SKY, VERMILION)}
     assert drawn <= set(PALETTE)
-    assert 'iid_mm.visualization.plots' in sys.modules
-
-
-def test_det_and_reliability(tmp_path: Path) -> None:
-    generator = np.random.default_rng(0)
-    labels = np.repeat([0, 1], 50)
-    scores = 1 / (1 + np.exp(-generator.normal(2 * labels)))
-    curve = roc_curve(scores, labels)
-    assert plot_det({'a': curve, 'overall': curve}, tmp_path / 'det.png').stat().st_size > 10_000
-    assert plot_reliability(scores, labels, tmp_path / 'r.png').stat().st_size > 10_000
-    # One bin, one class, all right: nothing to divide by.
-    assert plot_reliability(np.ones(3), np.ones(3, dtype=int), tmp_path / 'one.png').is_file()
-    with pytest.raises(InputError, match='curves is empty'):
-        plot_det({}, tmp_path / 'none.png')
-    with pytest.raises(InputError, match=r'lowest=0\.5'):
-        plot_det({'a': curve}, tmp_path / 'none.png', lowest=0.5)
-
-
-def test_error_rates_without_a_place_lie_on_the_edge() -> None:
-    placed = _deviates(np.array([0.0, 0.0001, 0.5, 1.0]), 0.01)
-    assert placed.tolist() == pytest.approx([-2.3263478740, -2.3263478740, 0, 1.2815515655])
-
-
-def test_exact_limits_of_a_share() -> None:
-    """0 of 3, 3 of 3 and 1 of 2, from tables of Clopper and Pearson's interval."""
-    low, high = _exact_limits(np.array([0.0, 3.0, 1.0]), np.array([3, 3, 2]), 0.95)
-    assert low.tolist() == pytest.approx([0, 0.29240, 0.01258], abs=1e-5)
-    assert high.tolist() == pytest.approx([0.70760, 1, 0.98742], abs=1e-5)
 
 
 def test_figures_are_written_whole_and_under_any_name(
@@ -125,11 +33,7 @@ def test_figures_are_written_whole_and_under_any_name(
     assert sorted(os.listdir(tmp_path / 'new')) == before
 
 
-@pytest.mark.parametrize('name', ['$\\frac{', '$x$ and $y', '$\\mathdefault{10}$ $\\foo{'])
-def test_names_are_no_formulas(tmp_path: Path, name: str) -> None:
-    """matplotlib would read what is between dollars, and fail where it is none."""
-    curves = {name: roc_curve([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1])}
-    assert plot_roc(curves, tmp_path / 'roc.png', title=name).stat().st_size
+def test_labels_of_logarithmic_axes_are_formulas(tmp_path: Path) -> None:
     figure = new_figure(3, 3)
     axes = figure.subplots()
     axes.set_xscale('log')

@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
-"""Write a picture of the samples that a config gives to the model, with their artifact boxes."""
+"""Write an image of the samples that a config gives to the model, with their artifact boxes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from iid_mm.errors import InputError
 from iid_mm.registry import DATASETS
 from iid_mm.utils.cli import add_config_options, run_tool
 from iid_mm.utils.files import printable
-from iid_mm.visualization import dataset_grid, evenly_chosen
-from iid_mm.visualization.drawing import write_picture
+from iid_mm.utils.sampling import evenly_spaced
+from iid_mm.visualization import dataset_grid
+from iid_mm.visualization.drawing import write_image
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--out', type=Path, help='picture; default: work_dirs/CONFIG/browse_SPLIT.png')
+    parser.add_argument('--out', type=Path, help='image; default: work_dirs/CONFIG/browse_SPLIT.png')
     parser.add_argument('--split', default='train', choices=('train', 'val', 'test'))
-    parser.add_argument('--num', type=int, default=32, help='samples, evenly chosen (default: 32)')
+    parser.add_argument('--num', type=int, default=32, help='samples, evenly spaced (default: 32)')
     parser.add_argument('--columns', type=int, default=8, help='samples in a row (default: 8)')
     parser.add_argument('--cell', type=int, default=224, help='edge of a sample, px (default: 224)')
     parser.add_argument('--seed', type=int, default=0, help='seed of the augmentation (default: 0)')
@@ -44,9 +45,9 @@ def main() -> None:
     init_default_scope('iid_mm')
     set_random_seed(args.seed)
     dataset = DATASETS.build(loader['dataset'])
-    indices = evenly_chosen(len(dataset), args.num)
-    picture = dataset_grid(dataset, indices, columns=args.columns, cell=args.cell)
-    write_picture(out, picture, argument='--out ')
+    indices = evenly_spaced(len(dataset), args.num)
+    image = dataset_grid(dataset, indices, columns=args.columns, cell=args.cell)
+    write_image(out, image, argument='--out ')
     print(f'{len(indices)} of {len(dataset)} samples: {printable(out)}')
 
 

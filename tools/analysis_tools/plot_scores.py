@@ -9,17 +9,16 @@ import sys
 from pathlib import Path
 
 from iid_mm.evaluation.functional.aggregate import AGGREGATIONS
-from iid_mm.evaluation.functional.per_method import per_method, scored_set
-from iid_mm.evaluation.functional.table import format_table
+from iid_mm.evaluation.functional.per_method import format_table, per_method, scored_set
 from iid_mm.evaluation.scores import read_scores
 from iid_mm.utils.cli import run_tool
-from iid_mm.visualization import score_pictures
+from iid_mm.visualization import score_plots
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('scores', type=Path, help='Parquet file that tools/test.py wrote with --out')
-    parser.add_argument('--out', type=Path, required=True, help='folder of the pictures')
+    parser.add_argument('--out', type=Path, required=True, help='folder of the plots')
     parser.add_argument('--threshold', type=float, default=0.5, help='score from which is fake')
     parser.add_argument('--how', default='mean', choices=AGGREGATIONS, help='how frames make a video')
     return parser.parse_args()
@@ -33,8 +32,8 @@ def main() -> None:
         how=args.how,
     )
     print(format_table(per_method(scored, threshold=args.threshold)))
-    for picture in score_pictures(scored, args.out, threshold=args.threshold):
-        print(picture)
+    for plot in score_plots(scored, args.out, threshold=args.threshold):
+        print(plot)
 
 
 if __name__ == '__main__':

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write one picture of where a model looks: mask, heat map and boxes of fakes of every manipulation.
+"""Write one image of where a model looks: mask, heat map and boxes of fakes of every manipulation.
 
 Green is the mask and its bounding box. The set must have been prepared with --masks.
 
@@ -19,8 +19,8 @@ from iid_mm.registry import DATASETS
 from iid_mm.utils.cli import add_config_options, run_tool
 from iid_mm.utils.config import load_config
 from iid_mm.utils.files import printable
-from iid_mm.visualization.drawing import write_picture
-from iid_mm.visualization.localization_grid import chosen_fakes, localization_grid
+from iid_mm.visualization.drawing import write_image
+from iid_mm.visualization.sample_grids import chosen_samples, localization_grid
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--out', type=Path, required=True, help='picture to write, e.g. looks.png')
+    parser.add_argument('--out', type=Path, required=True, help='image to write, e.g. looks.png')
     parser.add_argument('--num', type=int, default=4, help='samples a manipulation (default: 4)')
     parser.add_argument('--columns', type=int, default=2, help='samples in a row (default: 2)')
     parser.add_argument('--heat-map', default=DEFAULT_HEAT_MAP, choices=HEAT_MAPS)
@@ -46,9 +46,9 @@ def main() -> None:
     add_localization(cfg, heat_map=args.heat_map)
     model = init_model(cfg, args.checkpoint, args.device, trust=args.trust_checkpoint)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    indices = chosen_fakes(dataset, args.num)
-    picture = localization_grid(model, dataset, indices, columns=args.columns, score_thr=args.score_thr)
-    write_picture(args.out, picture, argument='--out ')
+    indices = chosen_samples(dataset, args.num, masked=True)
+    image = localization_grid(model, dataset, indices, columns=args.columns, score_thr=args.score_thr)
+    write_image(args.out, image, argument='--out ')
     print(f'{len(indices)} of {len(dataset)} samples: {printable(args.out)}')
 
 

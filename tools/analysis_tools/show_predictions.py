@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write one picture of a model's predictions on samples of the test set, with artifact boxes.
+"""Write one image of a model's predictions on samples of the test set, with artifact boxes.
 
 Example: python tools/analysis_tools/show_predictions.py configs/iid_r18_toy.py best.pth --out pred.png
 """
@@ -14,8 +14,9 @@ from iid_mm.apis import init_model
 from iid_mm.registry import DATASETS
 from iid_mm.utils.cli import add_config_options, run_tool
 from iid_mm.utils.files import printable
-from iid_mm.visualization import evenly_chosen, prediction_grid
-from iid_mm.visualization.drawing import write_picture
+from iid_mm.utils.sampling import evenly_spaced
+from iid_mm.visualization import prediction_grid
+from iid_mm.visualization.drawing import write_image
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,9 +25,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--out', type=Path, required=True, help='picture to write, e.g. predictions.png')
+    parser.add_argument('--out', type=Path, required=True, help='image to write, e.g. predictions.png')
     parser.add_argument('--split', default='test', choices=('val', 'test'))
-    parser.add_argument('--num', type=int, default=30, help='samples, evenly chosen (default: 30)')
+    parser.add_argument('--num', type=int, default=30, help='samples, evenly spaced (default: 30)')
     parser.add_argument('--columns', type=int, default=6, help='samples in a row (default: 6)')
     parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score of a drawn box')
     parser.add_argument('--device', default='cpu')
@@ -41,9 +42,9 @@ def main() -> None:
         args.config, args.checkpoint, args.device, args.cfg_options, trust=args.trust_checkpoint
     )
     dataset = DATASETS.build(model.cfg[f'{args.split}_dataloader'].dataset)
-    indices = evenly_chosen(len(dataset), args.num)
-    picture = prediction_grid(model, dataset, indices, columns=args.columns, score_thr=args.score_thr)
-    write_picture(args.out, picture, argument='--out ')
+    indices = evenly_spaced(len(dataset), args.num)
+    image = prediction_grid(model, dataset, indices, columns=args.columns, score_thr=args.score_thr)
+    write_image(args.out, image, argument='--out ')
     print(f'{len(indices)} of {len(dataset)} samples: {printable(args.out)}')
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draw features of a model in two dimensions, colored by identity, manipulation and label side by side.
 
-The three panels show the same points. Videos are equally represented. How far identities, manipulations and
-labels part is printed and written beside the picture as JSON (silhouettes), since embeddings distort
-distances. UMAP needs: pip install 'iid-mm[umap]'.
+The three panels show the same points. Videos are equally represented. Silhouettes of identities,
+manipulations and labels are printed and written beside the plot as JSON, since embeddings distort distances.
+UMAP needs: pip install 'iid-mm[umap]'.
 
 Example: python tools/analysis_tools/visualize_features.py configs/iid_r18_toy.py best.pth \\
     --index demo/prepared --out features.png
@@ -12,7 +12,6 @@ Example: python tools/analysis_tools/visualize_features.py configs/iid_r18_toy.p
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -20,11 +19,12 @@ import numpy as np
 import torch
 
 from iid_mm.apis import init_model
+from iid_mm.datasets.on_index import dataset_on_index
 from iid_mm.errors import InputError
 from iid_mm.identity.features import FeatureExtractor
+from iid_mm.registry import DATASETS
 from iid_mm.utils.cli import add_config_options, run_tool
-from iid_mm.utils.files import write_text
-from iid_mm.visualization.attention_inputs import index_dataset
+from iid_mm.utils.files import write_json
 from iid_mm.visualization.feature_embedding import (
     METHOD_TITLES,
     METHODS,
@@ -47,12 +47,12 @@ def parse_args() -> argparse.Namespace:
         '--index', type=Path, required=True, help='index of a prepared set, or the folder that it is in'
     )
     parser.add_argument('--split', default='test', choices=('train', 'val', 'test'), help='(default: test)')
-    parser.add_argument('--out', type=Path, required=True, help='picture to write, e.g. features.png')
+    parser.add_argument('--out', type=Path, required=True, help='plot to write, e.g. features.png')
     parser.add_argument('--feature', default='backbone', help='(default: backbone, its pooled last map)')
-    parser.add_argument('--list-features', action='store_true', help='print the names of features and end')
+    parser.add_argument('--list-features', action='store_true', help='print the names of features, then exit')
     parser.add_argument('--method', default='tsne', choices=tuple(METHODS), help='(default: tsne)')
     parser.add_argument('--max-samples', type=int, default=2000, help='(default: 2000)')
-    parser.add_argument('--identities', nargs='+', help='to color; default: the 12 most frequent')
+    parser.add_argument('--identities', nargs='+', help='identities to color; default: the 12 most frequent')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--batch-size', type=int, default=32)
     parser.add_argument('--device', default='cpu')
@@ -72,7 +72,7 @@ def main() -> None:
     model = init_model(
         args.config, args.checkpoint, args.device, args.cfg_options, trust=args.trust_checkpoint
     )
-    dataset = index_dataset(model.cfg, args.index, args.split, None, masks=False)
+    dataset = DATASETS.build(dataset_on_index(model.cfg, args.index, split=args.split))
     extractor = FeatureExtractor(model)
     height, width = dataset[0]['inputs'].shape[1:]
     known = extractor.shapes((height, width))
@@ -111,15 +111,15 @@ def main() -> None:
     facts = {name: getattr(args, name) for name in ('feature', 'method', 'split', 'seed')}
     content = {**facts, 'samples': len(chosen), 'silhouettes': scores, 'note': NOTE}
     json_path = args.out.with_suffix('.json')
-    write_text(json_path, json.dumps(content, indent=1) + '\n')
+    write_json(json_path, content)
     print_scores(scores)
     print(f'\n{NOTE}\n\n{args.out}, {json_path}')
 
 
 def print_scores(scores: dict[str, dict[str, float | int | None]]) -> None:
-    print(f'{"silhouette":<14}{"features":>10}{"picture":>10}{"shuffled":>10}{"groups":>8}{"faces":>8}')
+    print(f'{"silhouette":<14}{"features":>10}{"plot":>10}{"shuffled":>10}{"groups":>8}{"faces":>8}')
     for name, found in scores.items():
-        cells = ['-' if found[k] is None else f'{found[k]:+.3f}' for k in ('features', 'picture', 'shuffled')]
+        cells = ['-' if found[k] is None else f'{found[k]:+.3f}' for k in ('features', 'plot', 'shuffled')]
         print(
             f'{name:<14}{cells[0]:>10}{cells[1]:>10}{cells[2]:>10}{found["groups"]:>8}{found["samples"]:>8}'
         )

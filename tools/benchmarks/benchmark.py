@@ -17,7 +17,7 @@ import cv2
 import torch
 from mmengine.registry import init_default_scope
 
-from commands import add_commands
+from benchmark_commands import add_commands
 from deployment_benchmark import VARIANTS, measure_deployment
 from evaluation_benchmark import measure_evaluation
 from iid_mm.apis import load_config
@@ -173,8 +173,9 @@ def run_storage(args: argparse.Namespace) -> dict[str, Any]:
     heads = ('KiB', 'enc ms', 'dec ms', 'PSNR', 'changed', 'trace', 'fine')
     print(f'{"format":44s}{"".join(f"{head:>9s}" for head in heads)}')
     for name, values in formats.items():
+        size = (values['bytes'] or 0) / 1024
         print(
-            f'{name:44s}{values["bytes"] / 1024:9.1f}{values["encode_ms"]:9.2f}{values["decode_ms"]:9.2f}'
+            f'{name:44s}{size:9.1f}{values["encode_ms"]:9.2f}{values["decode_ms"]:9.2f}'
             f'{_cell(values["psnr"], ".1f"):>9s}{_cell(values["changed"], ".1%"):>9s}'
             f'{_cell(values["error_to_trace"], ".2%"):>9s}{_cell(values["high_error_to_trace"], ".2%"):>9s}'
         )

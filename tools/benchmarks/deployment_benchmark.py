@@ -19,11 +19,10 @@ from torch._dynamo.exc import TorchDynamoException
 
 from iid_mm.deployment.export import export_onnx
 from iid_mm.deployment.export_graph import ExportGraph
-from iid_mm.deployment.libraries import import_onnx
 from iid_mm.deployment.onnx_detector import OnnxDetector
-from iid_mm.deployment.onnx_file import read_onnx, write_onnx
+from iid_mm.deployment.onnx_file import import_onnx, read_onnx, write_onnx
 from iid_mm.deployment.parity import random_batches
-from iid_mm.deployment.precision import to_int8_static
+from iid_mm.deployment.precision import to_int8
 from iid_mm.errors import InputError
 from iid_mm.models import IIDDetector
 from iid_mm.models.build import init_model
@@ -148,7 +147,7 @@ class _Builder:
         images = list(torch.cat(random_batches(self.graph.size)))
         path = self.folder / 'int8.onnx'
         metadata = replace(metadata, precision='int8-static')
-        write_onnx(to_int8_static(document, images), metadata, path)
+        write_onnx(to_int8(document, images), metadata, path)
         return self._session(path)
 
     def _exported(self) -> Path:

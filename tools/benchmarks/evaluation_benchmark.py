@@ -20,7 +20,7 @@ from scipy import special
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.aggregate import AGGREGATIONS, video_scores
-from iid_mm.evaluation.functional.coding import Coded
+from iid_mm.evaluation.functional.inputs import Coded
 from iid_mm.evaluation.functional.per_method import per_method, scored_set
 from iid_mm.evaluation.scores import FrameScores, read_scores, write_scores
 from iid_mm.evaluation.statistics.bootstrap import bootstrap_metrics

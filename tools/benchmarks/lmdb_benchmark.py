@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from iid_mm.datasets.index import read_index, resolve_inside
-from iid_mm.datasets.storage.image_storage import ImageStorage
-from iid_mm.datasets.transforms.reading import read_bytes, read_crop
+from iid_mm.datasets.storage import LmdbStorage, close_databases, read_bytes, read_crop
 
 Rates = dict[str, float]
-Reader = Callable[[str, ImageStorage | None], object]
+Reader = Callable[[str, LmdbStorage | None], object]
 ROUNDS = 3
 
 
@@ -38,9 +37,9 @@ def measure_reading(index: Path, lmdb: Path, count: int, seed: int = 0) -> dict[
     names = read_index(index, columns=['image'])['image'].to_pylist()
     chosen = np.random.default_rng(seed).permutation(len(names))[:count]
     paths = [str(resolve_inside(index.parent, names[i])) for i in chosen]
-    storage = ImageStorage({'backend': 'lmdb', 'db_path': str(lmdb)}, str(index.parent))
+    storage = LmdbStorage({'backend': 'lmdb', 'db_path': str(lmdb)}, str(index.parent))
     found: dict[str, Rates] = {}
-    sources: dict[str, ImageStorage | None] = {'files': None, 'LMDB': storage}
+    sources: dict[str, LmdbStorage | None] = {'files': None, 'LMDB': storage}
     for name, source in sources.items():
         found[name] = {'first': _rate(read_bytes, paths, source)}
     readers: dict[str, Reader] = {'bytes': read_bytes, 'decoded': _decode}
@@ -51,15 +50,15 @@ def measure_reading(index: Path, lmdb: Path, count: int, seed: int = 0) -> dict[
                 rates[name].append(_rate(read, paths, source))
         for name in sources:
             found[name][kind] = max(rates[name])
-    storage.close()
+    close_databases()
     return found
 
 
-def _decode(path: str, storage: ImageStorage | None) -> object:
+def _decode(path: str, storage: LmdbStorage | None) -> object:
     return read_crop(path, storage=storage)
 
 
-def _rate(read: Reader, paths: Sequence[str], storage: ImageStorage | None) -> float:
+def _rate(read: Reader, paths: Sequence[str], storage: LmdbStorage | None) -> float:
     start = time.perf_counter()
     for path in paths:
         read(path, storage)

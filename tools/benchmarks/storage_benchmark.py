@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from iid_mm.errors import InputError
+from iid_mm.media.image_reading import decode_image
 from iid_mm.media.image_writing import IMAGE_FORMATS, encode_image
-from iid_mm.media.readers import decode_image
 from iid_mm.media.suffixes import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from iid_mm.datasets.functional.distortion import (
     sample_seed,
     strength,
 )
+from iid_mm.datasets.storage import read_crop
 from iid_mm.datasets.transforms.base import FaceTransform
-from iid_mm.datasets.transforms.reading import read_crop
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
 from iid_mm.utils.typing import ImageArray, Results
@@ -42,7 +42,7 @@ class DistortFace(FaceTransform):
     - frame
     - video_images, video_position (``video_compression`` only): paths of all crops of the video in order of
       time, and the place of this one among them; ``VideoForgeryDataset`` of ``projects/robustness`` adds them
-    - storage (optional; where the other crops of a video are stored, absent: files)
+    - storage (optional; database to read the other crops of a video from, absent: files)
 
     Modified Keys:
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from iid_mm.datasets.storage.image_storage import ImageStorage
+from iid_mm.datasets.storage import LmdbStorage, read_crop
 from iid_mm.datasets.transforms.base import FaceTransform
-from iid_mm.datasets.transforms.reading import read_crop
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
 from iid_mm.utils.typing import ImageArray, Results
@@ -22,7 +21,7 @@ class LoadForgeryPair(FaceTransform):
     - img_path
     - source_img_path (optional; None: no pair)
     - gt_label (optional; absent for images without annotation)
-    - storage (optional; what images are read from, absent: files)
+    - storage (optional; database to read from, absent: files)
 
     Added Keys:
 
@@ -34,24 +33,14 @@ class LoadForgeryPair(FaceTransform):
     Args:
         with_source: Read the genuine image of fakes; pipelines without
             :class:`~iid_mm.datasets.transforms.MultiScaleFacialSwap` save the time.
-        backend_args: Where to read from if samples do not say it, see
-            :class:`~iid_mm.datasets.storage.image_storage.ImageStorage`; the dataset's holds for all of its
-            loaders, so give it there. None reads files.
         cache_mib: Keep decoded images in memory, up to so many MiB in each worker of the data loader. Worth
             it where a worker can keep its share of the set, and only with ``persistent_workers=True``.
     """
 
-    def __init__(
-        self,
-        with_source: bool = True,
-        backend_args: dict[str, Any] | None = None,
-        cache_mib: int = 0,
-    ) -> None:
+    def __init__(self, with_source: bool = True, cache_mib: int = 0) -> None:
         if cache_mib < 0:
             raise InputError(f'cache_mib={cache_mib}: must not be negative')
         self.with_source = with_source
-        self.backend_args = backend_args
-        self._storage = None if backend_args is None else ImageStorage(backend_args)
         self.cache_mib = cache_mib
         self._cache: dict[str, ImageArray] = {}
         self._room = cache_mib * 2**20
@@ -64,7 +53,7 @@ class LoadForgeryPair(FaceTransform):
             InputError: If an image cannot be read or decoded, or the two images differ in size.
         """
         path, source_path = results['img_path'], results.get('source_img_path')
-        storage = results.get('storage') or self._storage
+        storage = results.get('storage')
         results['img'] = self._read(path, storage)
         if self.with_source and results.get('gt_label') == 1 and source_path is not None:
             source = results['source_img'] = self._read(source_path, storage)
@@ -77,7 +66,7 @@ class LoadForgeryPair(FaceTransform):
         results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
         return results
 
-    def _read(self, path: str, storage: ImageStorage | None) -> ImageArray:
+    def _read(self, path: str, storage: LmdbStorage | None) -> ImageArray:
         if (image := self._cache.get(path)) is None:
             image = read_crop(path, storage=storage)
             if image.nbytes <= self._room:

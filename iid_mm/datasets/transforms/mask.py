@@ -3,18 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
 
 from iid_mm.datasets.functional import geometry
-from iid_mm.datasets.storage.image_storage import ImageStorage
+from iid_mm.datasets.storage import read_crop
 from iid_mm.datasets.transforms.base import FaceTransform
-from iid_mm.datasets.transforms.reading import read_crop
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
-from iid_mm.utils.typing import ImageArray, Results
+from iid_mm.utils.typing import Results
 
 
 @TRANSFORMS.register_module()
@@ -34,7 +31,7 @@ class LoadForgeryMask(FaceTransform):
     - img
     - ori_shape
     - warp_matrix (optional; absent: the crop is the canvas)
-    - storage (optional; what masks are read from, absent: files)
+    - storage (optional; database to read from, absent: files)
 
     Added Keys:
 
@@ -42,17 +39,12 @@ class LoadForgeryMask(FaceTransform):
 
     Args:
         threshold: Gray values from this on are manipulated, 1 to 255.
-        backend_args: Where to read from if samples do not say it, see
-            :class:`~iid_mm.datasets.storage.image_storage.ImageStorage`; the dataset's holds for all of its
-            loaders, so give it there. None reads files.
     """
 
-    def __init__(self, threshold: int = 128, backend_args: dict[str, Any] | None = None) -> None:
+    def __init__(self, threshold: int = 128) -> None:
         if not 1 <= threshold <= 255:
             raise InputError(f'threshold={threshold!r}: give a gray value from 1 to 255')
         self.threshold = threshold
-        self.backend_args = backend_args
-        self._storage = None if backend_args is None else ImageStorage(backend_args)
 
     def transform(self, results: Results) -> Results:
         """Add the mask.
@@ -65,7 +57,13 @@ class LoadForgeryMask(FaceTransform):
         if int(results['gt_label']) == 0:
             results['artifact_mask'] = np.zeros((height, width), dtype=np.uint8)
         elif results.get('mask_path') is not None:
-            mask = self._read(results['mask_path'], results.get('storage') or self._storage)
+            mask = read_crop(
+                results['mask_path'],
+                kind='mask',
+                flags=cv2.IMREAD_GRAYSCALE,
+                remedy='prepare the set again with --masks',
+                storage=results.get('storage'),
+            )
             if mask.shape != tuple(results['ori_shape'][:2]):
                 raise InputError(
                     f'mask {results["mask_path"]!r} is {mask.shape} and its image '
@@ -76,12 +74,3 @@ class LoadForgeryMask(FaceTransform):
                 mask = geometry.warp_image(mask, results['warp_matrix'], (width, height))
             results['artifact_mask'] = (mask >= self.threshold).astype(np.uint8)
         return results
-
-    def _read(self, path: str, storage: ImageStorage | None) -> ImageArray:
-        return read_crop(
-            path,
-            kind='mask',
-            flags=cv2.IMREAD_GRAYSCALE,
-            remedy='prepare the set again with --masks',
-            storage=storage,
-        )

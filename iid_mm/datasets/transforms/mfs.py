@@ -10,8 +10,8 @@ import numpy.typing as npt
 from mmcv.transforms.utils import cache_randomness
 
 from iid_mm.datasets.functional.alignment import CANVAS
-from iid_mm.datasets.functional.facial_swap import SwapPlan, Window, change_scores, swap_face
-from iid_mm.datasets.functional.geometry import check_landmarks
+from iid_mm.datasets.functional.facial_swap import SwapPlan, change_scores, swap_face
+from iid_mm.datasets.functional.geometry import Window, check_landmarks
 from iid_mm.datasets.transforms.base import FaceTransform
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From scores of frames to scores of videos."""
+"""Aggregate the scores of frames to scores of videos."""
 
 from __future__ import annotations
 
@@ -12,29 +12,35 @@ import numpy.typing as npt
 from scipy import special
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.checks import Labels, Scores, check_probabilities, check_scores
-from iid_mm.evaluation.functional.coding import Codes, Names, factorize
+from iid_mm.evaluation.functional.inputs import (
+    Codes,
+    Labels,
+    Names,
+    Scores,
+    check_probabilities,
+    check_scores,
+    factorize,
+)
 
 Counts = npt.NDArray[np.int64]
 LOGIT_CLIP = 1e-6
-"""Probabilities nearer to 0 or 1 count as this far away in ``logit_mean``: log-odds of +-13.8 at most.
+"""``logit_mean`` clips probabilities to this distance from 0 and 1: log-odds of at most +-13.8.
 
-A softmax in single precision gives exactly 1 from log-odds of about 17 on, but goes on toward 0 down to
-1e-38. Without a symmetric clip one such frame would decide over a whole video.
+A softmax in single precision gives exactly 1 above log-odds of about 17, but small values down to 1e-38.
+Without a symmetric clip one such frame would decide the whole video.
 """
 
 
 @dataclass(frozen=True)
 class VideoScores:
-    """One score a video, V videos in ascending order of their keys.
+    """One score per video, V videos in ascending order of their keys.
 
     Attributes:
         keys: (V,) the videos' keys.
         scores: (V,) float64.
         labels: (V,) int64, 0 = genuine, 1 = fake.
-        frames: (V,) int64, frames that were scored.
-        first: (V,) position of each video's first frame in the input, to look up what else is known
-            of the video.
+        frames: (V,) int64, number of scored frames.
+        first: (V,) position of each video's first frame in the input, to look up its other properties.
     """
 
     keys: Names
@@ -98,22 +104,22 @@ def video_scores(
     k: int = 3,
     name: str = 'the set',
 ) -> VideoScores:
-    """Aggregate the scores of frames to one score a video.
+    """Aggregate the scores of frames to one score per video.
 
     ``mean`` is the published protocol: the mean of the frames' scores. ``median`` is the middle score, or
-    the mean of the two middle ones. ``max`` is the highest. ``topk`` is the mean of the ``k`` highest, of
-    all where a video has fewer. ``logit_mean`` is the mean of the log-odds log(p / (1 - p)), turned back
-    into a probability; frames count as independent votes, and probabilities are clipped to
-    :data:`LOGIT_CLIP` ... 1 - :data:`LOGIT_CLIP` before.
+    the mean of the two middle ones. ``max`` is the highest. ``topk`` is the mean of the ``k`` highest, or of
+    all if a video has fewer. ``logit_mean`` is the mean of the log-odds log(p / (1 - p)), converted back
+    to a probability: frames count as independent votes, and probabilities are first clipped by
+    :data:`LOGIT_CLIP`.
 
     Args:
-        scores: (N,) one score a frame, higher = more likely fake; for ``logit_mean`` probabilities.
+        scores: (N,) one score per frame, higher = more likely fake; for ``logit_mean`` probabilities.
         labels: (N,) 0 = genuine, 1 = fake.
         video_keys: (N,) the video of each frame: strings, integers or
-            :class:`~.coding.Coded`, which is fastest. A key must tell videos of different
-            manipulations and datasets apart: ``dataset/method/compression/video``.
+            :class:`~.inputs.Coded`, which is fastest. Videos of different manipulations and datasets
+            need different keys: ``dataset/method/compression/video``.
         how: One of :data:`AGGREGATIONS`.
-        k: Frames that 'topk' takes, at least 1; the others do not look at it.
+        k: Frames of ``topk``, at least 1; the other methods ignore it.
         name: What error messages call the set.
 
     Returns:

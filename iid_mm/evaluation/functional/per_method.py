@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,33 @@ import numpy.typing as npt
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.aggregate import video_scores
-from iid_mm.evaluation.functional.checks import Labels, Scores, check_both_classes, check_scores
-from iid_mm.evaluation.functional.coding import Coded, Names, factorize
+from iid_mm.evaluation.functional.inputs import (
+    Coded,
+    Labels,
+    Names,
+    Scores,
+    check_both_classes,
+    check_scores,
+    factorize,
+)
 from iid_mm.evaluation.functional.roc import RocCurve, roc_curve
-from iid_mm.evaluation.statistics.weighted import set_metrics
+from iid_mm.evaluation.functional.weighted import set_metrics
+from iid_mm.utils.tables import markdown_table, percent
 
 OVERALL = 'overall'
+_OVERALL_KEYS = (
+    *('frame_auc', 'video_auc', 'frame_ap', 'video_ap', 'frame_eer', 'video_eer'),
+    *('frame_acc', 'video_acc', 'num_videos'),
+)
+_ROW_KEYS = ('frame_auc', 'video_auc')
+_COLUMNS = {
+    'frame AUC': 'frame_auc',
+    'video AUC': 'video_auc',
+    'video EER': 'video_eer',
+    'video AP': 'video_ap',
+    'frame acc': 'frame_acc',
+    'video acc': 'video_acc',
+}
 
 
 @dataclass(frozen=True)
@@ -27,8 +48,8 @@ class Level:
     Attributes:
         scores: (M,) float64.
         labels: (M,) int64.
-        coded_datasets: (M) names of the datasets.
-        coded_methods: (M) manipulation of a fake; not looked at for genuine members.
+        coded_datasets: (M,) names of the datasets.
+        coded_methods: (M,) manipulation of a fake, anything for genuine members.
         unit: 'frames' or 'videos'.
     """
 
@@ -72,8 +93,8 @@ class Subset:
     """One row of the table: everything, one dataset, or one manipulation of a dataset.
 
     Attributes:
-        name: Short name, the row's name and the end of its metrics' names.
-        title: Name for error messages, which names the datasets too.
+        name: Short name, which ends the names of its metrics.
+        title: Name for error messages, with its datasets.
         dataset: Its dataset; None for all.
         method: Its manipulation; None for all.
     """
@@ -85,8 +106,8 @@ class Subset:
 
 
 @dataclass(frozen=True)
-class Metrics:
-    """The metrics of one row, as fractions of 1 (not percent)."""
+class SubsetMetrics:
+    """Metrics of one row, fractions of 1."""
 
     subset: Subset
     frame_auc: float
@@ -111,7 +132,7 @@ class ScoredSet:
         videos: All videos, in ascending order of their keys.
         subsets: The rows; the last one is the whole set.
         keys: (V,) keys of the videos.
-        first: (V,) position of each video's first frame, to look up what else is known of it.
+        first: (V,) position of each video's first frame, to look up its other properties.
     """
 
     frames: Level
@@ -133,8 +154,8 @@ def _as_names(values: Any, size: int, argument: str) -> Coded:
     return names
 
 
-def _subsets(level: Level) -> Iterator[Subset]:
-    """Manipulations of each dataset by name, its total after them, then everything."""
+def subsets(level: Level) -> Iterator[Subset]:
+    """Manipulations of each dataset by name, its total after them if there are several, then everything."""
     datasets = level.coded_datasets.names.tolist()
     several = len(datasets) > 1
     for dataset in datasets:
@@ -157,7 +178,7 @@ def scored_set(
     how: str = 'mean',
     k: int = 3,
 ) -> ScoredSet:
-    """Bring the scores of all frames into the form that the metrics and the pictures are made from.
+    """Prepare the scores of all frames for metrics and plots.
 
     Args:
         scores: (N,) one score a frame, higher = more likely fake.
@@ -165,7 +186,7 @@ def scored_set(
         video_keys: (N,) ``dataset/method/compression/video`` of each frame.
         methods: (N,) manipulation of a fake frame; anything for a genuine one.
         datasets: (N,) dataset of each frame; None: all belong to one, called 'test'. Names are strings
-            or :class:`~.coding.Coded`, which is fastest for millions of frames.
+            or :class:`~.inputs.Coded`, which is fastest.
         how: How frames make a video, see :func:`~.aggregate.video_scores`.
         k: Frames of ``how='topk'``.
 
@@ -186,34 +207,24 @@ def scored_set(
     keys = _as_names(video_keys, size, 'video_keys')
     merged = video_scores(checked, classes, keys, how, k=k, name=title)
     frames = Level(checked, classes, dataset_names, method_names, 'frames')
-    videos = Level(
-        merged.scores,
-        merged.labels,
-        dataset_names.take(merged.first),
-        method_names.take(merged.first),
-        'videos',
-    )
-    return ScoredSet(frames, videos, tuple(_subsets(videos)), merged.keys, merged.first)
+    of_videos = (dataset_names.take(merged.first), method_names.take(merged.first))
+    videos = Level(merged.scores, merged.labels, *of_videos, 'videos')
+    return ScoredSet(frames, videos, tuple(subsets(videos)), merged.keys, merged.first)
 
 
-def _metrics(scored: ScoredSet, subset: Subset, threshold: float) -> Metrics:
-    values: dict[str, float] = {}
+def _metrics(scored: ScoredSet, subset: Subset, threshold: float) -> SubsetMetrics:
+    values: dict[str, Any] = {}
     for prefix, level in (('frame', scored.frames), ('video', scored.videos)):
         scores, labels = level.select(subset)
         check_both_classes(labels, name=subset.title, unit=level.unit)
         found = set_metrics(scores, labels)
-        values.update({f'{prefix}_{metric}': value for metric, value in found.items()})
+        values |= {f'{prefix}_{metric}': value for metric, value in found.items()}
         values[f'{prefix}_acc'] = float(np.mean((scores >= threshold) == (labels == 1)))
-    return Metrics(
-        subset=subset,
-        num_frames=scored.frames.select(subset)[1].size,
-        num_videos=labels.size,
-        num_fake_videos=int(labels.sum()),
-        **values,
-    )
+        values[f'num_{level.unit}'] = labels.size
+    return SubsetMetrics(subset=subset, num_fake_videos=int(labels.sum()), **values)
 
 
-def per_method(scored: ScoredSet, *, threshold: float = 0.5) -> list[Metrics]:
+def per_method(scored: ScoredSet, *, threshold: float = 0.5) -> list[SubsetMetrics]:
     """Metrics of every manipulation, of every dataset where there are several, and overall.
 
     Args:
@@ -226,6 +237,37 @@ def per_method(scored: ScoredSet, *, threshold: float = 0.5) -> list[Metrics]:
     Raises:
         OneClassError: The set, or one of its datasets, has no genuine or no fake videos.
     """
-    # The whole set first: of all messages about a missing class, its message helps most.
+    # The whole set first: its message about a missing class helps most.
     overall = _metrics(scored, scored.subsets[-1], threshold)
     return [*(_metrics(scored, subset, threshold) for subset in scored.subsets[:-1]), overall]
+
+
+def flat_metrics(rows: Sequence[SubsetMetrics]) -> dict[str, float]:
+    """Name every metric: the whole set's plainly, a row's as ``video_auc/<row>``.
+
+    Args:
+        rows: Output of :func:`per_method`; the last row is the whole set.
+
+    Returns:
+        The metrics, fractions of 1, and the number of videos.
+    """
+    metrics = {key: getattr(rows[-1], key) for key in _OVERALL_KEYS}
+    for row in rows[:-1]:
+        metrics |= {f'{key}/{row.subset.name}': getattr(row, key) for key in _ROW_KEYS}
+    return metrics
+
+
+def format_table(rows: Sequence[SubsetMetrics]) -> str:
+    """Format the metrics as a Markdown table, in percent with two decimals.
+
+    Args:
+        rows: Output of :func:`per_method`.
+
+    Returns:
+        The table, ready for a log or a README.
+    """
+    cells = [['fakes', *_COLUMNS, 'videos (fake)']]
+    for row in rows:
+        values = [percent(getattr(row, key)) for key in _COLUMNS.values()]
+        cells.append([row.subset.name, *values, f'{row.num_videos} ({row.num_fake_videos})'])
+    return '\n'.join(markdown_table(cells, texts=1))

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Variance of AUCs and the test of two AUCs on the same samples, without resampling.
 
-DeLong, DeLong, Clarke-Pearson (1988, Biometrics 44:837-845) take the AUC as a mean over pairs (fake,
+DeLong, DeLong, Clarke-Pearson (1988, Biometrics 44:837-845) treat the AUC as a mean over pairs (fake,
 genuine). Its variance follows from the structural components: for a fake i, V10_i is the share of genuine
 samples that it outscores (ties count half); for a genuine sample j, V01_j is the share of fakes that outscore
-it. Sun and Xu (2014, IEEE Signal Processing Letters 21:1389-1393) read both off ranks, so that N samples take
-N log N steps instead of the number of pairs. Where samples come in groups (videos of one identity),
-Obuchowski's (1997, Biometrics 53:567-578) form sums the components over each group first.
+it. Sun and Xu (2014, IEEE Signal Processing Letters 21:1389-1393) compute both from ranks, in N log N steps
+instead of one per pair. For samples in groups (videos of one identity), Obuchowski's (1997, Biometrics
+53:567-578) form first sums the components over each group.
 """
 
 from __future__ import annotations
@@ -19,8 +19,13 @@ import numpy.typing as npt
 from scipy import special, stats
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.checks import Labels, Scores, check_both_classes, check_scores
-from iid_mm.evaluation.statistics.groups import class_groups, group_codes
+from iid_mm.evaluation.functional.inputs import (
+    Labels,
+    Scores,
+    check_both_classes,
+    check_scores,
+    group_codes,
+)
 from iid_mm.evaluation.statistics.intervals import (
     Interval,
     check_level,
@@ -36,10 +41,9 @@ class AucEstimate:
 
     Attributes:
         auc: Area under the ROC curve, ties counted half.
-        variance: DeLong's variance of it; NaN where a class has one sample (or group) only.
-        interval: Confidence interval: on the scale of the log-odds of the AUC from the variance
-            (method 'delong'), so that it stays in [0, 1]; Newcombe's where the variance is 0 or NaN
-            (method 'newcombe').
+        variance: DeLong's variance of it; NaN if a class has only one sample (or group).
+        interval: Confidence interval: from the variance, on the scale of the log-odds of the AUC, so that
+            it stays in [0, 1] (method 'delong'); Newcombe's if the variance is 0 or NaN ('newcombe').
     """
 
     auc: float
@@ -54,14 +58,13 @@ class AucTest:
     Attributes:
         first: The first AUC.
         second: The second AUC.
-        difference: ``second - first`` with its interval: normal, method 'delong'; from both single
-            intervals (method 'mover'), which is too wide rather than too narrow, where the
-            variance is 0 or NaN.
+        difference: ``second - first`` with its interval: normal (method 'delong') or, if the variance is 0
+            or NaN, from both single intervals ('mover'), which is too wide rather than too narrow.
         variance: Variance of the difference.
         covariance: Covariance of both AUCs.
-        z: Difference in standard errors; NaN where there is no variance.
-        p: Two-sided p value of equal AUCs. 1 where the variance and the difference are 0; NaN where the
-            variance is 0 or NaN and the difference is not 0: then this test says nothing.
+        z: Difference in standard errors; NaN without a variance.
+        p: Two-sided p value of equal AUCs. 1 if the variance and the difference are 0; NaN if the variance
+            is 0 or NaN and the difference is not 0: then this test says nothing.
     """
 
     first: AucEstimate
@@ -92,8 +95,10 @@ def structural_components(scores: Scores, labels: Labels) -> Scores:
     return components
 
 
-def _covariance(components: Scores, fake: npt.NDArray[np.bool_], groups: npt.NDArray[np.int64]) -> Scores:
-    """Covariance of K AUCs from (K, N) components, clustered by group; (K, K)."""
+def _covariance(
+    components: Scores, fake: npt.NDArray[np.bool_], groups: npt.NDArray[np.int64]
+) -> tuple[Scores, tuple[int, int]]:
+    """Covariance, (K, K), of K AUCs from (K, N) components; number of groups with fakes and with genuine."""
     means = components[:, fake].mean(axis=1)[:, None]
     size = int(groups.max()) + 1
     sums, present = [], []
@@ -101,17 +106,19 @@ def _covariance(components: Scores, fake: npt.NDArray[np.bool_], groups: npt.NDA
         centered = (components[:, member] - means) / np.count_nonzero(member)
         sums.append(np.stack([np.bincount(groups[member], row, size) for row in centered]))
         present.append(np.bincount(groups[member], minlength=size) > 0)
-    if min(np.count_nonzero(some) for some in present) < 2:
-        return np.full((len(components), len(components)), np.nan)
+    ones, zeros = (int(np.count_nonzero(some)) for some in present)
+    if min(ones, zeros) < 2:
+        return np.full((len(components), len(components)), np.nan), (ones, zeros)
     # Bessel's correction for the groups with fakes, with genuine samples, and for all of them.
-    (fakes, genuine), (ones, zeros) = sums, (np.count_nonzero(some) for some in present)
+    fakes, genuine = sums
     mixed = fakes @ genuine.T
     total = np.count_nonzero(present[0] | present[1])
-    return np.asarray(
+    covariance = (
         fakes @ fakes.T * (ones / (ones - 1))
         + genuine @ genuine.T * (zeros / (zeros - 1))
         + (mixed + mixed.T) * (total / (total - 1))
     )
+    return np.asarray(covariance), (ones, zeros)
 
 
 @dataclass(frozen=True)
@@ -120,16 +127,24 @@ class AucCovariance:
 
     Attributes:
         aucs: (K,) the AUCs.
-        covariance: (K, K) their covariance: NaN where a class has fewer than two independent units,
-            exactly or nearly 0 where all components of a detector are equal, such as at AUC 1.
-        components: (K, N) structural components.
+        covariance: (K, K) their covariance: NaN if a class has fewer than two independent units,
+            exactly or nearly 0 if all components of a detector are equal, as at AUC 1.
         units: Number of independent units (samples, or groups) with fakes and with genuine samples.
     """
 
     aucs: Scores
     covariance: Scores
-    components: Scores
     units: tuple[int, int]
+
+    def estimate(self, detector: int, level: float = 0.95) -> AucEstimate:
+        """AUC of one of the detectors with an interval."""
+        auc, variance = float(self.aucs[detector]), float(self.covariance[detector, detector])
+        # Rounding leaves variances of about 1e-34 where all components are equal.
+        if not variance > 1e-20 or not 0.0 < auc < 1.0:
+            return AucEstimate(auc, variance, newcombe_auc_interval(auc, *self.units, level=level))
+        half = normal_quantile(level) * np.sqrt(variance) / (auc * (1 - auc))
+        low, high = special.expit(special.logit(auc) + np.array([-half, half]))
+        return AucEstimate(auc, variance, Interval(auc, float(low), float(high), 'delong'))
 
 
 def delong_covariance(
@@ -148,7 +163,7 @@ def delong_covariance(
         AUCs and covariance.
 
     Raises:
-        InputError: Shapes do not fit, or scores are not finite.
+        InputError: Shapes do not match, or scores are not finite.
         OneClassError: A class is missing.
     """
     rows = np.asarray(scores, dtype=np.float64)
@@ -158,21 +173,10 @@ def delong_covariance(
     classes = checked[0][1]
     check_both_classes(classes, name=name)
     fake = classes == 1
-    codes = None if groups is None else group_codes(groups, classes.size, name=name)
+    codes = group_codes(groups, classes.size, name=name)
     components = np.stack([structural_components(row, classes) for row, _ in checked])
-    covariance = _covariance(components, fake, np.arange(classes.size) if codes is None else codes)
-    aucs = components[:, fake].mean(axis=1)
-    return AucCovariance(aucs, covariance, components, class_groups(classes, codes))
-
-
-def _estimate(both: AucCovariance, place: int, level: float) -> AucEstimate:
-    auc, variance = float(both.aucs[place]), float(both.covariance[place, place])
-    # Rounding leaves variances of about 1e-34 where all components are equal.
-    if not variance > 1e-20 or not 0.0 < auc < 1.0:
-        return AucEstimate(auc, variance, newcombe_auc_interval(auc, *both.units, level=level))
-    half = normal_quantile(level) * np.sqrt(variance) / (auc * (1 - auc))
-    low, high = special.expit(special.logit(auc) + np.array([-half, half]))
-    return AucEstimate(auc, variance, Interval(auc, float(low), float(high), 'delong'))
+    covariance, units = _covariance(components, fake, codes)
+    return AucCovariance(components[:, fake].mean(axis=1), covariance, units)
 
 
 def delong_auc(
@@ -199,7 +203,7 @@ def delong_auc(
         OneClassError: A class is missing.
     """
     check_level(level)
-    return _estimate(delong_covariance(np.asarray(scores)[None], labels, groups=groups, name=name), 0, level)
+    return delong_covariance(np.asarray(scores)[None], labels, groups=groups, name=name).estimate(0, level)
 
 
 def delong_test(
@@ -222,11 +226,11 @@ def delong_test(
         name: What error messages call the set.
 
     Returns:
-        The test. Its p value holds for large samples; it is too small, and the intervals too narrow,
-        where samples depend on each other and no ``groups`` say so.
+        The test. Its p value holds for large samples; it is too small, and the intervals too narrow, if
+        samples depend on each other without ``groups``.
 
     Raises:
-        InputError: Shapes do not fit.
+        InputError: Shapes do not match.
         OneClassError: A class is missing.
     """
     check_level(level)
@@ -236,22 +240,19 @@ def delong_test(
             f'{name}: scores of shapes {a.shape} and {b.shape}; both must be of the same samples'
         )
     both = delong_covariance(np.stack([a, b]), labels, groups=groups, name=name)
-    before, after = _estimate(both, 0, level), _estimate(both, 1, level)
+    before, after = both.estimate(0, level), both.estimate(1, level)
     shared = float(both.covariance[0, 1])
     variance = float(both.covariance[0, 0] + both.covariance[1, 1] - 2 * shared)
     value = after.auc - before.auc
-    if not variance > 1e-20:
-        # Equal rankings differ by nothing; else, as at AUC 1 twice, the sample cannot tell.
-        same = np.array_equal(stats.rankdata(a), stats.rankdata(b))
-        interval = (
-            Interval(0.0, 0.0, 0.0, 'delong')
-            if same
-            else difference_interval(before.interval, after.interval)
-        )
-        return AucTest(
-            before, after, interval, variance, shared, np.nan, 1.0 if abs(value) < 1e-12 else np.nan
-        )
-    z = value / float(np.sqrt(variance))
-    half = normal_quantile(level) * float(np.sqrt(variance))
-    interval = Interval(value, value - half, value + half, 'delong')
-    return AucTest(before, after, interval, variance, shared, z, float(2 * special.ndtr(-abs(z))))
+    if variance > 1e-20:
+        error = float(np.sqrt(variance))
+        z, half = value / error, normal_quantile(level) * error
+        p = float(2 * special.ndtr(-abs(z)))
+        interval = Interval(value, value - half, value + half, 'delong')
+    else:
+        z, p = np.nan, 1.0 if abs(value) < 1e-12 else np.nan
+        interval = difference_interval(before.interval, after.interval)
+        if np.array_equal(stats.rankdata(a), stats.rankdata(b)):
+            # Equal rankings have equal AUCs; others, as at AUC 1 twice, may differ in the population.
+            interval = Interval(0.0, 0.0, 0.0, 'delong')
+    return AucTest(before, after, interval, variance, shared, z, p)

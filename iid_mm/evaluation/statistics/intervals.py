@@ -19,8 +19,8 @@ class Interval(NamedTuple):
         value: The metric on the set itself.
         low: Lower limit; NaN: not determined.
         high: Upper limit; NaN: not determined.
-        method: How the limits were found: 'percentile' or 'bca' (bootstrap), 'delong', and, where these
-            would have no width, 'newcombe' (AUC), 'exact' (shares), 'mover' (differences) or 'none'
+        method: Origin of the limits: 'percentile' or 'bca' (bootstrap), 'delong', and, where these would
+            have no width, 'newcombe' (AUC), 'exact' (shares), 'mover' (differences) or 'none'
             (not determined).
     """
 
@@ -31,7 +31,7 @@ class Interval(NamedTuple):
 
 
 def check_level(level: float) -> None:
-    """Refuse a confidence level that is no share, such as 95.
+    """Refuse a confidence level outside (0, 1), such as 95.
 
     Raises:
         InputError: ``level`` lies outside (0, 1).
@@ -71,18 +71,13 @@ def newcombe_auc_interval(auc: float, fakes: int, genuine: int, *, level: float 
         return (t - auc) ** 2 - z2 * variance
 
     def limit(end: float) -> float:
-        # At `auc` the distance is not above 0; at the end it is above, unless `auc` is the end.
         if auc == end:
             return end
-        # At the ends themselves the variance is 0, so each side has one crossing.
-        return float(optimize.brentq(distance, auc, end, xtol=1e-12)) if distance(auc) < 0 else auc
+        # The variance is 0 at 0 and 1, so each side has one crossing. At an AUC of 0 or 1 the distance is 0
+        # at the AUC itself, and the search for the other crossing starts beside it.
+        start = auc + (end - auc) * 1e-9 if auc in (0.0, 1.0) else auc
+        return float(optimize.brentq(distance, start, end, xtol=1e-12)) if distance(start) < 0 else auc
 
-    if auc in (0.0, 1.0):
-        # Here the distance is 0 at `auc` itself; the other crossing is the one sought.
-        other = 1.0 - auc
-        inner = auc + (other - auc) * 1e-9
-        far = float(optimize.brentq(distance, inner, other, xtol=1e-12)) if distance(inner) < 0 else auc
-        return Interval(auc, min(auc, far), max(auc, far), 'newcombe')
     return Interval(auc, limit(0.0), limit(1.0), 'newcombe')
 
 
@@ -96,10 +91,10 @@ def exact_share_interval(hits: int, trials: int, *, level: float = 0.95) -> Inte
 def separated_eer_bound(fakes: int, genuine: int, *, level: float = 0.95) -> float:
     """Upper limit of the equal error rate of a detector that separates a set without error.
 
-    Let e be its true EER. Where the separating threshold lies below the one of equal errors, no genuine
-    sample lies above the latter, which happens with probability (1 - e)^genuine; otherwise no fake
-    lies below it. So a separated set has a probability of at most 2 (1 - e)^min(fakes, genuine), which
-    is set to (1 - level) / 2.
+    Let e be its true EER. If the separating threshold lies below the one of equal errors, no genuine
+    sample lies above the latter, which has probability (1 - e)^genuine; otherwise no fake lies below it.
+    So a separated set has a probability of at most 2 (1 - e)^min(fakes, genuine), which is set to
+    (1 - level) / 2.
 
     Returns:
         The limit, conservative; 1 for very small sets.
@@ -111,8 +106,8 @@ def separated_eer_bound(fakes: int, genuine: int, *, level: float = 0.95) -> flo
 def difference_interval(first: Interval, second: Interval) -> Interval:
     """Interval of ``second - first`` from the intervals of both (MOVER; Zou and Donner 2008).
 
-    It takes both as independent, so that for the positively related values of two detectors on the same
-    samples it is too wide rather than too narrow.
+    It assumes that both are independent. Two detectors on the same samples are positively correlated, so the
+    interval is too wide rather than too narrow.
     """
     value = second.value - first.value
     below = np.hypot(second.value - second.low, first.high - first.value)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a check has found, in a form for people and for machines."""
+"""What a check has found, for people and for machines."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal, TypeAlias
 
 from iid_mm.utils.files import printable
 
@@ -37,13 +38,9 @@ class Finding:
     examples: tuple[str, ...]
     remedy: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """The finding as plain data."""
-        return {**asdict(self), 'examples': list(self.examples)}
-
 
 class FindingList:
-    """Collects findings; what was found zero times is not kept."""
+    """Collects findings; a finding with a count of zero is dropped."""
 
     def __init__(self) -> None:
         self._findings: list[Finding] = []
@@ -67,19 +64,31 @@ class FindingList:
             where: Index or dataset.
             message: What is the matter.
             count: How many; nothing is kept if it is 0.
-            examples: Some of them; only the first ones are looked at.
+            examples: Some of them; only the first ones are read.
             remedy: What to do.
         """
-        if count <= 0:
-            return
-        few = tuple(
-            printable(str(example)) for example, _ in zip(examples, range(MAX_EXAMPLES), strict=False)
-        )
-        where, message = printable(where), printable(message)
-        self._findings.append(Finding(severity, check, where, message, int(count), few, remedy))
+        if count > 0:
+            few = tuple(printable(example) for example in islice(examples, MAX_EXAMPLES))
+            where, message = printable(where), printable(message)
+            self._findings.append(Finding(severity, check, where, message, int(count), few, remedy))
+
+    def add_each(
+        self,
+        severity: Severity,
+        check: str,
+        where: str,
+        message: str,
+        examples: Collection[object],
+        remedy: str,
+        word: str = 'video',
+    ) -> None:
+        """Keep a finding that counts its examples; ``{}`` in the message stands for number and ``word``."""
+        count = len(examples)
+        message = message.replace('{}', plural(count, word), 1)
+        self.add(severity, check, where, message, count=count, examples=examples, remedy=remedy)
 
     def __iter__(self) -> Iterator[Finding]:
-        """Findings, errors first, else in the order in which they were added."""
+        """Findings, errors first, otherwise in the order in which they were added."""
         return iter(sorted(self._findings, key=lambda finding: SEVERITIES.index(finding.severity)))
 
     def __len__(self) -> int:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from iid_mm.datasets.index import InvalidIndexError
 from iid_mm.errors import InputError
-from iid_mm.preparation.checking.expected import CountRow, check_counts, count_videos
+from iid_mm.preparation.checking.counts import CountRow, check_counts, count_videos
 from iid_mm.preparation.checking.findings import SEVERITIES, Finding, FindingList
 from iid_mm.preparation.checking.image_checks import (
     ImageResults,
@@ -20,16 +20,21 @@ from iid_mm.preparation.checking.image_checks import (
     check_image_results,
     decode_set,
 )
-from iid_mm.preparation.checking.images import GOOD
-from iid_mm.preparation.checking.loading import PreparedSet, load_set
-from iid_mm.preparation.checking.report_checks import check_report
-from iid_mm.preparation.checking.row_checks import check_landmarks, check_rows, split_counts, window_sizes
+from iid_mm.preparation.checking.image_decoding import GOOD
+from iid_mm.preparation.checking.index_checks import (
+    check_landmarks,
+    check_report,
+    check_rows,
+    split_counts,
+    window_sizes,
+)
+from iid_mm.preparation.checking.prepared_set import PreparedSet, load_set
 from iid_mm.preparation.checking.split_checks import check_splits
 
 
 @dataclass
 class CheckResult:
-    """What came out of a check.
+    """Result of a check.
 
     Attributes:
         sets: The sets that could be read.
@@ -70,8 +75,8 @@ class CheckResult:
             ],
             'rows_decoded': self.decoded,
             'numbers': {severity: self.number(severity) for severity in SEVERITIES},
-            'findings': [finding.to_dict() for finding in self.findings],
-            'counts': [row.to_dict() for row in self.counts],
+            'findings': [asdict(finding) for finding in self.findings],
+            'counts': [asdict(row) for row in self.counts],
         }
 
 
@@ -128,7 +133,12 @@ def check_indexes(
     if deep and decoded:
         check_copies([prepared for prepared in sets if prepared.rows], decoded, findings)
     check_splits(sets, findings)
-    counts = count_videos((video for prepared in sets for video in prepared.videos), _settings(sets))
+    # An index without settings says nothing about the methods that were asked for.
+    settings: dict[str, list[dict[str, Any]]] = {}
+    for prepared in sets:
+        for dataset in {video.dataset for video in prepared.videos}:
+            settings.setdefault(dataset, []).append(prepared.settings or {})
+    counts = count_videos((video for prepared in sets for video in prepared.videos), settings)
     check_counts(counts, findings)
     return CheckResult(sets, counts, list(findings), sum(len(results) for results in decoded))
 
@@ -139,21 +149,7 @@ def _load(paths: Sequence[Path], findings: FindingList) -> list[PreparedSet]:
         try:
             sets.append(load_set(path))
         except InvalidIndexError as error:
-            findings.add(
-                'error',
-                'invalid-index',
-                path.as_posix(),
-                f'the index is refused: {error}',
-                count=1,
-                remedy='make it again with tools/prepare_data.py; do not use an index of unknown origin',
-            )
+            message = f'the index is refused: {error}'
+            remedy = 'make it again with tools/prepare_data.py; do not use an index of unknown origin'
+            findings.add('error', 'invalid-index', path.as_posix(), message, count=1, remedy=remedy)
     return sets
-
-
-def _settings(sets: Sequence[PreparedSet]) -> dict[str, list[dict[str, Any]]]:
-    """Settings of the preparations of each dataset; an index without them says nothing about methods."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for prepared in sets:
-        for dataset in {video.dataset for video in prepared.videos}:
-            found.setdefault(dataset, []).append(prepared.settings or {})
-    return found

@@ -9,12 +9,9 @@ read, too.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -33,6 +30,7 @@ from iid_mm.preparation.layouts.base import (
 from iid_mm.preparation.layouts.images import is_image, order_frames
 from iid_mm.preparation.records import LayoutOptions, LayoutScan
 from iid_mm.structures.video_record import FAKE, GENUINE, ArchiveImages, FrameSource, ImageFiles
+from iid_mm.utils.workers import map_in_processes
 
 DATASET = 'wilddeepfake'
 LABELS = {'real': GENUINE, 'fake': FAKE}
@@ -98,27 +96,19 @@ def _list_all(
     """Listings of archives, in their order, or why there is none."""
     list_one = partial(_list_one, cache_dir=cache_dir)
     processes = min(MAX_PROCESSES, os.cpu_count() or 1)
-    with ExitStack() as stack:
-        listings: Iterator[ArchiveListing | InputError | OSError] = map(list_one, paths)
-        if len(paths) >= PARALLEL_FROM and processes > 1 and not _is_cached(cache_dir, len(paths)):
-            # Imported here: the processes load this file, and need nothing of all that.
-            from iid_mm.preparation.worker import no_interrupts
-
-            # Parsing of headers holds the interpreter, so that threads do not help.
-            context = multiprocessing.get_context('spawn')
-            pool = ProcessPoolExecutor(processes, mp_context=context)
-            stack.callback(pool.shutdown, cancel_futures=True)
-            with no_interrupts():
-                listings = pool.map(list_one, paths, chunksize=4)
-        # Two seconds: a second pass has nothing to show.
-        bar = tqdm(listings, 'listing archives', len(paths), delay=2, leave=False, unit='archive')
-        try:
-            yield from zip(paths, bar, strict=True)
-        except BrokenProcessPool as error:
-            raise InputError(
-                'a process that lists archives died (out of memory?); what was listed is remembered: run '
-                'the same command again'
-            ) from error
+    listings: Iterator[ArchiveListing | InputError | OSError] = map(list_one, paths)
+    if len(paths) >= PARALLEL_FROM and processes > 1 and not _is_cached(cache_dir, len(paths)):
+        # Parsing of headers holds the interpreter, so that threads do not help.
+        listings = map_in_processes(list_one, paths, processes)
+    # Two seconds: a second pass has nothing to show.
+    bar = tqdm(listings, 'listing archives', len(paths), delay=2, leave=False, unit='archive')
+    try:
+        yield from zip(paths, bar, strict=True)
+    except BrokenProcessPool as error:
+        raise InputError(
+            'a process that lists archives died (out of memory?); what was listed is remembered: run '
+            'the same command again'
+        ) from error
 
 
 def _is_cached(cache_dir: Path | None, count: int) -> bool:

@@ -32,7 +32,7 @@ def run_delta(
     select: str,
     keep_all: bool,
 ) -> Tree:
-    """Say what a run changes in the user's config.
+    """Changes of a run to the user's config.
 
     Args:
         cfg: The user's config.
@@ -155,14 +155,14 @@ def _reference(base: Path, target: Path) -> str:
 
 
 def write_child(base: Path, target: Path, delta: Tree, notes: Sequence[str], expected: Config) -> None:
-    """Write a child config and make sure that it says what is meant.
+    """Write a child config and check that it reads back as intended.
 
     Args:
         base: The user's config.
         target: The file to write.
         delta: What it changes.
         notes: Lines of the comment on top.
-        expected: What the child must be once it is read.
+        expected: The config that the child must load as.
 
     Raises:
         InputError: A change cannot be written down in a child config.

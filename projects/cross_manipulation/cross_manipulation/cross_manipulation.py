@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cross-manipulation protocol as a whole: runs, metrics, tables and picture."""
+"""The cross-manipulation protocol as a whole: runs, metrics, tables and plot."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from cross_manipulation.heat_map import plot_matrix
 from cross_manipulation.matrix import Matrix, Metrics, Result, build_matrix, run_metrics
 from cross_manipulation.matrix_text import matrix_csv, matrix_json, matrix_markdown
 from cross_manipulation.plan import Plan
+from cross_manipulation.processes import devices
 from cross_manipulation.run_queue import RunQueue
 from cross_manipulation.run_state import FAILED, Status
 from cross_manipulation.run_task import Report, RunTask
 from iid_mm.errors import InputError
 from iid_mm.utils.files import write_json, write_text
 from iid_mm.utils.finished import read_record
-from iid_mm.utils.processes import devices
 
 _WORDS: dict[Status, str] = {
     'finished': 'finished',
     'trained': 'to test',
-    'partial': 'to go on with',
+    'partial': 'to resume',
     'new': 'to start',
-    'changed': 'to start anew',
+    'changed': 'to restart',
 }
 
 
@@ -38,7 +38,7 @@ class CrossManipulation:
         out: Where lines are printed.
 
     Raises:
-        InputError: The machine has fewer GPUs than a run is to have processes.
+        InputError: The machine has fewer GPUs than processes of a run.
     """
 
     def __init__(self, plan: Plan, tools: Path, jobs: int = 1, out: TextIO | None = None) -> None:
@@ -54,7 +54,7 @@ class CrossManipulation:
         self._metrics: dict[tuple[str, str, int], tuple[str, Metrics]] = {}
 
     def describe(self) -> str:
-        """Say how many runs there are and what is left of them."""
+        """Count the runs by state."""
         states = [task.state.status() for task in self.tasks]
         counts = [f'{states.count(status)} {_WORDS[status]}' for status in _WORDS if status in states]
         return f'{len(states)} runs in {self.plan.work_dir}: {", ".join(counts)}'
@@ -72,7 +72,7 @@ class CrossManipulation:
         return lines
 
     def execute(self) -> int:
-        """Execute what is left and write the tables, also after every run.
+        """Execute the remaining runs; the tables are written after each.
 
         Returns:
             The exit status: 0, 1 if a run has failed, 130 if the queue was stopped.
@@ -87,7 +87,7 @@ class CrossManipulation:
         for name in ('matrix.md', 'matrix.json', 'matrix.csv', 'matrix.png'):
             print(self.plan.work_dir / name, file=self.out)
         if self.queue.stop.is_set():
-            print('stopped; the same command goes on with what is left', file=self.out)
+            print('stopped; run the same command to resume', file=self.out)
             return 130
         failed = [task for task, report in reports.items() if report.result == 'failed']
         for task in failed:
@@ -114,7 +114,7 @@ class CrossManipulation:
         return build_matrix(names, self.plan.train_sets, self.plan.columns, self.plan.options.seeds, results)
 
     def write_tables(self) -> Matrix:
-        """Write the matrix as JSON, Markdown, CSV and picture.
+        """Write the matrix as JSON, Markdown, CSV and plot.
 
         Returns:
             The matrix.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The matrix as a picture."""
+"""The matrix as a heat map."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ GAP = 0.18
 
 
 def plot_matrix(matrix: Matrix, path: str | os.PathLike[str], *, metric: str = 'video_auc') -> Path:
-    """Draw a panel for every config: trained on (rows) x tested on (columns), the figure in each cell.
+    """Draw a panel for every config: trained on (rows) x tested on (columns), the metric in each cell.
 
-    Cells of manipulations that were trained on are outlined. The mean of the unseen ones stands apart.
+    Cells of manipulations that were trained on are outlined. The mean over unseen ones is set apart.
 
     Args:
-        matrix: The figures.
-        path: The picture; its suffix is the format.
+        matrix: The metrics.
+        path: The plot; its suffix is the format.
         metric: An AUC, by name.
 
     Returns:
@@ -79,7 +79,7 @@ def plot_matrix(matrix: Matrix, path: str | os.PathLike[str], *, metric: str = '
 
 
 def _lowest(matrix: Matrix, metric: str) -> float:
-    """Lower end of the colors: chance, or below it where figures are."""
+    """Lower end of the colors: chance, or below it where metrics are lower."""
     means = [
         100 * cell.mean
         for section in matrix.sections
@@ -122,7 +122,7 @@ def _cell(
     outlined: bool = False,
     bold: bool = False,
 ) -> None:
-    """Draw one cell with its figure, or with what kept it from having one."""
+    """Draw one cell with its metric, or with the reason why there is none."""
     known = summary.mean is not None
     value = 100 * (summary.mean or 0.0)
     face = colors(norm(value)) if known else (0.96, 0.96, 0.96, 1.0)
@@ -155,7 +155,7 @@ def _luminance(face: tuple[float, ...]) -> float:
 
 
 def _lines(summary: Summary, outcomes: Sequence[str], value: float) -> list[str]:
-    """The figure, and below it its spread and how many runs are missing."""
+    """The metric, and below it its spread and how many runs are missing."""
     if summary.mean is None:
         return ['failed' if 'failed' in outcomes else 'pending']
     below = f'± {100 * summary.std:.1f}' if summary.std is not None else ''

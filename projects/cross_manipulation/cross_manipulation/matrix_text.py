@@ -16,8 +16,7 @@ from cross_manipulation.matrix import METRICS, TITLES, Matrix, Row, Section, Sum
 from cross_manipulation.plan import Plan, Run
 from cross_manipulation.run_state import FAILED
 from iid_mm.utils.finished import read_record
-
-NOTHING = '–'
+from iid_mm.utils.tables import UNDEFINED, markdown_table
 
 
 def cell_text(summary: Summary, outcomes: Sequence[str], *, seen: bool = False) -> str:
@@ -35,7 +34,7 @@ def cell_text(summary: Summary, outcomes: Sequence[str], *, seen: bool = False) 
     if summary.mean is None:
         if counts['failed']:
             return 'failed'
-        return 'pending' if counts['pending'] else NOTHING
+        return 'pending' if counts['pending'] else UNDEFINED
     text = f'{100 * summary.mean:.2f}'
     if summary.std is not None:
         text += f' ± {100 * summary.std:.2f}'
@@ -45,31 +44,6 @@ def cell_text(summary: Summary, outcomes: Sequence[str], *, seen: bool = False) 
         failed = f', {counts["failed"]} failed' if counts['failed'] else ''
         text += f' ({len(summary.known)}/{len(summary.values)}{failed})'
     return text
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> str:
-    """Lay cells out as a Markdown table with aligned columns.
-
-    Args:
-        header: Titles of the columns.
-        rows: The cells.
-        text_columns: How many columns from the left hold text; the others are aligned right.
-
-    Returns:
-        The table.
-    """
-    cells = [[text.replace('|', '\\|') for text in line] for line in (header, *rows)]
-    widths = [max(3, *(len(line[column]) for line in cells)) for column in range(len(header))]
-
-    def lay_out(line: Sequence[str]) -> str:
-        parts = [
-            text.ljust(width) if column < text_columns else text.rjust(width)
-            for column, (text, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        return f'| {" | ".join(parts)} |'
-
-    rule = ['-' * w if i < text_columns else '-' * (w - 1) + ':' for i, w in enumerate(widths)]
-    return '\n'.join([lay_out(cells[0]), f'| {" | ".join(rule)} |', *map(lay_out, cells[1:])])
 
 
 def section_table(section: Section, matrix: Matrix, metric: str) -> str:
@@ -84,9 +58,9 @@ def section_table(section: Section, matrix: Matrix, metric: str) -> str:
         rows.append([row.train_set.label, *cells, _unseen_text(row, metric)])
     if len(section.rows) > 1:
         states = [outcome for row in section.rows for outcome in row.outcomes]
-        average = cell_text(section.average[metric], states) if _has_unseen(section) else NOTHING
+        average = cell_text(section.average[metric], states) if _has_unseen(section) else UNDEFINED
         rows.append(['mean of rows', *[''] * len(matrix.columns), average])
-    return markdown_table(header, rows)
+    return '\n'.join(markdown_table([header, *rows], texts=1))
 
 
 def comparison_table(matrix: Matrix, metric: str) -> str:
@@ -97,7 +71,7 @@ def comparison_table(matrix: Matrix, metric: str) -> str:
     rows = []
     for section in matrix.sections:
         states = [outcome for row in section.rows for outcome in row.outcomes]
-        difference = NOTHING
+        difference = UNDEFINED
         if section is not first:
             # Seed by seed: both have the same data order and augmentation of a seed.
             pairs = zip(section.average[metric].values, first.average[metric].values, strict=True)
@@ -105,10 +79,10 @@ def comparison_table(matrix: Matrix, metric: str) -> str:
             difference = cell_text(gains, states)
             if gains.mean is not None and gains.mean >= 0:
                 difference = f'+{difference}'
-        average = cell_text(section.average[metric], states) if _has_unseen(section) else NOTHING
+        average = cell_text(section.average[metric], states) if _has_unseen(section) else UNDEFINED
         cells = [_unseen_text(row, metric) for row in section.rows]
         rows.append([section.name, *cells, average, difference])
-    return markdown_table(header, rows)
+    return '\n'.join(markdown_table([header, *rows], texts=1))
 
 
 def _has_unseen(section: Section) -> bool:
@@ -116,7 +90,7 @@ def _has_unseen(section: Section) -> bool:
 
 
 def _unseen_text(row: Row, metric: str) -> str:
-    return NOTHING if all(row.seen) else cell_text(row.unseen[metric], row.outcomes)
+    return UNDEFINED if all(row.seen) else cell_text(row.unseen[metric], row.outcomes)
 
 
 def matrix_markdown(matrix: Matrix, plan: Plan, *, short: bool = False) -> str:
@@ -124,7 +98,7 @@ def matrix_markdown(matrix: Matrix, plan: Plan, *, short: bool = False) -> str:
 
     Args:
         matrix: The metrics.
-        plan: What they were made by.
+        plan: The plan that produced them.
         short: Only the video AUC, for a terminal.
 
     Returns:
@@ -169,13 +143,13 @@ def _summary(matrix: Matrix, plan: Plan) -> str:
 
 
 def protocol_lines(plan: Plan) -> list[str]:
-    """Say how the metrics came about, above all what the checkpoints were chosen by."""
+    """The protocol in sentences, above all how checkpoints were chosen."""
     options = plan.options
     metric = plan.arms[0].cfg.default_hooks.checkpoint.get('save_best')
     chosen = (
         f'the validation with the highest `{metric}`, the first of equal ones; the validation split is '
         'restricted to the manipulations the run is trained on, and to the genuine videos, so no fake of an '
-        'unseen manipulation and no test video has a say; every validation is in `selection.json` of the run'
+        'unseen manipulation and no test video takes part; every validation is in `selection.json` of the run'
         if options.select == 'best'
         else 'the last one; nothing is chosen by a metric'
     )
@@ -216,16 +190,16 @@ def _data_table(plan: Plan) -> str:
         text = ', '.join(words if len(set(words)) > 1 else words[:1])
         digests = dict.fromkeys(arm.facts[loader].digest[:16] for loader in LOADERS)
         notes.append(f'* {arm.name}: frames of train, val, test: {text}; index SHA-256 {", ".join(digests)}')
-    return markdown_table(header, rows) + '\n\n' + '\n'.join(notes)
+    return '\n'.join(markdown_table([header, *rows], texts=1)) + '\n\n' + '\n'.join(notes)
 
 
 def _run_table(plan: Plan) -> str:
     rows = []
     for run in plan.runs:
         facts = run_facts(run, plan)
-        epoch = NOTHING if facts['epoch'] is None else str(facts['epoch'])
-        score = NOTHING if facts['validation_score'] is None else f'{100 * facts["validation_score"]:.2f}'
-        checkpoint = (facts['checkpoint_sha256'] or NOTHING)[:16]
+        epoch = UNDEFINED if facts['epoch'] is None else str(facts['epoch'])
+        score = UNDEFINED if facts['validation_score'] is None else f'{100 * facts["validation_score"]:.2f}'
+        checkpoint = (facts['checkpoint_sha256'] or UNDEFINED)[:16]
         state = facts['state'] + (f': {facts["error"]}' if facts['error'] else '')
         settings = facts['settings_hash'][:16]
         rows.append(
@@ -238,7 +212,7 @@ def _run_table(plan: Plan) -> str:
         *('config', 'trained on', 'seed', 'checkpoint SHA-256', 'settings SHA-256', 'state'),
         *('epoch', 'validation (%)'),
     ]
-    return markdown_table(header, rows, text_columns=6)
+    return '\n'.join(markdown_table([header, *rows], texts=6))
 
 
 def run_facts(run: Run, plan: Plan) -> dict[str, Any]:

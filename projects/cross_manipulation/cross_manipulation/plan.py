@@ -109,7 +109,7 @@ class Run:
 
     @property
     def title(self) -> str:
-        """What messages call the run."""
+        """Name of the run in messages."""
         return f'{self.arm.name}, trained on {self.train_set.label}, seed {self.seed}'
 
 
@@ -118,7 +118,7 @@ class Plan:
     """All runs of a protocol.
 
     Attributes:
-        options: What was asked for.
+        options: The user's options.
         work_dir: Folder of everything that is made.
         arms: The configs.
         train_sets: Rows of the matrix.
@@ -161,7 +161,8 @@ class Plan:
 def _notes(run: Run, plan: Plan) -> list[str]:
     """The comment on top of a run's config."""
     flags = ''.join(f' {flag}' for flag in plan.options.flags)
-    tool = 'python tools/train.py' if plan.options.processes == 1 else 'tools/dist_train.sh'
+    script = 'python tools/train.py' if plan.options.processes == 1 else 'tools/dist_train.sh'
+    tool = f'PYTHONPATH=projects/cross_manipulation {script}'
     count = '' if plan.options.processes == 1 else f' {plan.options.processes}'
     selected = (
         'The best checkpoint is chosen on validation videos of these manipulations alone.'
@@ -171,7 +172,7 @@ def _notes(run: Run, plan: Plan) -> list[str]:
     return [
         f'{run.arm.name}: trained on {", ".join(run.train_set.methods)}; seed {run.seed}.',
         selected,
-        f'Written by tools/cross_manipulation.py. By hand: {tool} {run.config}{count}{flags}',
+        f'Written by projects/cross_manipulation/run.py. By hand: {tool} {run.config}{count}{flags}',
     ]
 
 

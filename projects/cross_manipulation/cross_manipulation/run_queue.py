@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs one after the other, or some at a time, with a line on where they stand."""
+"""A queue of runs, some at a time, with a progress line."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ LINE_SECONDS = 60.0
 class RunQueue:
     """Execute tasks, at most ``jobs`` at a time.
 
-    A task that fails does not hold up the others. Tasks that another queue works on are left for the
-    end and waited for then. Ctrl-C or SIGTERM ends the processes that run; what they have stored is gone on
-    from next time.
+    A failing task does not stop the others. Tasks that another queue works on are left for the
+    end and waited for then. Ctrl-C or SIGTERM ends the processes that run; the next
+    call resumes from their checkpoints.
 
     Args:
         jobs: Tasks at a time.
@@ -109,7 +109,7 @@ class RunQueue:
         return sum(task.state.progress() for task in self._tasks)
 
     def _show_progress(self) -> None:
-        """Print how far the queue is: in place on a terminal, a line a minute elsewhere."""
+        """Print the progress: in place on a terminal, a line a minute elsewhere."""
         now = time.monotonic()
         if not self._running or (not self._out.isatty() and now - self._printed < LINE_SECONDS):
             return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the folder of a run says about it."""
+"""State of a run, read from its folder."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Choice:
 
 
 class RunState:
-    """The folder of a run, and whether what lies there belongs to the settings of today.
+    """The folder of a run, compared with the current settings.
 
     Args:
         directory: The folder.

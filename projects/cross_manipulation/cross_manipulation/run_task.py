@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -16,20 +17,23 @@ import torch
 from cross_manipulation.data_facts import file_digest
 from cross_manipulation.matrix import run_metrics
 from cross_manipulation.plan import Plan, Run
+from cross_manipulation.processes import StoppedError, environment_of, last_error, run_logged
 from cross_manipulation.run_state import FAILED, FINISHED, LOCK, TRAINED, RunState
 from cross_manipulation.selection_record_hook import PROGRESS, RECORD
 from iid_mm.errors import InputError
 from iid_mm.utils.files import write_json
 from iid_mm.utils.finished import read_record
-from iid_mm.utils.processes import RunLock, StoppedError, environment_of, last_error, run_logged
+from iid_mm.utils.run_lock import RunLock
 from iid_mm.version import __version__
+
+PROJECT = Path(__file__).resolve().parents[1]
 
 TaskResult = Literal['finished', 'failed', 'busy', 'stopped']
 
 
 @dataclass(frozen=True)
 class Report:
-    """What became of a task: the result and, for people, a sentence."""
+    """Result of a task, and a sentence for people."""
 
     result: TaskResult
     message: str = ''
@@ -40,7 +44,7 @@ class StepError(RuntimeError):
 
 
 class RunTask:
-    """Bring one run to its end, from wherever it stands.
+    """Train and test one run, resuming where it stopped.
 
     Args:
         run: The run.
@@ -95,6 +99,9 @@ class RunTask:
         if state.status() == 'changed' and not options.overwrite:
             raise InputError('the run was made with other settings meanwhile')
         environment = environment_of(slot, self.jobs, options.processes, self.gpus)
+        # The config of the run imports the hook of this package.
+        paths = [str(PROJECT), *filter(None, [environment.get('PYTHONPATH')])]
+        environment['PYTHONPATH'] = os.pathsep.join(paths)
         state.begin()
         if not state.trained:
             started = time.monotonic()

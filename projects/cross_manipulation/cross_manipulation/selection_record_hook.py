@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proof of what the checkpoint of a run was chosen on."""
+"""A record of the data that the checkpoint of a run was chosen on."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ SECONDS_BETWEEN = 2.0
 class SelectionRecordHook(Hook):
     """Refuse to choose a checkpoint on unseen manipulations, and record every validation.
 
-    Before training it looks at the samples of both datasets themselves, not at their settings:
+    Before training, it inspects the samples of both datasets, not their settings:
     training samples and validation samples must be fakes of ``methods`` and genuine ones only, and the
     validation samples must not be those of the test split.
 
-    Every validation is written to ``selection.json`` in the work directory, including the one that
-    :class:`~iid_mm.engine.ResumableEpochTrainLoop` makes up for after a kill. ``progress.json`` says where
-    training stands.
+    Every validation is written to ``selection.json`` in the work directory, including one that a kill
+    interrupted
+    and that :class:`~iid_mm.engine.ResumableEpochTrainLoop` runs again. ``progress.json`` holds the current
+    iteration.
 
     Args:
         methods: The manipulations that are trained on.
     """
 
-    # Behind the checkpoint hook (VERY_LOW), which chooses.
+    # After the checkpoint hook (VERY_LOW), which chooses.
     priority = 'LOWEST'
 
     def __init__(self, methods: Sequence[str]) -> None:
@@ -52,7 +53,7 @@ class SelectionRecordHook(Hook):
         """Check the data and read the record.
 
         Args:
-            runner: The runner, which has loaded the checkpoint that it goes on from.
+            runner: The runner, with the checkpoint loaded.
 
         Raises:
             InputError: The data hold a manipulation that is not trained on.
@@ -68,7 +69,7 @@ class SelectionRecordHook(Hook):
         ]
         broadcast_object_list(shared)
         before, progress = shared[0] or ({}, {})
-        # What an abandoned part of the run has validated is validated again.
+        # Iterations behind the checkpoint are repeated, and so are their validations.
         kept = [v for v in before.get('validations', []) if v['iter'] <= runner.iter] if runner.iter else []
         self._record = {'methods': list(self.methods), 'data': facts, 'validations': kept}
         self._seconds_before = float(progress.get('seconds', 0.0)) if runner.iter else 0.0
@@ -76,7 +77,7 @@ class SelectionRecordHook(Hook):
         self._write_record(runner)
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        """Write where training stands, every other second."""
+        """Write the current iteration, every other second."""
         if time.monotonic() - self._written >= SECONDS_BETWEEN:
             self._write_progress(runner, runner.iter + 1)
 

@@ -22,8 +22,9 @@ import pytest
 from cross_manipulation import cross_manipulation
 from cross_manipulation.cross_manipulation import CrossManipulation
 from cross_manipulation.plan import ProtocolOptions, make_plan
+from cross_manipulation.processes import environment_of, last_error
 from iid_mm.errors import InputError
-from iid_mm.utils.processes import RunLock, environment_of, last_error
+from iid_mm.utils.run_lock import RunLock
 
 from .conftest import METHODS, index_rows
 
@@ -278,7 +279,10 @@ def test_sigterm_ends_the_processes_and_the_next_call_goes_on(
         f'options = ProtocolOptions([Path({str(config)!r})], work_dir=work, methods={METHODS[:2]!r})\n'
         f'sys.exit(CrossManipulation(make_plan(options), Path({str(fake_tools)!r})).execute())\n'
     )
-    process = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, '-c', code], stdout=subprocess.PIPE, text=True, env=environment
+    )
     record = tmp_path / 'work' / 'runs' / 'arm' / 'Face2Face' / 'seed_0' / 'progress.json'
     deadline = time.monotonic() + 60
     while not record.exists() and time.monotonic() < deadline:
@@ -286,7 +290,7 @@ def test_sigterm_ends_the_processes_and_the_next_call_goes_on(
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert out.endswith('stopped; the same command goes on with what is left\n')
+    assert out.endswith('stopped; run the same command to resume\n')
     # Nobody holds the lock: the training has ended too.
     with RunLock(record.with_name('lock')) as lock:
         assert lock.acquire()

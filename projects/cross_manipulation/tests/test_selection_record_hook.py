@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a checkpoint is chosen on, in runs of the tiny set."""
+"""The data a checkpoint is chosen on, in runs of the tiny dataset."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _numbers = itertools.count()
 
 
 class KilledError(RuntimeError):
-    """What a run dies of in these tests."""
+    """The error that ends a run in these tests."""
 
 
 class KillInValidation(Hook):
@@ -62,7 +62,7 @@ def record(tmp_path: Path, name: str) -> dict[str, Any]:
 def test_validations_see_the_trained_manipulations_only(
     make_runner: Callable[..., SafeRunner], tmp_path: Path
 ) -> None:
-    """And a validation that was cut off is made up for, so that the same checkpoint is chosen."""
+    """And a validation that was interrupted runs again, so that the same checkpoint is chosen."""
     make_runner('whole').train()
     whole = record(tmp_path, 'whole')
     assert whole['data'] == {

@@ -17,7 +17,7 @@ from mmcv.transforms.utils import cache_randomness
 
 from iid_mm.datasets.forgery_dataset import ForgeryDataset
 from iid_mm.datasets.functional.geometry import check_landmarks, warp_image
-from iid_mm.datasets.storage.image_storage import ImageStorage
+from iid_mm.datasets.storage import LmdbStorage
 from iid_mm.datasets.transforms import LoadForgeryPair
 from iid_mm.errors import InputError
 from iid_mm.registry import DATASETS, TRANSFORMS
@@ -38,7 +38,7 @@ class Donors:
     """
 
     def __init__(
-        self, samples: Sequence[dict[str, Any]], storages: Sequence[ImageStorage | None] = ()
+        self, samples: Sequence[dict[str, Any]], storages: Sequence[LmdbStorage | None] = ()
     ) -> None:
         self._samples, self._storages = samples, storages
         rows, shapes, people = [], [], []

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 from mmengine.logging import MMLogger
 
-from iid_mm.media.video import VideoReader
+from iid_mm.media.video_reader import VideoReader
 from iid_mm.toy import ToyConfig, generate_toy_set
 
 TOY = ToyConfig(

@@ -77,7 +77,7 @@ def _duration(path: str) -> float:
     from av.error import FFmpegError
 
     from iid_mm.media.containers import open_container
-    from iid_mm.media.video import VideoReader
+    from iid_mm.media.video_reader import VideoReader
 
     try:
         with open_container(Path(path)) as container:

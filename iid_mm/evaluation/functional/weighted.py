@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Metrics of many resamples of one set at once: a resample is a weight for every sample.
+
+R is the number of resamples, N of samples, U of distinct scores. scikit-learn's metrics take one vector of
+weights and sort for each; here the scores are sorted once, and a resample then costs a few cumulative sums.
+With weights of 1 every metric equals that of :mod:`~.roc`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from iid_mm.errors import InputError
+from iid_mm.evaluation.functional.inputs import Labels, Scores, check_probabilities
+from iid_mm.evaluation.functional.roc import PROBABILITY_CLIP, allowed_false_positives
+
+METRIC_NAMES = ('auc', 'eer', 'ap', 'accuracy', 'log_loss', 'brier')
+"""Names of metrics; besides them ``tpr@<rate>``, such as ``tpr@0.01``."""
+RANK_METRICS = ('auc', 'eer', 'ap', 'tpr')
+"""Metrics, up to an ``@``, that depend on the order of the scores only."""
+
+
+def _limit_of(metric: str) -> float | None:
+    """The rate in ``tpr@<rate>``; None for other metrics."""
+    if metric in METRIC_NAMES:
+        return None
+    kind, _, rate = metric.partition('@')
+    try:
+        limit = float(rate)
+    except ValueError:
+        limit = float('nan')
+    if kind != 'tpr' or not 0.0 < limit <= 1.0:
+        raise InputError(
+            f'metric {metric!r} is unknown; choose among {", ".join(METRIC_NAMES)} and tpr@<rate> (tpr@0.01)'
+        )
+    return limit
+
+
+class WeightedMetrics:
+    """Metrics of one detector on resamples.
+
+    Args:
+        scores: (N,) finite scores.
+        labels: (N,) 0 = genuine, 1 = fake, both present.
+        metrics: Names, see :data:`METRIC_NAMES`.
+        threshold: A score >= this counts as fake in the accuracy.
+        name: What error messages call the set.
+
+    Raises:
+        InputError: A metric is unknown, or needs probabilities and the scores are none.
+    """
+
+    def __init__(
+        self,
+        scores: Scores,
+        labels: Labels,
+        metrics: Sequence[str],
+        *,
+        threshold: float = 0.5,
+        name: str = 'the set',
+    ) -> None:
+        self.limits = {metric: _limit_of(metric) for metric in metrics}
+        self.order = np.argsort(-scores)
+        ordered = scores[self.order]
+        ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), scores.size - 1)
+        self.ends = None if ends.size == scores.size else ends
+        self.fake = labels[self.order].astype(np.float64)
+        self.genuine_total = int(np.count_nonzero(labels == 0))
+        # Metrics that are weighted means of a cost per sample.
+        self.costs: dict[str, Scores] = {}
+        if 'accuracy' in self.limits:
+            self.costs['accuracy'] = ((scores >= threshold) == (labels == 1)).astype(np.float64)
+        for metric in ('log_loss', 'brier'):
+            if metric in self.limits:
+                check_probabilities(scores, name=name, metric=metric)
+        if 'log_loss' in self.limits:
+            clipped = np.clip(scores, PROBABILITY_CLIP, 1 - PROBABILITY_CLIP)
+            self.costs['log_loss'] = -np.where(labels == 1, np.log(clipped), np.log1p(-clipped))
+        if 'brier' in self.limits:
+            self.costs['brier'] = (scores - labels) ** 2
+
+    def __call__(self, weights: Scores) -> dict[str, Scores]:
+        """Compute the metrics.
+
+        Args:
+            weights: (R, N) how often each sample is in each resample, which must hold both classes.
+
+        Returns:
+            By metric, (R,) values; NaN for a TPR at a rate that the unweighted set is too small to measure.
+        """
+        # Not `@`: its sums depend on how many resamples are computed at once, in the last digit.
+        total = weights.sum(axis=1)
+        values = {
+            metric: np.asarray(np.einsum('rn,n->r', weights, cost) / total)
+            for metric, cost in self.costs.items()
+        }
+        if len(values) < len(self.limits):
+            found, false = self._cumulative(weights)
+            for metric, limit in self.limits.items():
+                if limit is not None:
+                    values[metric] = self._tpr(found, false, limit)
+                elif metric not in self.costs:
+                    values[metric] = _OF_COUNTS[metric](found, false)
+        return {metric: values[metric] for metric in self.limits}
+
+    def _cumulative(self, weights: Scores) -> tuple[Scores, Scores]:
+        """Weight of fakes and of genuine samples at or above each distinct score, highest first; (R, U) each.
+
+        They are integers, so that the sums are exact.
+        """
+        # `take` is several times faster than indexing here.
+        ordered = weights.take(self.order, axis=1)
+        found = np.cumsum(ordered * self.fake, axis=1)
+        false = np.cumsum(ordered, axis=1)
+        false -= found
+        if self.ends is None:
+            return found, false
+        return found.take(self.ends, axis=1), false.take(self.ends, axis=1)
+
+    def _tpr(self, found: Scores, false: Scores, limit: float) -> Scores:
+        if not allowed_false_positives(limit, self.genuine_total):
+            return np.full(len(found), np.nan)
+        allowed = np.array([allowed_false_positives(limit, int(total)) for total in false[:, -1]])
+        within = np.count_nonzero(false <= allowed[:, None], axis=1)
+        rows = np.arange(len(found))
+        return np.where(within > 0, found[rows, within - 1], 0.0) / found[:, -1]
+
+
+def _counts_at_thresholds(scores: Scores, labels: Labels) -> tuple[Scores, Scores]:
+    """Number of fakes and of genuine samples at or above each distinct score, highest first; (1, U) each."""
+    if scores.min() < 0:
+        order = np.argsort(-scores)
+        ordered, fake = scores[order], labels[order].astype(np.float64)
+        last = np.append(ordered[1:] != ordered[:-1], True)
+    else:
+        # Floats from 0 up are ordered like their bits, of which the uppermost is 0. That leaves room for the
+        # label, and sorting values takes a third of the time of sorting indices.
+        bits = (scores + 0.0).view(np.uint64)
+        packed = np.sort((bits << np.uint64(1)) | labels.astype(np.uint64))[::-1]
+        fake = (packed & np.uint64(1)).astype(np.float64)
+        packed >>= np.uint64(1)
+        last = np.append(packed[1:] != packed[:-1], True)
+    found = np.cumsum(fake)[last]
+    return found[None], (np.flatnonzero(last) + 1.0 - found)[None]
+
+
+def set_metrics(
+    scores: Scores, labels: Labels, metrics: Sequence[str] = ('auc', 'eer', 'ap')
+) -> dict[str, float]:
+    """Metrics of a whole set from one sort, for millions of samples.
+
+    Args:
+        scores: (N,) finite scores.
+        labels: (N,) 0 = genuine, 1 = fake, both present.
+        metrics: Of 'auc', 'eer' and 'ap', defined as in :mod:`~.roc`.
+
+    Returns:
+        The metrics by name.
+    """
+    counts = _counts_at_thresholds(scores, labels)
+    return {metric: float(_OF_COUNTS[metric](*counts)[0]) for metric in metrics}
+
+
+def _auc(found: Scores, false: Scores) -> Scores:
+    """Area under the polyline."""
+    area = false[:, 0] * found[:, 0]
+    area += np.einsum('ru,ru->r', np.diff(false), found[:, 1:] + found[:, :-1])
+    return np.asarray(area / (2 * found[:, -1] * false[:, -1]))
+
+
+def _eer(found: Scores, false: Scores) -> Scores:
+    """FPR where the polyline crosses FPR = 1 - TPR, interpolated linearly."""
+    fakes, genuine = found[:, -1], false[:, -1]
+    # FPR - FNR times both totals: integers, so that a crossing at a corner is found exactly.
+    gap = false * fakes[:, None] + found * genuine[:, None] - (fakes * genuine)[:, None]
+    rows = np.arange(len(found))
+    after = np.argmax(gap >= 0, axis=1)
+    before = np.maximum(after - 1, 0)
+    first = after == 0
+    gap_after, gap_before = gap[rows, after], np.where(first, -fakes * genuine, gap[rows, before])
+    false_before = np.where(first, 0.0, false[rows, before])
+    weight = -gap_before / (gap_after - gap_before)
+    return np.asarray((false_before + weight * (false[rows, after] - false_before)) / genuine)
+
+
+def _ap(found: Scores, false: Scores) -> Scores:
+    """Sum of precision times gain in recall."""
+    # Above the first sample of a resample nothing is called fake and nothing gained: 0 / 1.
+    precision = found / np.maximum(found + false, 1.0)
+    gained = precision[:, 0] * found[:, 0]
+    gained += np.einsum('ru,ru->r', precision[:, 1:], np.diff(found))
+    return np.asarray(gained / found[:, -1])
+
+
+_OF_COUNTS: dict[str, Callable[[Scores, Scores], Scores]] = {'auc': _auc, 'eer': _eer, 'ap': _ap}

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+from iid_mm.datasets.index import read_index, write_index
+from iid_mm.engine import SafeRunner
+from iid_mm.errors import InputError
+from iid_mm.evaluation.localization.config import add_localization, with_masks
+from iid_mm.utils.config import load_config
+
+
+@pytest.fixture(scope='module')
+def masked(tiny_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The prepared set with masks of the test split's fakes, but for Deepfakes of person 202."""
+    root = tmp_path_factory.mktemp('masked')
+    (root / 'frames').symlink_to(tiny_prepared / 'frames')
+    mask = np.zeros((64, 64), dtype=np.uint8)
+    mask[16:48, 16:48] = 255
+    (root / 'masks').mkdir()
+    cv2.imwrite(str(root / 'masks/square.png'), mask)
+    rows = read_index(tiny_prepared / 'index.parquet').to_pylist()
+    for row in rows:
+        without = row['label'] == 0 or row['video_key'] == 'ffpp/Deepfakes/c23/202_999'
+        row['mask'] = None if without or row['split'] != 'test' else 'masks/square.png'
+    write_index(rows, root / 'index.parquet')
+    return root
+
+
+@pytest.fixture
+def config(tiny_config: Path, masked: Path, tmp_path: Path) -> Config:
+    cfg = load_config(tiny_config, {'data_root': str(masked)})
+    cfg.work_dir, cfg.launcher = str(tmp_path / 'work'), 'none'
+    return cfg
+
+
+def test_everything_is_added_once(config: Config) -> None:
+    before = config.val_dataloader.to_dict()
+    add_localization(config)
+    add_localization(config, heat_map='density', tolerance=3)
+    names = [t['type'] for t in config.test_dataloader.dataset.pipeline]
+    assert names == ['LoadForgeryPair', 'AlignFace', 'LoadForgeryMask', 'PackForgeryInputs']
+    assert [m['type'] for m in config.test_evaluator] == ['ForgeryAUC', 'ArtifactLocalization']
+    assert config.test_evaluator[1] == dict(type='ArtifactLocalization', tolerance=3)
+    assert config.model.test_cfg.heat_map == 'density'
+    assert config.model.test_cfg.nms_pre == 1000
+    assert config.val_dataloader.to_dict() == before
+
+
+def test_the_heads_own_test_config(config: Config) -> None:
+    config.model.artifact_head.test_cfg = dict(score_thr=0.3)
+    add_localization(config)
+    assert config.model.artifact_head.test_cfg == dict(score_thr=0.3, heat_map='noisy_or')
+    assert 'heat_map' not in config.model.test_cfg
+
+
+def test_wrapped_data_sets(config: Config) -> None:
+    inner = config.test_dataloader.dataset
+    wrapped = dict(type='ConcatDataset', datasets=[inner, dict(type='RepeatDataset', times=1, dataset=inner)])
+    config.test_dataloader.dataset = wrapped
+    add_localization(config)
+    first, second = config.test_dataloader.dataset.datasets
+    for dataset in (first, second.dataset):
+        assert dataset.pipeline[-2]['type'] == 'LoadForgeryMask'
+
+
+def test_a_whole_test(config: Config, tmp_path: Path) -> None:
+    add_localization(config, num_resamples=20, samples_file=str(tmp_path / 'samples.parquet'))
+    metrics = SafeRunner.from_cfg(config).test()
+    assert metrics['localization/num_scored'] == 15
+    assert metrics['localization/num_without_mask'] == 3
+    assert metrics['localization/num_paired'] == 15
+    assert 0 < metrics['localization/chance_energy'] < 1
+    assert 0 <= metrics['localization/energy'] <= 1
+    assert 'forgery/video_auc' in metrics
+    assert json.dumps(metrics)
+
+
+def test_errors(config: Config, tiny_prepared: Path) -> None:
+    with pytest.raises(InputError, match="heat_map='hot'"):
+        add_localization(config, heat_map='hot')
+    config.test_dataloader.dataset.methods = ['Deepfakes']
+    add_localization(config)
+    config.test_dataloader.dataset.split = 'val'
+    with pytest.raises(InputError, match=r'no fake of the test set has a mask in .*index.parquet.*--masks'):
+        add_localization(config)
+    config.test_dataloader.dataset.update(split='test', data_root=str(tiny_prepared))
+    with pytest.raises(InputError, match='--masks'):
+        add_localization(config)
+    config.test_dataloader.dataset.data_root = 'nowhere'
+    with pytest.raises(FileNotFoundError):
+        add_localization(config)
+    config.model.artifact_head = None
+    with pytest.raises(InputError, match='artifact_head is None'):
+        add_localization(config)
+    with pytest.raises(InputError, match='has no PackForgeryInputs, beside which LoadForgeryMask'):
+        with_masks([dict(type='LoadForgeryPair')])
