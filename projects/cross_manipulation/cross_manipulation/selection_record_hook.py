@@ -32,9 +32,8 @@ class SelectionRecordHook(Hook):
     validation samples must not be those of the test split.
 
     Every validation is written to ``selection.json`` in the work directory, including one that a kill
-    interrupted
-    and that :class:`~iid_mm.engine.ResumableEpochTrainLoop` runs again. ``progress.json`` holds the current
-    iteration.
+    interrupted and that :class:`~iid_mm.engine.ResumableEpochTrainLoop` runs again. ``progress.json`` holds
+    the current iteration.
 
     Args:
         methods: The manipulations that are trained on.
