@@ -20,15 +20,16 @@ def _nest(parent: Registry, *locations: str) -> Registry:
     return Registry(parent.name, parent=parent, scope=SCOPE, locations=list(locations))
 
 
-# Data: modules, not the package, which imports its members only when they are asked for.
+# Data: modules, not the package, which imports none of them.
 DATASETS = _nest(_mmdet.DATASETS, 'iid_mm.datasets.forgery_dataset')
 DATA_SAMPLERS = _nest(
     _mmdet.DATA_SAMPLERS,
-    'iid_mm.datasets.samplers',
+    'iid_mm.datasets.resumable_sampler',
     'iid_mm.datasets.balanced_sampler',
     'iid_mm.datasets.whole_batch_sampler',
 )
 TRANSFORMS = _nest(_mmdet.TRANSFORMS, 'iid_mm.datasets.transforms')
+# MMEngine looks collate functions up in its own registry: configs name them with the scope.
 FUNCTIONS = _nest(_MMENGINE_FUNCTIONS, 'iid_mm.datasets.transforms')
 
 # Models

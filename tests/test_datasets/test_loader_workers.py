@@ -161,6 +161,7 @@ def test_workers_end_when_their_parent_says_so() -> None:
     assert [worker.exitcode for worker in workers] == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_come_is_an_error() -> None:
     with pytest.raises(RuntimeError, match='timed out after 1'):
         next(iter(loader(Stuck(), timeout=1)))

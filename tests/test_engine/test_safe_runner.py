@@ -7,12 +7,10 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from mmengine.hooks import EMAHook, Hook
 from torch import nn
 
 from iid_mm.apis import init_model, load_checkpoint_file
-from iid_mm.datasets import collate_pairs
 from iid_mm.datasets.loader_workers import TIMEOUT
 from iid_mm.engine import SafeRunner, build_runner
 from iid_mm.errors import InputError
@@ -59,16 +57,6 @@ def test_runners_harden_their_loaders(make_runner: Any, tmp_path: Path) -> None:
     assert built.timeout == TIMEOUT
 
 
-@pytest.mark.parametrize(
-    ('name', 'function'), [('collate_pairs', collate_pairs), ('pseudo_collate', pseudo_collate)]
-)
-def test_collate_functions_are_found_by_name(name: str, function: Any, make_runner: Any) -> None:
-    runner = make_runner(train_dataloader__collate_fn=dict(type=name))
-    assert runner.build_dataloader(runner.cfg.train_dataloader, seed=0).collate_fn.func is function
-    # The config is left as it was, since it is stored in checkpoints.
-    assert runner.cfg.train_dataloader.collate_fn.type == name
-
-
 def test_one_process_needs_no_synchronization(make_runner: Any) -> None:
     model = make_runner(sync_bn='torch').model
     assert any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
@@ -90,7 +78,7 @@ def test_every_batch_holds_fakes_and_their_genuine_frames(make_runner: Any) -> N
     runner = make_runner(
         train_cfg__max_epochs=1,
         **{
-            f'{loader}collate_fn': dict(type='collate_pairs'),
+            f'{loader}collate_fn': dict(type='iid_mm.collate_pairs'),
             f'{loader}batch_size': 2,
             f'{loader}dataset__paired_only': True,
             f'{loader}dataset__pipeline__5__type': 'PackForgeryPair',

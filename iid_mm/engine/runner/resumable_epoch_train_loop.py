@@ -21,8 +21,8 @@ class ResumableEpochTrainLoop(EpochBasedTrainLoop):
     """MMEngine's epoch loop, except that it resumes exactly where a checkpoint was written.
 
     * Within an epoch it continues with the remaining samples; the parent would start the epoch again. This
-      needs a sampler with ``skip``, such as :class:`~iid_mm.datasets.ResumableSampler`, so that no sample is
-      loaded only to be dropped.
+      needs a sampler with ``skip``, such as :class:`~iid_mm.datasets.resumable_sampler.ResumableSampler`, so
+      that no sample is loaded only to be dropped.
     * MMEngine writes the checkpoint of an epoch before it validates the epoch. If training stopped in
       between, the missed validation runs first; otherwise this checkpoint could never become the best one. A
       checkpoint does not show whether its validation has ended, so it may run again, with the same result.

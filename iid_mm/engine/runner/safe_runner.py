@@ -24,7 +24,7 @@ from iid_mm.datasets.loader_workers import harden_loader
 from iid_mm.engine.hooks import FiniteLossHook, StopHook
 from iid_mm.engine.runner.distributed import check_sync_bn, join_cpu_processes
 from iid_mm.errors import InputError
-from iid_mm.registry import FUNCTIONS, RUNNERS
+from iid_mm.registry import RUNNERS
 from iid_mm.utils.checkpoint import load_from_source, load_weights, prepare_resuming, trusted_checkpoints
 from iid_mm.utils.config import pipeline_input_size
 from iid_mm.utils.files import reason_of, replacing
@@ -103,11 +103,6 @@ class SafeRunner(Runner):
 
         The arguments are those of :meth:`mmengine.runner.Runner.build_dataloader`.
         """
-        collate = dataloader.get('collate_fn') if isinstance(dataloader, dict) else None
-        if isinstance(collate, dict) and isinstance(collate.get('type'), str):
-            # MMEngine looks names up in its own registry only.
-            collate = {**collate, 'type': FUNCTIONS.get(collate['type']) or collate['type']}
-            dataloader = {**dataloader, 'collate_fn': collate}
         return harden_loader(Runner.build_dataloader(dataloader, *args, **kwargs))
 
     def build_val_loop(self, loop: Any) -> Any:

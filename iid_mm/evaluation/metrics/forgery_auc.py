@@ -88,8 +88,8 @@ class ForgeryAUC(WholeSetMetric):
         With a scores file nothing is refused: the scores themselves are the purpose of the test.
 
         Args:
-            dataset: What will be scored: :class:`~iid_mm.datasets.ForgeryDataset`, or wrappers of some;
-                datasets of unknown labels pass.
+            dataset: What will be scored, a :class:`~iid_mm.datasets.forgery_dataset.ForgeryDataset` or
+                wrappers of some; datasets of unknown labels pass.
             name: What the message calls the data loader.
 
         Raises:
