@@ -20,7 +20,7 @@ from iid_mm.evaluation.functional.aggregate import AGGREGATIONS
 from iid_mm.evaluation.scores import SCORES_SCHEMA
 from iid_mm.reporting import BOOTSTRAP_UNITS, ReportOptions
 from iid_mm.reporting.testing import TestRequest, run_test
-from iid_mm.utils.cli import add_run_options, load_run_config, run_tool
+from iid_mm.utils.cli import add_run_options, add_trust_option, load_run_config, run_tool
 from iid_mm.utils.files import check_output
 
 
@@ -32,11 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint file')
     add_run_options(parser)
     parser.add_argument('--out', help='without a report: write the score of every frame to this Parquet file')
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='run code that the checkpoint may hold; only for files whose origin you trust',
-    )
+    add_trust_option(parser)
     add_report_options(parser.add_argument_group('report (with --test-sets or --out-dir)'))
     return parser.parse_args()
 

@@ -18,6 +18,7 @@ from iid_mm.engine import build_runner
 from iid_mm.errors import InputError
 from iid_mm.registry import OPTIM_WRAPPERS
 from iid_mm.utils.cli import add_run_options, load_run_config, run_tool, tell
+from iid_mm.utils.config import type_name
 from iid_mm.utils.latest_checkpoint import checkpoint_folders, find_checkpoint
 from iid_mm.utils.user_errors import KEPT
 
@@ -75,8 +76,7 @@ def prepare_config(args: argparse.Namespace) -> Config:
 
 def use_mixed_precision(cfg: Config) -> None:
     """Put MMEngine's mixed-precision wrapper in the place of the plain one."""
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    name = (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
+    name = type_name(cfg.optim_wrapper) or 'OptimWrapper'
     if name in ('AmpOptimWrapper', 'BFloat16OptimWrapper'):
         return
     if name != 'OptimWrapper':

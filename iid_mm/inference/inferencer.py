@@ -188,7 +188,7 @@ class IIDInferencer:
 
     def analyze(
         self,
-        inputs: MediaInput | Iterable[MediaInput],
+        inputs: MediaInput | Iterable[MediaInput] | FoundMedia,
         *,
         batch_size: int = 32,
         out_dir: str | os.PathLike[str] | None = None,

@@ -62,7 +62,7 @@ def report_file(folder: Path, name: Any) -> Path:
     if not path.exists():
         raise FileNotFoundError(f'{name}, which {REPORT_FILE} lists, does not exist')
     if not path.is_file():
-        raise InputError(f'{where} names {name!r}, which is no ordinary file; it was not opened')
+        raise InputError(f'{where} names {name!r}, which is not a regular file; it was not opened')
     if path.stat().st_size > MAX_FILE:
         raise InputError(f'{where} names {name!r}, which has more than {MAX_FILE} bytes; it was not opened')
     return path

@@ -252,7 +252,7 @@ class TestReportsOfStrangers:
     def test_pipes_are_not_waited_for(self, report: Path, name: str) -> None:
         (report / name).unlink()
         os.mkfifo(report / name)
-        assert any('no ordinary file' in text for text in verify_report(report).problems)
+        assert any('not a regular file' in text for text in verify_report(report).problems)
 
     def test_files_without_end(self, report: Path) -> None:
         with (report / 'config.py').open('r+b') as file:
