@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The choices that decide the metrics of a report once the scores are there."""
+"""The choices by which scores become the metrics of a report."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from iid_mm.errors import InputError
@@ -46,7 +46,7 @@ class ReportOptions:
         rules = (
             ('aggregation', self.aggregation in AGGREGATIONS, f'choose one of {", ".join(AGGREGATIONS)}'),
             ('top_k', self.top_k >= 1, 'must be at least 1'),
-            ('resamples', self.resamples <= MAX_RESAMPLES, f'more than {MAX_RESAMPLES} tell nothing new'),
+            ('resamples', self.resamples <= MAX_RESAMPLES, f'must be at most {MAX_RESAMPLES}'),
             ('threshold', self.threshold is None or 0 <= self.threshold <= 1, 'must lie in [0, 1]'),
             ('resamples', self.resamples >= 100, 'fewer than 100 give no interval of 95 %'),
             ('bootstrap_over', self.bootstrap_over in BOOTSTRAP_UNITS, f'choose from {BOOTSTRAP_UNITS}'),
@@ -57,16 +57,12 @@ class ReportOptions:
             if not good:
                 raise InputError(f'{name}={getattr(self, name)!r}: {rule}')
 
-    def as_dict(self) -> dict[str, Any]:
-        """The options as plain data."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ReportOptions:
-        """Read what :meth:`as_dict` gave.
+        """Read options from plain data.
 
         Raises:
-            InputError: An option is unknown or has a value that it cannot have.
+            InputError: An option is unknown or has an invalid value.
         """
         try:
             return cls(**values)

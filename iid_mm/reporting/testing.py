@@ -10,47 +10,44 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from iid_mm.datasets.index import read_index
-from iid_mm.engine import SafeRunner
 from iid_mm.errors import InputError
 from iid_mm.evaluation.eval_sets import (
+    VALIDATION,
     EvalSet,
     check_eval_set,
     check_eval_sets,
     find_eval_sets,
     validation_set,
 )
-from iid_mm.reporting.card import CONFIG_FILE, protocol_card
 from iid_mm.reporting.document import (
-    PICTURES_FOLDER,
+    PLOTS_FOLDER,
     REPORT_FILE,
     VIDEO_SCORES_FILE,
     compute,
-    file_hashes,
     report_content,
     video_table,
     write_report,
     write_video_table,
 )
 from iid_mm.reporting.options import ReportOptions
-from iid_mm.reporting.plots import report_pictures
-from iid_mm.reporting.provenance import command_line, config_text
-from iid_mm.reporting.scoring import ScoringJob
-from iid_mm.reporting.tables import localization_table, main_table
-from iid_mm.reporting.text import report_text
+from iid_mm.reporting.plots import report_plots
+from iid_mm.reporting.protocol import CONFIG_FILE, command_line, config_text, protocol_card
+from iid_mm.reporting.scoring import score_sets
+from iid_mm.reporting.text import localization_table, main_table, report_text
 from iid_mm.utils.files import sha256, write_text
 from iid_mm.utils.tables import markdown_table
 
 
 @dataclass(frozen=True)
 class TestRequest:
-    """What was asked for.
+    """A test that was requested.
 
     Attributes:
         config_file: The config's file.
@@ -87,7 +84,7 @@ def run_test(cfg: Config, request: TestRequest) -> Path:
 
     Args:
         cfg: Config of a run, with launcher and work directory.
-        request: What was asked for.
+        request: Sets, checkpoint and options.
 
     Returns:
         The report's folder.
@@ -99,57 +96,39 @@ def run_test(cfg: Config, request: TestRequest) -> Path:
     sets = find_eval_sets(cfg, request.names)
     tables = check_eval_sets(sets)
     validation, obstacle = _validation(cfg, request)
-    # What follows changes the config.
+    # Localization changes the config.
     described = copy.deepcopy(cfg)
     if request.localization:
         sets = _localizing(cfg, sets)
-    digest = sha256(request.checkpoint)
-    _prefer_equal_results(cfg)
-    runner = SafeRunner.from_cfg(cfg)
-    runner.call_hook('before_run')
-    checkpoint = runner.load_checkpoint(str(request.checkpoint))
-    job = ScoringJob(cfg, digest, request.out_dir, request.resume)
-    chosen = None if validation is None else job.score(runner, validation, check_eval_set(validation))
-    records = [job.score(runner, test_set, tables[test_set.name]) for test_set in sets]
-    runner.call_hook('after_run')
+    scored = validation | {test_set.name: (test_set, tables[test_set.name]) for test_set in sets}
+    records, meta = score_sets(cfg, request.checkpoint, scored, request.out_dir, request.resume)
     if is_main_process():
         card = protocol_card(
             *(described, request.config_file, request.cfg_options),
-            *(request.checkpoint, digest, checkpoint.get('meta') or {}),
+            *(request.checkpoint, sha256(request.checkpoint), meta),
         )
-        _write(request, described, card, records, chosen, obstacle)
+        chosen = records.pop(VALIDATION, None)
+        _write(request, described, card, list(records.values()), chosen, obstacle)
     return request.out_dir
 
 
-def _prefer_equal_results(cfg: Config) -> None:
-    """Let a GPU choose its algorithms by the shape of the input, not by what is fastest at the moment."""
-    cfg.setdefault('env_cfg', {})
-    cfg.env_cfg.cudnn_benchmark = False
-    torch.backends.cudnn.deterministic = True
-
-
-def _validation(cfg: Config, request: TestRequest) -> tuple[EvalSet | None, str]:
-    """The set to choose the threshold on, or why there is none."""
+def _validation(cfg: Config, request: TestRequest) -> tuple[dict[str, tuple[EvalSet, pa.Table]], str]:
+    """The set to choose the threshold on, by name; or none, and why."""
     if request.options.threshold is not None:
-        return None, ''
+        return {}, ''
     try:
         validation = validation_set(cfg)
-        check_eval_set(validation)
+        return {VALIDATION: (validation, check_eval_set(validation))}, ''
     except (InputError, FileNotFoundError) as error:
         if request.needs_validation:
             raise
-        return None, _reason(error)
-    return validation, ''
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return 'the set that the config validates on was not there'
-    return 'the config has no validation split with genuine and fake videos'
+        if isinstance(error, FileNotFoundError):
+            return {}, 'the set that the config validates on was not there'
+        return {}, 'the config has no validation split with genuine and fake videos'
 
 
 def _localizing(cfg: Config, sets: Sequence[EvalSet]) -> list[EvalSet]:
-    """Let the sets that have masks be measured, and the model make heat maps."""
+    """Add localization to the sets that have masks, and heat maps to the model."""
     from iid_mm.evaluation.localization.config import add_localization
 
     measured = [test_set.name for test_set in sets if _has_masks(test_set)]
@@ -196,17 +175,16 @@ def _write(
     computed = compute(folder, records, validation, obstacle, options)
     write_text(folder / CONFIG_FILE, config_text(cfg))
     write_video_table(video_table(computed, records), folder / VIDEO_SCORES_FILE)
-    pictures = folder / PICTURES_FOLDER
-    for old in pictures.glob('*.png'):
+    plots = folder / PLOTS_FOLDER
+    for old in plots.glob('*.png'):
         old.unlink()
+    threshold = computed.threshold.value
     drawn = [
         path
-        for scored in computed.sets
-        for path in report_pictures(
-            scored, pictures, threshold=computed.threshold.value, confidence=options.confidence
-        )
+        for tested in computed.sets
+        for path in report_plots(tested, plots, threshold=threshold, confidence=options.confidence)
     ]
-    names = [CONFIG_FILE, VIDEO_SCORES_FILE, *(f'{PICTURES_FOLDER}/{path.name}' for path in drawn)]
+    names = [CONFIG_FILE, VIDEO_SCORES_FILE, *(path.relative_to(folder).as_posix() for path in drawn)]
     names += [
         record[kind]['file']
         for record in records + ([validation] if validation else [])
@@ -217,9 +195,8 @@ def _write(
         'date': datetime.now(timezone.utc).isoformat(timespec='seconds'),
         'command': command_line(request.command),
     }
-    content = report_content(
-        *(computed, card, records, validation, obstacle, options, run, file_hashes(folder, names))
-    )
+    hashes = {name: sha256(folder / name) for name in names}
+    content = report_content(computed, card, records, validation, obstacle, options, run, hashes)
     write_report(content, report_text(content), folder)
     _log(content, folder)
 
@@ -231,7 +208,7 @@ def _log(content: dict[str, Any], folder: Path) -> None:
         lines += ['', *markdown_table(table)]
     lines += [
         f'report: {folder}',
-        f'SHA-256 of {REPORT_FILE}: {sha256(folder / REPORT_FILE)} (note it elsewhere: who has it can tell '
-        'whether the report was changed later)',
+        f'SHA-256 of {REPORT_FILE}: {sha256(folder / REPORT_FILE)} (note it elsewhere: it shows whether '
+        'the report was changed later)',
     ]
     print_log('\n' + '\n'.join(lines), logger='current')

@@ -14,9 +14,16 @@ from mmengine.logging import MessageHub, MMLogger
 from iid_mm.apis import init_model
 from iid_mm.utils.cli import run_tool
 from iid_mm.visualization import ForgeryVisualizer
+from robustness import VideoForgeryDataset
 from support.paths import REPOSITORY
 
-TOOL = REPOSITORY / 'projects/robustness/test_robustness.py'
+TOOL = REPOSITORY / 'projects/robustness/measure_robustness.py'
+
+
+@pytest.fixture
+def videos(tiny_prepared: Path) -> VideoForgeryDataset:
+    """9 videos of 3 frames."""
+    return VideoForgeryDataset(ann_file=str(tiny_prepared / 'index.parquet'), split='test', test_mode=True)
 
 
 @pytest.fixture(scope='session')
@@ -41,7 +48,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
         # MMEngine shares these among runs that start within the same second.
         for shared in (MMLogger, MessageHub, ForgeryVisualizer):
             shared._instance_dict.clear()
-        monkeypatch.setattr(sys, 'argv', ['projects/robustness/test_robustness.py', *map(str, arguments)])
+        monkeypatch.setattr(sys, 'argv', ['projects/robustness/measure_robustness.py', *map(str, arguments)])
         capfd.readouterr()
         status = run_tool(module.main)
         streams = capfd.readouterr()
