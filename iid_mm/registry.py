@@ -10,6 +10,7 @@ import surfaces as itself and not as "not in the registry".
 from __future__ import annotations
 
 from mmdet import registry as _mmdet
+from mmengine.registry import FUNCTIONS as _MMENGINE_FUNCTIONS
 from mmengine.registry import Registry
 
 SCOPE = 'iid_mm'
@@ -20,15 +21,17 @@ def _nest(parent: Registry, *locations: str) -> Registry:
 
 
 # Data
-# Modules, not the package: that one imports its members only when they are asked for.
+# Modules, not the package, which imports none of them.
 DATASETS = _nest(_mmdet.DATASETS, 'iid_mm.datasets.forgery_dataset')
 DATA_SAMPLERS = _nest(
     _mmdet.DATA_SAMPLERS,
-    'iid_mm.datasets.samplers',
+    'iid_mm.datasets.resumable_sampler',
     'iid_mm.datasets.balanced_sampler',
     'iid_mm.datasets.whole_batch_sampler',
 )
 TRANSFORMS = _nest(_mmdet.TRANSFORMS, 'iid_mm.datasets.transforms')
+# MMEngine looks collate functions up in its own registry: configs name them with the scope.
+FUNCTIONS = _nest(_MMENGINE_FUNCTIONS, 'iid_mm.datasets.transforms')
 
 # Models
 MODELS = _nest(_mmdet.MODELS, 'iid_mm.models')

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from iid_mm.datasets.samplers import ResumableSampler
+from iid_mm.datasets.resumable_sampler import ResumableSampler
 from iid_mm.errors import InputError
 from iid_mm.registry import DATA_SAMPLERS
 
@@ -30,7 +30,7 @@ Indices = npt.NDArray[np.int64]
 class RepeatedIndex(int):
     """An index that an epoch deals out again; ``repeat`` counts, from 1 for the second time.
 
-    :class:`~iid_mm.datasets.ForgeryDataset` draws another augmentation for each.
+    :class:`~iid_mm.datasets.forgery_dataset.ForgeryDataset` draws another augmentation for each.
     """
 
     repeat: int

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures how much a detector knows about who is in the picture."""
+"""Identity in features (probe) and in scores (shift) of a detector."""

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which faces a probe sees, whose they are, and which of them must stay together in a split."""
+"""Choice of the faces of a probe, their identities, and the clips that stay together in a split."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +17,6 @@ Codes = npt.NDArray[np.int64]
 FACES = ('genuine', 'fakes', 'both')
 IDENTITIES = ('target', 'source')
 TIME_BLOCKS = 4
-_FEWEST_FRAMES = 2 * TIME_BLOCKS
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Clips:
         clip: (N,) codes; a clip belongs to one identity and is on one side of a split as a whole.
         order: (N,) frame numbers, for splits within a clip.
         names: Names of the K identities.
-        notes: What a reader of the metrics must know.
+        notes: Caveats for readers of the metrics.
     """
 
     rows: Codes
@@ -48,12 +48,12 @@ def select_clips(
     A clip is a genuine recording (with all fakes made of it, which show the same frames) of one index.
 
     Args:
-        faces: What was extracted.
+        faces: The extracted faces.
         which: One of :data:`FACES`.
-        identity: Of a fake, whose identity counts: ``target`` (whose head and scene) or ``source`` (whose
-            face was put in). A genuine face is its own target and source.
-        split_time: Cut clips into blocks of time, the last face of each but the last left out as a gap,
-            and treat the blocks as clips.
+        identity: Identity of a fake: ``target`` (person of the head and scene) or ``source`` (person of the
+            inserted face). A genuine face is its own target and source.
+        split_time: Cut clips into blocks of time, separated by a gap of one frame, and treat the blocks as
+            clips.
 
     Returns:
         The faces of all identities that have at least two clips.
@@ -101,7 +101,7 @@ def select_clips(
 
 
 def _confusion(faces: FaceTable, rows: Codes) -> list[str]:
-    """Say so if source and target cannot be told apart in this set."""
+    """A note if sources and targets are confounded in this set."""
     fakes = rows[faces.column('label')[rows].astype(np.int64) == 1]
     pairs = set(zip(faces.column('source_id')[fakes], faces.column('target_id')[fakes], strict=True))
     if len({source for source, _ in pairs}) == len(pairs):
@@ -184,13 +184,7 @@ def hold_out(identity: Codes, clip: Codes, seed: int, share: float = 0.25) -> np
     Returns:
         (N,) bool, true for faces of test clips.
     """
-    generator = np.random.Generator(np.random.PCG64(seed))
-    chosen = []
-    for code in np.unique(identity):
-        own = np.unique(clip[identity == code])
-        count = min(max(1, round(share * own.size)), own.size - 1)
-        chosen.append(generator.permutation(own)[:count])
-    return np.isin(clip, np.concatenate(chosen))
+    return _draw_clips(identity, clip, seed, lambda clips: min(max(1, round(share * clips)), clips - 1))
 
 
 def fewer_clips(
@@ -210,12 +204,21 @@ def fewer_clips(
     """
     if count is None:
         return train
-    generator = np.random.Generator(np.random.PCG64([seed, 2]))
+    kept = train.copy()
+    kept[train] = _draw_clips(identity[train], clip[train], [seed, 2], lambda clips: count)
+    return kept
+
+
+def _draw_clips(
+    identity: Codes, clip: Codes, seed: int | list[int], count_of: Callable[[int], int]
+) -> npt.NDArray[np.bool_]:
+    """Faces of some clips of every identity, ``count_of(number of its clips)`` of them."""
+    generator = np.random.Generator(np.random.PCG64(seed))
     chosen = []
-    for code in np.unique(identity[train]):
-        own = np.unique(clip[train & (identity == code)])
-        chosen.append(generator.permutation(own)[:count])
-    return train & np.isin(clip, np.concatenate(chosen))
+    for code in np.unique(identity):
+        own = np.unique(clip[identity == code])
+        chosen.append(generator.permutation(own)[: count_of(own.size)])
+    return np.isin(clip, np.concatenate(chosen))
 
 
 def shuffle_identities(identity: Codes, clip: Codes, seed: int) -> Codes:

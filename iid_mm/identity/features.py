@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pooled features of a detector by name, for probes that ask what they hold."""
+"""Pooled features of a detector by name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from iid_mm.errors import InputError
 
 PIXELS = 'pixels'
-"""The downsampled input itself; not of the network, a control."""
+"""The downsampled input itself, a control."""
 PIXEL_SIDE = 16
 
 
@@ -48,7 +48,7 @@ def backbone_stages(backbone: nn.Module) -> dict[str, nn.Module]:
             ``layers``.
 
     Returns:
-        The stages; none for a backbone of another make, whose outputs are features all the same.
+        The stages; empty for other backbones, whose outputs still are features.
     """
     if names := getattr(backbone, 'res_layers', None):
         return {str(name): getattr(backbone, str(name)) for name in names}
@@ -63,8 +63,8 @@ class FeatureExtractor:
     """Computes named features of an :class:`~iid_mm.models.IIDDetector`, with or without neck.
 
     Names: ``pixels``; ``backbone.<stage>`` for each stage; ``backbone.out.<i>`` for each output but the last
-    where the backbone has no stages that can be told; ``backbone`` (the last output); ``neck.<level>``;
-    ``fused`` (what the forgery head classifies) and ``logits``. Maps are averaged over their positions.
+    where the stages of the backbone are unknown; ``backbone`` (the last output); ``neck.<level>``;
+    ``fused`` (input of the forgery head's classifier) and ``logits``. Maps are averaged over their positions.
 
     Args:
         model: The detector; it is put into evaluation mode.
@@ -127,11 +127,11 @@ class FeatureExtractor:
 
 
 def chosen_features(names: Sequence[str] | None, known: Sequence[str]) -> list[str]:
-    """Names of the features to look at.
+    """Names of the chosen features.
 
     Args:
-        names: What was asked for; None: all but ``pixels``, which is a control.
-        known: What there is.
+        names: Requested names; None: all but ``pixels``, which is a control.
+        known: Names of all features.
 
     Returns:
         The names in the order of the network.

@@ -7,6 +7,9 @@ import warnings
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 Array = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -20,11 +23,17 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
 
 def standardize(train: Array, test: Array) -> tuple[Array, Array]:
     """Give every feature mean 0 and standard deviation 1 in the training part; constant ones become 0."""
-    mean, scale = train.mean(axis=0), train.std(axis=0)
-    # What varies less is rounding of float32.
-    alive = scale > 1e-6 * np.abs(train).max(axis=0, initial=1e-30)
-    scale = np.where(alive, scale, 1.0)
-    return (train - mean) / scale * alive, (test - mean) / scale * alive
+    scaler = StandardScaler().fit(train)
+    # Less variation is rounding of float32.
+    alive = np.sqrt(scaler.var_) > 1e-6 * np.abs(train).max(axis=0, initial=1e-30)
+    return scaler.transform(train) * alive, scaler.transform(test) * alive
+
+
+def group_means(values: Array, codes: Codes, groups: int) -> Array:
+    """Means of (N, D) values by group, (groups, D); 0 for a group without samples."""
+    sums = np.zeros((groups, values.shape[1]))
+    np.add.at(sums, codes, values)
+    return np.asarray(sums / np.maximum(np.bincount(codes, minlength=groups), 1)[:, None])
 
 
 def class_scores(
@@ -33,10 +42,10 @@ def class_scores(
     """Fit one classifier for each strength and score a test part.
 
     Args:
-        classifier: ``lda`` (linear discriminants with a shrunk common covariance and equal priors: in closed
-            form, and optimal for prototypes with normal noise) or ``logistic`` (multinomial, L2 penalty).
+        classifier: ``lda`` (linear discriminants with a shrunk common covariance and equal priors) or
+            ``logistic`` (multinomial, L2 penalty).
         train: (n, D).
-        labels: (n,) codes; every class occurs for ``lda`` or is never predicted.
+        labels: (n,) codes; a class that does not occur is never predicted.
         test: (m, D).
         strengths: Strengths of regularization, greater = stronger.
         classes: K.
@@ -52,13 +61,11 @@ def class_scores(
 
 def _lda(train: Array, labels: Codes, test: Array, strengths: tuple[float, ...], classes: int) -> list[Array]:
     if train.shape[1] > train.shape[0]:
-        # What is orthogonal to all training samples cannot change a score.
+        # Directions orthogonal to all training samples cannot change a score.
         basis = np.linalg.svd(train, full_matrices=False)[2].T
         train, test = train @ basis, test @ basis
     counts = np.bincount(labels, minlength=classes)
-    sums = np.zeros((classes, train.shape[1]))
-    np.add.at(sums, labels, train)
-    means = sums / np.maximum(counts, 1)[:, None]
+    means = group_means(train, labels, classes)
     rest = train - means[labels]
     freedom = max(1, labels.size - np.count_nonzero(counts))
     values, axes = np.linalg.eigh(rest.T @ rest / freedom)
@@ -75,12 +82,9 @@ def _lda(train: Array, labels: Codes, test: Array, strengths: tuple[float, ...],
 
 
 def _logistic(train: Array, labels: Codes, test: Array, strength: float, classes: int) -> Array:
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
     model = LogisticRegression(C=1 / (strength * labels.size), max_iter=300)
     with warnings.catch_warnings():
-        # The ranking of classes, all that is used, settles long before the optimum.
+        # Only the ranking of the classes is used, which settles long before the optimum.
         warnings.simplefilter('ignore', ConvergenceWarning)
         model.fit(train, labels)
     raw = model.decision_function(test)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The identity probe: how well a linear classifier tells people apart by frozen features of unseen clips."""
+"""The identity probe: accuracy of a linear classifier of people on frozen features of unseen clips."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from iid_mm.errors import InputError
 from iid_mm.evaluation.statistics.intervals import Interval, check_level
 from iid_mm.identity.clips import Codes, fewer_clips, hold_out, shuffle_identities
-from iid_mm.identity.linear import STRENGTHS, Array, class_scores, macro, standardize, true_ranks
+from iid_mm.identity.linear import STRENGTHS, Array, class_scores, group_means, macro, standardize, true_ranks
 
 _FOLDS = 3
 
@@ -24,9 +24,9 @@ class ProbeSettings:
     Attributes:
         classifier: ``lda`` or ``logistic``.
         seeds: Number of splits, each with other test clips.
-        share: Part of the clips of a person that is tested on, at least one clip.
-        train_clips: At most this many training clips a person; None: all that are not tested on. Few make the
-            task harder where all features recognize everyone.
+        share: Part of a person's clips that is held out for the test, at least one clip.
+        train_clips: At most this many training clips a person; None: all that are not held out. Few clips
+            make the task harder where all features recognize everyone.
         level: Confidence level.
         resamples: Resamples of the bootstrap over identities.
     """
@@ -61,16 +61,16 @@ class ProbeResult:
         chance: 1 / K.
         chance5: min(5, K) / K.
         variance_share: Share of the variance of clip means that belongs to identities (ICC(1) over all
-            standardized dimensions): grows on where accuracies are 1.
-        rank: Effective number of independent dimensions, see :func:`effective_rank`: a feature that has
-            collapsed tells nothing about anyone, which is no merit.
+            standardized dimensions): still distinguishes features whose accuracies are 1.
+        rank: Effective number of independent dimensions, see :func:`effective_rank`: a low accuracy of a
+            collapsed feature is no merit.
         seed_low: Lowest top-1 accuracy of a split.
         seed_high: Highest one.
         identities: K.
         clips: Number of clips.
         faces: Number of faces.
         strengths: Chosen regularization by split.
-        notes: What a reader must know.
+        notes: Caveats for readers.
     """
 
     top1: Interval
@@ -114,8 +114,8 @@ def probe(
         identity: (N,) codes 0..K-1.
         clip: (N,) codes; a clip belongs to one identity.
         settings: How.
-        shuffled: Give whole clips random identities first: what the same probe reaches on labels that have
-            nothing to do with faces.
+        shuffled: Give whole clips random identities first: the accuracy on labels that are unrelated to the
+            faces.
 
     Returns:
         The accuracies.
@@ -203,9 +203,7 @@ def variance_share(values: Array, identity: Codes, clip: Codes) -> float:
     scaled = standardize(values, values)[0]
     clips, owner = _clip_means(scaled, identity, clip)
     counts = np.bincount(owner).astype(float)
-    sums = np.zeros((counts.size, clips.shape[1]))
-    np.add.at(sums, owner, clips)
-    means = sums / np.maximum(counts, 1)[:, None]
+    means = group_means(clips, owner, counts.size)
     people, total = int(np.count_nonzero(counts)), float(counts.sum())
     between = float(np.sum(counts[:, None] * (means - clips.mean(axis=0)) ** 2)) / (people - 1)
     within = float(np.sum((clips - means[owner]) ** 2)) / (total - people)
@@ -264,9 +262,7 @@ def _choose(values: Array, labels: Codes, clip: Codes, classifier: str, classes:
 
 def _clip_means(scores: Array, labels: Codes, clip: Codes) -> tuple[Array, Codes]:
     clips, first, inverse = np.unique(clip, return_index=True, return_inverse=True)
-    sums = np.zeros((clips.size, scores.shape[1]))
-    np.add.at(sums, inverse, scores)
-    return sums / np.bincount(inverse)[:, None], labels[first]
+    return group_means(scores, inverse, clips.size), labels[first]
 
 
 def _interval(shares: Array, settings: ProbeSettings) -> Interval:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Embeddings of a face recognizer (ONNX, input as of ArcFace): the upper bound of an identity probe."""
+"""Embeddings of a face recognizer (ONNX, input as for ArcFace): the upper bound of an identity probe."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def embed(
 
     Args:
         model: ONNX file; input (N, 3, 112, 112) RGB, (x - 127.5) / 127.5, output (N, D).
-        datasets: What :func:`~iid_mm.identity.extraction.face_datasets` gives.
+        datasets: From :func:`~iid_mm.identity.extraction.face_datasets`.
         rows: (n,) numbers of the faces, counted through the datasets.
         batch_size: Faces at once.
 
@@ -70,7 +70,7 @@ def embed(
 
     Raises:
         FileNotFoundError: An image is missing.
-        InputError: The model cannot be read or is none of a recognizer, or an image cannot be read.
+        InputError: The model cannot be read or is no recognizer, or an image cannot be read.
     """
     import onnxruntime
 
@@ -82,13 +82,10 @@ def embed(
         found = [
             np.asarray(session.run(None, {name: batch})[0]) for batch in _inputs(datasets, rows, batch_size)
         ]
-    except (RuntimeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f'recognizer {model} cannot be run: {error}') from error
     except Exception as error:
         # onnxruntime's own errors share no base class but Exception.
-        if not type(error).__module__.startswith('onnxruntime'):
+        foreign = type(error).__module__.startswith('onnxruntime')
+        if isinstance(error, InputError) or not (foreign or isinstance(error, RuntimeError | ValueError)):
             raise
         raise InputError(f'recognizer {model} cannot be run: {error}') from error
     joined = np.concatenate(found).astype(np.float64)

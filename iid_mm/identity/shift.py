@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much a fake score depends on who is in the picture.
+"""Dependence of fake scores on the person in the video.
 
 Two metrics. The **intraclass correlation** of genuine videos: with s_ij the score of video j of person i,
-s_ij = m + a_i + e_ij, the share var(a) / (var(a) + var(e)) of the variance that belongs to the person
-(one-way random effects, ICC(1)). A detector that looks at artifacts only has 0 on genuine videos.
+s_ij = m + a_i + e_ij, the share var(a) / (var(a) + var(e)) of the variance that lies between people
+(one-way random effects, ICC(1)). It is 0 on genuine videos for a detector of artifacts only.
 
 The **AUC within and across identities**: over pairs of a fake f and a genuine video g,
 
     AUC = mean of [s_f > s_g] + [s_f = s_g] / 2,
 
 within: over the pairs whose target is the same person, across: over those of different people. A shift of all
-scores of a person leaves the first alone and lowers the second; within - across > 0 is what identity costs.
+scores of a person leaves the first alone and lowers the second; within - across > 0 is the cost of identity.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ CLIP = 1e-6
 
 
 class IccResult(NamedTuple):
-    """Share of the variance of scores that belongs to identities.
+    """Share of the variance of scores that lies between identities.
 
     Attributes:
-        icc: ICC(1); negative where people differ less than chance would make them. Its interval is exact for
-            equal numbers of videos, else made with their effective mean n0.
+        icc: ICC(1); negative where people differ less than by chance. Its interval is exact for equal numbers
+            of videos, else approximate, with their effective mean n0.
         f: Mean square between over mean square within.
         df_between: Degrees of freedom of the identities, K - 1.
         df_within: N - K.
@@ -74,7 +74,7 @@ class IdentityAuc(NamedTuple):
 
 
 def logit(scores: npt.ArrayLike) -> Array:
-    """log(p / (1 - p)), with p kept within [1e-6, 1 - 1e-6]."""
+    """log(p / (1 - p)), with p clipped to [1e-6, 1 - 1e-6]."""
     values = np.clip(np.asarray(scores, dtype=np.float64), CLIP, 1 - CLIP)
     return np.asarray(np.log(values) - np.log1p(-values))
 
@@ -174,8 +174,8 @@ def identity_auc(
 ) -> IdentityAuc:
     """AUC of pairs of the same person and of pairs of different people.
 
-    A resample draws people with replacement; a person drawn twice counts twice within, and her copies are no
-    different people.
+    A resample draws people with replacement; a person drawn twice counts twice within, and the copies do not
+    count as different people.
 
     Args:
         scores: (N,) of videos.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Video scores with identities and what :mod:`iid_mm.identity.shift` finds in them."""
+"""Identity shift of video scores: their source, the metrics and their table."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from iid_mm.errors import InputError
+from iid_mm.evaluation.functional.aggregate import video_scores
 from iid_mm.evaluation.scores import read_scores
 from iid_mm.evaluation.statistics.intervals import Interval
 from iid_mm.identity.extraction import FaceTable
@@ -22,17 +23,18 @@ from iid_mm.identity.shift import (
     intraclass_correlation,
     logit,
 )
+from iid_mm.utils.tables import UNDEFINED, markdown_table
 
 
 @dataclass(frozen=True)
 class IdentityScores:
-    """Scores of V videos, mean of their frames.
+    """Mean scores of V videos.
 
     Attributes:
         score: (V,) probability of fake.
         label: (V,) 0 = genuine, 1 = fake.
         identity: (V,) names of the targets.
-        unknown: Number of videos left out, whose target is unknown.
+        unknown: Number of videos that are left out since their target is unknown.
     """
 
     score: npt.NDArray[np.float64]
@@ -43,7 +45,7 @@ class IdentityScores:
 
 @dataclass(frozen=True)
 class ShiftReport:
-    """Outcome of :func:`measure_shift`; a metric that the set does not allow is the reason why."""
+    """Outcome of :func:`measure_shift`; in place of an undefined metric stands the reason."""
 
     icc_logit: IccResult | str
     icc_probability: IccResult | str
@@ -69,41 +71,37 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _videos(keys: Sequence[str], score: Any, label: Any, identity: Any, origin: str) -> IdentityScores:
-    _, first, video = np.unique(np.asarray(keys, dtype=str), return_index=True, return_inverse=True)
-    means = np.bincount(video, weights=np.asarray(score, dtype=np.float64)) / np.bincount(video)
-    owners = np.asarray(identity, dtype=object)[first]
+def _videos(
+    keys: Sequence[str], score: npt.ArrayLike, label: npt.ArrayLike, identity: Sequence[Any], origin: str
+) -> IdentityScores:
+    videos = video_scores(score, label, keys, name=origin)
+    owners = np.asarray(identity, dtype=object)[videos.first]
     known = np.array([owner is not None for owner in owners])
     if not known.any():
         raise InputError(
             f'{origin}: no video has a target identity (target_id); prepare the set from a layout that '
             'knows people, or test again with a version that writes them'
         )
-    labels = np.asarray(label, dtype=np.int64)[first]
-    return IdentityScores(
-        means[known], labels[known], owners[known].astype(str), int(np.count_nonzero(~known))
-    )
+    left_out = int(np.count_nonzero(~known))
+    return IdentityScores(videos.scores[known], videos.labels[known], owners[known].astype(str), left_out)
 
 
 def scores_of_files(paths: Sequence[str | os.PathLike[str]]) -> IdentityScores:
-    """Read scores files; videos of different files are different videos, whatever their keys.
+    """Read scores files; equal keys in different files are different videos.
 
     Raises:
         FileNotFoundError: A file does not exist.
         InputError: A file is invalid, or no identity is known.
     """
-    keys: list[str] = []
-    columns: dict[str, list[Any]] = {'score': [], 'label': [], 'target_id': []}
-    for number, path in enumerate(paths):
-        scores = read_scores(path)
-        keys += [f'{number}|{key}' for key in scores.video_key]
-        for name in columns:
-            columns[name] += list(getattr(scores, name))
-    return _videos(keys, columns['score'], columns['label'], columns['target_id'], ', '.join(map(str, paths)))
+    files = [read_scores(path) for path in paths]
+    keys = [f'{number}|{key}' for number, scores in enumerate(files) for key in scores.video_key]
+    score, label = (np.concatenate([getattr(f, name) for f in files]) for name in ('score', 'label'))
+    people = [person for scores in files for person in scores.target_id]
+    return _videos(keys, score, label, people, ', '.join(map(str, paths)))
 
 
 def scores_of_faces(faces: FaceTable) -> IdentityScores:
-    """Scores from extracted ``logits``; videos of different indexes are different videos.
+    """Scores from extracted ``logits``; equal keys in different indexes are different videos.
 
     Raises:
         InputError: No identity is known.
@@ -112,7 +110,8 @@ def scores_of_faces(faces: FaceTable) -> IdentityScores:
     chances = 1 / (1 + np.exp(np.clip(logits[:, 0] - logits[:, 1], -500, 500)))
     pairs = zip(faces.column('take'), faces.column('video_key'), strict=True)
     keys = [f'{take}|{key}' for take, key in pairs]
-    return _videos(keys, chances, faces.column('label'), faces.column('target_id'), 'the indexes')
+    labels = faces.column('label').astype(np.int64)
+    return _videos(keys, chances, labels, list(faces.column('target_id')), 'the indexes')
 
 
 def measure_shift(
@@ -127,10 +126,10 @@ def measure_shift(
         seed: Its seed.
 
     Returns:
-        The metrics; of those that the set does not allow, why.
+        The metrics; for undefined ones the reason.
 
     Raises:
-        InputError: The set allows none, or an argument is out of range.
+        InputError: All are undefined, or an argument is out of range.
     """
     genuine = scores.label == 0
     chances, people = scores.score[genuine], scores.identity[genuine]
@@ -155,28 +154,29 @@ def measure_shift(
 
 
 def shift_table(report: ShiftReport) -> str:
-    """Markdown table."""
-    lines = ['| metric | value | interval | |', '|---|---|---|---|']
-
-    def line(name: str, value: Interval, note: str) -> str:
-        return f'| {name} | {value.value:.3f} | [{value.low:.3f}, {value.high:.3f}] | {note} |'
-
+    """Markdown table of the metrics."""
+    table = [['metric', 'basis', 'value (interval)']]
     for scale, icc in (('logit', report.icc_logit), ('probability', report.icc_probability)):
         name = f'ICC(1) of genuine videos, {scale}'
         if isinstance(icc, str):
-            lines.append(f'| {name} | - | | {icc} |')
+            table.append([name, icc, UNDEFINED])
         else:
-            note = f'F({icc.df_between}, {icc.df_within}) = {icc.f:.2f}, p = {icc.p:.2g}'
-            lines.append(line(name, icc.icc, note))
+            basis = f'F({icc.df_between}, {icc.df_within}) = {icc.f:.2f}, p = {icc.p:.2g}'
+            table.append([name, basis, written(icc.icc)])
     if isinstance(report.auc, str):
-        lines.append(f'| AUC within and across identities | - | | {report.auc} |')
+        table.append(['AUC within and across identities', report.auc, UNDEFINED])
     else:
-        lines += [
-            line('AUC within identities', report.auc.within, f'{report.auc.pairs_within} pairs'),
-            line('AUC across identities', report.auc.across, f'{report.auc.pairs_across} pairs'),
-            line('within - across', report.auc.difference, f'{report.auc.identities} identities'),
+        table += [
+            ['AUC within identities', f'{report.auc.pairs_within} pairs', written(report.auc.within)],
+            ['AUC across identities', f'{report.auc.pairs_across} pairs', written(report.auc.across)],
+            ['within - across', f'{report.auc.identities} identities', written(report.auc.difference)],
         ]
-    lines += ['', f'{report.videos} videos, {report.genuine} of them genuine.']
+    lines = [*markdown_table(table), '', f'{report.videos} videos, {report.genuine} of them genuine.']
     if report.unknown:
         lines.append(f'{report.unknown} videos of unknown targets are left out.')
     return '\n'.join(lines) + '\n'
+
+
+def written(interval: Interval) -> str:
+    """A value and its interval with three decimals."""
+    return f'{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way from frames to a result, in flat memory."""
+"""From frames to a result, with bounded memory."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from iid_mm.inference.sampling import FrameStream, TimedFrame
 from iid_mm.inference.scorer import FaceScorer
 
 MAX_VIEWS = 6
-"""Pictures kept of each person."""
+"""Face images kept of each person."""
 
 Progress = Callable[[int, int], None]
-"""Is told how many frames were looked at and how many there will be."""
+"""Called with the number of analyzed frames and of all frames to analyze."""
 ScoredFrame = Callable[[TimedFrame, list[tuple[int, FaceScore]]], None]
-"""Is given each frame, in order, with its faces: number of the person and score."""
+"""Called with each frame, in order, and its faces: number of the person and score."""
 
 
 @dataclass
@@ -61,12 +61,12 @@ class _Views:
 
 
 class MediaAnalyzer:
-    """Finds, follows and scores the faces of one input.
+    """Detects, tracks and scores the faces of one input.
 
-    Memory: at most ``batch_size`` faces and their frames, a few pictures of each person, and the scores.
+    Memory: at most ``batch_size`` faces and their frames, a few face images of each person, and the scores.
 
     Args:
-        follower: Makes what finds and follows faces, anew for each input.
+        follower: Builds the face tracker; called once for each input.
         scorer: Scores faces.
         batch_size: Faces a batch.
     """
@@ -96,15 +96,15 @@ class MediaAnalyzer:
         Args:
             media: The input.
             stream: Its frames.
-            how: How frames make the probability of a person, see
+            how: How frame scores are aggregated for a person, see
                 :func:`~iid_mm.evaluation.functional.video_scores`.
             top_k: Frames that ``how='topk'`` takes.
-            on_frame: Is given every frame as soon as its faces are scored, in order.
-            progress: Is told after each frame.
-            threshold: Probability from which an answer is "fake".
+            on_frame: Called with every frame, in order, as soon as its faces are scored.
+            progress: Called after each frame.
+            threshold: Probability from which the verdict is "fake".
 
         Returns:
-            What was found. A stream that breaks gives what was found up to there, and a problem.
+            The result. If the stream breaks, it covers the frames before, and ``problems`` says so.
         """
         result = MediaResult(
             media.source, media.name, media.kind, rate=stream.rate if media.kind != 'image' else 0
@@ -129,7 +129,7 @@ class MediaAnalyzer:
             result.problems.append(problem)
         if count := follower.frames_with_small:
             result.problems.append(
-                f'faces smaller than {follower.min_face} pixels were passed over in {count} of '
+                f'faces smaller than {follower.min_face} pixels were ignored in {count} of '
                 f'{len(result.times)} frames'
             )
         result.problems.extend(result.notes())
@@ -167,7 +167,7 @@ class MediaAnalyzer:
                 if len(batch) == self.batch_size:
                     score()
             if len(queue) > self.batch_size:
-                # Long stretches with few faces must not pile up frames.
+                # Stretches with few faces must not accumulate frames.
                 score()
             while queue and not queue[0].waiting:
                 yield queue.popleft()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Annotated videos: every frame, faces of frames that were not looked at interpolated."""
+"""Annotated videos: every frame; faces are interpolated between analyzed frames."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 from av.error import FFmpegError
 
 from iid_mm.errors import InputError
-from iid_mm.inference.pictures import draw_faces
+from iid_mm.inference.drawing import draw_faces
 from iid_mm.inference.results import Artifact, FaceScore, MediaResult, PersonTrack
 from iid_mm.inference.sampling import Sampling, VideoStream
 from iid_mm.utils.files import printable, reason_of, temporary_beside
@@ -26,18 +26,18 @@ from iid_mm.utils.typing import ImageArray
 CRF = '20'
 """Quality of the H.264 coding, 0 best."""
 TICKS = 90_000
-"""Time stamps a second, as MPEG has them."""
+"""Time stamps per second, as in MPEG."""
 
 
 class VideoWriter:
-    """Writes frames to an H.264 file that browsers play; it is there whole or not at all.
+    """Writes an H.264 file that browsers play; it appears complete or not at all.
 
     Args:
         path: The file, ``.mp4``.
         rate: Frames a second on average.
 
     Raises:
-        InputError: The file cannot be written; from :meth:`write` and :meth:`close`, too.
+        InputError: The file cannot be written; also raised by :meth:`write` and :meth:`close`.
     """
 
     def __init__(self, path: Path, rate: float) -> None:
@@ -65,7 +65,7 @@ class VideoWriter:
 
         Args:
             image: (H, W, 3) uint8 BGR. Frames of another size than the first are resized to it.
-            time: When it is shown, seconds, after the one before; None: after 1 / ``rate`` seconds.
+            time: Presentation time in seconds, ascending; None: 1 / ``rate`` after the frame before.
         """
         if self._size is None:
             # 4:2:0 coding wants even sizes.
@@ -84,7 +84,7 @@ class VideoWriter:
                 self._container.mux(packet)
 
     def close(self, *, keep: bool = True) -> None:
-        """Finish the file, or delete what there is of it."""
+        """Finish the file, or delete it."""
         keep = keep and self._size is not None
         try:
             with self._writing(keep):
@@ -95,7 +95,7 @@ class VideoWriter:
                 if keep:
                     os.replace(self._temporary, self.path)
         finally:
-            # What cannot be deleted must not hide why.
+            # A failing deletion must not hide the first error.
             with suppress(OSError):
                 self._temporary.unlink(missing_ok=True)
 
@@ -111,18 +111,16 @@ class VideoWriter:
 def annotate_video(
     source: Path, out: Path, result: MediaResult, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Write a video with all faces, probabilities and artifact boxes drawn in.
+    """Write a copy of a video with faces, probabilities and artifact boxes drawn in.
 
-    Its frames are those that :class:`VideoStream` gives, upright and with square pixels, at the same times.
-
-    Between frames that were looked at, boxes and probabilities are interpolated; a face that is missing in
-    the next such frame is not drawn up to there.
+    Frames and times are those of :class:`VideoStream`: upright, with square pixels. Between analyzed frames,
+    boxes and probabilities are interpolated; a face that is missing in the next analyzed frame is not drawn.
 
     Args:
         source: The video.
-        out: Where to write, ``.mp4``.
-        result: What was found in it.
-        progress: Is told how many frames are written, and of how many.
+        out: The output, ``.mp4``.
+        result: The result of the video.
+        progress: Called with the number of written frames and of all frames.
 
     Raises:
         InputError: The file cannot be written.
@@ -144,11 +142,11 @@ def annotate_video(
 
 
 class TrackPlaces:
-    """Where a person is in frames between those that were looked at.
+    """Positions of a person in all frames, interpolated between analyzed ones.
 
     Args:
         track: The person.
-        looked_at: Numbers of all frames that were looked at, ascending.
+        looked_at: Numbers of all analyzed frames, ascending.
     """
 
     def __init__(self, track: PersonTrack, looked_at: Sequence[int]) -> None:
@@ -164,7 +162,7 @@ class TrackPlaces:
         before = self._faces.get(self._looked_at[place - 1]) if place else None
         after = self._faces.get(self._looked_at[place]) if place < len(self._looked_at) else None
         if before is None or after is None:
-            # Before the first and after the last frame the nearest one is the best guess.
+            # Before the first and after the last analyzed frame, the nearest one is used.
             if place == 0 and after is not None:
                 return after
             return before if place == len(self._looked_at) else None

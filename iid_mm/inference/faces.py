@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finding and following faces, one frame at a time."""
+"""Detecting and tracking faces, one frame at a time."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from iid_mm.preparation.writer import stored_points
 from iid_mm.utils.typing import FloatArray, ImageArray, PointsArray
 
 THOROUGH_EVERY = 8
-"""One of so many looked-at frames is searched for small faces beside large ones; the others follow these."""
+"""Small faces beside large ones are searched for every so many frames; in between they are tracked."""
 
 
 @dataclass(frozen=True)
 class FoundFace:
-    """A face in a frame, cut out as preparation does it.
+    """A face in a frame, cropped as in preparation.
 
     Attributes:
         track: Number of the person.
         face: Box and landmarks in pixels of the frame.
-        window: Where it was cut out.
+        window: Crop window in the frame.
         crop: (h, w, 3) uint8 BGR.
         landmarks: (K, 2) float32, pixels of the crop.
     """
@@ -43,20 +43,20 @@ class FoundFace:
 
 
 class FaceFollower:
-    """Finds all faces of a frame and tells whose they are.
+    """Detects all faces of a frame and assigns them to people.
 
-    A person who was in the last frame and is not found in this one is looked for again, harder, in the
-    place where the face was. Small faces beside large ones are searched for in the first frame, in every
+    If a person of the last frame is missing, a second, more sensitive search runs where the face was. Small
+    faces beside large ones are searched for in the first frame, in every
     :data:`THOROUGH_EVERY`-th, and where a new scene begins.
 
     Args:
-        analyzer: Finds faces.
+        analyzer: The face analyzer.
         margin: Margin of crops, see :class:`~iid_mm.preparation.settings.Settings`.
         max_side: Longest side of crops.
-        min_face: Faces whose box is smaller than this, in pixels, are passed over.
+        min_face: Faces whose box is smaller than this, in pixels, are ignored.
 
     Attributes:
-        frames_with_small: In how many frames faces were passed over for their size.
+        frames_with_small: Number of frames in which a face was ignored for its size.
     """
 
     def __init__(self, analyzer: FaceAnalyzer, margin: float, max_side: int, min_face: int = 0) -> None:
@@ -71,7 +71,7 @@ class FaceFollower:
         self._scene: FloatArray | None = None
 
     def find(self, frame: TimedFrame) -> list[FoundFace]:
-        """Find the faces of the next frame, the best first."""
+        """Find the faces of the next frame, the most confident first."""
         image = frame.image
         scene = describe_scene(image)
         new_scene = self._scene is None or scene_difference(self._scene, scene) >= OTHER_SCENE
@@ -103,7 +103,7 @@ class FaceFollower:
         return [found for found in cut if found is not None]
 
     def final_tracks(self) -> list[int]:
-        """After the last frame: for each track the number of the person, see :meth:`TrackLinker.merged`."""
+        """The person of each track, once all frames are read, see :meth:`TrackLinker.merged`."""
         return self._linker.merged()
 
     def _is_large(self, face: Face) -> bool:
@@ -116,6 +116,6 @@ class FaceFollower:
         if window is None:
             return None
         crop = crop_image(image, window, self.max_side)
-        # Rounded like those of prepared sets: the same warp, the same pixels, the same score.
+        # Rounded as in prepared datasets: the same warp, the same pixels, the same score.
         points = stored_points(crop_points(face.landmarks, window, self.max_side))
         return FoundFace(track, face, window, crop, points)

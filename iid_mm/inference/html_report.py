@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One self-contained HTML page that tells a result to a reader who is no engineer."""
+"""One self-contained HTML page for readers who are not engineers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from iid_mm.errors import InputError
 from iid_mm.inference.calibration import Fit
+from iid_mm.inference.drawing import draw_faces, draw_view, plot_timeline
 from iid_mm.inference.media import CAMERA, IMAGE
-from iid_mm.inference.pictures import draw_faces, draw_view, plot_timeline
 from iid_mm.inference.results import NO_FACE, SCORED, FaceView, MediaResult, PersonTrack
 from iid_mm.inference.sampling import FrameStream, ImageStream, Sampling, VideoStream
 from iid_mm.utils.files import printable, reason_of, sha256, write_text
@@ -25,13 +25,13 @@ from iid_mm.utils.typing import ImageArray
 from iid_mm.visualization.drawing import fit_image
 
 MAX_PEOPLE = 8
-"""People who are shown with pictures; the table names all who count."""
+"""Number of people shown with images; the table lists all who count."""
 OVERVIEW_SIZE = (1200, 900)
 """Largest width and height of the whole frame."""
 VIEW_SIZE = 224
 JPEG_QUALITY = 85
 VERY, RATHER = 0.9, 0.7
-"""Calibrated probabilities from which an answer is called very likely, and probable."""
+"""Calibrated probabilities from which the verdict reads "very likely" and "probably"."""
 
 AGGREGATIONS = {
     'mean': 'mean of the scores of all frames',
@@ -40,17 +40,17 @@ AGGREGATIONS = {
     'topk': 'mean of the highest scores',
     'logit_mean': 'mean of the log-odds of all frames',
 }
-"""Ways from frames to a person, in words; others are called by their name."""
+"""Aggregations in words."""
 
 
 def write_html_report(result: MediaResult, path: Path, original: Path | None = None) -> None:
-    """Write the page; it is there whole or not at all.
+    """Write the page atomically.
 
     Args:
-        result: What was found.
+        result: The result.
         path: The file.
-        original: The file that was analyzed, out of which a whole frame is shown; None takes
-            ``result.source``. The page does without where it cannot be read.
+        original: The analyzed file, of which a whole frame is shown; None: ``result.source``. Left out if it
+            cannot be read.
 
     Raises:
         InputError: The page cannot be written.
@@ -65,10 +65,10 @@ def write_html_report(result: MediaResult, path: Path, original: Path | None = N
 
 
 def render_html_report(result: MediaResult, original: Path | None = None) -> str:
-    """Make the page; arguments as of :func:`write_html_report`.
+    """Render the page; for the arguments see :func:`write_html_report`.
 
     Returns:
-        HTML without references to anything outside of it.
+        HTML without external references.
     """
     file = _original(result, original)
     people = sorted(result.main_tracks, key=lambda track: -track.probability)
@@ -110,12 +110,12 @@ def _template() -> Template:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer in words.
+    """The verdict in words.
 
     Attributes:
-        tone: ``fake``, ``genuine``, ``unclear`` or ``none``: how the answer looks.
-        headline: The answer.
-        value: Calibrated probability, or the score where nothing is calibrated; None without a face.
+        tone: ``fake``, ``genuine``, ``unclear`` or ``none``: selects the style.
+        headline: The sentence.
+        value: Calibrated probability, or the score without a calibration; None without a face.
         mark: ``threshold`` on the scale of ``value``.
     """
 
@@ -126,9 +126,9 @@ class Verdict:
 
 
 def verdict_of(result: MediaResult) -> Verdict:
-    """Put the answer into words that claim no more than the model can.
+    """Put the verdict into words that claim no more than the model supports.
 
-    How likely something is, is only said where the model's probabilities are calibrated.
+    Likelihoods are stated only for calibrated models.
     """
     if result.status == NO_FACE:
         return Verdict('none', 'No face found')
@@ -153,15 +153,15 @@ def verdict_of(result: MediaResult) -> Verdict:
 
 
 def _miscalibrated(result: MediaResult) -> str:
-    """What is wrong with the use of the calibration; empty if nothing."""
+    """A warning if the calibration does not fit the aggregation; else empty."""
     if result.calibration is None or result.kind == IMAGE or not result.tracks:
         return ''
     how, fitted = result.tracks[0].how, result.calibration.aggregation
     if how == fitted:
         return ''
     return (
-        f'But it was calibrated for another way of putting frames together ({_in_words(fitted)}) than was '
-        f'used here ({_in_words(how)}), so take the percentage with care.'
+        f'But it was calibrated for another aggregation of frames ({_in_words(fitted)}) than the one used '
+        f'here ({_in_words(how)}), so treat the percentage with caution.'
     )
 
 
@@ -172,7 +172,7 @@ def _in_words(how: str, top_k: int | None = None) -> str:
 
 
 def _name(result: MediaResult) -> str:
-    """What is shown of the source: pages are passed on, and paths tell more than they should."""
+    """Name of the source without its folder, which may be private."""
     return printable(result.source if result.kind == CAMERA else Path(result.source).name)
 
 
@@ -207,7 +207,7 @@ def _view(view: FaceView) -> dict[str, Any]:
 
 
 def _overview(result: MediaResult, file: Path | None) -> dict[str, Any] | None:
-    """The whole picture; of a video the frame in which the decisive person is most suspicious."""
+    """The whole image; of a video, the frame in which the decisive person is most suspicious."""
     if file is None:
         return None
     decisive = result.decisive
@@ -227,8 +227,8 @@ def _overview(result: MediaResult, file: Path | None) -> dict[str, Any] | None:
         ]
         drawn = draw_faces(frame.image, faces, result.threshold, name_people=len(result.main_tracks) > 1)
         fitting = min(OVERVIEW_SIZE[0] / drawn.shape[1], OVERVIEW_SIZE[1] / drawn.shape[0]) < 1
-        picture = fit_image(drawn, OVERVIEW_SIZE)[0] if fitting else drawn
-        return {'picture': _jpeg(picture), 'time': frame.time, 'frame': frame.number}
+        shown = fit_image(drawn, OVERVIEW_SIZE)[0] if fitting else drawn
+        return {'image': _jpeg(shown), 'time': frame.time, 'frame': frame.number}
     return None
 
 
@@ -252,18 +252,18 @@ def _looked_at(result: MediaResult) -> str:
     if not count:
         return 'nothing'
     if result.kind == IMAGE:
-        return 'the whole picture'
+        return 'the whole image'
     frames = f'{count} of {result.total_frames} frames'
     return f'{frames}, {_clock(result.total_frames / result.rate)} long' if result.rate else frames
 
 
 def _facts(result: MediaResult, file: Path | None) -> dict[str, list[tuple[str, str]]]:
-    """Names and values of the card that tells how the page was made, by heading."""
+    """Names and values of the protocol, by heading."""
     model, tracks = result.model, result.tracks
     input_facts = [('file', _name(result)), ('kind', result.kind)]
     if result.size[0]:
         input_facts.append(('size', f'{result.size[0]} x {result.size[1]} pixels'))
-    input_facts.append(('looked at', _looked_at(result)))
+    input_facts.append(('analyzed', _looked_at(result)))
     if tracks and result.kind != IMAGE:
         seen = {face.frame for track in tracks for face in track.faces}
         input_facts.append(('of these without a face', str(len(set(result.times) - seen))))
@@ -307,7 +307,7 @@ def _fit_of(result: MediaResult) -> Fit | None:
 
 
 def _supported(result: MediaResult) -> str:
-    """How far the calibration's videos carry, in words; empty if nothing is calibrated."""
+    """The range of probabilities that the calibration data supports; empty without a calibration."""
     fit = _fit_of(result)
     if fit is None:
         return ''
@@ -327,7 +327,7 @@ def _calibration_facts(result: MediaResult) -> list[tuple[str, str]]:
     fit = _fit_of(result)
     if fit is None or result.calibration is None:
         return [('state', 'not calibrated: scores rank inputs, but are no probabilities')]
-    unit = 'pictures' if result.kind == IMAGE else 'videos'
+    unit = 'images' if result.kind == IMAGE else 'videos'
     edge = ' (at the edge of the range that was searched: the scores say little)' if fit.at_edge else ''
     return [
         ('state', 'calibrated by temperature scaling'),
@@ -343,7 +343,7 @@ def _calibration_facts(result: MediaResult) -> list[tuple[str, str]]:
 
 
 def _percent(value: float) -> str:
-    """A share in percent; neither 0 nor 100 of what is only near."""
+    """A share in percent; 0 and 100 only where exact."""
     if 0 < value < 0.005:
         return 'below 1 %'
     if 0.995 <= value < 1:

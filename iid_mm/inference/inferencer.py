@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One call from images and videos to answers."""
+"""The inferencer: images and videos in, verdicts out."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.infer import BaseInferencer
 from mmengine.logging import MMLogger
 from tqdm import tqdm
 
@@ -41,14 +40,14 @@ from iid_mm.version import __version__
 BACKENDS = ('pytorch', 'onnxruntime')
 
 _Errors = type[Exception] | tuple[()]
-"""Errors that end their input only."""
+"""Errors that end only the current input."""
 
 
-class IIDInferencer(BaseInferencer):
-    """Say of images and videos whether their faces are fake.
+class IIDInferencer:
+    """Decide whether the faces in images and videos are fake.
 
-    Faces are found, followed, cut out and aligned as in preparation, training and test, scored in batches,
-    and put together for each person and each video.
+    Faces are detected, tracked, cropped and aligned as in preparation, training and test, scored in batches,
+    and aggregated for each person and each video.
 
     >>> from iid_mm.apis import IIDInferencer
     >>> inferencer = IIDInferencer(weights='best.pth')
@@ -57,30 +56,25 @@ class IIDInferencer(BaseInferencer):
     ('fake', 0.93)
 
     Args:
-        model: Config: a path, the name of a file below ``configs``, or a config. None takes the one that is
-            stored in the checkpoint.
+        model: Config: a path, the name of a file below ``configs``, or a config; None: the config stored in
+            the checkpoint.
         weights: Checkpoint, or a ``.onnx`` file of ``tools/deployment/export_onnx.py``.
-        device: ``cpu``, ``cuda``, ``cuda:1``, ...; None takes a GPU where there is one.
-        backend: ``pytorch`` or ``onnxruntime``; None tells by the suffix of ``weights``.
-        analyzer: Finds the faces: the name of an analyzer, options, or an analyzer.
-        margin: Margin of face crops; must be that of the prepared data that the model learnt from.
-        max_side: Longest side of face crops, likewise.
-        min_face: Faces smaller than this, in pixels, are passed over.
-        threshold: Probability from which an answer is "fake".
-        heat_map: Whether heat maps are made for pictures, where the model can.
-        trust: Whether to run code that the checkpoint may hold.
-        show_progress: Whether a bar is shown.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ...; None: a GPU if available.
+        backend: ``pytorch`` or ``onnxruntime``; None: by the suffix of ``weights``.
+        analyzer: Face analyzer: its name, options, or an instance.
+        margin: Margin of face crops; must equal that of the training data.
+        max_side: Longest side of face crops in pixels; must equal that of the training data.
+        min_face: Faces smaller than this, in pixels, are ignored.
+        threshold: Probability from which the verdict is "fake".
+        heat_map: Whether heat maps are computed, if the model supports them.
+        trust: Whether code in the checkpoint may run.
+        show_progress: Whether to show a progress bar.
 
     Raises:
         FileNotFoundError: A config or checkpoint does not exist.
         InputError: They do not fit together, or an argument is out of range.
         MissingExtraError: The analyzer or the backend is not installed.
     """
-
-    preprocess_kwargs: set[str] = set()
-    forward_kwargs: set[str] = set()
-    visualize_kwargs: set[str] = set()
-    postprocess_kwargs: set[str] = set()
 
     def __init__(
         self,
@@ -98,7 +92,6 @@ class IIDInferencer(BaseInferencer):
         trust: bool = False,
         show_progress: bool = True,
     ) -> None:
-        # The parent's constructor would read a config from a checkpoint by running it.
         if weights is None:
             raise InputError('weights: name a checkpoint (.pth) or an exported model (.onnx)')
         if not Path(weights).is_file():
@@ -154,7 +147,7 @@ class IIDInferencer(BaseInferencer):
     ) -> tuple[Any, Config, dict[str, Any] | None]:
         from iid_mm.deployment import OnnxDetector
 
-        # None takes what there is, a GPU first.
+        # None: what is available, a GPU first.
         providers = None
         if device is not None:
             providers = ['CUDAExecutionProvider' if device.startswith('cuda') else 'CPUExecutionProvider']
@@ -178,15 +171,15 @@ class IIDInferencer(BaseInferencer):
 
         Args:
             inputs: What to analyze, see :func:`~iid_mm.inference.media.find_media`.
-            return_datasamples: Give :class:`~iid_mm.inference.results.MediaResult` objects, which hold
-                pictures of faces, in place of plain data.
+            return_datasamples: Return :class:`~iid_mm.inference.results.MediaResult` objects, which hold
+                face images, instead of plain data.
             batch_size: Faces scored at a time.
-            out_dir: Write JSON and pictures there; None writes nothing.
+            out_dir: Folder for JSON, images and videos; None writes nothing.
             **options: Of :meth:`analyze`.
 
         Returns:
-            ``predictions``: one for each input, in their order; ``visualization``: paths of the files that
-            were written for each.
+            ``predictions``: one for each input, in order; ``visualization``: the names of the files
+            written for each.
         """
         found = list(self.analyze(inputs, batch_size=batch_size, out_dir=out_dir, **options))
         return {
@@ -207,26 +200,26 @@ class IIDInferencer(BaseInferencer):
         progress: Progress | None = None,
         keep_going: bool = True,
     ) -> Iterator[MediaResult]:
-        """Analyze inputs one after the other; each result is there, and written, before the next begins.
+        """Analyze inputs one by one; each result is yielded and written before the next input starts.
 
         Args:
             inputs: See :meth:`__call__`.
             batch_size: Faces scored at a time.
-            out_dir: Where to write; None writes nothing.
-            sampling: Which frames of videos are looked at; default 32 evenly spaced ones, as in test.
-            aggregation: How frames make the probability of a person.
-            top_k: Frames that ``aggregation='topk'`` takes.
-            outputs: What is written to ``out_dir``.
-            progress: Is told of frames done and frames to come, in place of the bar. What it raises ends the
-                analysis.
-            keep_going: An error that nobody foresaw ends only its input: the status is ``unreadable``, and
-                the ``problems`` tell why. False, or the environment variable ``IID_DEBUG=1``: it is raised.
+            out_dir: Output folder; None writes nothing.
+            sampling: Which frames of videos are analyzed; default: 32 evenly spaced ones, as in test.
+            aggregation: How frame scores are aggregated for a person.
+            top_k: Number of frames that ``aggregation='topk'`` averages.
+            outputs: Which files are written to ``out_dir``.
+            progress: Called with the number of finished and of all frames, instead of the progress bar. An
+                exception that it raises ends the analysis.
+            keep_going: An unexpected error ends only its input, with status ``unreadable`` and the reason in
+                ``problems``. False, or the environment variable ``IID_DEBUG=1``: the error is raised.
 
         Yields:
-            A result for each input; what could not be written is in ``unwritten``.
+            A result for each input; files that could not be written are listed in ``unwritten``.
 
         Raises:
-            FileNotFoundError: An input does not exist; nothing has been analyzed then.
+            FileNotFoundError: An input does not exist; nothing is analyzed.
             InputError: An input is neither image nor video, an argument is out of range, or ``out_dir``
                 cannot be written.
         """
@@ -276,7 +269,7 @@ class IIDInferencer(BaseInferencer):
         progress: Progress | None,
         contained: _Errors,
     ) -> MediaResult:
-        """Analyze an input; whatever goes wrong is an answer, too, so that the others get theirs."""
+        """Analyze one input; an error becomes its result, so that the other inputs are still analyzed."""
         stop = _Stop(progress)
         try:
             stream = open_stream(item, sampling)
@@ -326,25 +319,9 @@ class IIDInferencer(BaseInferencer):
         settings = self.crop_settings
         return FaceFollower(self.analyzer, settings.margin, settings.max_side, self.min_face)
 
-    # What the parent's workflow would use; analyze() streams frames instead.
-
-    def _init_pipeline(self, cfg: Config) -> Callable[..., Any]:
-        pipeline: Callable[..., Any] = face_pipeline(cfg)
-        return pipeline
-
-    def visualize(self, inputs: list[Any], preds: Any, show: bool = False, **kwargs: Any) -> list[Any]:
-        """Not used: pictures are written while frames come."""
-        raise NotImplementedError('call the inferencer with out_dir to get pictures')
-
-    def postprocess(
-        self, preds: Any, visualization: Any, return_datasample: bool = False, **kwargs: Any
-    ) -> Any:
-        """Not used: results are made while frames come."""
-        raise NotImplementedError('call the inferencer')
-
 
 class _Guarded:
-    """A stream that an error of its reader ends: what came before it counts."""
+    """A stream that ends at an error of its reader; the frames before the error count."""
 
     def __init__(self, stream: FrameStream, contained: _Errors) -> None:
         self._stream = stream
@@ -368,7 +345,7 @@ class _Guarded:
 
 
 class _Stop:
-    """Passes progress on and remembers what the caller raises to end an analysis."""
+    """Forwards progress and remembers the error with which the caller ends an analysis."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
@@ -394,7 +371,7 @@ def find_config(model: str | os.PathLike[str] | Config) -> str | os.PathLike[str
         The config or its path.
 
     Raises:
-        FileNotFoundError: There is no such config; the message tells the names.
+        FileNotFoundError: There is no such config; the message lists the names.
     """
     if isinstance(model, Config) or Path(model).is_file():
         return model

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is to be analyzed: images, videos and cameras."""
+"""Finding the inputs to analyze: images, videos and cameras."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from pathlib import Path
 from typing import NamedTuple
 
 from iid_mm.errors import InputError
-from iid_mm.inference.earlier import JSON, UniqueNames, is_written, result_of
+from iid_mm.inference.earlier_results import JSON, UniqueNames, is_written, result_of
 from iid_mm.media.file_structure import is_clip
 from iid_mm.media.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_system_file
 from iid_mm.utils.files import printable, reason_of, safe_name
 
 IMAGE, VIDEO, CAMERA = 'image', 'video', 'camera'
 MAX_LISTED = 10
-"""Names that one note lists."""
+"""Number of names listed in one note."""
 
 MediaInput = str | int | os.PathLike[str]
 
 
 @dataclass(frozen=True)
 class Media:
-    """One thing to analyze.
+    """One input.
 
     Attributes:
         kind: ``image``, ``video`` or ``camera``.
-        name: Name of its outputs, fit for any file system; unique among what :func:`find_media` returns at a
-            time. A folder that holds results of other inputs gives it another number.
-        source: What the user named: path of the file, or ``camera 0``.
+        name: Name of its outputs, valid on any file system; unique within one call of :func:`find_media`. If
+            the output folder holds results of other inputs, a number is appended.
+        source: The input as given: path of the file, or ``camera 0``.
         path: The file; None for a camera.
         camera: Number of the camera; None for a file.
     """
@@ -46,21 +46,21 @@ class Media:
 
     @property
     def stem(self) -> str:
-        """Name of its outputs where no other input has the same one."""
+        """Name of its outputs unless another input has the same."""
         return f'camera_{self.camera}' if self.path is None else safe_name(self.path.stem)
 
     @property
     def place(self) -> str:
-        """What tells it from all others: its absolute path, or the camera."""
+        """Its identity: absolute path, or the camera."""
         return self.source if self.path is None else os.path.abspath(self.path)
 
 
 class FoundMedia(list[Media]):
-    """Media, and what was met in search of them.
+    """Inputs, and notes on the search.
 
     Attributes:
-        notes: What was passed over, and why, one printable line each.
-        problems: What could not be read, likewise.
+        notes: What was skipped, and why, one printable line each.
+        problems: What could not be read, one printable line each.
     """
 
     def __init__(self, media: Iterable[Media], notes: Sequence[str], problems: Sequence[str]) -> None:
@@ -70,15 +70,15 @@ class FoundMedia(list[Media]):
 
 
 def find_media(inputs: MediaInput | Iterable[MediaInput]) -> FoundMedia:
-    """Find what the user has named.
+    """Find the inputs that the user named.
 
-    Folders are searched with their subfolders, those behind links too. Passed over there are hidden files,
-    system folders (:data:`~iid_mm.preparation.records.SYSTEM_FOLDERS`), files whose suffix is neither that of
-    an image nor of a video, and outputs of earlier runs, see :mod:`~iid_mm.inference.earlier`.
+    Folders are searched recursively, through links too. Skipped are hidden files, system folders
+    (:data:`~iid_mm.media.suffixes.SYSTEM_FOLDERS`), files whose suffix is neither that of an image nor of a
+    video, and outputs of earlier runs, see :mod:`~iid_mm.inference.earlier_results`.
 
     Args:
         inputs: Files, folders, patterns with ``*``, ``?`` or ``[...]``, and numbers of cameras; one or
-            several. What this function has returned is given back as it is.
+            several. The return value of this function is returned unchanged.
 
     Returns:
         The media, in the order of the inputs, each file once; see :class:`FoundMedia` for the rest.
@@ -109,12 +109,12 @@ def kind_of(path: str | os.PathLike[str]) -> str | None:
 class _File(NamedTuple):
     path: str
     real: str
-    """Without links: what tells that two paths lead to one file."""
+    """Path without links, by which two paths to one file are recognized."""
     inode: int
 
 
 class _Search:
-    """Collects files; asks the file system as little as possible, as folders may hold 100 000 of them."""
+    """Collects files with few system calls, since folders may hold 100 000 of them."""
 
     def __init__(self) -> None:
         self.found: dict[str, tuple[str, str | int]] = {}
@@ -139,7 +139,7 @@ class _Search:
             return
         text = os.fspath(item)
         if not text:
-            # It would be the folder of the shell; a variable that is not set leads here.
+            # An unset shell variable; as a path it would mean the current folder.
             raise InputError('an input is empty: name images, videos, folders or the number of a camera')
         path = str(Path(text))
         if os.path.isdir(path):
@@ -177,13 +177,11 @@ class _Search:
                 for suffix, _ in self._suffixes.most_common(MAX_LISTED)
             ]
             more = ', ...' if len(self._suffixes) > MAX_LISTED else ''
-            notes.append(
-                f'passed over: {_count(len(self._passed), "file")} ({", ".join(sorted(kinds))}{more})'
-            )
+            notes.append(f'skipped: {_count(len(self._passed), "file")} ({", ".join(sorted(kinds))}{more})')
         if self._hidden:
-            notes.append(f'passed over: {_count(self._hidden, "hidden or system file")}')
+            notes.append(f'skipped: {_count(self._hidden, "hidden or system file")}')
         for text, names in (
-            ('passed over: outputs of earlier runs: ', self._outputs),
+            ('skipped: outputs of earlier runs: ', self._outputs),
             ('named like an output, but listed by no result, so it is analyzed: ', self._alike),
             ('the same file under another name, analyzed once: ', self._links),
             ('recognized by its content: ', self._by_content),
@@ -221,7 +219,7 @@ class _Search:
         """Add the media in and below a folder; whether there are any."""
         plain, linked = self._walk(folder)
         added = False
-        # A link gives way to the file itself, wherever their names stand in the alphabet.
+        # The file itself comes before links to it, whatever their names.
         before = len(self.found)
         added |= self._add(plain, results={file.real for file in plain if file.path.endswith(JSON)})
         added |= self._add(linked)
@@ -234,12 +232,12 @@ class _Search:
     def _add(
         self, files: Sequence[_File], kind: str | None = None, results: Collection[str] | None = None
     ) -> bool:
-        """Add files, each once; whether one of them is, or had been, added.
+        """Add files, each once; returns whether any of them is now among the inputs.
 
         Args:
             files: The files.
             kind: Their kind; None: by their suffixes.
-            results: All files beside them that may be results; None: the file system has to be asked.
+            results: Files beside them that may be results; None: ask the file system.
         """
         good = False
         for file in files:
@@ -260,7 +258,7 @@ class _Search:
             if result_of(file.path):
                 self._alike.append(printable(file.path))
             good = True
-            # Hard links; the number alone says little, as every disk counts for itself.
+            # Hard links; inode numbers are unique only within one disk.
             twin = self._inodes.setdefault(file.inode, file.real)
             if twin != file.real and _same_file(twin, file.real):
                 self._note_link(file, twin)
@@ -282,7 +280,7 @@ class _Search:
         pending = [(folder, os.path.realpath(folder))]
         while pending or links:
             if not pending:
-                # Links come last: what lies in the folder itself is known by then, and not searched twice.
+                # Links come last, so that folders are not searched twice.
                 link = links.pop()
                 real = os.path.realpath(link)
                 if os.path.isdir(real):
@@ -332,7 +330,7 @@ def _count(number: int, word: str) -> str:
 
 
 def _with_names(found: Sequence[tuple[str, str | int]]) -> list[Media]:
-    """Name the outputs after the files; of equal names all but the first get a number."""
+    """Name the outputs after the files; equal names get a number."""
     media = []
     names = UniqueNames()
     for kind, place in found:

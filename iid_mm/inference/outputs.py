@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that tell a result: JSON, annotated pictures and videos, timeline and page."""
+"""Output files of a result: JSON, annotated images and videos, timeline and HTML page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from pathlib import Path
 from iid_mm.errors import InputError
 from iid_mm.inference.analysis import Progress
 from iid_mm.inference.annotate import VideoWriter, annotate_video
-from iid_mm.inference.earlier import (
+from iid_mm.inference.drawing import draw_faces, plot_timeline
+from iid_mm.inference.earlier_results import (
     ANNOTATED_IMAGES,
     ANNOTATED_VIDEO,
     JSON,
@@ -26,7 +27,6 @@ from iid_mm.inference.earlier import (
     read_result,
 )
 from iid_mm.inference.media import CAMERA, IMAGE, VIDEO, Media
-from iid_mm.inference.pictures import draw_faces, plot_timeline
 from iid_mm.inference.results import SCORED, FaceScore, MediaResult
 from iid_mm.inference.sampling import TimedFrame
 from iid_mm.utils.files import (
@@ -43,14 +43,14 @@ from iid_mm.visualization.plots import save_figure
 
 _Write = Callable[[Path], object]
 _ROOM = 255 - MAX_NAME_BYTES
-"""Bytes that are kept for a suffix and a number."""
+"""Bytes reserved for a suffix and a number."""
 _MAX_TAKEN = 100
-"""Names of other inputs that are tried again; more would make the naming of many equal names slow."""
+"""Taken names that are tried again; more would make many equal names slow."""
 
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What is written beside the JSON.
+    """Which files are written beside the JSON.
 
     Attributes:
         annotate: Annotated images and videos.
@@ -70,18 +70,18 @@ class OutputOptions:
 
 
 class OutputWriter:
-    """Writes what was found in inputs to a folder.
+    """Writes results to a folder.
 
-    No file is replaced that is not an output of an earlier run on the same input: where the name of a result
-    is taken by an input, by a result of another input or by a file of the user, it gets a number.
+    Only outputs of earlier runs on the same input are replaced. If the name of a result is taken by an input,
+    a result of another input or any other file, it gets a number.
 
     Args:
-        folder: The folder; is made.
-        options: What is written.
+        folder: The folder; created if missing.
+        options: Which files are written.
         media: All inputs of the run.
 
     Raises:
-        InputError: The folder cannot be made or written.
+        InputError: The folder cannot be created or written.
     """
 
     def __init__(
@@ -102,16 +102,16 @@ class OutputWriter:
         self._media = media
         self._longest = min(MAX_NAME_BYTES, _longest_name(self.folder) - _ROOM)
         self._names = UniqueNames()
-        # Names that were found taken: another input may be the one that they belong to.
+        # Taken names: they may belong to an input that is still to come.
         self._taken: dict[str, list[str]] = {}
 
     def begin(self, media: Media, threshold: float, rate: float = 25.0) -> MediaSink:
-        """Begin with an input.
+        """Start an input.
 
         Args:
             media: The input.
             threshold: Probability from which a face is called fake.
-            rate: Frames a second of what a camera gives.
+            rate: Frames per second of a camera.
         """
         stem = safe_name(media.stem, self._longest)
         taken = self._taken.setdefault(fold(stem), [])
@@ -127,9 +127,7 @@ class OutputWriter:
         sink = MediaSink(media, self.folder / name, self.options, threshold, rate)
         sink.earlier = earlier
         if taken:
-            sink.note = (
-                f'results are called {name}: {taken[0]} is taken by another input or a file of other origin'
-            )
+            sink.note = f'results are named {name}: {taken[0]} is taken by another input or an unrelated file'
         return sink
 
     @functools.cached_property
@@ -137,7 +135,7 @@ class OutputWriter:
         return {os.path.realpath(item.path) for item in self._media if item.path is not None}
 
     def _is_free(self, name: str, media: Media) -> tuple[bool, EarlierResult | None]:
-        """Whether a result may have this name, and the earlier one of the same input that it replaces."""
+        """Whether a result may have this name, and the earlier result that it replaces."""
         paths = [self.folder / f'{name}{suffix}' for suffix in _suffixes_for(media, self.options)]
         there = [path for path in paths if os.path.lexists(path)]
         earlier = read_result(self.folder / f'{name}{JSON}')
@@ -150,7 +148,7 @@ class OutputWriter:
 
 
 def _longest_name(folder: Path) -> int:
-    """Bytes that a file name may have; encrypted and network folders often allow less than others."""
+    """Longest file name in bytes; encrypted and network folders often allow less."""
     try:
         return os.pathconf(folder, 'PC_NAME_MAX')
     except (OSError, ValueError, AttributeError):
@@ -158,7 +156,7 @@ def _longest_name(folder: Path) -> int:
 
 
 def _suffixes_for(media: Media, options: OutputOptions) -> list[str]:
-    """What may be written of an input."""
+    """Suffixes of the files that may be written for an input."""
     annotated = ANNOTATED_IMAGES[options.image_format] if media.kind == IMAGE else ANNOTATED_VIDEO
     chosen = {
         annotated: options.annotate,
@@ -169,18 +167,18 @@ def _suffixes_for(media: Media, options: OutputOptions) -> list[str]:
 
 
 class MediaSink:
-    """Takes the frames of one input while they are scored, and writes its files at the end.
+    """Receives the scored frames of one input and writes its files.
 
     Args:
         media: The input.
         base: Path of the files without their suffixes.
-        options: What is written.
+        options: Which files are written.
         threshold: Probability from which a face is called fake.
-        rate: Frames a second of what a camera gives.
+        rate: Frames per second of a camera.
 
     Attributes:
-        earlier: Result of the same input that is replaced; None if there is none.
-        note: Why the files have another name than expected; empty if they have not.
+        earlier: Earlier result of the same input, which is replaced; None if there is none.
+        note: Why the files are not named after the input; empty if they are.
     """
 
     def __init__(
@@ -193,16 +191,16 @@ class MediaSink:
         self.rate = rate
         self.earlier: EarlierResult | None = None
         self.note = ''
-        self._picture: tuple[TimedFrame, list[tuple[int, FaceScore]]] | None = None
+        self._image: tuple[TimedFrame, list[tuple[int, FaceScore]]] | None = None
         self._live: VideoWriter | None = None
         self._lost: Exception | None = None
 
     def take(self, frame: TimedFrame, faces: list[tuple[int, FaceScore]]) -> None:
-        """Take a scored frame; a camera's cannot be read again, so they are written at once."""
+        """Receive a scored frame; frames of a camera are written at once, since they cannot be read again."""
         if not self.options.annotate:
             return
         if self.media.kind == IMAGE:
-            self._picture = (frame, faces)
+            self._image = (frame, faces)
         elif self.media.kind == CAMERA and self._lost is None:
             try:
                 if self._live is None:
@@ -210,25 +208,25 @@ class MediaSink:
                 drawn = draw_faces(frame.image, faces, self.threshold, name_people=True)
                 self._live.write(drawn, frame.time)
             except Exception as error:
-                # The answer does not depend on its picture.
+                # The verdict does not depend on the annotated video.
                 self._lost = error
 
     def abort(self) -> None:
-        """Leave nothing half done."""
-        self._picture = None
+        """Discard unfinished files."""
+        self._image = None
         if self._live is not None:
             self._live.close(keep=False)
             self._live = None
 
     def finish(self, result: MediaResult, progress: Progress | None = None) -> None:
-        """Write the files; their names come into ``result.outputs``.
+        """Write the files and list them in ``result.outputs``.
 
-        What cannot be written is left out: it comes into ``result.unwritten`` and ``result.problems``, and
-        the rest is written all the same.
+        A file that cannot be written is listed in ``result.unwritten`` and ``result.problems``;
+        the others are still written.
 
         Args:
-            result: What was found.
-            progress: Is told how many frames of an annotated video are written, and of how many.
+            result: The result.
+            progress: Called with the number of written frames and of all frames of an annotated video.
         """
         result.name = self.base.name
         result.path = '' if self.media.path is None else self.media.place
@@ -238,7 +236,7 @@ class MediaSink:
         result.outputs = {kind: self._path(suffix).name for kind, (suffix, _) in jobs.items()}
         result.outputs['json'] = self._path(JSON).name
         if jobs:
-            # The answer comes first; and whatever ends the run, what is written from here on is listed.
+            # The JSON comes first, so that files written before an abort are listed.
             with contextlib.suppress(Exception):
                 write_json(self._path(JSON), result.as_dict())
         try:
@@ -251,12 +249,12 @@ class MediaSink:
             self._remove_stale(result)
 
     def _jobs(self, result: MediaResult, progress: Progress | None) -> dict[str, tuple[str, _Write]]:
-        """What is to be written: suffix and function; the page last, as it tells problems of the others."""
+        """Files to write: suffix and function; the page last, since it lists problems of the others."""
         jobs: dict[str, tuple[str, _Write]] = {}
         scored, kind = result.status == SCORED, self.media.kind
         if self._live is not None or self._lost is not None:
             jobs['video'] = (ANNOTATED_VIDEO, self._write_live)
-        if self._picture is not None:
+        if self._image is not None:
             jobs['image'] = (
                 ANNOTATED_IMAGES[self.options.image_format],
                 lambda path: self._write_image(path, result),
@@ -295,8 +293,8 @@ class MediaSink:
         self._live.close()
 
     def _write_image(self, path: Path, result: MediaResult) -> None:
-        assert self._picture is not None
-        frame, faces = self._picture
+        assert self._image is not None
+        frame, faces = self._image
         drawn = draw_faces(frame.image, faces, result.threshold, name_people=len(faces) > 1)
         write_bytes(path, encode_image(drawn, path.suffix))
 
@@ -305,7 +303,7 @@ class MediaSink:
         annotate_video(self.media.path, path, result, progress)
 
     def _remove_stale(self, result: MediaResult) -> None:
-        """Remove outputs of the earlier result that this one has not: they would pass for evidence."""
+        """Remove outputs of the earlier result that this one lacks: they would be taken for current."""
         if self.earlier is None or 'json' not in result.outputs:
             return
         for name in set(self.earlier.outputs) - set(result.outputs.values()):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an analysis found."""
+"""Results of an analysis."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from iid_mm.utils.typing import ImageArray
 
 SCORED, NO_FACE, UNREADABLE = 'scored', 'no_face', 'unreadable'
 MAIN_SHARE = 0.25
-"""A person counts for the verdict who has this share of the frames of the person who is seen most ..."""
+"""A person counts for the verdict if seen in this share of the frames of the person seen most ..."""
 MAIN_FRAMES, MAIN_SHARE_OF_ALL = 4, 0.05
-"""... or in so many frames and in this share of all analyzed ones, as in an interview that is cut."""
+"""... or in this many frames and this share of all analyzed ones, as in an edited interview."""
 GROUP_DISTANCE, GROUP_SHARE, GROUP_FRAMES = 0.5, 0.85, 2
-"""Scores of a person fall into two groups if their means are so far apart, the groups explain this share of
-the variance, and the smaller one has so many frames."""
+"""Scores of a person form two groups if their means differ by this much, the groups explain this share of
+the variance, and the smaller group has this many frames."""
 UNSEEN_SECONDS = 0.5
-"""Stretches of a video that no looked-at frame is in are told from this length on."""
+"""Gaps between analyzed frames are reported from this length on."""
 FORMAT_VERSION = 1
 
 
@@ -32,8 +32,8 @@ class Artifact:
     """An artifact box in the original frame.
 
     Attributes:
-        polygon: Its four corners, (4, 2) x, y in pixels of the frame. The face was turned upright for the
-            model, so in the frame the box is turned.
+        polygon: Its four corners, (4, 2) x, y in pixels of the frame. The face was rotated upright for the
+            model, so the box is rotated in the frame.
         score: Its score.
     """
 
@@ -42,7 +42,7 @@ class Artifact:
 
     @property
     def box(self) -> tuple[float, float, float, float]:
-        """Smallest upright box around it: x0, y0, x1, y1."""
+        """Bounding box: x0, y0, x1, y1."""
         xs, ys = zip(*self.polygon, strict=True)
         return min(xs), min(ys), max(xs), max(ys)
 
@@ -56,8 +56,8 @@ class FaceScore:
         time: Seconds from the start.
         box: Face from hairline to chin: x0, y0, x1, y1 in pixels of the frame.
         detection: Confidence of the face detector, 0 to 1.
-        probability: Probability of fake, as the model gives it.
-        artifacts: Artifact boxes, the most certain first.
+        probability: Probability of fake, not calibrated.
+        artifacts: Artifact boxes, the highest score first.
     """
 
     frame: int
@@ -70,10 +70,10 @@ class FaceScore:
 
 @dataclass(frozen=True)
 class FaceView:
-    """A face as the model saw it, kept for pictures.
+    """A face as the model saw it, kept for display.
 
     Attributes:
-        score: What was found.
+        score: Its score.
         image: (H, W, 3) uint8 BGR, the aligned input.
         boxes: (k, 4) artifact boxes in pixels of ``image``.
         box_scores: (k,) their scores.
@@ -89,14 +89,14 @@ class FaceView:
 
 @dataclass
 class PersonTrack:
-    """One person, followed through the frames.
+    """One person, tracked through the frames.
 
     Attributes:
         number: From 0, in the order of appearance.
         faces: Scores, in the order of time.
-        views: The most suspicious faces, the most suspicious first; few.
-        how: How frames make the probability of a track.
-        top_k: Frames that ``how='topk'`` takes.
+        views: The few most suspicious faces, the most suspicious first.
+        how: How frame scores are aggregated.
+        top_k: Number of frames that ``how='topk'`` averages.
     """
 
     number: int
@@ -107,13 +107,13 @@ class PersonTrack:
 
     @property
     def probability(self) -> float:
-        """Probability of fake of all frames together, not calibrated."""
+        """Probability of fake, aggregated over all frames, not calibrated."""
         scores = np.array([face.probability for face in self.faces])
         keys = np.zeros(scores.size, dtype=np.int64)
         return float(video_scores(scores, keys, keys, self.how, k=self.top_k).scores[0])
 
     def groups(self) -> str:
-        """Say where the scores fall into two groups, which one probability hides; empty if they do not."""
+        """Describe two groups of scores, which a mean hides; empty if there are none."""
         scores = np.array([face.probability for face in self.faces])
         ordered = np.sort(scores)
         best, cut = 0.0, 0
@@ -125,7 +125,7 @@ class PersonTrack:
         if not cut:
             return ''
         high = [face for face in self.faces if face.probability >= ordered[cut]]
-        # In steps of ten percent, so that all of a group lie on its side.
+        # In steps of ten percent, rounded away from the gap.
         above = min(int(ordered[cut] * 10), 9) * 10
         below = max(int(np.ceil(ordered[cut - 1] * 10)), 1) * 10
         where = f'between {high[0].time:.2f} s and {high[-1].time:.2f} s'
@@ -136,26 +136,26 @@ class PersonTrack:
 
 @dataclass
 class MediaResult:
-    """What was found in one image, video or camera stream.
+    """The result of one image, video or camera stream.
 
     Attributes:
-        source: What was analyzed.
+        source: The input.
         name: Name of its outputs.
         kind: ``image``, ``video`` or ``camera``.
         status: ``scored``, ``no_face`` or ``unreadable``.
         size: Width and height of the frames; (0, 0) if none could be read.
-        total_frames: Frames of the whole video; 1 for an image; of a camera those that were read.
+        total_frames: Frames of the whole video; 1 for an image; frames read from a camera.
         rate: Frames a second; 0 where unknown or for an image.
-        times: Seconds of each frame that was looked at, by its number.
+        times: Time in seconds of each analyzed frame, by its number.
         tracks: The people, in the order of appearance.
-        problems: What went wrong, and what the verdict does not show, in words.
-        threshold: Probability from which an answer is "fake".
-        calibration: Turns scores into calibrated probabilities; None if the checkpoint has none.
-        outputs: Files that were written, by what they are.
-        output_bytes: Size of each of them but the JSON, by its name: tells them from files of others.
-        unwritten: What could not be written, and why; part of ``problems``, too.
+        problems: Problems, and remarks that the verdict does not express.
+        threshold: Probability from which the verdict is "fake".
+        calibration: Calibration of the checkpoint; None if it has none.
+        outputs: Names of the written files, by kind.
+        output_bytes: Size of each but the JSON, by name; identifies them in later runs.
+        unwritten: Files that could not be written, and why; also part of ``problems``.
         path: Absolute path of a file whose outputs were written; empty otherwise.
-        model: What the answer rests on: config, checkpoint, versions.
+        model: Config, checkpoint and versions behind the verdict.
     """
 
     source: str
@@ -178,7 +178,7 @@ class MediaResult:
 
     @property
     def main_tracks(self) -> list[PersonTrack]:
-        """The people who count for the verdict: detectors see faces in wallpaper for a frame or two."""
+        """The people who count for the verdict; short tracks are often false detections."""
         most = max((len(track.faces) for track in self.tracks), default=0)
         least = min(MAIN_SHARE * most, max(MAIN_FRAMES, MAIN_SHARE_OF_ALL * len(self.times)))
         return [track for track in self.tracks if len(track.faces) >= least]
@@ -190,12 +190,15 @@ class MediaResult:
 
     @property
     def probability(self) -> float | None:
-        """Probability that somebody who counts is fake, as the model gives it; None without a face."""
+        """Probability of the decisive person, not calibrated; None without a face."""
         return None if self.decisive is None else self.decisive.probability
 
     def notes(self) -> list[str]:
-        """What the verdict does not show: people who do not count but look fake, frames whose scores a mean
-        hides, and, where nothing fake was found, what was not looked at."""
+        """Remarks that the verdict does not express.
+
+        Suspicious people who do not count, frames whose scores the mean hides, and, for a genuine verdict,
+        gaps between analyzed frames.
+        """
         main = {track.number for track in self.main_tracks}
         notes = []
         for track in self.tracks:
@@ -217,15 +220,15 @@ class MediaResult:
 
     @property
     def has_suspicious_parts(self) -> bool:
-        """Whether the verdict is genuine although some frames, or somebody who does not count, look fake."""
+        """Whether the verdict is genuine although some frames, or a person who does not count, look fake."""
         if self.is_fake is not False:
             return False
         return any(track.probability >= self.threshold or self._hidden(track) for track in self.tracks)
 
     def _hidden(self, track: PersonTrack) -> str:
-        """Say which frames of somebody who looks genuine score as fake; empty if none does.
+        """Describe the frames of a genuine-looking person that score as fake; empty if there are none.
 
-        A single frame can be chance, unless it stands for neighbors that were not looked at.
+        A single frame can be chance, unless its neighbors were not analyzed.
         """
         if track.probability >= self.threshold:
             return ''
@@ -243,7 +246,7 @@ class MediaResult:
         return f'{counts} score up to {most} (between {where} and {high[-1].time:.2f} s)'
 
     def _longest_unseen(self) -> float:
-        """Seconds between the two looked-at frames that are furthest apart and have others between them."""
+        """The longest gap between analyzed frames in seconds, where frames were skipped."""
         numbers = sorted(self.times)
         pairs = itertools.pairwise(numbers)
         gaps = [self.times[b] - self.times[a] for a, b in pairs if b > a + 1]
@@ -252,7 +255,7 @@ class MediaResult:
         return max(gaps, default=0.0)
 
     def calibrated(self, probability: float) -> float:
-        """A probability of this input's kind, calibrated where the checkpoint has a calibration."""
+        """Calibrate a probability; unchanged if the checkpoint has no calibration."""
         if self.calibration is None:
             return probability
         return self.calibration.apply(probability, of_video=self.kind != 'image')
@@ -263,7 +266,7 @@ class MediaResult:
         return None if self.probability is None else self.probability >= self.threshold
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the pictures, as plain data for JSON."""
+        """Everything but the images, as plain data for JSON."""
         decisive = self.decisive
         verdict = None
         if decisive is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which frames are looked at, and reading them."""
+"""Choosing and reading the frames to analyze."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from iid_mm.utils.sampling import evenly_spaced
 from iid_mm.utils.typing import ImageArray
 
 FALLBACK_RATE = 25.0
-"""Frames a second of a video or camera that does not tell."""
+"""Frames per second where a video or camera does not give its rate."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames of a video are looked at.
+    """Which frames of a video are analyzed.
 
     Attributes:
-        frames: So many, evenly spaced, as in training and test; None: all of them.
-        fps: So many a second, in place of ``frames``; None: not asked for.
-        camera_seconds: How long a camera is watched.
+        frames: Number of evenly spaced frames, as in training and test; None: all.
+        fps: Frames per second, instead of ``frames``; None: not used.
+        camera_seconds: How long a camera is read, seconds.
     """
 
     frames: int | None = 32
@@ -52,10 +52,10 @@ class Sampling:
             raise InputError(f'camera_seconds={self.camera_seconds}: give a number above 0')
 
     def choose(self, total: int, rate: float, times: npt.NDArray[np.float64] | None = None) -> list[int]:
-        """Numbers of the frames to look at.
+        """Numbers of the frames to analyze.
 
-        With ``fps``, of each 1/fps seconds from the start the frame that is shown at their beginning; where
-        frames are further apart than usual, the next one.
+        With ``fps``, the frame shown at each multiple of 1/fps seconds; across a gap between frames, the next
+        frame.
 
         Args:
             total: Frames of the video.
@@ -68,12 +68,12 @@ class Sampling:
             times = np.arange(total) / rate
         if total < 2:
             return list(range(total))
-        # A frame is due if a multiple of 1/fps lies from the usual end of the one before to its own.
+        # A frame is due if a multiple of 1/fps lies between the end of the one before and its own end.
         steps = np.diff(times)
         usual = np.median(steps)
-        # No frame is shown any more when the next one is.
+        # A frame ends at the latest when the next one starts.
         ends = (times + np.append(np.minimum(steps, usual), usual)) * self.fps
-        # Times are rounded: what is within a millionth of a multiple is one.
+        # Times are rounded: within a millionth counts as a multiple.
         due = np.ceil(ends - 1e-6)
         return [0, *(np.flatnonzero(due[1:] > due[:-1]) + 1).tolist()]
 
@@ -98,8 +98,8 @@ class FrameStream(ABC):
 
     Attributes:
         total: Frames of the whole input.
-        rate: Frames a second on average, 0 for an image.
-        expected: Frames that will come if none is broken.
+        rate: Average frames per second; 0 for an image.
+        expected: Number of frames to come if none is broken.
         times: When each of ``total`` frames is shown, seconds, ascending; empty for a camera.
     """
 
@@ -114,7 +114,7 @@ class FrameStream(ABC):
 
     @property
     def problem(self) -> str:
-        """What is wrong with the input, as far as it was read; empty if nothing."""
+        """What was wrong with the input so far; empty if nothing."""
         return ''
 
 
@@ -149,11 +149,11 @@ class VideoStream(FrameStream):
     Args:
         path: The file.
         sampling: Which frames.
-        numbers: These frames in place of those that ``sampling`` chooses.
-        should_stop: Asked now and then, while the file is opened and read, whether to stop; None never stops.
+        numbers: Read these frames instead of those that ``sampling`` chooses.
+        should_stop: Called from time to time; if it returns True, reading stops. None never stops.
 
     Raises:
-        ReadingStopped: If ``should_stop`` said so; from iterating, too.
+        ReadingStopped: If ``should_stop`` returned True; also while iterating.
     """
 
     def __init__(
@@ -184,11 +184,11 @@ class VideoStream(FrameStream):
 
 
 class CameraStream(FrameStream):
-    """Frames of a camera, as they come.
+    """Frames of a camera.
 
     Args:
         camera: Its number.
-        sampling: How long, and with ``fps`` how many a second at most.
+        sampling: Duration and, with ``fps``, the highest frame rate.
     """
 
     def __init__(self, camera: int, sampling: Sampling) -> None:
@@ -221,11 +221,11 @@ class CameraStream(FrameStream):
         """See :attr:`FrameStream.problem`."""
         if not self.is_open:
             return f'camera {self.camera} cannot be opened; is it connected, and may this user read it?'
-        return '' if self.total else f'camera {self.camera} gives no pictures'
+        return '' if self.total else f'camera {self.camera} gives no images'
 
 
 def by_content(media: Media) -> Media:
-    """Correct what a suffix says by what the file holds: an animation that is named like an image."""
+    """Set the kind by content rather than suffix: an animation may be named like an image."""
     if media.path is None or (clip := is_clip(media.path)) is None:
         return media
     return replace(media, kind=VIDEO if clip else IMAGE)

@@ -13,22 +13,22 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
-from iid_mm.datasets.transforms.loading import LOADERS
+from iid_mm.datasets.transforms import LOADERS
 from iid_mm.errors import InputError
+from iid_mm.faces.cropping import canvas_to_frame
 from iid_mm.inference.faces import FoundFace
-from iid_mm.inference.geometry import canvas_to_frame
 from iid_mm.inference.results import Artifact, FaceScore, FaceView
 from iid_mm.inference.sampling import TimedFrame
 from iid_mm.registry import SCOPE, TRANSFORMS
 from iid_mm.structures import ForgeryDataSample
 
 MIN_SCORE = 0.3
-"""Artifact boxes with a smaller score are not told."""
+"""Artifact boxes with a smaller score are not reported."""
 MAX_ARTIFACTS = 5
 
 
 class Detector(Protocol):
-    """What scores batches: :class:`~iid_mm.models.IIDDetector`, or a deployed model."""
+    """A model that scores batches: :class:`~iid_mm.models.IIDDetector` or an exported one."""
 
     def test_step(self, data: dict[str, Any]) -> Sequence[ForgeryDataSample]:
         """Predict a collated batch."""
@@ -45,8 +45,8 @@ def face_pipeline(cfg: Config) -> Any:
         dataset = dataset['dataset']
     if not dataset.get('pipeline'):
         raise InputError(
-            'the config has no test_dataloader.dataset.pipeline, which tells how faces are aligned; use the '
-            'config that the model was trained with'
+            'the config has no test_dataloader.dataset.pipeline, which defines the alignment of faces; '
+            'use the config that the model was trained with'
         )
     init_default_scope(cfg.get('default_scope', SCOPE))
     steps = [step for step in dataset['pipeline'] if step['type'].split('.')[-1] not in LOADERS]
@@ -58,8 +58,8 @@ class FaceScorer:
 
     Args:
         model: The detector.
-        pipeline: What :func:`face_pipeline` returns.
-        min_score: Smallest score of an artifact box that is told.
+        pipeline: The pipeline of :func:`face_pipeline`.
+        min_score: Smallest score of a reported artifact box.
     """
 
     def __init__(self, model: Detector, pipeline: Any, min_score: float = MIN_SCORE) -> None:
@@ -68,7 +68,7 @@ class FaceScorer:
         self.min_score = min_score
 
     def prepare(self, frame: TimedFrame, found: FoundFace) -> dict[str, Any]:
-        """Align a face as training and test do."""
+        """Align a face as in training and test."""
         shape = found.crop.shape[:2]
         packed: dict[str, Any] = self.pipeline(
             {
@@ -88,10 +88,10 @@ class FaceScorer:
         """Score a batch.
 
         Args:
-            items: Frame, face and what :meth:`prepare` made of it.
+            items: Frame, face, and its packed input from :meth:`prepare`.
 
         Returns:
-            Score and picture of each face.
+            Score and view of each face.
 
         Raises:
             InputError: A score is not finite.
@@ -101,7 +101,7 @@ class FaceScorer:
         with torch.no_grad():
             samples = self.model.test_step(pseudo_collate([packed for _, _, packed in items]))
         if not all(torch.isfinite(sample.pred_score).all() for sample in samples):
-            # Compared with a threshold, NaN would be an answer: genuine.
+            # Compared with a threshold, NaN would mean "genuine".
             raise InputError('the model gives scores that are not finite; its weights are damaged')
         return [
             self._result(frame, found, packed, sample.cpu())

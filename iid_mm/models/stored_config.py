@@ -19,7 +19,7 @@ from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch.overrides import TorchFunctionMode
 
-from iid_mm.datasets.transforms.loading import LOADERS
+from iid_mm.datasets.transforms import LOADERS
 from iid_mm.errors import InputError
 from iid_mm.models.safe_parts import DETECTORS, PARTS, STEPS
 from iid_mm.registry import SCOPE

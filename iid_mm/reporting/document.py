@@ -16,7 +16,7 @@ import pyarrow as pa
 from iid_mm.errors import InputError
 from iid_mm.evaluation.eval_sets import VALIDATION
 from iid_mm.evaluation.functional.roc import choose_threshold
-from iid_mm.evaluation.localization.file import read_localization
+from iid_mm.evaluation.localization.samples import read_localization
 from iid_mm.evaluation.metrics.artifact_localization import ArtifactLocalization
 from iid_mm.evaluation.scores import FrameScores, read_scores
 from iid_mm.reporting.metrics_table import Row, ScoredEvalSet, report_rows

@@ -11,7 +11,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dataset import Compose
 
-from iid_mm.datasets.transforms.loading import LOADERS
+from iid_mm.datasets.transforms import LOADERS
 from iid_mm.errors import InputError
 from iid_mm.media.image_reading import decode_image, read_image_file
 from iid_mm.media.suffixes import IMAGE_SUFFIXES, is_system_file

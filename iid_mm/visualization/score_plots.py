@@ -289,10 +289,10 @@ def _styles(curves: Mapping[str, RocCurve]) -> list[tuple[str, str, dict[str, An
     return styles
 
 
-def _add_legend(axes: Axes, place: str, title: str) -> None:
+def _add_legend(axes: Any, place: str, title: str) -> None:
     """Add the legend of curves whose labels end in numbers, which stand below each other."""
-    font: dict[str, Any] = {'family': 'DejaVu Sans Mono', 'size': 8}
-    look: Any = {'facecolor': 'white', 'edgecolor': 'none', 'framealpha': 0.9}
+    font = {'family': 'DejaVu Sans Mono', 'size': 8}
+    look = {'facecolor': 'white', 'edgecolor': 'none', 'framealpha': 0.9}
     axes.legend(loc=place, title=title, prop=font, title_fontsize=8.5, frameon=True, **look)
 
 

@@ -112,7 +112,7 @@ def test_data_parts_build(config: Config) -> None:
 def test_pairs_are_collated_and_degraded_alike(config: Config) -> None:
     loader = config.train_dataloader
     packs = loader.dataset.pipeline[-1].type == 'PackForgeryPair'
-    assert (loader.get('collate_fn', {}).get('type') == 'collate_pairs') == packs
+    assert (loader.get('collate_fn', {}).get('type') == 'iid_mm.collate_pairs') == packs
     for transform in loader.dataset.pipeline:
         if transform.type == 'DegradeFace':
             assert transform.get('with_source', False) == packs

@@ -13,6 +13,7 @@ import torch
 from mmengine.hooks import Hook
 
 from iid_mm.apis import init_model, load_checkpoint_file
+from iid_mm.datasets.loader_workers import TIMEOUT
 from iid_mm.engine import SafeRunner
 from iid_mm.errors import InputError
 
@@ -210,3 +211,9 @@ def test_test_reports_the_metrics_of_the_checkpoint(whole_run: Any, make_runner:
 def test_parts_of_the_model_are_checked_before_training(make_runner: Any) -> None:
     with pytest.raises(InputError, match=r'model\.forgery_head: ForgeryHead expects 64 channels and got 32'):
         make_runner(model__forgery_head__in_channels=64)
+
+
+def test_runners_harden_their_loaders(make_runner: Any) -> None:
+    runner = make_runner(train_dataloader__num_workers=1, train_dataloader__persistent_workers=False)
+    built = runner.build_dataloader(runner.cfg.train_dataloader, seed=0)
+    assert built.timeout == TIMEOUT

@@ -21,7 +21,7 @@ def test_every_batch_holds_fakes_and_their_genuine_frames(make_runner: Any) -> N
     runner = make_runner(
         train_cfg__max_epochs=1,
         **{
-            f'{loader}collate_fn': dict(type='collate_pairs'),
+            f'{loader}collate_fn': dict(type='iid_mm.collate_pairs'),
             f'{loader}batch_size': 2,
             f'{loader}dataset__paired_only': True,
             f'{loader}dataset__pipeline__5__type': 'PackForgeryPair',

@@ -17,11 +17,10 @@ from iid_mm.apis import init_model
 from iid_mm.datasets.index import read_index, write_index
 from iid_mm.errors import InputError
 from iid_mm.identity import extraction
-from iid_mm.identity.background import FILL, HideFace, face_region
 from iid_mm.identity.clips import select_clips
-from iid_mm.identity.extraction import extract, face_datasets
+from iid_mm.identity.extraction import FILL, HideFace, extract, face_datasets, face_region
 from iid_mm.identity.features import FeatureExtractor, chosen_features, pool
-from iid_mm.identity.laboratory import untrained_model
+from iid_mm.identity.probe_runs import untrained_model
 from iid_mm.utils.cli import run_tool
 from iid_mm.utils.config import load_config
 from support.paths import REPOSITORY
@@ -151,8 +150,6 @@ def test_extraction_is_resumed_and_survives_damage(
     found = extract(model, datasets, ['backbone', 'logits'], tmp_path, batch_size=7)
     assert len(found) == 57
     assert found.features == ['backbone', 'logits']
-    assert set(found.column('split')) == {'train', 'val', 'test'}
-    assert set(found.column('compression')) == {'c23'}
     (folder,) = tmp_path.iterdir()
     parts = sorted(folder.iterdir())
     assert [pq.read_metadata(part).num_rows for part in parts] == [20, 20, 17]
@@ -202,14 +199,11 @@ def test_tool_from_end_to_end(
     arguments = (tiny_config, checkpoint, '--index', *takes, '--out', tmp_path, '--seeds', 2)
     status, out, err = call_probe('identity_probe.py', *arguments, '--features', 'backbone', 'logits')
     assert (status, err) == (0, '')
-    # The takes show the same pictures, so that pixels suffice.
-    for line in (
-        '| trained | backbone |',
-        '| pixels | pixels | 1.000',
-        '| shuffled | logits |',
-        'recognizer: left out',
-    ):
-        assert line in out
+    # The takes show the same images, so that pixels suffice.
+    rows = [[cell.strip() for cell in line.strip('|').split('|')] for line in out.splitlines()]
+    assert {('trained', 'backbone'), ('shuffled', 'logits')} <= {tuple(row[:2]) for row in rows}
+    assert any(row[:2] == ['pixels', 'pixels'] and row[2].startswith('1.000') for row in rows)
+    assert 'recognizer: left out' in out
     for suffix in ('json', 'md', 'png'):
         assert (tmp_path / f'identity_probe.{suffix}').stat().st_size > 500
 
@@ -266,8 +260,9 @@ def test_shift_tool(
     arguments = (tiny_config, checkpoint, '--index', *takes, '--json', tmp_path / 'shift.json')
     status, out, err = call_probe('identity_shift.py', *arguments)
     assert (status, err) == (0, '')
-    # The takes show the same pictures: all variance of genuine videos is between people.
-    assert '| ICC(1) of genuine videos, logit | 1.000 |' in out
+    # The takes show the same images: all variance of genuine videos is between people.
+    line = next(line for line in out.splitlines() if 'ICC(1) of genuine videos, logit' in line)
+    assert '1.000 (' in line
     assert '3 identities' in out
     assert json.loads((tmp_path / 'shift.json').read_text())['videos'] == 27
     for wrong, text in (((), 'give CONFIG CKPT'), (('--scores', tmp_path / 'no.parquet'), 'does not exist')):

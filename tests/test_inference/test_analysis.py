@@ -161,7 +161,7 @@ def test_progress_and_aggregation() -> None:
     assert result.probability == max(face.probability for face in result.tracks[0].faces)
 
 
-def test_small_faces_are_passed_over() -> None:
+def test_small_faces_are_ignored() -> None:
     scorer: Any = Scorer()
     finder = SquareAnalyzer()
     analyzer = MediaAnalyzer(lambda: FaceFollower(finder, 0.0, 320, min_face=60), scorer)
@@ -169,7 +169,7 @@ def test_small_faces_are_passed_over() -> None:
     result = analyzer.analyze(MEDIA, Frames([image, image]))
     assert len(result.tracks) == 1
     assert result.tracks[0].faces[0].box[0] == pytest.approx(150, abs=1)
-    assert result.problems == ['faces smaller than 60 pixels were passed over in 2 of 2 frames']
+    assert result.problems == ['faces smaller than 60 pixels were ignored in 2 of 2 frames']
 
 
 def test_bad_batch_size() -> None:

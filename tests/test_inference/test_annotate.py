@@ -13,7 +13,7 @@ from PIL import Image
 
 from iid_mm.errors import InputError
 from iid_mm.inference.annotate import TrackPlaces, VideoWriter, annotate_video
-from iid_mm.inference.pictures import draw_faces, plot_timeline
+from iid_mm.inference.drawing import draw_faces, plot_timeline
 from iid_mm.inference.results import Artifact, FaceScore, MediaResult, PersonTrack
 
 

@@ -130,7 +130,7 @@ def test_pages_need_nothing_from_outside(state: str) -> None:
     without_pictures = re.sub(r'base64,[\w+/=]+', '', html)
     assert not re.search(r'https?:|url\(|@import|//[a-z]', without_pictures)
     assert "default-src 'none'" in html
-    assert 'How this was made' in page.text
+    assert 'How this page was made' in page.text
 
 
 @pytest.mark.parametrize('state', EVERY_STATE)
@@ -179,8 +179,8 @@ def test_images_take_the_calibration_of_frames() -> None:
     assert verdict_of(result).value == pytest.approx(0.75)
     text = read(result).text
     assert 'Probability of manipulation: 75 %' in text
-    assert 'of 100 pictures which get this value, about 75 are manipulated' in text
-    assert 'pictures 280, 140 of them manipulated' in text
+    assert 'of 100 images with this value, about 75 are manipulated' in text
+    assert 'images 280, 140 of them manipulated' in text
     assert 'temperature 2.000' in text
 
 
@@ -237,12 +237,12 @@ def test_the_threshold_decides_and_is_on_the_scale_of_the_value() -> None:
 
 def test_a_video_with_two_people() -> None:
     page = read(EVERY_STATE['video'])
-    assert '2 people were followed; the most suspicious one, person 1, decides.' in page.text
+    assert '2 people were tracked; the most suspicious one, person 1, decides.' in page.text
     # Timeline, and two people with two frames each, boxes and heat.
     assert len(page.pictures) == 1 + 2 * 2 * 2
     assert page.text.index('Person 1: probability') < page.text.index('Person 2: probability')
-    assert 'Seen in 2 of the 2 frames looked at, from 0.0 s to 0.1 s.' in page.text
-    assert 'Not every frame was looked at (2 of 100 frames, 10.0 s long)' in page.text
+    assert 'Seen in 2 of the 2 analyzed frames, from 0.0 s to 0.1 s.' in page.text
+    assert 'Not every frame was analyzed (2 of 100 frames, 10.0 s long)' in page.text
     assert 'calibration error on these 11 % before, 3 % after' in page.text
     assert 'score of a person mean of the scores of all frames' in page.text
 
@@ -251,7 +251,7 @@ def test_people_who_do_not_count_and_people_beyond_those_shown() -> None:
     people = [person(i, *[0.5 + i / 100] * 8) for i in range(MAX_PEOPLE + 2)]
     page = read(scored(*people, person(99, 0.99)))
     assert '1 more face was seen too briefly to count' in page.text
-    assert f'Pictures are shown of the {MAX_PEOPLE} most suspicious people' in page.text
+    assert f'Images are shown of the {MAX_PEOPLE} most suspicious people' in page.text
     assert page.tags.count('tr') == 1 + MAX_PEOPLE + 2
     assert len(page.pictures) == 1 + MAX_PEOPLE * 6 * 2
 
@@ -265,22 +265,22 @@ def test_no_face_and_unreadable_pages_say_that_they_are_no_verdict() -> None:
     text = read(EVERY_STATE['unreadable']).text
     assert 'The input could not be read' in text
     assert 'Problems with the input cannot be read' in text
-    assert 'looked at nothing' in text
+    assert 'analyzed nothing' in text
     assert 'threshold' not in text
 
 
 def test_problems_of_a_scored_input() -> None:
     text = read(scored(person(0, 0.9), problems=['ends early'])).text
-    assert 'Problems with the input ends early The answer rests on what could be read.' in text
+    assert 'Problems with the input ends early The verdict is based on what could be read.' in text
 
 
 def test_a_calibration_made_for_another_aggregation() -> None:
     track = person(0, 0.9, 0.8)
     track.how, track.top_k = 'topk', 5
     text = read(scored(track, calibration=CALIBRATION)).text
-    assert 'calibrated for another way' in text
+    assert 'calibrated for another aggregation' in text
     assert 'mean of the 5 highest scores' in text
-    assert 'calibrated for another way' not in read(EVERY_STATE['video']).text
+    assert 'calibrated for another aggregation' not in read(EVERY_STATE['video']).text
 
 
 def decode(address: str) -> np.ndarray:

@@ -13,9 +13,9 @@ import pytest
 import torch
 from av.error import FFmpegError
 
-from iid_mm import apis
+import iid_mm.inference.inferencer as inferencer_module
 from iid_mm.apis import IIDInferencer, init_model
-from iid_mm.datasets import ForgeryDataset
+from iid_mm.datasets.forgery_dataset import ForgeryDataset
 from iid_mm.errors import InputError
 from iid_mm.inference.inferencer import find_config
 from iid_mm.inference.outputs import OutputOptions
@@ -249,7 +249,7 @@ def test_an_input_that_fails_ends_only_itself(
     for name in ('a.png', 'b.png', 'c.png'):
         write_image(tmp_path / name, draw_frame([(30, 60, 80)]))
     calls = []
-    target = {'open_stream': apis.inferencer, 'score': FaceScorer}[where]
+    target = {'open_stream': inferencer_module, 'score': FaceScorer}[where]
     real = getattr(target, where)
 
     def fail_once(*args: Any, **more: Any) -> Any:

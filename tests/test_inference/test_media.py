@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from iid_mm.errors import InputError
-from iid_mm.inference import earlier
+from iid_mm.inference import earlier_results
 from iid_mm.inference.media import CAMERA, IMAGE, VIDEO, Media, find_media
 from support.media import write_video
 
@@ -141,8 +141,8 @@ def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
     found = find_media(tmp_path)
     assert named(found) == [(IMAGE, 'a')]
     assert found.notes == [
-        'passed over: 4 files (.doc, .xyz, without suffix)',
-        'passed over: 7 hidden or system files',
+        'skipped: 4 files (.doc, .xyz, without suffix)',
+        'skipped: 7 hidden or system files',
     ]
     assert find_media(str(tmp_path / '**' / '*.png')) == found
     assert find_media(found) is found
@@ -290,9 +290,9 @@ def test_large_folders_are_not_asked_for_each_file(tmp_path: Path, monkeypatch: 
 
 def test_equal_names_are_numbered_in_linear_time(monkeypatch: pytest.MonkeyPatch) -> None:
     folded = []
-    real = earlier.fold
-    monkeypatch.setattr(earlier, 'fold', lambda name: (folded.append(name), real(name))[1])
-    names = earlier.UniqueNames()
+    real = earlier_results.fold
+    monkeypatch.setattr(earlier_results, 'fold', lambda name: (folded.append(name), real(name))[1])
+    names = earlier_results.UniqueNames()
     given = [names.give('frame') for _ in range(1000)]
     assert given[:3] == ['frame', 'frame_2', 'frame_3']
     assert len(set(given)) == 1000

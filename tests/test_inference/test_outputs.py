@@ -76,7 +76,7 @@ def test_outputs_among_inputs_change_no_input(folder: Path) -> None:
         assert list(again) == list(media)
     by_source = {Path(result.source).name: result for result in results}
     assert by_source['cut.mp4'].outputs['video'] == 'cut_2_annotated.mp4'
-    assert 'results are called cut_2' in by_source['cut.mp4'].problems[0]
+    assert 'results are named cut_2' in by_source['cut.mp4'].problems[0]
 
 
 @pytest.mark.parametrize('link', ['symlink_to', 'hardlink_to'])

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
-from iid_mm.apis import inferencer, load_checkpoint_file
-from iid_mm.inference import outputs
+from iid_mm.apis import load_checkpoint_file
+from iid_mm.inference import inferencer, outputs
 from iid_mm.inference.calibration import calibration_of
 from iid_mm.inference.sampling import open_stream
 from iid_mm.utils.cli import run_tool
@@ -81,7 +81,7 @@ def test_names_command_nothing(weights: Path, tmp_path: Path, monkeypatch: Any, 
     shown = ''.join(rows).replace(' ', '')
     for name in ('[red]a', 'b%1B[31m', 'c%0Ad', '%E2%80%AEe', ':smile:', 'caf%E9', '[.png'):
         assert name in shown
-    assert 'passed over: 1 file (.xyz)' in captured.err
+    assert 'skipped: 1 file (.xyz)' in captured.err
     assert 'cannot be read (a link to nothing)' in captured.err
     assert '9 of 9 inputs could not be read' in captured.err
     assert len(list((tmp_path / 'out').glob('*.json'))) == 8

@@ -26,9 +26,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('a', type=Path, metavar='A.parquet', help='scores of model A, e.g. the baseline')
     parser.add_argument('b', type=Path, metavar='B.parquet', help='scores of model B')
-    parser.add_argument(
-        '--how', default='mean', choices=AGGREGATIONS, help='aggregation of frame scores'
-    )
+    parser.add_argument('--how', default='mean', choices=AGGREGATIONS, help='aggregation of frame scores')
     parser.add_argument('--top-k', type=int, default=3, help='frames of --how topk (default: 3)')
     parser.add_argument('--level', type=float, default=0.95, help='confidence level (default: 0.95)')
     parser.add_argument('--resamples', type=int, default=1000, help='resamples (default: 1000)')

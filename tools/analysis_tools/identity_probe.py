@@ -1,18 +1,15 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
-"""Probe how well the frozen features of a detector tell people apart.
+"""Probe how much of a person's identity the frozen features of a detector contain.
 
 A linear classifier is fitted to recognize identities in some clips and tested on other clips of the same
-people. Several indexes with other clips of the same people are given as --index A B ...
+people. Give several indexes with other clips of the same people as --index A B ...
 
-Probes that are fitted naively say anything: split by frame, they recognize pictures, since neighboring
-frames are copies of each other (and all fakes of one video copy its frames); on features that are not
-standardized and with a fixed regularization they find nothing in features that hold much; and with fakes
-it must be said whose identity counts, that of the target (head, scene) or the source (face). Here whole
-recordings, with all fakes made of them, are held out; features are standardized; regularization is
+Whole recordings, with all fakes made of them, are held out; features are standardized; regularization is
 chosen by cross-validation within the training clips; accuracies are means over identities, with
-intervals. A metric alone means little: compare with the controls in the same table (untrained network,
-pixels, background, shuffled identities, and, with --recognizer-dir, a face recognizer).
+intervals. docs/identity_leakage.md says why simpler probes fail. Compare each metric with the controls in
+the same table (untrained network, pixels, background, shuffled identities, and, with --recognizer-dir, a
+face recognizer).
 
 Example: python tools/analysis_tools/identity_probe.py CONFIG CKPT --index takes/1 takes/2 --out probe
 """
@@ -26,13 +23,19 @@ from pathlib import Path
 from iid_mm.apis import init_model
 from iid_mm.errors import InputError
 from iid_mm.identity.clips import FACES, IDENTITIES
-from iid_mm.identity.laboratory import CONTROLS, ProbeRequest, list_features, run_probes
 from iid_mm.identity.linear import STRENGTHS
 from iid_mm.identity.probe import ProbeSettings
-from iid_mm.identity.report import probe_table, write_report
+from iid_mm.identity.probe_report import probe_table, write_report
+from iid_mm.identity.probe_runs import CONTROLS, ProbeRequest, list_features, run_probes
 from iid_mm.utils.cli import add_config_options, run_tool
 from iid_mm.utils.config import load_config
 from iid_mm.utils.files import sha256
+
+RECORDED = (
+    *('faces', 'identity', 'split', 'frames', 'seeds', 'test_share', 'train_clips'),
+    *('split_time', 'classifier'),
+)
+"""Arguments in the JSON file."""
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,11 +46,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--index', nargs='+', type=Path, default=[], help='prepared folders or index files')
     parser.add_argument(
-        '--list-features', action='store_true', help='print names and sizes of features, no more'
+        '--list-features', action='store_true', help='print names and sizes of features, then exit'
     )
     parser.add_argument('--features', nargs='+', metavar='NAME', help='features to probe (default: all)')
     parser.add_argument('--faces', default='genuine', choices=FACES)
-    parser.add_argument('--identity', default='target', choices=IDENTITIES, help='whose identity a fake has')
+    parser.add_argument('--identity', default='target', choices=IDENTITIES, help='identity of a fake')
     parser.add_argument('--split', default='all', help='train, val, test or all (default)')
     parser.add_argument('--frames', type=int, help='at most this many frames a video')
     parser.add_argument(
@@ -57,12 +60,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--train-clips',
         type=int,
-        help='at most this many training clips a person; harder, for sets that all features recognize',
+        help='at most this many training clips a person; harder, for sets where all features recognize all',
     )
     parser.add_argument(
         '--split-time',
         action='store_true',
-        help='cut clips into blocks of time instead; weaker, for sets with one clip a person',
+        help='split clips in time; weaker, for sets with one clip a person',
     )
     parser.add_argument('--classifier', default='lda', choices=STRENGTHS)
     parser.add_argument('--controls', nargs='*', default=CONTROLS, metavar='NAME', help=', '.join(CONTROLS))
@@ -113,20 +116,7 @@ def main() -> None:
         'checkpoint': str(args.checkpoint),
         'checkpoint_sha256': sha256(args.checkpoint),
         'indexes': [str(index) for index in args.index],
-        'arguments': {
-            name: getattr(args, name)
-            for name in (
-                'faces',
-                'identity',
-                'split',
-                'frames',
-                'seeds',
-                'test_share',
-                'train_clips',
-                'split_time',
-                'classifier',
-            )
-        },
+        'arguments': {name: getattr(args, name) for name in RECORDED},
     }
     files = write_report(report, args.out, facts)
     print(f'\n{probe_table(report)}')

@@ -1,12 +1,12 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
-"""Measure how much the fake score depends on who is in the picture.
+"""Measure how much the fake score depends on the person in the video.
 
-The intraclass correlation of genuine videos is the share of their scores' variance that belongs to the
-person: 0 for a detector that sees artifacts only. It needs several genuine videos of a person: give
+The intraclass correlation of genuine videos is the share of their scores' variance that lies between
+people: 0 for a detector that sees artifacts only. It needs several genuine videos of a person: give
 several indexes or several scores files with other takes of the same people. AUC within identities
 compares fakes with genuine videos of the same target, AUC across identities with those of others; a
-score that shifts from person to person costs the second, not the first. See iid_mm/identity/shift.py for
+score that shifts from person to person lowers the second, not the first. See iid_mm/identity/shift.py for
 the formulas.
 
 Examples:
@@ -48,7 +48,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='seed of the resamples (default: 0)')
     parser.add_argument('--batch-size', type=int, default=64)
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--store', type=Path, help='folder that keeps what the model computed for other runs')
+    parser.add_argument('--store', type=Path, help='folder that keeps scores for other runs')
     parser.add_argument('--json', type=Path, help='file for the metrics')
     parser.add_argument('--trust-checkpoint', action='store_true', help='see tools/test.py')
     add_config_options(parser)
@@ -85,7 +85,6 @@ def main() -> None:
         facts = {name: [str(path) for path in getattr(args, name) or []] for name in ('index', 'scores')}
         facts |= {'config': args.config, 'checkpoint': args.checkpoint, 'split': args.split}
         content = {**facts, 'level': args.level, **report.as_dict()}
-        args.json.parent.mkdir(parents=True, exist_ok=True)
         write_json(args.json, content)
 
 

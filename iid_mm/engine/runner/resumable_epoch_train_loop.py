@@ -20,8 +20,8 @@ class ResumableEpochTrainLoop(EpochBasedTrainLoop):
     """MMEngine's epoch loop, except that a checkpoint from within an epoch resumes within it.
 
     The parent would start the epoch again. Needs a sampler with ``skip``, such as
-    :class:`~iid_mm.datasets.ResumableSampler`, so that nothing is loaded only to be thrown away. All
-    arguments are those of :class:`mmengine.runner.EpochBasedTrainLoop`.
+    :class:`~iid_mm.datasets.resumable_sampler.ResumableSampler`, so that nothing is loaded only to be thrown
+    away. All arguments are those of :class:`mmengine.runner.EpochBasedTrainLoop`.
 
     Gradients that are accumulated over several iterations (``optim_wrapper.accumulative_counts``) are not
     part of checkpoints. Unlike the parent's, the last step of an epoch therefore uses what there is, be it

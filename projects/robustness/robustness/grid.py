@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from iid_mm.datasets.functional.distortion import CLEAN, DISTORTIONS, LEVELS, find_distortion
-from iid_mm.datasets.transforms.distort import VIDEO
+from iid_mm.datasets.transforms.distort_face import VIDEO
 from iid_mm.errors import InputError
 from iid_mm.evaluation.eval_sets import EvalSet
 

@@ -14,7 +14,7 @@ from mmengine.config import Config
 
 from iid_mm.datasets.functional.distortion import DISTORTIONS, strength
 from iid_mm.datasets.functional.h264 import HOLD
-from iid_mm.datasets.transforms.distort import VIDEO
+from iid_mm.datasets.transforms.distort_face import VIDEO
 from iid_mm.evaluation.eval_sets import EvalSet
 from iid_mm.evaluation.scores import FrameScores, read_scores
 from iid_mm.evaluation.statistics.intervals import Interval

@@ -22,17 +22,17 @@ from robustness.originals import find_originals
 class VideoForgeryDataset(ForgeryDataset):
     """Adds to each sample what is needed to compress its whole video.
 
-    Added to what :class:`~iid_mm.datasets.ForgeryDataset` gives: ``video_images``, the paths of all crops
-    of the video that are in this dataset, in order of time, and ``video_position``, the sample's place
-    among them. With ``originals`` also ``video_source`` (where the frames of the original video are),
-    ``video_frames`` (frame numbers) and ``video_windows`` (crop windows), in the same order.
+    Added to what :class:`~iid_mm.datasets.forgery_dataset.ForgeryDataset` gives: ``video_images``, the
+    paths of all crops of the video that are in this dataset, in order of time, and ``video_position``, the
+    sample's place among them. With ``originals`` also ``video_source`` (where the frames of the original
+    video are), ``video_frames`` (frame numbers) and ``video_windows`` (crop windows), in the same order.
 
     Args:
-        *args: As for :class:`~iid_mm.datasets.ForgeryDataset`.
+        *args: As for :class:`~iid_mm.datasets.forgery_dataset.ForgeryDataset`.
         originals: None, or ``dict(root=..., layout=...)``: the dataset as downloaded and its layout,
             optional
             ``splits_dir``.
-        **kwargs: As for :class:`~iid_mm.datasets.ForgeryDataset`.
+        **kwargs: As for :class:`~iid_mm.datasets.forgery_dataset.ForgeryDataset`.
 
     Raises:
         FileNotFoundError: An original video is missing.

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from iid_mm.datasets import DistortFace, LoadForgeryPair
 from iid_mm.datasets.functional import h264
 from iid_mm.datasets.functional.distortion import DISTORTIONS, LEVELS, psnr
+from iid_mm.datasets.transforms import DistortFace, LoadForgeryPair
 from iid_mm.errors import InputError
 from iid_mm.preparation.lmdb_packing import pack_index
 from robustness import VideoForgeryDataset

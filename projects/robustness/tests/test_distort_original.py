@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from iid_mm.datasets import LoadForgeryPair
 from iid_mm.datasets.functional import h264
+from iid_mm.datasets.transforms import LoadForgeryPair
 from iid_mm.errors import InputError
 from robustness import DistortOriginal, VideoForgeryDataset
 from robustness import originals as originals_module

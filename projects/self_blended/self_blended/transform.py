@@ -10,7 +10,7 @@ from mmcv.transforms.utils import cache_randomness
 
 from iid_mm.datasets.functional.alignment import CANVAS
 from iid_mm.datasets.functional.geometry import check_landmarks
-from iid_mm.datasets.transforms.base import FaceTransform
+from iid_mm.datasets.transforms.face_transform import FaceTransform
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
 from iid_mm.utils.typing import Results

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iid_mm.datasets import ForgeryDataset, MultiScaleFacialSwap
+from iid_mm.datasets.forgery_dataset import ForgeryDataset
+from iid_mm.datasets.transforms import MultiScaleFacialSwap
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
 from self_blended import SelfBlendedImage
@@ -217,7 +218,7 @@ def test_configs(name: str, tiny_prepared: Path) -> None:
         REPOSITORY / 'projects/self_blended/configs' / f'{name}.py', {'data_root': str(tiny_prepared)}
     )
     loader = cfg.train_dataloader
-    assert loader.collate_fn.type == 'collate_pairs'
+    assert loader.collate_fn.type == 'iid_mm.collate_pairs'
     dataset = DATASETS.build(loader.dataset)
     labels = [int(item['data_samples'].gt_label) for i in range(len(dataset)) for item in dataset[i]]
     assert set(labels) == {0, 1}

@@ -82,10 +82,10 @@ def test_a_video(client: Client, analyzer: FixedAnalyzer, clip: Path) -> None:
     assert 'sandbox' in download.headers['content-security-policy']
 
 
-def test_a_picture_without_a_face(client: Client) -> None:
+def test_an_image_without_a_face(client: Client) -> None:
     key = client.begin(picture(20, '.png'), 'dark.png')
     assert client.wait(key)['headline'] == 'No face found'
-    assert 'This says nothing about whether the picture is genuine' in client.report(key)
+    assert 'This says nothing about whether the image is genuine' in client.report(key)
 
 
 @pytest.mark.parametrize('content', [picture()[:-300], b'\0\0\0\x18ftypisom' + bytes(500)])

@@ -9,7 +9,7 @@ import numpy as np
 from mmcv.transforms.utils import cache_randomness
 
 from iid_mm.datasets.functional import alignment, geometry
-from iid_mm.datasets.transforms.base import FaceTransform
+from iid_mm.datasets.transforms.face_transform import FaceTransform
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
 from iid_mm.utils.typing import Results, Size

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from iid_mm.datasets import AlignFace, FlipFace, LoadForgeryMask, PackForgeryInputs
+from iid_mm.datasets.transforms import AlignFace, FlipFace, LoadForgeryMask, PackForgeryInputs
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
 

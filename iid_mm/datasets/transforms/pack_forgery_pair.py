@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import FUNCTIONS
 
-from iid_mm.datasets.transforms.formatting import PackForgeryInputs
-from iid_mm.registry import TRANSFORMS
+from iid_mm.datasets.transforms.pack_forgery_inputs import PackForgeryInputs
+from iid_mm.registry import FUNCTIONS, TRANSFORMS
 from iid_mm.utils.typing import Results
 
 
@@ -24,7 +23,7 @@ class PackForgeryPair(PackForgeryInputs):
     tells them apart: neither the person nor the scene does, and the gradient of the difference is not
     buried under that of other differences (the training scheme of Shiohara and Yamasaki, "Detecting
     Deepfakes with Self-Blended Images", CVPR 2022, section 4.1, for fakes of any kind). Use
-    ``DegradeFace(with_source=True)`` before it, and ``collate_fn=dict(type='collate_pairs')`` in the
+    ``DegradeFace(with_source=True)`` before it, and ``collate_fn=dict(type='iid_mm.collate_pairs')`` in the
     data loader, whose batches then hold up to twice ``batch_size`` images.
 
     Required Keys:

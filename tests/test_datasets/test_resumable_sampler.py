@@ -6,7 +6,7 @@ from itertools import chain
 import pytest
 from torch.utils.data import DataLoader
 
-from iid_mm.datasets.samplers import ResumableSampler
+from iid_mm.datasets.resumable_sampler import ResumableSampler
 
 
 @pytest.mark.parametrize('shuffle', [False, True])

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from mmengine.structures import InstanceData
 
-from iid_mm.datasets.transforms.base import FaceTransform
+from iid_mm.datasets.transforms.face_transform import FaceTransform
 from iid_mm.registry import TRANSFORMS
 from iid_mm.structures import ForgeryDataSample
 from iid_mm.utils.typing import Results

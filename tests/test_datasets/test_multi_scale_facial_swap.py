@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from iid_mm.datasets import MultiScaleFacialSwap
 from iid_mm.datasets.functional.facial_swap import change_scores
+from iid_mm.datasets.transforms import MultiScaleFacialSwap
 from iid_mm.errors import InputError
 
 WINDOWS = ((40, 80), (80, 120), (120, 160), (224, 224))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The identity probe on a checkpoint, with the controls without which its metrics mean nothing."""
+"""The identity probe on a checkpoint, with the controls that its metrics are compared with."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from iid_mm.apis import init_model
 from iid_mm.errors import InputError
-from iid_mm.identity.clips import Clips, select_clips
+from iid_mm.identity.clips import select_clips
 from iid_mm.identity.extraction import FaceTable, extract, face_datasets
 from iid_mm.identity.features import PIXELS, FeatureExtractor, chosen_features
 from iid_mm.identity.probe import ProbeResult, ProbeSettings, probe
 from iid_mm.identity.recognizer import RECOGNIZER, embed, find_recognizer
+from iid_mm.models.build import init_model
 from iid_mm.utils.config import pipeline_input_size
 
 TRAINED, UNTRAINED, BACKGROUND, SHUFFLED = 'trained', 'untrained', 'background', 'shuffled'
@@ -28,23 +28,23 @@ CONTROLS = (UNTRAINED, PIXELS, BACKGROUND, SHUFFLED, RECOGNIZER)
 
 MEANINGS = {
     TRAINED: 'the checkpoint',
-    UNTRAINED: 'the same network with random weights: what its form alone passes on',
+    UNTRAINED: 'the same network with random weights: the effect of the architecture alone',
     PIXELS: 'the input at 16 x 16 pixels, without a network',
-    BACKGROUND: 'the checkpoint sees the picture with the face painted gray',
-    SHUFFLED: 'the checkpoint; whole clips have random identities',
+    BACKGROUND: 'the checkpoint on images with the face painted gray',
+    SHUFFLED: 'the checkpoint, with random identities of whole clips',
     RECOGNIZER: 'embedding of a face recognizer: upper bound',
 }
 
 
 @dataclass(frozen=True)
 class ProbeRequest:
-    """What to probe.
+    """Options of :func:`run_probes`.
 
     Attributes:
-        indexes: Prepared sets; several with other clips of the same people are clips.
+        indexes: Prepared sets with different clips of the same people.
         features: Names; None: all of the network.
         faces: ``genuine``, ``fakes`` or ``both``.
-        identity: ``target`` or ``source``: whose identity a fake has.
+        identity: Identity of a fake: that of its ``target`` or its ``source``.
         split: Split of the indices, or ``all``.
         frames: At most this many frames a video; None: all.
         split_time: Split clips in time, see :func:`~iid_mm.identity.clips.select_clips`.
@@ -71,7 +71,7 @@ class ProbeRequest:
 
 @dataclass(frozen=True)
 class ProbeRow:
-    """One line of the table: what was looked at, the feature, the accuracies."""
+    """One row of the table."""
 
     source: str
     feature: str
@@ -84,8 +84,8 @@ class ProbeReport:
 
     Attributes:
         rows: One for each source and feature.
-        skipped: Reason by control that was left out.
-        notes: What a reader must know.
+        skipped: Reasons by the name of a control that was left out.
+        notes: Caveats for readers.
     """
 
     rows: list[ProbeRow]
@@ -93,15 +93,13 @@ class ProbeReport:
     notes: list[str]
 
     def find(self, source: str, feature: str) -> ProbeResult | None:
-        """The accuracies of a line, None where there is none."""
-        for row in self.rows:
-            if (row.source, row.feature) == (source, feature):
-                return row.result
-        return None
+        """The accuracies of a row, None if there is none."""
+        rows = (row.result for row in self.rows if (row.source, row.feature) == (source, feature))
+        return next(rows, None)
 
 
 def untrained_model(cfg: Config, seed: int, device: str = 'cpu') -> Any:
-    """The network of a config with random weights; pretrained ones that it names are left out."""
+    """The network of a config with random weights, without the pretrained weights that the config names."""
     cfg = copy.deepcopy(cfg)
     _drop_pretrained(cfg.model)
     state = torch.random.get_rng_state()
@@ -149,89 +147,66 @@ def run_probes(
     Args:
         cfg: Config of the model.
         model: The model with the weights of the checkpoint.
-        request: What to probe.
+        request: The options.
         store: Folder where features are kept for the next run.
-        say: Called with a line on each step.
+        say: Called with a line of progress at each step.
 
     Returns:
         The accuracies.
 
     Raises:
-        InputError: An argument is out of range, a name unknown, or the clips do not suffice.
+        InputError: An argument is out of range, a name unknown, or there are too few clips.
         FileNotFoundError: An index does not exist.
     """
     if unknown := [name for name in request.controls if name not in CONTROLS]:
         raise InputError(f'--controls {" ".join(unknown)}: choose of {", ".join(CONTROLS)}')
+
+    def datasets(hide: bool = False) -> list[tuple[int, Any]]:
+        genuine = request.faces == 'genuine'
+        options: dict[str, Any] = {'split': request.split, 'frames': request.frames, 'genuine_only': genuine}
+        return face_datasets(cfg, request.indexes, hide_face=hide, **options)
+
+    def features(network: Any, names: Sequence[str], hide: bool = False) -> FaceTable:
+        found = datasets(hide)
+        total = sum(len(dataset) for _, dataset in found)
+        say(f'features of {total} faces{" without the face" if hide else ""}')
+        return extract(network, found, names, store, batch_size=request.batch_size)
+
     names = chosen_features(request.features, list(list_features(model, cfg)))
-    faces = _faces(cfg, model, names + [PIXELS] * (PIXELS not in names), request, store, say)
+    with_pixels = names + [PIXELS] * (PIXELS not in names)
+    of_network = [name for name in names if name != PIXELS]
+    faces = features(model, with_pixels)
     clips = select_clips(faces, request.faces, request.identity, split_time=request.split_time)
     say(f'{clips.rows.size} faces, {len(clips.names)} identities, {clips.clip.max() + 1} clips')
-    lab = _Laboratory(clips, request.settings, say)
-    lab.probe(TRAINED, faces, names)
+    rows: list[ProbeRow] = []
+
+    def add(source: str, name: str, values: Any) -> None:
+        shuffled = source == SHUFFLED
+        result = probe(values, clips.identity, clips.clip, request.settings, shuffled=shuffled)
+        rows.append(ProbeRow(source, name, result))
+        say(f'{source} {name}: top-1 {result.top1.value:.3f} (chance {result.chance:.3f})')
+
+    def add_all(source: str, table: FaceTable, chosen: Sequence[str]) -> None:
+        for name in chosen:
+            add(source, name, table.feature(name)[clips.rows])
+
+    add_all(TRAINED, faces, names)
     if SHUFFLED in request.controls:
-        lab.probe(SHUFFLED, faces, names, shuffled=True)
+        add_all(SHUFFLED, faces, names)
     if PIXELS in request.controls and PIXELS not in names:
-        lab.probe(PIXELS, faces, [PIXELS])
+        add_all(PIXELS, faces, [PIXELS])
     if UNTRAINED in request.controls:
         other = untrained_model(cfg, request.seed, str(next(model.parameters()).device))
-        hidden = [name for name in names if name != PIXELS]
-        lab.probe(UNTRAINED, _faces(cfg, other, hidden, request, store, say), hidden)
+        add_all(UNTRAINED, features(other, of_network), of_network)
     if BACKGROUND in request.controls:
-        hidden = names + [PIXELS] * (PIXELS not in names)
-        lab.probe(BACKGROUND, _faces(cfg, model, hidden, request, store, say, hide=True), hidden)
+        add_all(BACKGROUND, features(model, with_pixels, hide=True), with_pixels)
     skipped: dict[str, str] = {}
     if RECOGNIZER in request.controls:
-        reason = find_recognizer(request.recognizer_dir)
-        if isinstance(reason, str):
-            skipped[RECOGNIZER] = reason
+        found = find_recognizer(request.recognizer_dir)
+        if isinstance(found, str):
+            skipped[RECOGNIZER] = found
         else:
-            datasets = _datasets(cfg, request)
             say('recognizer: embedding')
-            lab.add(RECOGNIZER, RECOGNIZER, embed(reason, datasets, clips.rows, request.batch_size))
-    return ProbeReport(lab.rows, skipped, [*clips.notes, *sorted(lab.notes)])
-
-
-class _Laboratory:
-    """Fits probes on the same clips and collects what they reach."""
-
-    def __init__(self, clips: Clips, settings: ProbeSettings, say: Callable[[str], None]) -> None:
-        self.clips, self.settings, self.say = clips, settings, say
-        self.rows: list[ProbeRow] = []
-        self.notes: set[str] = set()
-
-    def probe(self, source: str, faces: FaceTable, names: Sequence[str], shuffled: bool = False) -> None:
-        for name in names:
-            self.add(source, name, faces.feature(name)[self.clips.rows], shuffled)
-
-    def add(self, source: str, name: str, values: Any, shuffled: bool = False) -> None:
-        clips = self.clips
-        found = probe(values, clips.identity, clips.clip, self.settings, shuffled=shuffled)
-        self.rows.append(ProbeRow(source, name, found))
-        self.notes.update(found.notes)
-        self.say(f'{source} {name}: top-1 {found.top1.value:.3f} (chance {found.chance:.3f})')
-
-
-def _datasets(cfg: Config, request: ProbeRequest, hide: bool = False) -> list[tuple[int, Any]]:
-    return face_datasets(
-        cfg,
-        request.indexes,
-        split=request.split,
-        frames=request.frames,
-        hide_face=hide,
-        genuine_only=request.faces == 'genuine',
-    )
-
-
-def _faces(
-    cfg: Config,
-    model: Any,
-    names: Sequence[str],
-    request: ProbeRequest,
-    store: str | os.PathLike[str],
-    say: Callable[[str], None],
-    hide: bool = False,
-) -> FaceTable:
-    datasets = _datasets(cfg, request, hide)
-    total = sum(len(dataset) for _, dataset in datasets)
-    say(f'features of {total} faces{" without the face" if hide else ""}')
-    return extract(model, datasets, names, store, batch_size=request.batch_size)
+            add(RECOGNIZER, RECOGNIZER, embed(found, datasets(), clips.rows, request.batch_size))
+    notes = {note for row in rows for note in row.result.notes}
+    return ProbeReport(rows, skipped, [*clips.notes, *sorted(notes)])

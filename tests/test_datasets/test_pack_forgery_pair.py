@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from mmengine.registry import FUNCTIONS
 
-from iid_mm.datasets import (
+from iid_mm.datasets.forgery_dataset import ForgeryDataset
+from iid_mm.datasets.transforms import (
     DegradeFace,
     FlipFace,
-    ForgeryDataset,
     MultiScaleFacialSwap,
     PackForgeryPair,
     collate_pairs,
 )
-from iid_mm.datasets.transforms.degrade import PROBS
+from iid_mm.datasets.transforms.degrade_face import PROBS
 
 ALL = dict.fromkeys(PROBS, 1.0)
 
@@ -77,7 +77,7 @@ def test_collate_pairs_keeps_the_order() -> None:
     batch = collate_pairs([samples[:2], samples[2:3], samples[3:]])
     assert [int(x) for x in batch['inputs']] == batch['data_samples'] == [0, 1, 2, 3, 4]
     # MMEngine's runner looks collate functions up by this name.
-    assert FUNCTIONS.get('collate_pairs') is collate_pairs
+    assert FUNCTIONS.get('iid_mm.collate_pairs') is collate_pairs
 
 
 def test_paired_only_keeps_fakes_with_a_genuine_frame(tiny_prepared: Path) -> None:

@@ -7,7 +7,6 @@ import os
 import pickle
 import signal
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -162,6 +161,7 @@ def test_workers_end_when_their_parent_says_so() -> None:
     assert [worker.exitcode for worker in workers] == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_come_is_an_error() -> None:
     with pytest.raises(RuntimeError, match='timed out after 1'):
         next(iter(loader(Stuck(), timeout=1)))
@@ -173,9 +173,3 @@ def test_a_batch_that_cannot_be_sent_is_an_error(capfd: pytest.CaptureFixture[st
         next(iter(loader(Unsendable(), timeout=30)))
     assert time.monotonic() - started < 25
     assert 'error: a data loader worker could not send a batch' in capfd.readouterr().err
-
-
-def test_runners_harden_their_loaders(make_runner: Any, tmp_path: Path) -> None:
-    runner = make_runner(train_dataloader__num_workers=1, train_dataloader__persistent_workers=False)
-    built = runner.build_dataloader(runner.cfg.train_dataloader, seed=0)
-    assert built.timeout == TIMEOUT

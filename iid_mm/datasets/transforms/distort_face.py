@@ -13,7 +13,7 @@ from iid_mm.datasets.functional.distortion import (
     strength,
 )
 from iid_mm.datasets.storage import read_crop
-from iid_mm.datasets.transforms.base import FaceTransform
+from iid_mm.datasets.transforms.face_transform import FaceTransform
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
 from iid_mm.utils.typing import ImageArray, Results

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of results, and recognizing what earlier runs have written.
+"""Names of output files, and recognizing those of earlier runs.
 
-What this package wrote is no evidence, and a file that it did not write is not its to replace. A file counts
-as written by it only if a result (``NAME.json``) beside it lists it, with the size that it has; its name
-alone says nothing.
+Outputs of this package are not evidence, and files of others must not be replaced. A file counts as an output
+only if a result (``NAME.json``) beside it lists it with its current size; the name alone proves nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _MAX_RESULT_BYTES = 2**28
 
 
 def fold(name: str) -> str:
-    """Equal for names that some file systems do not tell apart: capitals, composed letters."""
+    """Fold names that some file systems treat as equal: case, composed letters."""
     return unicodedata.normalize('NFC', name.casefold())
 
 
@@ -38,7 +37,7 @@ class UniqueNames:
         self._next: dict[str, int] = {}
 
     def give(self, stem: str) -> str:
-        """``stem`` the first time, then ``stem_2``, ``stem_3``, ..., never a name that was given before."""
+        """``stem`` the first time, then ``stem_2``, ``stem_3``, ..., never the same name twice."""
         key = fold(stem)
         number = self._next.get(key, 1)
         while fold(name := stem if number == 1 else f'{stem}_{number}') in self._used:
@@ -50,18 +49,18 @@ class UniqueNames:
 
 @dataclass(frozen=True)
 class EarlierResult:
-    """What a result file of an earlier run tells.
+    """A result file of an earlier run.
 
     Attributes:
-        source: Absolute path of what was analyzed, or the name of a camera.
-        outputs: Files listed as written beside it, by name: size in bytes, None where it is not told.
+        source: Absolute path of the analyzed input, or the name of a camera.
+        outputs: Listed output files by name: size in bytes, None if unknown.
     """
 
     source: str
     outputs: dict[str, int | None]
 
     def has_written(self, path: Path) -> bool:
-        """Whether a file beside the result is as that run has left it."""
+        """Whether a file beside the result is an unchanged output of that run."""
         if path.name not in self.outputs or path.is_symlink():
             return False
         size = self.outputs[path.name]

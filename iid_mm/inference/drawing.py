@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a result: annotated frames and the timeline."""
+"""Drawing a result: annotated frames and the timeline."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from iid_mm.visualization.plots import PALETTE, new_figure, polish
 
 MAX_DRAWN_ARTIFACTS = 3
 WHOLE_FACE = 0.8
-"""An artifact box that covers this share of the face says that it is fake, not where; it is not drawn."""
+"""An artifact box that covers this share of the face does not localize anything and is not drawn."""
 
 
 def verdict_color(probability: float, threshold: float) -> Color:
-    """Color of a face: vermilion from the threshold on, else blue; told apart with any color vision."""
+    """Color of a face: vermilion from the threshold on, else blue; safe for color-blind readers."""
     return VERMILION if probability >= threshold else BLUE
 
 
@@ -49,7 +49,7 @@ def draw_faces(
         image: (H, W, 3) uint8 BGR.
         faces: Number of the person and score of each face.
         threshold: Probability from which a face is called fake.
-        name_people: Whether tags tell the number of the person.
+        name_people: Whether tags show the number of the person.
 
     Returns:
         A new image of the same size.
@@ -57,7 +57,7 @@ def draw_faces(
     drawn = np.ascontiguousarray(image).copy()
     height, width = drawn.shape[:2]
     line = max(2, round(min(height, width) / 300))
-    # In a group tags may overlap: that of the most suspicious face is drawn last.
+    # Tags may overlap: that of the most suspicious face is drawn last.
     for number, face in sorted(faces, key=lambda item: item[1].probability):
         color = verdict_color(face.probability, threshold)
         if face.probability >= threshold:
@@ -103,8 +103,8 @@ def draw_view(view: FaceView, size: int = 224, *, heat: bool = False) -> ImageAr
 
     Args:
         view: The face.
-        size: Longer side of the picture.
-        heat: Lay the heat map over the face instead of drawing boxes; without one the face stays as it is.
+        size: Longer side of the image, pixels.
+        heat: Overlay the heat map, if there is one, instead of drawing boxes.
 
     Returns:
         (h, w, 3) uint8 BGR.
@@ -126,7 +126,7 @@ def draw_view(view: FaceView, size: int = 224, *, heat: bool = False) -> ImageAr
 
 
 def overlay_heat(face: ImageArray, heat: np.ndarray) -> ImageArray:
-    """Lay a heat map (values 0 to 1) over a face; where it is 0 the face stays as it is."""
+    """Overlay a heat map (values 0 to 1) on a face; transparent where it is 0."""
     scaled = cv2.resize(np.clip(heat, 0, 1).astype(np.float32), (face.shape[1], face.shape[0]))
     colors = cv2.applyColorMap((scaled * 255).astype(np.uint8), cv2.COLORMAP_INFERNO).astype(np.float32)
     weight = (0.65 * scaled)[..., None]
@@ -176,9 +176,9 @@ def plot_timeline(result: MediaResult, thumbnails: int = 5) -> Figure:
         key=lambda view: -view.score.probability,
     )[:thumbnails]
     for place, view in enumerate(sorted(views, key=lambda view: view.score.time)):
-        picture = draw_view(view, 160)[..., ::-1]
+        thumbnail = draw_view(view, 160)[..., ::-1]
         box = AnnotationBbox(
-            OffsetImage(picture, zoom=0.42),
+            OffsetImage(thumbnail, zoom=0.42),
             ((place + 0.5) / max(len(views), 1), 0.55),
             xycoords='axes fraction',
             frameon=False,
@@ -196,7 +196,7 @@ def plot_timeline(result: MediaResult, thumbnails: int = 5) -> Figure:
 
 
 def _unbroken(times: np.ndarray) -> list[slice]:
-    """Parts of a track without long gaps, in which a line would show what nobody has seen."""
+    """Parts of a track without long gaps, which a line must not bridge."""
     if times.size < 2:
         return [slice(0, times.size)]
     steps = np.diff(times)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from iid_mm.datasets.storage import LmdbStorage, read_crop
-from iid_mm.datasets.transforms.base import FaceTransform
+from iid_mm.datasets.transforms.face_transform import FaceTransform
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
 from iid_mm.utils.typing import ImageArray, Results

@@ -1,22 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""File of what is kept of every frame for the localization metrics."""
+"""Localization results of single frames: in memory, and as the Parquet file that metrics are recomputed from.
+
+L is the number of levels at which maps are cut, C the number of centered boxes that serve as baselines.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.localization.maps import CENTER_SHARES, LEVELS
-from iid_mm.evaluation.localization.table import LocalizationSample
 from iid_mm.utils.files import replacing
 from iid_mm.utils.parquet import open_parquet, read_parquet
 
+Values = npt.NDArray[np.float64]
+GENUINE, SCORED, NO_MASK, EMPTY_MASK = range(4)
+"""State of a frame: genuine; fake with a mask; fake without one; fake whose mask is empty on the canvas."""
 _VALUES = pa.list_(pa.float64())
 SCHEMA = pa.schema(
     [
@@ -35,8 +42,58 @@ SCHEMA = pa.schema(
         ('mask_grid', pa.binary()),
     ]
 )
-"""Columns, see :class:`~.functional.localization_table.LocalizationSample`; arrays are flat, row by row."""
+"""Columns, see :class:`LocalizationSample`; arrays are flattened row by row."""
 _SHAPES = {'boxes': (-1, 3), 'maps': (-1, 2 + len(LEVELS)), 'center': (len(CENTER_SHARES),)}
+
+
+class LocalizationSample(NamedTuple):
+    """Localization results of one frame.
+
+    Attributes:
+        video_key: ``dataset/method/compression/video``.
+        frame: Frame number.
+        image: Path of the image.
+        dataset: Dataset.
+        method: Manipulation of a fake.
+        target_id: Person whose head it is, shared by a fake and its genuine frame; '' if unknown.
+        state: ``GENUINE``, ``SCORED``, ``NO_MASK`` or ``EMPTY_MASK``.
+        score: Probability of fake of the whole face.
+        boxes: (m, 3) score, overlap with the mask's bounding box (0 on genuine faces) and share of the canvas
+            of every predicted box.
+        maps: (3, 2 + L) pointing, energy and the overlaps at all levels of the predicted map (NaN without
+            one), the center map and the flat map; empty if the frame is not ``SCORED``.
+        center: (C,) overlaps of the centered boxes with the mask's bounding box; 0 on genuine faces.
+        grid: Bytes of the reduced map, (28, 28) uint8; empty without a map.
+        mask_grid: Bytes of the reduced mask, (28, 28) packed bits; empty if the frame is not ``SCORED``.
+    """
+
+    video_key: str
+    frame: int
+    image: str
+    dataset: str
+    method: str
+    target_id: str
+    state: int
+    score: float
+    boxes: Values
+    maps: Values
+    center: Values
+    grid: bytes
+    mask_grid: bytes
+
+    @property
+    def scene(self) -> tuple[str, str, str, int] | None:
+        """What a fake shares with its genuine frame: dataset, compression, person, frame; None: unknown."""
+        parts = self.video_key.split('/')
+        if not self.target_id or len(parts) < 3:
+            return None
+        return self.dataset, parts[2], self.target_id, self.frame
+
+
+def unique_samples(samples: Sequence[LocalizationSample]) -> list[LocalizationSample]:
+    """Drop repeated frames and sort, so that the number of processes does not matter."""
+    known = {(sample.video_key, sample.frame, sample.image): sample for sample in samples}
+    return [known[key] for key in sorted(known)]
 
 
 def write_localization(samples: Sequence[LocalizationSample], path: str | os.PathLike[str]) -> None:
@@ -44,7 +101,7 @@ def write_localization(samples: Sequence[LocalizationSample], path: str | os.Pat
 
     Args:
         samples: The frames.
-        path: The file; its folder is made.
+        path: The file; its folder is created.
     """
     columns = list(zip(*samples, strict=True)) or [()] * len(SCHEMA)
     arrays = [
@@ -66,8 +123,8 @@ def read_localization(path: str | os.PathLike[str]) -> list[LocalizationSample]:
         The frames.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        InputError: If it is none of these files.
+        FileNotFoundError: There is no such file.
+        InputError: It is no localization file.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'localization file {path} does not exist')

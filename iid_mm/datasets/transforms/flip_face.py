@@ -8,7 +8,7 @@ import numpy as np
 from mmcv.transforms.utils import cache_randomness
 
 from iid_mm.datasets.functional.geometry import check_landmarks, flip_boxes, flip_landmarks, flip_matrix
-from iid_mm.datasets.transforms.base import FaceTransform
+from iid_mm.datasets.transforms.face_transform import FaceTransform
 from iid_mm.registry import TRANSFORMS
 from iid_mm.utils.typing import Results
 

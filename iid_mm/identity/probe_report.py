@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Table, JSON and picture of identity probes."""
+"""Table, JSON and plot of identity probes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from iid_mm.evaluation.statistics.intervals import Interval
 from iid_mm.identity.features import PIXELS
-from iid_mm.identity.laboratory import (
+from iid_mm.identity.probe_runs import (
     BACKGROUND,
     MEANINGS,
     SHUFFLED,
@@ -20,7 +19,9 @@ from iid_mm.identity.laboratory import (
     ProbeReport,
 )
 from iid_mm.identity.recognizer import RECOGNIZER
+from iid_mm.identity.shift_report import written
 from iid_mm.utils.files import write_json, write_text
+from iid_mm.utils.tables import markdown_table
 from iid_mm.visualization.plots import INK, MUTED, PALETTE, new_figure, polish, save_figure
 
 _COLORS = dict(
@@ -28,34 +29,33 @@ _COLORS = dict(
 )
 
 
-def _share(interval: Interval) -> str:
-    return f'{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]'
-
-
 def probe_table(report: ProbeReport) -> str:
-    """Markdown table, best read with the notes below it."""
-    lines = [
-        '| source | feature | top-1 | top-5 | clip top-1 | over splits | selectivity | variance | rank |',
-        '|---|---|---|---|---|---|---|---|---|',
-    ]
+    """Markdown table of the accuracies, with notes below it."""
+    accuracies = ('top-1', 'top-5', 'clip top-1', 'over splits', 'selectivity')
+    table = [['source', 'feature', *accuracies, 'variance', 'rank']]
     for row in report.rows:
         found = row.result
         shuffled = report.find(SHUFFLED, row.feature) if row.source == TRAINED else None
-        selectivity = f'{found.top1.value - shuffled.top1.value:.3f}' if shuffled else ''
-        lines.append(
-            f'| {row.source} | {row.feature} | {_share(found.top1)} | {found.top5.value:.3f} | '
-            f'{found.clip_top1.value:.3f} | {found.seed_low:.3f}-{found.seed_high:.3f} | {selectivity} | '
-            f'{found.variance_share:.3f} | {found.rank:.1f} |'
-        )
+        metrics = [
+            written(found.top1),
+            f'{found.top5.value:.3f}',
+            f'{found.clip_top1.value:.3f}',
+            f'{found.seed_low:.3f}-{found.seed_high:.3f}',
+            f'{found.top1.value - shuffled.top1.value:.3f}' if shuffled else '',
+            f'{found.variance_share:.3f}',
+            f'{found.rank:.1f}',
+        ]
+        table.append([row.source, row.feature, *metrics])
     first = report.rows[0].result
-    lines += [
+    lines = [
+        *markdown_table(table),
         '',
         f'{first.identities} identities, {first.clips} clips, {first.faces} faces; chance: top-1 '
-        f'{first.chance:.3f}, top-5 {first.chance5:.3f}. Accuracies of frames of clips that the probe was '
+        f'{first.chance:.3f}, top-5 {first.chance5:.3f}. Accuracies on frames of clips that the probe was '
         'not fitted on, mean over identities; in brackets the bootstrap interval over identities; "over '
-        'splits": lowest and highest split. Selectivity: top-1 less that of shuffled identities. '
-        'Variance: share of the variance of clip means that belongs to identities. Rank: effective number of '
-        'dimensions; a low accuracy of a collapsed feature is no merit.',
+        'splits": lowest and highest split. Selectivity: top-1 minus that of shuffled identities. '
+        'Variance: share of the variance of clip means that lies between identities. Rank: effective number '
+        'of dimensions; a low accuracy of a collapsed feature is no merit.',
         '',
     ]
     used = {row.source for row in report.rows}
@@ -70,14 +70,13 @@ def write_report(report: ProbeReport, folder: str | os.PathLike[str], facts: dic
 
     Args:
         report: The accuracies.
-        folder: Where to; made if it is missing.
-        facts: How they were found, for the JSON.
+        folder: The folder; it is made.
+        facts: Settings, for the JSON.
 
     Returns:
         The files.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     rows = [{'source': row.source, 'feature': row.feature, **row.result.as_dict()} for row in report.rows]
     content = {**facts, 'notes': report.notes, 'skipped': report.skipped, 'rows': rows}
     json_file, table = folder / 'identity_probe.json', folder / 'identity_probe.md'
@@ -91,15 +90,15 @@ def plot_probe(report: ProbeReport, path: str | os.PathLike[str]) -> Path:
 
     Args:
         report: The accuracies.
-        path: The picture.
+        path: File of the plot.
 
     Returns:
         The path.
     """
     features = list(dict.fromkeys(row.feature for row in report.rows))
     groups = {name: [row for row in report.rows if row.feature == name] for name in features}
-    metric = new_figure(max(7.0, 0.2 * len(report.rows) + 2.5), 4.4)
-    axes = metric.add_subplot()
+    figure = new_figure(max(7.0, 0.2 * len(report.rows) + 2.5), 4.4)
+    axes = figure.add_subplot()
     place, middles, seen = 0.0, [], set()
     for name in features:
         begin = place
@@ -128,5 +127,5 @@ def plot_probe(report: ProbeReport, path: str | os.PathLike[str]) -> Path:
         color=INK,
         fontsize=11,
     )
-    metric.legend(loc='outside lower center', ncols=7, frameon=False, fontsize=9)
-    return save_figure(metric, path)
+    figure.legend(loc='outside lower center', ncols=7, frameon=False, fontsize=9)
+    return save_figure(figure, path)
