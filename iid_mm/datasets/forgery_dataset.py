@@ -119,7 +119,6 @@ class ForgeryDataset(BaseDataset):
         self.genuine_only = genuine_only
         self.seed = seed
         self.backend_args = backend_args
-        self.storages: list[LmdbStorage | None] = []
         # Shared memory: workers that outlive an epoch must see the new one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         single = isinstance(ann_file, (str, os.PathLike))
@@ -149,15 +148,14 @@ class ForgeryDataset(BaseDataset):
         """Read the indices and select the samples."""
         tables = [read_index(file, columns=_COLUMNS) for file in self.ann_files]
         self._check_present(tables)
-        self.storages = make_storages(self.backend_args, self.ann_files)
+        storages = make_storages(self.backend_args, self.ann_files)
         samples = SampleTable()
-        for number, file in enumerate(self.ann_files):
+        for file, storage in zip(self.ann_files, storages, strict=True):
             # Let go of each table as soon as its rows are chosen.
             chosen = self._select(tables.pop(0), file)
             if not chosen.num_rows:
                 continue
-            storage = self.storages[number]
-            samples.add(chosen, os.path.dirname(file), None if storage is None else number)
+            samples.add(chosen, os.path.dirname(file), storage)
             if storage is not None:
                 self._check_storage(storage, file, samples[len(samples) - chosen.num_rows]['img_path'])
         # Reading needs several times the memory of what is kept.
@@ -226,13 +224,6 @@ class ForgeryDataset(BaseDataset):
         if self.frames_per_video is not None and table.num_rows:
             table = table.take(_spaced_rows(table['video_key'], self.frames_per_video))
         return table
-
-    def get_data_info(self, idx: int) -> dict[str, Any]:
-        """Get a sample, before the pipeline."""
-        info: dict[str, Any] = super().get_data_info(idx)
-        if 'storage' in info:
-            info['storage'] = self.storages[info['storage']]
-        return info
 
     def get_cat_ids(self, idx: int) -> list[int]:
         """Label of a sample, for wrappers that balance classes."""

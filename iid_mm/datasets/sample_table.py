@@ -13,6 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from iid_mm.datasets.storage import LmdbStorage
+
 _NAMES = ('dataset', 'method', 'video_key', 'target_id', 'source_id')
 _PATHS = {'img_path': 'image', 'source_img_path': 'source_image', 'mask_path': 'mask'}
 
@@ -20,7 +22,7 @@ _PATHS = {'img_path': 'image', 'source_img_path': 'source_image', 'mask_path': '
 class _Part:
     """Samples of one index."""
 
-    def __init__(self, table: pa.Table, root: str, storage: int | None) -> None:
+    def __init__(self, table: pa.Table, root: str, storage: LmdbStorage | None) -> None:
         self.root = root
         self.storage = storage
         self.size: int = table.num_rows
@@ -63,13 +65,13 @@ class SampleTable(Sequence[dict[str, Any]]):
         self._parts: list[_Part] = []
         self._ends: list[int] = []
 
-    def add(self, table: pa.Table, root: str, storage: int | None = None) -> None:
+    def add(self, table: pa.Table, root: str, storage: LmdbStorage | None = None) -> None:
         """Append samples.
 
         Args:
             table: Rows of an index.
             root: Folder of the index, to which paths are relative.
-            storage: Number of the storage that images are read through; None: files.
+            storage: Database that images are read from; None: files.
         """
         self._parts.append(_Part(table, root, storage))
         self._ends.append(len(self) + table.num_rows)
