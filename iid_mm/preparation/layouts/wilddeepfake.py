@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from iid_mm.errors import InputError
-from iid_mm.media.archives import ArchiveListing, list_images_cached
+from iid_mm.media.archives import ArchiveListing, list_images
 from iid_mm.media.suffixes import ARCHIVE_SUFFIXES
 from iid_mm.preparation.layouts.base import (
     SPLIT_NAMES,
@@ -118,7 +118,7 @@ def _is_cached(cache_dir: Path | None, count: int) -> bool:
 
 def _list_one(path: Path, cache_dir: Path | None) -> ArchiveListing | InputError | OSError:
     try:
-        return list_images_cached(path, cache_dir)
+        return list_images(path, cache_dir)
     except (InputError, OSError) as error:
         return error
 

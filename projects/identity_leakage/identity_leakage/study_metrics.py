@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metrics of one model of the controlled study, on recordings that it was not trained on.
 
-Example: python projects/identity_leakage/study_metrics.py CONFIG CKPT --root PREPARED --out RUN_DIR
+Example: python -m identity_leakage.study_metrics CONFIG CKPT --root PREPARED --out RUN_DIR
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
 from identity_leakage.confounding import identity_groups
-from iid_mm.apis import init_model
+from identity_leakage.leakage_report import METRICS, VIDEOS
+from iid_mm.evaluation.functional.aggregate import video_scores
 from iid_mm.evaluation.localization.config import add_localization
 from iid_mm.evaluation.localization.samples import unique_samples
 from iid_mm.evaluation.localization.table import localization_rows
@@ -32,15 +33,15 @@ from iid_mm.identity.extraction import FaceTable, extract, face_datasets
 from iid_mm.identity.features import PIXELS
 from iid_mm.identity.probe import ProbeSettings, probe
 from iid_mm.identity.probe_runs import list_features
+from iid_mm.models.build import init_model
 from iid_mm.registry import DATASETS
 from iid_mm.utils.cli import run_tool
 from iid_mm.utils.config import load_config
-from iid_mm.utils.files import write_json
-from leakage_report import METRICS, VIDEOS
+from iid_mm.utils.files import replacing, write_json
 
 TRAIN_TAKES, HELD_OUT_TAKES = (0, 1, 2), (3, 4)
 PROBED = (PIXELS, 'backbone', 'neck.3', 'fused')
-"""Features that are probed, of those that a model has."""
+"""Probed features, as far as a model has them."""
 
 
 def parse_args() -> argparse.Namespace:
@@ -65,28 +66,26 @@ def faces_of(
 
 
 def video_table(faces: FaceTable, people: str) -> pa.Table:
-    """Mean fake logit of every video: one row a video of one take."""
+    """Mean score and mean fake logit of every video of every take."""
     logits = faces.feature('logits').astype(np.float64)
     margin = logits[:, 1] - logits[:, 0]
     keys = [f'{t}|{k}' for t, k in zip(faces.column('take'), faces.column('video_key'), strict=True)]
-    _, first, video = np.unique(keys, return_index=True, return_inverse=True)
-    count = np.bincount(video)
-    chance = np.bincount(video, weights=1 / (1 + np.exp(-np.clip(margin, -500, 500)))) / count
-    columns = {
-        name: faces.column(name)[first] for name in ('label', 'method', 'target_id', 'source_id', 'take')
-    }
+    labels = faces.column('label').astype(np.int64)
+    chances = 1 / (1 + np.exp(-np.clip(margin, -500, 500)))
+    videos, of_logits = video_scores(chances, labels, keys), video_scores(margin, labels, keys)
+    columns = ('label', 'method', 'target_id', 'source_id', 'take')
     return pa.table(
         {
-            **{name: pa.array(values.tolist()) for name, values in columns.items()},
-            'people': pa.array([people] * first.size),
-            'score': pa.array(chance),
-            'logit': pa.array(np.bincount(video, weights=margin) / count),
+            **{name: pa.array(faces.column(name)[videos.first].tolist()) for name in columns},
+            'people': pa.array([people] * len(videos.keys)),
+            'score': pa.array(videos.scores),
+            'logit': pa.array(of_logits.scores),
         }
     )
 
 
 def with_groups(table: pa.Table, seed: int) -> pa.Table:
-    """Add ``in_fake_group``: the division that training used, made of the same people and pairs."""
+    """Add ``in_fake_group``: the division of the training, which follows from the same people and pairs."""
     rows = table.to_pylist()
     group = identity_groups(((row['target_id'], row['source_id']) for row in rows), seed)
     return table.append_column('in_fake_group', pa.array([group[row['target_id']] for row in rows]))
@@ -133,14 +132,15 @@ def main() -> None:
     tables = [
         with_groups(video_table(part, who), args.group_seed) for part, who in ((seen, 'seen'), (new, 'new'))
     ]
-    pq.write_table(pa.concat_tables(tables), args.out / VIDEOS)
+    with replacing(args.out / VIDEOS) as temporary:
+        pq.write_table(pa.concat_tables(tables), temporary)
     content = {
         'probe_seen': probes(seen),
         'probe_new': probes(every),
         'localization': localization(model, cfg, args.root) if cfg.model.get('artifact_head') else {},
     }
     shutil.rmtree(args.out / 'features')
-    # Last and in one piece: a run is finished when this file is there.
+    # Last and whole: a run is finished once this file exists.
     write_json(args.out / METRICS, content)
 
 

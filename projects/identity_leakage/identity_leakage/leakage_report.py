@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Table, JSON and picture of the controlled study, from the metrics of its runs.
+"""Table, JSON and plot of the controlled study, from the metrics of its runs.
 
 AUC metrics are computed from concordant pairs by person (K people): with C[i, j] the concordant pairs of
 fakes of i and genuine videos of j, P[i, j] all of them, and weights f, g of the people's fakes and genuine
@@ -9,19 +9,21 @@ method.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from identity_leakage.confounding import confound_weights
 from iid_mm.errors import InputError
 from iid_mm.identity.shift import concordance, intraclass_correlation
+from iid_mm.utils.files import read_json, write_json, write_text
+from iid_mm.utils.parquet import read_parquet
+from iid_mm.utils.tables import UNDEFINED, markdown_table
 from iid_mm.visualization.plots import INK, PALETTE, new_figure, polish, save_figure
 
 Array = npt.NDArray[np.float64]
@@ -29,7 +31,7 @@ Sample = tuple[Array, Array]
 """Of R resamples: numerators and denominators of an AUC."""
 
 VIDEOS, METRICS = 'videos.parquet', 'metrics.json'
-"""What a run leaves; the metrics are written last."""
+"""Results of a run; the metrics are written last."""
 
 UNSEEN = 'Face2Face'
 TITLES = {
@@ -61,18 +63,18 @@ OTHERS = {
 
 
 class Run:
-    """What a finished run has left."""
+    """Results of a finished run."""
 
     def __init__(self, folder: Path) -> None:
         self.arm, confound, seed = folder.parts[-3:]
         self.confound = float(confound.removeprefix('confound_'))
         self.seed = int(seed.removeprefix('seed_'))
-        columns = pq.read_table(folder / VIDEOS, partitioning=None).to_pydict()
+        columns = read_parquet(folder / VIDEOS).to_pydict()
         self.videos = {name: np.array(values) for name, values in columns.items()}
-        self.metrics: dict[str, Any] = json.loads((folder / METRICS).read_text())
+        self.metrics: dict[str, Any] = read_json(folder / METRICS)
 
     def rows(self, name: str) -> npt.NDArray[np.bool_]:
-        """(V,) the videos that one of :data:`AUCS` is about."""
+        """(V,) mask of the videos of one of :data:`AUCS`."""
         videos = self.videos
         unseen, genuine = videos['method'] == UNSEEN, videos['label'] == 0
         wanted = genuine | (unseen if name == 'unseen_method' else ~unseen)
@@ -81,7 +83,7 @@ class Run:
         return np.asarray(wanted & (videos['people'] == ('new' if name == 'new_people' else 'seen')))
 
     def num_people(self, name: str) -> int:
-        """K: people that one of :data:`AUCS` is about."""
+        """K: number of people of one of :data:`AUCS`."""
         return int(np.unique(self.videos['target_id'][self.rows(name)]).size)
 
     def auc(self, name: str, weights: Array | None = None) -> Array:
@@ -123,9 +125,9 @@ def read_runs(root: Path) -> list[Run]:
     return [Run(path.parent) for path in found]
 
 
-def resampled(runs: list[Run], name: str, value: Callable[[Run, Array], Array], seed: int = 0) -> Array:
+def resampled(runs: list[Run], name: str, value: Callable[[Run, Array | None], Array]) -> Array:
     """(R,) means over seeds and people drawn with replacement."""
-    generator = np.random.Generator(np.random.PCG64(seed))
+    generator = np.random.Generator(np.random.PCG64(0))
     parts = []
     for run in runs:
         people = run.num_people(name)
@@ -135,14 +137,14 @@ def resampled(runs: list[Run], name: str, value: Callable[[Run, Array], Array], 
     return np.asarray((np.stack(parts, axis=1) * chosen).sum(axis=1) / len(runs))
 
 
-def interval(values: Array) -> tuple[float, float]:
-    """95 % percentile interval."""
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _metric(values: list[float], low: float, high: float) -> dict[str, Any]:
+def _with_limits(values: list[float], low: float, high: float) -> dict[str, Any]:
     return {'mean': float(np.mean(values)), 'low': low, 'high': high, 'seeds': values}
+
+
+def _with_interval(runs: list[Run], name: str, value: Callable[[Run, Array | None], Array]) -> dict[str, Any]:
+    """A metric of some runs with its 95 % percentile interval."""
+    low, high = np.nanquantile(resampled(runs, name, value), [0.025, 0.975])
+    return _with_limits([float(value(run, None)[0]) for run in runs], float(low), float(high))
 
 
 def summarize(runs: list[Run]) -> dict[str, Any]:
@@ -150,36 +152,39 @@ def summarize(runs: list[Run]) -> dict[str, Any]:
     cells: dict[tuple[float, str], list[Run]] = defaultdict(list)
     for run in runs:
         cells[run.confound, run.arm].append(run)
-    rows: list[dict[str, Any]] = []
-    for (confound, arm), own in sorted(
-        cells.items(), key=lambda item: (-item[0][0], ORDER.index(item[0][1]))
-    ):
-        row: dict[str, Any] = {'confound': confound, 'arm': arm, 'seeds': [run.seed for run in own]}
-        for name in AUCS:
-            values = [float(run.auc(name)[0]) for run in own]
-            low, high = interval(resampled(own, name, lambda run, w, name=name: run.auc(name, w)))
-            row[name] = _metric(values, low, high)
-        for name in OTHERS:
-            values = [run.other(name) for run in own]
-            row[name] = _metric(values, min(values), max(values))
-        base = {run.seed: run for run in cells.get((confound, 'baseline'), [])}
-        pairs = [run for run in own if run.seed in base]
-        if arm != 'baseline' and pairs:
-            for name in ('broken', 'reversed', 'group'):
-
-                def gain(run: Run, weights: Array | None = None, name: str = name, base: Any = base) -> Array:
-                    return run.auc(name, weights) - base[run.seed].auc(name, weights)
-
-                values = [float(gain(run)[0]) for run in pairs]
-                low, high = interval(resampled(pairs, name, gain))
-                row[f'{name}_gain'] = _metric(values, low, high)
-        rows.append(row)
+    order = sorted(cells, key=lambda cell: (-cell[0], ORDER.index(cell[1])))
+    rows = [_row(cells[cell], cells.get((cell[0], 'baseline'), [])) for cell in order]
     return {'rows': rows, 'resamples': RESAMPLES}
+
+
+def _row(own: list[Run], baselines: list[Run]) -> dict[str, Any]:
+    """Metrics of the runs of one arm at one confound."""
+    first = own[0]
+    row: dict[str, Any] = {'confound': first.confound, 'arm': first.arm, 'seeds': [run.seed for run in own]}
+
+    def auc(name: str, run: Run, weights: Array | None) -> Array:
+        return run.auc(name, weights)
+
+    base = {run.seed: run for run in baselines}
+
+    def gain(name: str, run: Run, weights: Array | None) -> Array:
+        return run.auc(name, weights) - base[run.seed].auc(name, weights)
+
+    for name in AUCS:
+        row[name] = _with_interval(own, name, partial(auc, name))
+    for name in OTHERS:
+        values = [run.other(name) for run in own]
+        row[name] = _with_limits(values, min(values), max(values))
+    paired = [run for run in own if run.seed in base]
+    if first.arm != 'baseline' and paired:
+        for name in ('broken', 'reversed', 'group'):
+            row[f'{name}_gain'] = _with_interval(paired, name, partial(gain, name))
+    return row
 
 
 def _cell(found: dict[str, Any], signed: bool = False) -> str:
     if not np.isfinite(found['mean']):
-        return '–'
+        return UNDEFINED
     form = '{:+.1f}' if signed else '{:.1f}'
     low, high = (form.format(100 * found[key]) for key in ('low', 'high'))
     return f'{form.format(100 * found["mean"])} ({low} to {high})'
@@ -188,20 +193,19 @@ def _cell(found: dict[str, Any], signed: bool = False) -> str:
 def table(summary: dict[str, Any], names: dict[str, str], signed: bool = False) -> str:
     """Markdown table, percent."""
     names = {name: title for name, title in names.items() if any(name in row for row in summary['rows'])}
-    lines = [f'| confound | arm | {" | ".join(names.values())} | seeds |', '|' + '---|' * (len(names) + 3)]
+    cells = [['confound', 'arm', *names.values(), 'seeds']]
     for row in summary['rows']:
-        if not any(name in row for name in names):
-            continue
-        cells = ' | '.join(_cell(row[name], signed) if name in row else '' for name in names)
-        lines.append(f'| {row["confound"]:g} | {TITLES[row["arm"]]} | {cells} | {len(row["seeds"])} |')
-    return '\n'.join(lines)
+        if any(name in row for name in names):
+            metrics = [_cell(row[name], signed) if name in row else '' for name in names]
+            cells.append([f'{row["confound"]:g}', TITLES[row['arm']], *metrics, str(len(row['seeds']))])
+    return '\n'.join(markdown_table(cells))
 
 
 def draw(summary: dict[str, Any], path: Path) -> None:
-    """AUC against the confound: in distribution, broken, reversed, and how well the score tells F from G."""
+    """Plot AUC against the confound: in distribution, broken, reversed, and of the score for group F."""
     names = ('in_distribution', 'broken', 'reversed', 'group')
-    metric = new_figure(12, 3.8)
-    axes = metric.subplots(1, len(names))
+    figure = new_figure(12, 3.8)
+    axes = figure.subplots(1, len(names))
     for axis, name in zip(axes, names, strict=True):
         for number, arm in enumerate(ORDER):
             rows = sorted(
@@ -231,14 +235,14 @@ def draw(summary: dict[str, Any], path: Path) -> None:
         if name == 'group':
             axis.axhline(50, color='0.6', linewidth=0.8, zorder=0)
     axes[0].set_ylabel('video AUC, %')
-    metric.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=7, frameon=False)
-    save_figure(metric, path)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=7, frameon=False)
+    save_figure(figure, path)
 
 
 def write_report(root: Path) -> Path:
     """Write report.md, report.json and report.png of a study."""
     summary = summarize(read_runs(root))
-    (root / 'report.json').write_text(json.dumps(summary, indent=1) + '\n')
+    write_json(root / 'report.json', summary)
     gains = {
         'broken_gain': 'confound broken',
         'reversed_gain': 'confound reversed',
@@ -256,6 +260,6 @@ def write_report(root: Path) -> Path:
         ]
     )
     path = root / 'report.md'
-    path.write_text(text + '\n')
+    write_text(path, text + '\n')
     draw(summary, root / 'report.png')
     return path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dataset in which the label depends on who is in the picture."""
+"""Dataset in which the label depends on the person."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from iid_mm.registry import DATASETS
 
 @DATASETS.register_module()
 class ConfoundedForgeryDataset(ForgeryDataset):
-    """Samples of a :class:`ForgeryDataset`, chosen such that identity tells the label to a known degree.
+    """Samples of a :class:`ForgeryDataset`, chosen so that identity predicts the label to a known degree.
 
-    Half of the people are seen mostly in fakes, the others mostly in genuine videos: what a detector may
-    learn as a shortcut (implicit identity leakage) is there to the degree that is asked for. The number of
-    samples, the balance of the labels and the samples a person has do not depend on it. See
-    :mod:`identity_leakage.confounding`.
+    Half of the people are seen mostly in fakes, the others mostly in genuine videos: a shortcut (implicit
+    identity leakage) of the requested strength. The number of samples, the balance of the labels and the
+    number of samples a person do not depend on it. See :mod:`identity_leakage.confounding`.
 
     Args:
-        confound: Correlation c of label and group, -1 to 1; 0: identity tells nothing.
+        confound: Correlation c of label and group, -1 to 1; 0: identity is uninformative.
         group_seed: Seed of the division into groups and of the choice of samples.
         **kwargs: Of :class:`ForgeryDataset`.
 
