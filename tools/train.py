@@ -81,6 +81,7 @@ def use_mixed_precision(cfg: Config) -> None:
     if name in ('AmpOptimWrapper', 'BFloat16OptimWrapper'):
         return
     if name != 'OptimWrapper':
+        kind = cfg.optim_wrapper.type
         wrapper = OPTIM_WRAPPERS.get(kind) if isinstance(kind, str) else kind
         has_own = wrapper is not None and 'dtype' in signature(wrapper).parameters
         remedy = "give that optim_wrapper.dtype='bfloat16' instead" if has_own else 'leave it out'
