@@ -79,8 +79,8 @@ def list_images(path: Path, cache_dir: Path | None = None) -> ArchiveListing:
 
     Args:
         path: A tar archive, plain or compressed with gzip, bzip2 or xz, whatever its suffix.
-        cache_dir: Folder in which listings are kept for the next time; None keeps none. A kept listing is used
-            while path, size and modification time of the archive are the same; a damaged one is ignored.
+        cache_dir: Folder in which listings are kept for the next time; None keeps none. A kept listing is
+            used while path, size and modification time of the archive are the same; a damaged one is ignored.
 
     Returns:
         The images; hidden files and files of other kinds are left out.

@@ -30,8 +30,7 @@ class Entry(NamedTuple):
     Attributes:
         packet: Its place among the packets with data, in the order of the file.
         number: Its frame number. Frames that come later in the file but are shown earlier may depend on
-        packets
-            before this one.
+            packets before this one.
     """
 
     packet: int

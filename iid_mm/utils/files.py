@@ -154,22 +154,23 @@ def temporary_beside(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+def replacing(path: Path, temporary: Path | None = None, *, durable: bool = False) -> Iterator[Path]:
     """Write a file that appears whole or not at all; raise inside to keep the old one.
 
     Args:
         path: The file; its folder is made. A link there is replaced, not followed.
+        temporary: Where to write until then, in the same folder; None: see :func:`temporary_beside`.
         durable: Whether a power cut, too, leaves the old file or the new one.
 
     Yields:
-        A temporary path, see :func:`temporary_beside`, renamed if nothing is raised. Of a device such as
-        ``/dev/null``, and of ``/dev/stdout``, the path itself.
+        A temporary path, renamed if nothing is raised. Of a device such as ``/dev/null``, and of
+        ``/dev/stdout``, the path itself.
     """
     if _is_device(path):
         yield path
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path)
+    temporary = temporary or temporary_beside(path)
     try:
         yield temporary
         if durable:

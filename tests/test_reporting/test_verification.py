@@ -97,7 +97,7 @@ class TestVerification:
     def test_changed_localization(self, report: Path) -> None:
         metrics = {'localization/pointing': 0.5}
         problems = edit(report, lambda content: content['test_sets'][0].update(localization=metrics))
-        title = 'report.json, localization, ffpp, localization/pointing'
+        title = 'report.json, test sets, ffpp, localization, localization/pointing'
         assert f'{title} does not follow from the scores' in problems
 
     def test_changed_scores(self, report: Path) -> None:
