@@ -66,7 +66,7 @@ def _check_open_files(loader: DataLoader[Any]) -> None:
     if limit not in (-1, resource.RLIM_INFINITY) and needed > limit:
         raise InputError(
             f'num_workers={loader.num_workers}: needs about {needed} open files, the limit is {limit}; '
-            'raise it (ulimit -n), or take fewer num_workers'
+            'raise it (ulimit -n), or use fewer num_workers'
         )
 
 

@@ -259,5 +259,5 @@ def test_an_index_of_a_stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         read_index(path)
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(InvalidIndexError, match='no ordinary file'):
+    with pytest.raises(InvalidIndexError, match='not a regular file'):
         read_index(path)

@@ -185,7 +185,7 @@ def test_a_bad_note(tmp_path: Path, note: bytes) -> None:
 
 def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / 'x.png')
-    with pytest.raises(InputError, match=r'x\.png is no ordinary file'):
+    with pytest.raises(InputError, match=r'x\.png is not a regular file'):
         read_crop(str(tmp_path / 'x.png'))
 
 

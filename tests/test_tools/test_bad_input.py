@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import OptimWrapper
 
 from iid_mm.apis import init_model
 from iid_mm.errors import InputError
-from modern_recipe.sam_optim_wrapper import SAMOptimWrapper
+from iid_mm.registry import OPTIM_WRAPPERS
 from support.paths import REPOSITORY
 
 BASELINE = {
@@ -288,6 +289,16 @@ def test_amp_without_gpu(fails: Any, tiny_config: Path) -> None:
     assert '--amp needs a GPU' in message
 
 
+class OwnWrapper(OptimWrapper):
+    pass
+
+
+@OPTIM_WRAPPERS.register_module(force=True)
+class Bfloat16Own(OptimWrapper):
+    def __init__(self, *args: Any, dtype: str = 'float32', **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+
+
 def test_amp_replaces_the_plain_wrapper_only() -> None:
     use_mixed_precision = runpy.run_path(str(REPOSITORY / 'tools' / 'train.py'))['use_mixed_precision']
     for given, expected in (
@@ -301,11 +312,13 @@ def test_amp_replaces_the_plain_wrapper_only() -> None:
         assert cfg.optim_wrapper.type == expected
         scale = 'dynamic' if expected == 'AmpOptimWrapper' else None
         assert cfg.optim_wrapper.get('loss_scale') == given.get('loss_scale', scale)
-    for kind in ('SAMOptimWrapper', 'iid_mm.SAMOptimWrapper', SAMOptimWrapper):
-        with pytest.raises(
-            InputError, match=r"type=SAMOptimWrapper; give that optim_wrapper.dtype='bfloat16'"
-        ):
-            use_mixed_precision(Config(dict(optim_wrapper=dict(type=kind, rho=0.05))))
+    for kind, remedy in (
+        ('Bfloat16Own', "give that optim_wrapper.dtype='bfloat16' instead"),
+        (OwnWrapper, 'leave it out'),
+        ('Unknown', 'leave it out'),
+    ):
+        with pytest.raises(InputError, match=f'would replace optim_wrapper.type=.*; {remedy}'):
+            use_mixed_precision(Config(dict(optim_wrapper=dict(type=kind))))
 
 
 def test_auto_scale_lr_without_base(fails: Any, tiny_config: Path) -> None:

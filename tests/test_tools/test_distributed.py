@@ -142,7 +142,7 @@ def test_a_signal_to_the_script_saves_and_ends_all(
     name = 'Ctrl+C' if number == signal.SIGINT else number.name
     told = [line for line in errors.splitlines() if 'training stopped' in line]
     assert told == [
-        f'{name}: training stopped, {tmp_path}/interrupted.pth holds where it stands; go on with --resume'
+        f'{name}: training stopped, {tmp_path}/interrupted.pth holds its state; continue with --resume'
     ]
     assert 'Traceback' not in errors
     assert 'error:' not in errors

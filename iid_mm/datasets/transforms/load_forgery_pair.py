@@ -11,9 +11,6 @@ from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
 from iid_mm.utils.typing import ImageArray, Results
 
-LOADERS = ('LoadForgeryPair', 'LoadForgeryMask', 'LoadImageFromFile')
-"""Transforms that read files; what is in memory already needs none of them."""
-
 
 @TRANSFORMS.register_module()
 class LoadForgeryPair(FaceTransform):
