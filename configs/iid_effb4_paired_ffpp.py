@@ -16,5 +16,5 @@ model = dict(fused_level=0)
 # 64 fakes and their 64 genuine frames.
 train_dataloader = dict(
     batch_size=64,
-    collate_fn=dict(type='collate_pairs'),
+    collate_fn=dict(type='iid_mm.collate_pairs'),
     dataset=dict(paired_only=True, pipeline=train_pipeline))

@@ -52,4 +52,4 @@ step 'Ask the detector about two videos, as one would about any others; a page t
   --checkpoint "$OUT/calibrated.pth" --out "$OUT/answers" --report
 
 printf '\nDone in %d:%02d. Report and pictures:\n' $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60))
-ls "$OUT"/report/report.md "$OUT"/*.png "$OUT"/report/pictures/*.png "$OUT"/answers/*.html
+ls "$OUT"/report/report.md "$OUT"/*.png "$OUT"/report/plots/*.png "$OUT"/answers/*.html

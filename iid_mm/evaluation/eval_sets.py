@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The test sets of one evaluation: where they lie, and whether they can be tested at all."""
+"""The test sets of an evaluation: where they are, and whether they can be tested."""
 
 from __future__ import annotations
 
 import copy
 import os
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,10 @@ from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.inputs import OneClassError
 
 VALIDATION = 'validation'
-"""Name of the set that the threshold is chosen on; no test set may have it."""
+"""Name of the set on which the threshold is chosen; no test set may have it."""
 
 _NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._+-]*')
-# What an entry of the config may say; the rest of the dataset is that of test_dataloader.
+# Keys of an entry of the config; everything else is that of test_dataloader.
 _ENTRY_KEYS = ('data_root', 'ann_file', 'backend_args', 'split', 'methods', 'frames_per_video')
 _COLUMNS = ('label', 'dataset', 'method', 'compression', 'video_key', 'split', 'source_image')
 
@@ -37,11 +38,8 @@ class EvalSet:
     Attributes:
         name: Name in tables and file names.
         dataloader: Config of its data loader.
-        metrics: Metrics beside those of the config.
+        metrics: Metrics in addition to those of the config.
     """
-
-    # Not a test class, whatever pytest reads into the name.
-    __test__ = False
 
     name: str
     dataloader: dict[str, Any]
@@ -61,31 +59,35 @@ class EvalSet:
     @property
     def indices(self) -> list[Path]:
         """Its index, or its indices."""
-        files = self.dataset['ann_file']
-        root = self.dataset.get('data_root') or ''
-        several = [files] if isinstance(files, (str, os.PathLike)) else list(files)
-        return [Path(root) / file for file in several]
+        return index_files(self.dataset)
 
     @property
     def root(self) -> Path:
-        """Folder that all images lie in, to which the scores file's paths are relative."""
+        """Folder that contains all images; paths in the scores file are relative to it."""
         folders = [os.path.abspath(index.parent) for index in self.indices]
         return Path(os.path.commonpath(folders))
 
 
+def index_files(dataset: Mapping[str, Any]) -> list[Path]:
+    """Index files of a dataset's config, which are one or several."""
+    files = dataset['ann_file']
+    several = [files] if isinstance(files, (str, os.PathLike)) else list(files)
+    return [Path(dataset.get('data_root') or '') / file for file in several]
+
+
 def find_eval_sets(cfg: Config, names: Sequence[str] | None = None) -> list[EvalSet]:
-    """Find the test sets that are asked for.
+    """Find the requested test sets.
 
     Args:
-        cfg: Config with ``test_dataloader`` and, optional, ``test_sets``: a dictionary name ->
+        cfg: Config with ``test_dataloader`` and, optionally, ``test_sets``: a dictionary name ->
             ``dict(data_root=..., ann_file=..., backend_args=..., split=..., methods=...,
-            frames_per_video=...)``, or a list of what ``names`` takes.
+            frames_per_video=...)``, or a list of values of ``names``.
         names: For each set the name of an entry of the config's ``test_sets``, the name of a prepared
             folder beside the config's ``data_root``, the path of a prepared folder, or ``name=path``.
             None: the config's own set. Empty: all of the config's ``test_sets``.
 
     Returns:
-        The sets in the order given. Batch size, pipeline and frames a video are those of
+        The sets in the order given. Batch size, pipeline and frames per video are those of
         ``test_dataloader``.
 
     Raises:
@@ -95,7 +97,8 @@ def find_eval_sets(cfg: Config, names: Sequence[str] | None = None) -> list[Eval
     base = _data_loader(cfg, 'test_dataloader')
     entries = cfg.get('test_sets') or {}
     if names is None:
-        return [EvalSet(_own_name(cfg, base), base)]
+        root = str(base['dataset'].get('data_root') or cfg.get('data_root') or 'test')
+        return [EvalSet(_checked_name(_folder_name(root) or 'test'), base)]
     if not names:
         names = list(entries)
         if not names:
@@ -103,14 +106,14 @@ def find_eval_sets(cfg: Config, names: Sequence[str] | None = None) -> list[Eval
     if not isinstance(entries, dict):
         entries = {}
     found = [_find(name, base, entries, cfg) for name in names]
-    doubled = sorted({s.name for s in found if [other.name for other in found].count(s.name) > 1})
+    doubled = sorted(name for name, count in Counter(s.name for s in found).items() if count > 1)
     if doubled:
         raise InputError(f'test sets: {", ".join(doubled)} is named twice; tell sets apart with name=path')
     return found
 
 
 def validation_set(cfg: Config) -> EvalSet:
-    """Give the set that the config validates on, to choose a threshold.
+    """The validation set of the config, on which a threshold can be chosen.
 
     Raises:
         InputError: The config has no ``val_dataloader`` that reads an index.
@@ -119,46 +122,46 @@ def validation_set(cfg: Config) -> EvalSet:
 
 
 def check_eval_set(test_set: EvalSet) -> pa.Table:
-    """Read what the index says of the set's samples, before any long work.
+    """Read the set's samples from its index and check them, before the long work.
 
     Args:
         test_set: The set.
 
     Returns:
-        Table of the samples that will be scored, if no ``frames_per_video`` thins them out, with the
+        Table of the samples that will be scored, before ``frames_per_video`` reduces them, with the
         columns label, dataset, method, compression, video_key.
 
     Raises:
         FileNotFoundError: An index is missing.
         InputError: An index is invalid, or the split is empty.
-        OneClassError: The set, or one of the datasets in it, has genuine or fake videos only.
+        OneClassError: The set, or one of the datasets in it, has only genuine or only fake videos.
     """
     tables = []
     for path in test_set.indices:
         table = read_index(path, columns=_COLUMNS)
-        present = sorted(table['split'].unique().to_pylist())
+        splits = sorted(table['split'].unique().to_pylist())
         kept = _select(table, test_set)
         if not kept.num_rows:
             raise InputError(
                 f'test set {test_set.name}: split {test_set.split!r} is empty in {path}; splits there: '
-                f'{", ".join(present) or "none"}'
+                f'{", ".join(splits) or "none"}'
             )
         tables.append(kept.replace_schema_metadata(None))
     table = pa.concat_tables(tables).drop_columns(['split', 'source_image'])
     for dataset in sorted(table['dataset'].unique().to_pylist()):
         labels = table.filter(pc.field('dataset') == dataset)['label'].unique().to_pylist()
         if len(labels) == 1:
-            there, lacking = ('fake', 'genuine') if labels[0] else ('genuine', 'fake')
+            present, absent = ('fake', 'genuine') if labels[0] else ('genuine', 'fake')
             raise OneClassError(
                 f'test set {test_set.name}: all videos of {dataset!r} in split {test_set.split!r} are '
-                f'{there}; without {lacking} ones there is no AUC. Check the index '
+                f'{present}; without {absent} ones there is no AUC. Check the index '
                 f'{", ".join(map(str, test_set.indices))} and the manipulations that are selected'
             )
     return table
 
 
 def check_eval_sets(test_sets: Sequence[EvalSet]) -> dict[str, pa.Table]:
-    """Check several sets, see :func:`check_eval_set`, so that one run tells all that is wrong.
+    """Check several sets, see :func:`check_eval_set`, and report all errors at once.
 
     Args:
         test_sets: The sets.
@@ -167,8 +170,8 @@ def check_eval_sets(test_sets: Sequence[EvalSet]) -> dict[str, pa.Table]:
         Their tables by name.
 
     Raises:
-        FileNotFoundError: If that is what is wrong with the only one that fails.
-        InputError: If sets cannot be tested; a line for each.
+        FileNotFoundError: Exactly one set fails, and a file is missing.
+        InputError: Sets cannot be tested; the message has a line for each.
     """
     tables, errors = {}, []
     for test_set in test_sets:
@@ -184,7 +187,7 @@ def check_eval_sets(test_sets: Sequence[EvalSet]) -> dict[str, pa.Table]:
 
 
 def _select(table: pa.Table, test_set: EvalSet) -> pa.Table:
-    """Apply the dataset's choice of samples; thinning out frames changes nothing here."""
+    """Apply the dataset's selection of samples, except ``frames_per_video``."""
     fake = pc.field('label') == 1
     table = table.filter(pc.field('split') == test_set.split)
     methods = test_set.dataset.get('methods')
@@ -203,16 +206,11 @@ def _data_loader(cfg: Config, name: str) -> dict[str, Any]:
             f'{name}.dataset of the config must be a dataset with ann_file, such as ForgeryDataset'
         )
     plain: dict[str, Any] = copy.deepcopy(loader.to_dict() if hasattr(loader, 'to_dict') else dict(loader))
-    # Batches do not depend on the number of processes; see the sampler.
+    # Makes batches independent of the number of processes.
     plain['sampler'] = dict(type=WholeBatchSampler, batch_size=plain['batch_size'])
     plain['persistent_workers'] = False
     plain['drop_last'] = False
     return plain
-
-
-def _own_name(cfg: Config, base: dict[str, Any]) -> str:
-    root = base['dataset'].get('data_root') or cfg.get('data_root') or 'test'
-    return _checked_name(_folder_name(str(root)) or 'test')
 
 
 def _folder_name(path: str) -> str:
@@ -270,7 +268,7 @@ def _from_entry(name: str, entry: Any, base: dict[str, Any]) -> EvalSet:
             f'test_sets.{name}: unknown {", ".join(unknown)}; it may have {", ".join(_ENTRY_KEYS)}'
         )
     loader = copy.deepcopy(base)
-    # A choice of manipulations belongs to the set that it was made for.
+    # The manipulations selected in test_dataloader are those of another set.
     loader['dataset'].pop('methods', None)
     loader['dataset'].update(dict(ann_file='index.parquet', split='test'), **entry)
     found = EvalSet(name, loader)

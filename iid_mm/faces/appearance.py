@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What faces look like, as far as it tells people apart without a model that recognizes them.
+"""Appearance of faces, to tell people apart without a face recognition model.
 
 Two looks differ by the texture of the aligned face (correlation, which brightness and contrast do not
 change) and by its color (logarithms of color ratios, which brightness does not change). The thresholds were
-chosen on small sets of real faces: of pairs of different people who follow each other in one place about 1 in
-100 is taken for one (1 in 50 where nothing else changes), and none of 151 real videos of one person breaks up
-at six looked-at frames or more.
+chosen on small sets of real faces: about 1 in 100 pairs of different people who appear in one place in turn
+is taken for one person (1 in 50 if nothing else changes), and none of 151 real videos of one person is
+split when six frames or more are sampled.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray
 
 SAME_PERSON = 0.3
-"""A face that differs by less from some earlier face of a person may be that person."""
+"""A face that differs by less from any earlier face of a person may be that person."""
 SAME_AS_FIRST = 0.6
-"""It must also differ by less than this from the person's first faces: no cross-fade leads to another one."""
+"""It must also differ by less from the person's first faces: a cross-fade must not lead to another person."""
 SAME_AS_FIRST_HERE = 1.0
-"""The same where the scene is still that of the first faces: heads turn, hands and light come in the way."""
+"""The same if the scene is still that of the first faces: heads turn, hands and light interfere."""
 SAME_FOR_A_MOMENT = 0.7
-"""A face between two of a person, in the same scene and place, is that person's if it differs by less."""
+"""A face between two of a person, in the same scene and place, is of that person if it differs by less."""
 SAME_TEXTURE = 0.1
-"""The same in another light, where textures differ by less."""
+"""The same in another light, if textures differ by less."""
 SURELY_SAME = 0.25
-"""So like an earlier face that the person is known again elsewhere in the image."""
+"""A face that differs by less is recognized as the person anywhere in the image."""
 MAX_ALLOWANCE = 0.1
-"""What is added at most where a person's faces differ much from one looked-at frame to the next."""
+"""Largest tolerance added if a person's faces differ much from one sampled frame to the next."""
 SAME_SCENE, OTHER_SCENE = 0.04, 0.12
-"""Scenes whose color histograms differ by less are the same; from the latter on they are not."""
+"""Scenes are the same if their color histograms differ by less than the first, and not from the second on."""
 
 _SIDE = 16
 _WARP = 64
 _MAX_CROP = 160
-# Faces are aligned a little smaller and higher than for the detector: hair and chin tell people apart.
+# Faces are aligned a little smaller and higher than for the detector, to include hair and chin.
 _SCALE, _RAISE = 0.8, 6.0
 _FIRST, _KEPT, _HISTORY = 3, 48, 15
 _NOVEL = 0.1
-# Channels this bright are overexposed and tell nothing.
+# Channels this bright are overexposed and ignored.
 _BRIGHTEST = 250
 _MIN_VISIBLE = 0.25
 # Texture weaker than this (lightness, 0 to 100) is noise.
@@ -67,10 +67,10 @@ UPPER_PIXELS: npt.NDArray[np.bool_] = FACE_PIXELS & (_Y < 0.1).ravel()
 
 @dataclass(frozen=True)
 class Look:
-    """What a face looks like.
+    """Appearance of a face.
 
     Attributes:
-        texture: (256,) float32 lightness of the aligned face without its slow changes.
+        texture: (256,) float32 lightness of the aligned face without low frequencies.
         color: (256, 2) float32 log ratios of red and blue to green.
         visible: (256,) bool, pixels that are not overexposed.
         scene: (n,) float32 color histogram of the whole frame, which sums to 1.
@@ -88,10 +88,10 @@ def describe(image: ImageArray, faces: Sequence[Face], scene: FloatArray | None 
     Args:
         image: (H, W, 3) uint8 BGR.
         faces: Its faces.
-        scene: Its :func:`describe_scene`, where that is known already.
+        scene: Its :func:`describe_scene` if it is already known.
 
     Returns:
-        A look for each; None where a face cannot be aligned.
+        A look for each; None if a face cannot be aligned.
     """
     if not faces:
         return []
@@ -114,13 +114,13 @@ def _describe_face(image: ImageArray, face: Face, scene: FloatArray) -> Look | N
     small = cv2.resize(warped, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     lightness = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_BGR2LAB)[..., 0]
     texture = lightness - cv2.GaussianBlur(lightness, (0, 0), 6)
-    # Compression leaves little of the detail of colors.
+    # Compression removes most color detail.
     colors = _color_ratios(cv2.GaussianBlur(small, (0, 0), 1.5))
     return Look(texture.ravel(), colors, _visible(small), scene)
 
 
 def _visible(image: ImageArray) -> npt.NDArray[np.bool_]:
-    """Where no channel is overexposed; in a face that mostly is (pale skin, flash) where not all are."""
+    """Pixels without an overexposed channel; if they are few (pale skin, flash), without all overexposed."""
     for channels in (image.max(axis=2), image.min(axis=2)):
         visible = (channels < _BRIGHTEST).ravel()
         if np.count_nonzero(visible & FACE_PIXELS) >= 2 * _MIN_VISIBLE * np.count_nonzero(FACE_PIXELS):
@@ -156,7 +156,7 @@ def difference(first: Look, second: Look) -> float | None:
     The upper half is enough if it agrees: hands and speech change the lower one.
 
     Returns:
-        0 for equal ones, below :data:`SAME_PERSON` usually for one person.
+        0 for equal faces; usually below :data:`SAME_PERSON` for one person.
     """
     visible = first.visible & second.visible
     if np.count_nonzero(visible & FACE_PIXELS) < _MIN_VISIBLE * np.count_nonzero(FACE_PIXELS):
@@ -177,7 +177,7 @@ def texture_difference(first: Look, second: Look) -> float:
 def _part_difference(first: Look, second: Look, part: npt.NDArray[np.bool_]) -> float:
     uncorrelated = _uncorrelated(first, second, part)
     change = first.color[part] - second.color[part]
-    # White balance moves all colors alike, which therefore counts half.
+    # White balance shifts all colors alike; that shift counts half.
     colors = float(np.abs(change).mean() + np.abs(change - change.mean(axis=0)).mean()) / 2
     return _TEXTURE_WEIGHT * uncorrelated + _COLOR_WEIGHT * colors
 
@@ -193,7 +193,7 @@ def _uncorrelated(first: Look, second: Look, part: npt.NDArray[np.bool_]) -> flo
 
 
 def scene_difference(first: FloatArray, second: FloatArray) -> float:
-    """How much two scenes of :func:`describe_scene` differ: 0 to 1, whatever moved in them."""
+    """How much two scenes of :func:`describe_scene` differ, 0 to 1, whatever moved in them."""
     return 1 - float(np.minimum(first, second).sum())
 
 
@@ -202,9 +202,9 @@ class KnownPerson:
     """The looks of a person so far.
 
     Attributes:
-        looks: The first faces, and later ones that brought something new.
-        firsts: How many of the looks are those of the first faces.
-        steps: By how much the latest faces differed from all before them.
+        looks: Of the first faces, and of later ones that were different enough.
+        firsts: Number of looks that are those of the first faces.
+        steps: Differences of the latest faces from all before them.
         count: Number of faces.
         scene: Histogram of the frame of the last one.
     """
@@ -216,17 +216,17 @@ class KnownPerson:
     scene: FloatArray | None = None
 
     def differs(self, look: Look) -> float | None:
-        """Smallest difference from a face of this person; None if there is nothing to compare with."""
+        """Smallest difference from a face of this person; None if nothing can be compared."""
         found = [d for known in self.looks if (d := difference(known, look)) is not None]
         return min(found, default=None)
 
     def agrees(self, look: Look) -> bool:
-        """Whether a face in the place of this person can be the same person."""
+        """Whether a face in the place of this person can be this person."""
         changes = [difference(known, look) for known in self.looks]
         comparable = [change for change in changes if change is not None]
         if not comparable:
             return True
-        # Where somebody moves a lot between two frames, or far apart ones are looked at, more is allowed.
+        # More is allowed for people who move a lot, and for frames that are far apart.
         allowance = min(float(np.median(self.steps)), MAX_ALLOWANCE) if self.steps else 0.0
         if min(comparable) > SAME_PERSON + allowance:
             return False
@@ -241,7 +241,7 @@ class KnownPerson:
         return float(np.clip((OTHER_SCENE - change) / (OTHER_SCENE - SAME_SCENE), 0, 1))
 
     def is_surely(self, other: KnownPerson) -> bool:
-        """Whether somebody who was taken for another one is this person, now that both are known better."""
+        """Whether another track is this person after all, now that both are known better."""
         for known in self.looks[: self.firsts]:
             for look in other.looks:
                 change = difference(known, look)
@@ -250,21 +250,21 @@ class KnownPerson:
         return 2 * sum(self.agrees(look) for look in other.looks) >= len(other.looks)
 
     def join(self, other: KnownPerson) -> None:
-        """Take up somebody who turned out to be this person."""
+        """Take over the looks of a track that is this person."""
         mine, theirs = self.firsts, other.firsts
         self.looks = self.looks[:mine] + other.looks[:theirs] + self.looks[mine:] + other.looks[theirs:]
         self.firsts += theirs
         self.count += other.count
 
     def is_here(self, look: Look) -> bool:
-        """Whether the scene is still that in which this person was seen last."""
+        """Whether the scene is still the one in which this person was last seen."""
         return self.scene is not None and scene_difference(self.scene, look.scene) < OTHER_SCENE
 
     def takes_back(self, look: Look) -> bool:
         """Whether a face between two of this person is theirs, too.
 
-        It is so in the same scene, if it is not quite unlike; and in another light (a flash), if only its
-        color is.
+        It is in the same scene unless it looks quite different, and in another light (a flash) if only its
+        color does.
         """
         alike = [known for known in self.looks if (difference(known, look) or 0.0) <= SAME_FOR_A_MOMENT]
         if any(scene_difference(known.scene, look.scene) <= SAME_SCENE for known in alike):
@@ -272,7 +272,7 @@ class KnownPerson:
         return any(texture_difference(known, look) <= SAME_TEXTURE for known in self.looks)
 
     def add(self, look: Look) -> None:
-        """Take up a face that is this person's."""
+        """Add a face of this person."""
         self.count += 1
         self.scene = look.scene
         nearest = self.differs(look)

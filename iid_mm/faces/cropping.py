@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a crop lies in its frame and what happens to points in it.
+"""Face boxes, crops, and points and boxes moved between frame, crop and canvas.
 
 Points follow OpenCV: the center of the top left pixel is (0, 0), so an image of width w covers x in
 [-0.5, w - 0.5].
@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import BoxesArray, ImageArray, PointsArray, Size
 
 Window = tuple[int, int, int, int]
-"""Part of a frame: x0, y0, x1, y1 in whole pixels, x1 and y1 excluded."""
+"""Part of a frame: x0, y0, x1, y1 in whole pixels, without x1 and y1."""
 
 FOREHEAD = 0.3
-"""Height of the forehead above the brows, as part of the height from brows to chin."""
+"""Height of the forehead above the brows, relative to the height from brows to chin."""
 
 
 def landmarks_box(landmarks: PointsArray) -> BoxesArray:
@@ -35,7 +36,7 @@ def landmarks_box(landmarks: PointsArray) -> BoxesArray:
 
 
 def face_box(landmarks: PointsArray) -> BoxesArray:
-    """Box of a face from hairline to chin, the same whatever detector found the face.
+    """Box of a face from hairline to chin, independent of the detector that found the face.
 
     Args:
         landmarks: (K, 2) iBUG points, the first 68 of which are used: they end at the brows.
@@ -54,10 +55,10 @@ def crop_window(box: BoxesArray, size: Size, margin: float) -> Window | None:
     Args:
         box: (4,) face box.
         size: Width and height of the frame.
-        margin: What is added on each side, as part of the longer side of the box.
+        margin: Added on each side, relative to the longer side of the box.
 
     Returns:
-        The window, or None if less than 2 x 2 pixels of it lie in the frame.
+        The window; None if less than 2 x 2 pixels of it lie in the frame.
     """
     x0, y0, x1, y1 = (float(value) for value in box)
     half = max(x1 - x0, y1 - y0) * (0.5 + margin)
@@ -72,11 +73,11 @@ def crop_window(box: BoxesArray, size: Size, margin: float) -> Window | None:
 
 
 def stored_size(window: Window, max_side: int) -> Size:
-    """Size in which a window is stored.
+    """Size of the stored crop of a window.
 
     Args:
         window: The window.
-        max_side: Longest side that is stored; smaller windows are kept as they are.
+        max_side: Longest side of a stored crop; smaller windows are not resized.
 
     Returns:
         Width and height, at least 1.
@@ -87,12 +88,12 @@ def stored_size(window: Window, max_side: int) -> Size:
 
 
 def crop_image(image: ImageArray, window: Window, max_side: int) -> ImageArray:
-    """Cut a window out and shrink it to its stored size.
+    """Crop a window and shrink it to its stored size.
 
     Args:
         image: (H, W[, 3]) uint8.
         window: The window, inside the image.
-        max_side: Longest side that is stored.
+        max_side: Longest side of a stored crop.
 
     Returns:
         The crop, contiguous.
@@ -111,7 +112,7 @@ def crop_points(points: PointsArray, window: Window, max_side: int) -> PointsArr
     Args:
         points: (K, 2) points in pixels of the frame.
         window: Window of the crop.
-        max_side: Longest side that is stored.
+        max_side: Longest side of a stored crop.
 
     Returns:
         (K, 2) float32 points in pixels of the stored crop; they may lie outside of it.
@@ -121,3 +122,29 @@ def crop_points(points: PointsArray, window: Window, max_side: int) -> PointsArr
     scale = np.array([width / (x1 - x0), height / (y1 - y0)])
     moved = (points.astype(np.float64) - (x0, y0) + 0.5) * scale - 0.5
     return moved.astype(np.float32)
+
+
+def canvas_to_frame(
+    boxes: npt.ArrayLike, warp_matrix: npt.ArrayLike, window: Window, crop_size: Size
+) -> npt.NDArray[np.float64]:
+    """Move boxes from the model's canvas to the frame.
+
+    Boxes are in pixel edges, an image of width w covers x from 0 to w; matrices map pixel centers.
+
+    Args:
+        boxes: (n, 4) x0, y0, x1, y1 on the canvas.
+        warp_matrix: (2, 3) affine matrix from the crop to the canvas.
+        window: Window of the crop.
+        crop_size: Width and height of the crop, which may be smaller than its window.
+
+    Returns:
+        (n, 4, 2) corners x, y in pixels of the frame: upper left, upper right, lower right and lower left of
+        each box on the canvas.
+    """
+    corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)[:, [0, 1, 2, 1, 2, 3, 0, 3]]
+    points = corners.reshape(-1, 2) - 0.5
+    matrix = np.asarray(warp_matrix, dtype=np.float64)[:2]
+    on_crop = np.linalg.solve(matrix[:, :2], (points - matrix[:, 2]).T).T + 0.5
+    x0, y0, x1, y1 = window
+    scale = np.array([(x1 - x0) / crop_size[0], (y1 - y0) / crop_size[1]])
+    return np.asarray((on_crop * scale + (x0, y0)).reshape(-1, 4, 2), dtype=np.float64)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a fake and a genuine crop show the same scene, and laying one over the other.
+"""Registration of a genuine crop to a fake one, and whether both show the same scene.
 
-Sets that others have cropped do not use one window for a fake and its genuine frame. What surrounds the
-manipulated face is the same in both, so the crops differ by a small affine map, which is estimated by
-maximizing the enhanced correlation coefficient (Evangelidis and Psarakis, TPAMI 2008) outside of the face.
+Datasets that are published as crops do not use one window for a fake and its genuine frame. The
+surroundings of the manipulated face are the same in both, so the crops differ by a small affine map. It is
+estimated by maximizing the enhanced correlation coefficient (Evangelidis and Psarakis, TPAMI 2008) outside
+of the face.
 """
 
 from __future__ import annotations
@@ -20,24 +21,24 @@ if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray, PointsArray
 
 MIN_CORRELATION = 0.9
-"""Two crops that were laid over each other reach 0.97 and more if they show the same moment."""
+"""Registered crops reach 0.97 and more if they show the same moment."""
 MIN_LIKENESS = 0.94
 """Scene correlation of a fake and its genuine frame is 0.99 and more, that of portraits of two people 0.9 at
 most."""
 MIN_LAID_LIKENESS = 0.97
-"""The same once one crop was laid over the other: 0.977 and more for 36 pairs of FaceForensics++ that were
-cut a few pixels apart, 0.962 at most for 462 pairs of two people, which the map makes more alike."""
+"""The same after registration: 0.977 and more for 36 pairs of FaceForensics++ that were cropped a few pixels
+apart, 0.962 at most for 462 pairs of two people, which the map makes more alike."""
 FLAT = 3.0
-"""Surroundings whose gray values deviate less than this are flat: their correlation says nothing."""
+"""Surroundings whose gray values deviate less than this are flat: their correlation means nothing."""
 BLENDING = 0.06
-"""Width of the edge in which forgeries blend in, as part of the height of the face."""
+"""Width of the blended edge of forgeries, relative to the height of the face."""
 STILL = 0.1
-"""A map that moves no corner by more than this many pixels is not applied: nothing is resampled."""
+"""A map that moves no corner by more than this many pixels is not applied, to avoid resampling."""
 _CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-5)
 
 
 def scene_correlation(fake: ImageArray, genuine: ImageArray, points: PointsArray) -> float:
-    """Correlation of two crops outside of the face, seen coarsely.
+    """Correlation of thumbnails of two crops outside of the face.
 
     Args:
         fake: (H, W, 3) uint8.
@@ -66,16 +67,16 @@ def scene_correlation(fake: ImageArray, genuine: ImageArray, points: PointsArray
 def register_crop(
     fake: ImageArray, genuine: ImageArray, fake_points: PointsArray, genuine_points: PointsArray
 ) -> ImageArray | None:
-    """Lay a genuine crop over a fake one.
+    """Register a genuine crop to a fake one.
 
     Args:
         fake: (H, W, 3) uint8.
         genuine: (h, w, 3) uint8 crop of the same moment.
-        fake_points: (K, 2) landmarks in the fake crop, where the estimate starts.
+        fake_points: (K, 2) landmarks in the fake crop, from which the estimate starts.
         genuine_points: (K, 2) landmarks in the genuine crop.
 
     Returns:
-        (H, W, 3) uint8 genuine crop in the geometry of the fake; None if the two do not fit.
+        (H, W, 3) uint8 genuine crop in the geometry of the fake; None if the two do not match.
     """
     count = min(len(fake_points), len(genuine_points))
     start, _ = cv2.estimateAffinePartial2D(fake_points[:count], genuine_points[:count], method=cv2.LMEDS)
@@ -83,9 +84,9 @@ def register_crop(
         return None
     height, width = fake.shape[:2]
     if _moves(np.asarray(start), width, height) < 3 and fake.shape == genuine.shape:
-        # Nearly the same window: the landmarks of a fake lie less exactly than the window does.
+        # Nearly the same window, which is then known better than the landmarks of a fake.
         start = np.eye(2, 3)
-    # Where the landmarks are, the pictures differ: that is the forgery.
+    # The face is where the images differ.
     outside = _outside(genuine, genuine_points)
     grays = [
         cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (5, 5), 0) for image in (fake, genuine)
@@ -94,7 +95,7 @@ def register_crop(
         correlation, matrix = cv2.findTransformECC(
             grays[0], grays[1], np.asarray(start, np.float32), cv2.MOTION_AFFINE, _CRITERIA, outside, 1
         )
-    except cv2.error:  # It does not converge: the pictures have nothing in common.
+    except cv2.error:  # It does not converge: the images have nothing in common.
         return None
     if correlation < MIN_CORRELATION:
         return None
@@ -111,7 +112,7 @@ def register_crop(
 
 
 def _outside(image: ImageArray, points: PointsArray) -> ImageArray:
-    """255 outside of the face with its forehead and what blends into it, 0 inside."""
+    """255 outside of the face, its forehead and the blended edge, 0 inside."""
     height = float(np.ptp(points[:68, 1]))
     brows = points[17:27].copy()
     brows[:, 1] -= FOREHEAD * height
@@ -122,7 +123,7 @@ def _outside(image: ImageArray, points: PointsArray) -> ImageArray:
 
 
 def _moves(matrix: np.ndarray, width: int, height: int) -> float:
-    """How far a map moves the corners of a picture at most, pixels."""
+    """Largest shift of a corner of the image by a map, pixels."""
     corners = np.array([(0, 0), (width, 0), (0, height), (width, height)], np.float64)
     moved = corners @ matrix[:, :2].T + matrix[:, 2]
     return float(np.abs(moved - corners).max())

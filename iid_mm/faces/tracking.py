@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which faces of a video belong together."""
+"""Linking the faces of a video to tracks, one for each person."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 SAME_FACE = 0.5
-"""Two boxes in one frame that are nearer than this show one face."""
-# Of two people who fit, a face goes to the one who is known longer: costs more with fewer faces than that.
+"""Two boxes in one frame with a smaller distance show one face."""
+# Of two people who match, the one who is known longer is preferred: fewer faces than this cost more.
 _YOUNG, _YOUNG_FACES = 0.2, 4
-# A moment: so many looked-at frames, or such a share of those of the person it interrupts.
+# Longest interruption: sampled frames, or share of those of the interrupted person.
 _MOMENT, _MOMENT_SHARE = 2, 0.1
 
 
 def box_distance(first: BoxesArray, second: BoxesArray) -> float:
-    """How far apart two boxes are.
+    """Distance of two boxes.
 
     Args:
         first: (4,) box.
@@ -54,7 +54,7 @@ def nearest_face(faces: Sequence[Face], box: BoxesArray, max_distance: float = 1
         max_distance: Largest :func:`box_distance`.
 
     Returns:
-        The face; None if every one is further away.
+        The face; None if all are farther away.
     """
     best = min(faces, key=lambda face: box_distance(face.box, box), default=None)
     return best if best is not None and box_distance(best.box, box) <= max_distance else None
@@ -64,9 +64,9 @@ class TrackLinker:
     """Links the faces of successive frames, one frame at a time.
 
     A face is linked to the track whose last face is near, however long ago that was, and whose looks agree
-    with it: what stands in one place in turn, before and after a cut, are different people. Somebody who is
-    surely known again is linked from anywhere in the image. A face that fits no track begins one. Where it is
-    not clear who somebody is, a new track is begun rather than two people mixed.
+    with it, because different people may appear in one place before and after a cut. A face that is surely
+    recognized is linked from anywhere in the image. A face that matches no track starts a new one. In doubt a
+    new track is started rather than two people mixed.
 
     Args:
         max_distance: Largest :func:`box_distance` between a face and the track it is linked to.
@@ -93,9 +93,9 @@ class TrackLinker:
 
         Args:
             faces: Its faces.
-            looks: What they look like, see :func:`~iid_mm.faces.appearance.describe`; a face without a
-                look, and all of them if None, are linked by their place.
-            taken: Tracks that other faces of this frame belong to already.
+            looks: Their looks, see :func:`~iid_mm.faces.appearance.describe`; a face without a look, and
+                all of them if None, are linked by their place.
+            taken: Tracks to which other faces of this frame already belong.
 
         Returns:
             Number of the track of each face; new tracks take the next numbers, in the order of the faces.
@@ -132,18 +132,17 @@ class TrackLinker:
             self._people[track].add(look)
 
     def stays(self, track: int, look: Look | None) -> bool:
-        """Whether a face that was found only when looked for in the place of a track may be taken for it."""
+        """Whether a face that was found only by searching the place of a track may belong to it."""
         person = self._people[track]
         return look is None or person.agrees(look) or person.is_here(look)
 
     def merged(self) -> list[int]:
-        """Put the tracks right after the last frame, when more is known of everybody.
+        """Merge tracks after the last frame, when more is known about each person.
 
-        Where a hand, a flash or a turning head began a new track, and it is the same person before, after or
-        in it, it is theirs.
+        A hand, a flash or a turning head may have started a new track of the same person.
 
         Returns:
-            For each track the number of the one it belongs to; these are numbered anew, from 0.
+            For each track the number of the person, from 0.
         """
         owner = list(range(len(self.last)))
         while (pair := self._find_pair(owner)) is not None:
@@ -155,7 +154,7 @@ class TrackLinker:
         return [numbers[t] for t in owner]
 
     def _find_pair(self, owner: Sequence[int]) -> tuple[int, int] | None:
-        """The next two tracks that show one person, the shorter first; None if there are none."""
+        """Two tracks that show one person, the shorter first; None if there are none."""
         ranked = sorted(set(owner), key=lambda t: (len(self._seen[t]), -t))
         for place, short in enumerate(ranked):
             for long in reversed(ranked[place + 1 :]):
@@ -166,7 +165,7 @@ class TrackLinker:
         return None
 
     def _is_in_place_of(self, short: int, long: int) -> bool:
-        """Whether two tracks lie in one place, and never in the same frame."""
+        """Whether two tracks are in one place, and never in the same frame."""
         part, whole = self._seen[short], self._seen[long]
         if part.keys() & whole.keys() or not self._people[short].looks:
             return False
@@ -186,7 +185,7 @@ class TrackLinker:
         return all(self._people[long].takes_back(look) for look in self._people[short].looks)
 
     def _cost(self, track: int, face: Face, look: Look | None) -> float | None:
-        """How little a face fits a track; None if it does not."""
+        """Cost of linking a face to a track; None if it does not match."""
         distance = box_distance(self.last[track].box, face.box)
         change = None if look is None else self._people[track].differs(look)
         near = distance <= self.max_distance
@@ -208,13 +207,13 @@ def link_tracks(
 
     Args:
         frames: Faces of each frame, in order of time.
-        looks: What they look like; None links them by their place only.
+        looks: Their looks; None links them by their place only.
         max_distance: Largest :func:`box_distance` between a face and the track it is linked to.
 
     Returns:
-        Tracks, the weightiest first: for each frame (its position in ``frames``) the position of the
-        face in it. The weight is the sum of area times score, so that a short close-up of somebody
-        does not come before the person who is seen all the time.
+        Tracks, by descending weight: for each frame (its position in ``frames``) the position of the face in
+        it. The weight is the sum of area times score, so that a short close-up does not outweigh the person
+        who is seen all the time.
     """
     linker = TrackLinker(max_distance)
     links = [

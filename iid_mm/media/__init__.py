@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the files of strangers to frames: videos, images and archives, read within limits."""
+"""Reading videos, images and archives that are not trusted, and writing images."""

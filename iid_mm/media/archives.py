@@ -74,11 +74,13 @@ class ArchiveListing:
     problem: str = ''
 
 
-def list_images(path: Path) -> ArchiveListing:
+def list_images(path: Path, cache_dir: Path | None = None) -> ArchiveListing:
     """List the images of an archive.
 
     Args:
         path: A tar archive, plain or compressed with gzip, bzip2 or xz, whatever its suffix.
+        cache_dir: Folder in which listings are kept for the next time; None keeps none. A kept listing is
+            used while path, size and modification time of the archive are the same; a damaged one is ignored.
 
     Returns:
         The images; hidden files and files of other kinds are left out.
@@ -88,8 +90,17 @@ def list_images(path: Path) -> ArchiveListing:
         UnsafeArchiveError: If it is refused.
         InputError: If it is not a tar archive, or damaged before the first image.
     """
-    with _open(path) as archive:
-        return archive.listing([name for name, _ in archive.images(read=False)])
+    if cache_dir is None:
+        return _read_listing(path)
+    state = path.stat()
+    place = str(path.resolve())
+    stamp = [CACHE_FORMAT, place, state.st_size, state.st_mtime_ns]
+    cache = cache_dir / f'{hashlib.sha256(os.fsencode(place)).hexdigest()[:24]}.json'
+    listing = _read_cache(cache, stamp)
+    if listing is None:
+        listing = _read_listing(path)
+        write_json(cache, {'archive': stamp, 'problem': listing.problem, 'names': listing.names})
+    return listing
 
 
 def unpack_images(path: Path, folder: Path) -> ArchiveListing:
@@ -131,34 +142,9 @@ def unpack_images(path: Path, folder: Path) -> ArchiveListing:
     return listing
 
 
-def list_images_cached(path: Path, cache_dir: Path | None) -> ArchiveListing:
-    """List the images of an archive, and keep the listing for the next time.
-
-    Args:
-        path: A tar archive; see :func:`list_images`.
-        cache_dir: Folder of kept listings; None keeps none. A listing is used while path, size and
-            modification time of the archive are the same; a damaged one is not used.
-
-    Returns:
-        The images.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        UnsafeArchiveError: If it is refused.
-        InputError: If it is not a tar archive, or damaged before the first image.
-    """
-    if cache_dir is None:
-        return list_images(path)
-    state = path.stat()
-    place = str(path.resolve())
-    stamp = [CACHE_FORMAT, place, state.st_size, state.st_mtime_ns]
-    digest = hashlib.sha256(os.fsencode(place)).hexdigest()[:24]
-    cache = cache_dir / f'{digest}.json'
-    listing = _read_cache(cache, stamp)
-    if listing is None:
-        listing = list_images(path)
-        write_json(cache, {'archive': stamp, 'problem': listing.problem, 'names': listing.names})
-    return listing
+def _read_listing(path: Path) -> ArchiveListing:
+    with _open(path) as archive:
+        return archive.listing([name for name, _ in archive.images(read=False)])
 
 
 def _read_cache(cache: Path, stamp: list[Any]) -> ArchiveListing | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing of crops; docs/storage.md has the metrics behind the choices made here."""
+"""Writing of images; docs/storage.md has the measurements behind the defaults."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 IMAGE_FORMATS = ('webp', 'png', 'jpg')
 DEFAULT_FORMAT = 'webp'
-"""Lossless; a third smaller than PNG and decoded a little faster, for 2 ms more to write a crop of 310 px."""
+"""Lossless; a third smaller than PNG and decoded a little faster; writing a crop of 310 px takes 2 ms more"""
 LOWEST_QUALITY = 95
-"""Already there JPEG changes the fine structure by a sixth of what a manipulation does."""
+"""Even at this quality JPEG changes the fine structure by a sixth of what a manipulation does."""
 JPEG_QUALITY = 98
-"""Of JPEG, unless another one is asked for."""
+"""Default quality of JPEG."""
 
 
 def check_quality(image_format: str, quality: int | None) -> None:
-    """Refuse what :func:`write_image` cannot do.
+    """Check the arguments of :func:`write_image`.
 
     Args:
         image_format: Suffix without dot.
-        quality: As for :func:`write_image`.
+        quality: See :func:`write_image`.
 
     Raises:
         InputError: If the format is unknown or the quality does not fit it.
@@ -41,22 +41,22 @@ def check_quality(image_format: str, quality: int | None) -> None:
     if quality is None:
         return
     if image_format == 'png':
-        raise InputError(f'quality {quality}: PNG has none, leave it out or choose jpg or webp')
+        raise InputError(f'quality {quality}: PNG has none; leave it out or choose jpg or webp')
     if not LOWEST_QUALITY <= quality <= 100:
         raise InputError(
-            f'quality {quality}: choose from {LOWEST_QUALITY} to 100, lower ones blur the traces'
+            f'quality {quality}: choose from {LOWEST_QUALITY} to 100; lower ones blur traces of forgery'
         )
 
 
 def write_image(image: ImageArray, path: Path, quality: int | None = None) -> None:
     """Write an image atomically; the format follows the suffix.
 
-    The same image gives the same bytes with the same versions of OpenCV and Pillow.
+    The result is reproducible with the same versions of OpenCV and Pillow.
 
     Args:
         image: (H, W, 3) uint8 BGR or, except for WebP, (H, W) uint8.
-        path: Where to write; missing folders are made.
-        quality: 95 to 100 for lossy coding as JPEG or WebP; None for lossless WebP and JPEG of quality 98.
+        path: The file; missing folders are created.
+        quality: 95 to 100 for lossy JPEG or WebP; None for lossless WebP, or JPEG of quality 98.
 
     Raises:
         InputError: If the format is unknown or the quality does not fit it.
@@ -66,10 +66,10 @@ def write_image(image: ImageArray, path: Path, quality: int | None = None) -> No
 
 
 def encode_image(image: ImageArray, image_format: str, quality: int | None = None) -> bytes:
-    """The bytes that :func:`write_image` writes; see there."""
+    """Encode an image as :func:`write_image` does; see there."""
     check_quality(image_format, quality)
     if image_format == 'webp':
-        # OpenCV always uses the slow search for a small file: 15 times the time for a fifth less.
+        # OpenCV always searches for the smallest file, which takes 15 times as long and saves a fifth.
         options = {'quality': quality} if quality else {'lossless': True, 'quality': 0}
         file = io.BytesIO()
         Image.fromarray(np.ascontiguousarray(image[..., ::-1])).save(file, 'WEBP', method=0, **options)
@@ -77,7 +77,7 @@ def encode_image(image: ImageArray, image_format: str, quality: int | None = Non
     if image_format == 'png':
         parameters = _png_parameters()
     else:
-        # All of the color: manipulations leave traces there, too.
+        # Full color resolution: manipulations leave traces there, too.
         chroma = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
         parameters = [cv2.IMWRITE_JPEG_QUALITY, quality or JPEG_QUALITY, *chroma]
     ok, data = cv2.imencode(f'.{image_format}', image, parameters)
@@ -88,6 +88,6 @@ def encode_image(image: ImageArray, image_format: str, quality: int | None = Non
 
 def _png_parameters() -> list[int]:
     level = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-    # Decoded in two thirds of the time; OpenCV before 4.12 does not let one choose.
+    # Decoded in two thirds of the time; OpenCV before 4.12 has no such option.
     known = hasattr(cv2, 'IMWRITE_PNG_FILTER')
     return [*level, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP] if known else level

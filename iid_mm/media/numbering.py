@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which packet holds which frame, also where some packets are lost.
+"""Frame numbers of packets, also if some packets are lost.
 
-In a sound file frame n has the n-th smallest time stamp. With packets missing that would put all later
-frames under wrong numbers. Then the numbers come from the file's index or from a constant frame rate;
-where neither helps, the frames after the loss have no number and are left out.
+In an intact file frame n has the n-th smallest time stamp. If packets are missing, all later frames would
+get wrong numbers. Then the numbers come from the file's index or from a constant frame rate; without
+either, the frames after the loss have no number and are left out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from iid_mm.media.packets import UNKNOWN, IntArray, Packets
 
-# More pictures than this cannot change places between decoding and display.
+# Most frames that can change places between decoding and display.
 _REORDER_LIMIT = 17
 _NONE = np.zeros(0, np.int64)
 
@@ -26,11 +26,11 @@ class Numbering:
 
     Attributes:
         stamps: Time stamps of the frames that have a number, ascending; None if there are no usable time
-            stamps and frames have to be counted as they come out of the decoder.
+            stamps and frames have to be counted as they are decoded.
         numbers: Frame number of each of these.
-        count: Frames, lost ones that have a number included; without time stamps the most there may be.
-        times: When each of ``count`` frames is shown, ticks; as many as are known, which may be none.
-        problem: What is wrong, empty if nothing.
+        count: Number of frames, including lost ones that have a number; without time stamps the maximum.
+        times: When each of ``count`` frames is shown, ticks; only as many as are known.
+        problem: What is wrong; empty if nothing is.
     """
 
     stamps: IntArray | None
@@ -56,8 +56,8 @@ def number_frames(
 
     Args:
         packets: Its packets.
-        reorders: How many frames the decoder holds back.
-        step: Ticks of the time stamps between two frames according to the header; 0 if unknown.
+        reorders: Number of frames that the decoder delays.
+        step: Ticks between two frames according to the header; 0 if unknown.
         promised: Number of packets according to the header; 0 if unknown.
         duration: Length of the video according to the header, ticks; 0 if unknown.
         index: Position in the file of each packet according to the file's index; may be empty.
@@ -87,12 +87,12 @@ def number_frames(
         if exact is not None:
             numbers = exact
         elif len(places) or _pauses_at(packets.hole, stamps, order):
-            limit = min(limit, _sound_until(packets, places) - reorders)
+            limit = min(limit, _intact_until(packets, places) - reorders)
             problem = 'packets are lost on the way, frames after them have no number'
     length = float(order[-1]) - float(order[0]) if len(order) else 0.0
     ends_early = bool(duration and len(order)) and length + 1.5 * step < duration
     if reorders and (lossy or (ends_early and not promised)):
-        limit = min(limit, _sound_tail(order, numbers, reorders))
+        limit = min(limit, _intact_until_pause(order, numbers, reorders))
     if len(numbers) and limit <= numbers[-1] and not problem:
         problem = 'it may be cut off, some of its last frames have no number'
     order, numbers = order[numbers < limit], numbers[numbers < limit]
@@ -104,19 +104,19 @@ def number_frames(
 
 def _count_only(packets: Packets, lossy: bool, reorders: int, index: IntArray) -> Numbering:
     places = _places(packets, index) if lossy else _NONE
-    # Stamps that occur twice, or number the packets, still tell when the n-th frame is shown.
+    # Stamps that occur twice, or number the packets, are still the times of the n-th frame.
     times = np.sort(np.array(packets.stamps, np.int64))
     if UNKNOWN in times:
         times = _NONE
     if lossy and (packets.hole is not None or len(places)):
-        limit = max(0, _sound_until(packets, places) - reorders)
+        limit = max(0, _intact_until(packets, places) - reorders)
         problem = 'packets are lost on the way, frames after them have no number'
         return Numbering(None, _NONE, limit, times[:limit], problem)
     return Numbering(None, _NONE, len(packets.stamps), times)
 
 
 def _places(packets: Packets, index: IntArray) -> IntArray:
-    """Number of each packet in the index of the file, -1 where it is not there; empty without index."""
+    """Place of each packet in the index of the file, -1 if it is not there; empty without index."""
     if not len(index):
         return _NONE
     known, first = np.unique(index[::-1], return_index=True)
@@ -128,8 +128,8 @@ def _places(packets: Packets, index: IntArray) -> IntArray:
     return places if len(inside) and len(np.unique(inside)) == len(inside) else _NONE
 
 
-def _sound_until(packets: Packets, places: IntArray) -> int:
-    """How many packets come before the first loss."""
+def _intact_until(packets: Packets, places: IntArray) -> int:
+    """Number of packets before the first loss."""
     shifted = np.flatnonzero(places != np.arange(len(places)))
     if len(shifted):
         return int(shifted[0])
@@ -137,7 +137,7 @@ def _sound_until(packets: Packets, places: IntArray) -> int:
 
 
 def _pauses_at(hole: int | None, stamps: IntArray, order: IntArray) -> bool:
-    """Whether time is missing where bytes are; Matroska may hold other things than packets, too."""
+    """Whether time is missing where bytes are; Matroska may also hold other things than packets."""
     if not hole or hole >= len(stamps):
         return hole is not None
     before = int(np.searchsorted(order, stamps[:hole].max(), side='right'))
@@ -159,7 +159,7 @@ def _first_disorder(stamps: IntArray) -> int | None:
 
 
 def _on_a_grid(order: IntArray, step: float) -> IntArray | None:
-    """Numbers of time stamps of a constant frame rate; None if they do not fit."""
+    """Frame numbers of time stamps of a constant frame rate; None if they do not match one."""
     if step <= 0 or len(order) < 2:
         return None
     exact = (order - order[0]) / step
@@ -170,12 +170,12 @@ def _on_a_grid(order: IntArray, step: float) -> IntArray | None:
     return numbers
 
 
-def _sound_tail(order: IntArray, numbers: IntArray, reorders: int) -> int:
+def _intact_until_pause(order: IntArray, numbers: IntArray, reorders: int) -> int:
     """The first number after a pause near the end of a file that may be cut off.
 
-    A frame that others refer to is stored before the ones shown ahead of it; those are missing if the
-    file ends between them. At most ``reorders`` frames are shown after the first missing one, and a pause
-    that is longer than all that may be missing is one of a variable frame rate.
+    A reference frame is stored before the frames that are shown ahead of it; those are missing if the file
+    ends between them. At most ``reorders`` frames are shown after the first missing one. A pause that is
+    longer than all that may be missing belongs to a variable frame rate.
     """
     if len(order) < 3:
         return int(numbers[-1]) + 1 if len(order) else 0

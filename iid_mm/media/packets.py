@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What packets tell before they are decoded."""
+"""Properties of packets before they are decoded: time stamps, positions, and where decoding may start."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 UNKNOWN = -(1 << 63)
-"""Stands for a time stamp or position that a packet does not have."""
+"""A time stamp or position that a packet does not have."""
 
-# Codecs whose key frames depend on nothing before them, flagged so by the containers.
+# Codecs whose flagged key frames do not depend on anything before them.
 _RESETTING = {'vp8', 'vp9', 'av1', 'mpeg4', 'mjpeg', 'prores', 'ffv1'}
 _START_CODE = b'\0\0\1'
-# Bytes between the data of two packets: those of Matroska, AVI and FLV need 6 to 24.
+# Most bytes between the data of two packets: Matroska, AVI and FLV need 6 to 24.
 _LARGEST_HEADER = 64
 _CHANGES = {'new_extradata', 'param_change'}
-# Before the first slice of a picture; encoders write fewer than ten.
+# Before the first slice of a frame; encoders write fewer than ten.
 _MOST_UNITS = 64
 
 
@@ -28,9 +28,9 @@ class Entry(NamedTuple):
     """A packet at which decoding may start.
 
     Attributes:
-        packet: Its place among the packets that hold data, in the order of the file.
-        number: Frame number of its picture. What comes later in the file but is shown earlier may
-            depend on packets before this one.
+        packet: Its place among the packets with data, in the order of the file.
+        number: Its frame number. Frames that come later in the file but are shown earlier may depend on
+            packets before this one.
     """
 
     packet: int
@@ -62,17 +62,15 @@ class Packets:
     """Packets of a video stream, in the order of the file; empty ones are not counted.
 
     Attributes:
-        gapless: Whether the container fills the file with packets, so that a hole between two means
-            that something is lost.
-        total: How many packets.
-        every: Presentation time stamps; :data:`UNKNOWN` where a packet has none.
+        gapless: Whether the container fills the file with packets, so that a hole between two means a loss.
+        total: Number of packets.
+        every: Presentation time stamps; :data:`UNKNOWN` if a packet has none.
         stamps: Those of the packets that are shown.
-        positions: Where the data of these starts in the file; :data:`UNKNOWN` where a container does not
-            tell.
-        start_packets: Places of those at which decoding may start.
+        positions: Positions of their data in the file; :data:`UNKNOWN` if the container does not give them.
+        start_packets: Places of the packets at which decoding may start.
         start_stamps: Their time stamps.
-        hole: How many shown packets come before the first hole; None without one.
-        restless: The parameters of the codec change on the way.
+        hole: Number of shown packets before the first hole; None without one.
+        restless: Whether the parameters of the codec change within the stream.
     """
 
     gapless: bool = False
@@ -87,7 +85,7 @@ class Packets:
     _end: int | None = None
 
     def pass_over(self, packet: Any) -> None:
-        """Take note of an ``av.Packet`` of any stream."""
+        """Record the position of an ``av.Packet`` of any stream."""
         if not self.gapless or packet.pos is None:
             return
         if self._end is not None and packet.pos - self._end > _LARGEST_HEADER and self.hole is None:
@@ -95,12 +93,12 @@ class Packets:
         self._end = packet.pos + packet.size
 
     def add(self, packet: Any, codec: str, extradata: bytes) -> None:
-        """Take note of an ``av.Packet`` of the stream."""
+        """Record an ``av.Packet`` of the stream."""
         place = self.total
         self.total += 1
         stamp = UNKNOWN if packet.pts is None else packet.pts
         self.every.append(stamp)
-        # Packets that an edit list cuts away are decoded but never shown.
+        # Packets that an edit list removes are decoded but not shown.
         if not packet.is_discard and is_shown(packet, codec):
             self.stamps.append(stamp)
             self.positions.append(UNKNOWN if packet.pos is None else packet.pos)
@@ -123,14 +121,12 @@ class Packets:
         places = np.minimum(np.searchsorted(stamps, starts), len(stamps) - 1)
         known = stamps[places] == starts
         found = Entries(np.array(self.start_packets, np.int64)[known], numbers[places[known]])
-        # With two orders that disagree the stamps are not to be trusted.
+        # If the two orders disagree, the stamps cannot be trusted.
         return found if np.all(np.diff(found.numbers) > 0) else NO_ENTRIES
 
 
 def is_shown(packet: Any, codec: str) -> bool:
-    """Whether a packet holds a picture that is shown.
-
-    VP8 and VP9 have packets that only serve as reference.
+    """Whether a packet holds a frame that is shown, and not only a reference frame of VP8 or VP9.
 
     Args:
         packet: ``av.Packet`` with data.
@@ -140,7 +136,7 @@ def is_shown(packet: Any, codec: str) -> bool:
         return bool(memoryview(packet)[0] & 0x10)
     if codec == 'vp9':
         data = memoryview(packet)
-        # Several pictures in one packet, the last of which is shown.
+        # Several frames in one packet, of which the last is shown.
         if data[-1] & 0xE0 == 0xC0:
             return True
         # From the top: 2 bits marker, 2 bits profile (and 1 more for profile 3), show_existing_frame,
@@ -151,10 +147,10 @@ def is_shown(packet: Any, codec: str) -> bool:
 
 
 def starts_anew(packet: Any, codec: str, extradata: bytes) -> bool:
-    """Whether decoding may start at a key frame and gives what decoding from the first packet gives.
+    """Whether decoding from a key frame gives the same frames as decoding from the first packet.
 
-    Containers flag recovery points of H.264 too, after which references to earlier pictures are
-    allowed. Unknown codecs get the answer no.
+    Containers also flag recovery points of H.264, after which references to earlier frames are allowed. False
+    for unknown codecs.
 
     Args:
         packet: ``av.Packet`` that is flagged as key frame.
@@ -162,13 +158,13 @@ def starts_anew(packet: Any, codec: str, extradata: bytes) -> bool:
         extradata: Its header in the container.
     """
     if codec in ('h264', 'hevc'):
-        kind = _first_picture_type(bytes(packet), codec, extradata)
-        # IDR pictures; for HEVC all intra random access points.
+        kind = _first_slice_type(bytes(packet), codec, extradata)
+        # IDR frames; for HEVC all intra random access points.
         return kind == 5 if codec == 'h264' else 16 <= kind <= 21
     return codec in _RESETTING
 
 
-def _first_picture_type(data: bytes, codec: str, extradata: bytes) -> int:
+def _first_slice_type(data: bytes, codec: str, extradata: bytes) -> int:
     """NAL unit type of the first slice of a packet; -1 if there is none near its start."""
     length_size = _length_size(codec, extradata)
     position = 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a decoded video frame to the image that a player shows."""
+"""Conversion of a decoded video frame to the image that a player shows."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 WHITE = 203.0
 """Luminance of white in HDR video, cd/m2 (ITU-R BT.2408)."""
 DARKEST_WHITE = 100.0
-"""Luminance of white in films that were graded like SDR ones, cd/m2."""
+"""Luminance of white in HDR videos that were graded like SDR ones, cd/m2."""
 _KNEE = 0.75
-"""Share of white up to which tone mapping leaves HDR as it is."""
-# What is brighter, in units of white, is as bright as this.
+"""Share of white up to which tone mapping does not change HDR."""
+# Brighter light is clipped to this, in units of white.
 _BRIGHTEST = 50
 _AT_A_TIME = 1 << 20
-# Numbers of ISO/IEC 23091-2.
+# Code points of ISO/IEC 23091-2.
 _UNSPECIFIED, _PQ, _HLG = 2, 16, 18
 _TRANSFERS = {_PQ: 'smpte2084, PQ', _HLG: 'arib-std-b67, HLG'}
 _BT2020 = 9
@@ -39,13 +39,13 @@ _QUARTERS = ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
 _TO_709 = np.array(
     [[1.1187, -0.1006, -0.0182], [-0.0083, 1.1329, -0.1246], [-0.0728, -0.5876, 1.6605]], np.float32
 )
-# A difference in width of so little is not worth that every pixel is computed anew.
+# Pixels whose width differs by less are not resampled.
 _NEARLY_SQUARE = 0.01
 _LARGEST_ASPECT = 8
 
 
 class Colors(NamedTuple):
-    """What a container says of the colors, as numbers of ISO/IEC 23091-2; 2 stands for nothing."""
+    """Colors that a container specifies, as code points of ISO/IEC 23091-2; 2 is unspecified."""
 
     transfer: int
     primaries: int
@@ -54,16 +54,17 @@ class Colors(NamedTuple):
 
 
 def colors_of(codec: Any) -> Colors:
-    """Colors that a container names.
+    """Colors that a container specifies.
 
     Args:
-        codec: ``av.VideoCodecContext``, before anything was decoded: decoders forget what their data lack.
+        codec: ``av.VideoCodecContext``, before anything was decoded: decoders drop what their data do not
+        specify.
     """
     return Colors(codec.color_trc, codec.color_primaries, codec.colorspace, codec.color_range)
 
 
 def complete(frame: Any, colors: Colors) -> None:
-    """Give a frame the colors that its container names, where its own data name none."""
+    """Set the colors of a frame from its container where its own data do not specify them."""
     if frame.color_trc == _UNSPECIFIED:
         frame.color_trc = colors.transfer
     if frame.color_primaries == _UNSPECIFIED:
@@ -77,15 +78,16 @@ def complete(frame: Any, colors: Colors) -> None:
 def to_image(frame: Any, aspect: Fraction | None = None) -> tuple[ImageArray, str]:
     """Convert a decoded frame to the image that is shown.
 
-    Matrix and range of the colors are those that the frame names (BT.601, limited range if none). HDR is
-    tone mapped, pixels are made square by enlarging the short side, and the display matrix is obeyed.
+    Matrix and range of the colors are those of the frame (by default BT.601, limited range). HDR is tone
+    mapped, pixels are made square by enlarging the short side, and the display matrix is applied.
 
     Args:
         frame: ``av.VideoFrame``.
-        aspect: Width of a pixel by its height; None if unknown, which means square.
+        aspect: Width of a pixel divided by its height; None for square pixels.
 
     Returns:
-        (H, W, 3) uint8 BGR, and what is not as in other videos, empty if nothing.
+        (H, W, 3) uint8 BGR, and how the colors or lines differ from those of other videos; empty if they do
+        not.
     """
     transfer = frame.color_trc
     notes = []
@@ -107,11 +109,11 @@ def to_image(frame: Any, aspect: Fraction | None = None) -> tuple[ImageArray, st
 
 
 def squared(image: ImageArray, aspect: Fraction | None) -> tuple[ImageArray, str]:
-    """Make the pixels of an image square, by enlarging the side on which they are longer.
+    """Make the pixels of an image square by enlarging it along the longer side of the pixels.
 
     Args:
         image: (H, W, 3) uint8.
-        aspect: Width of a pixel by its height; None if unknown.
+        aspect: Width of a pixel divided by its height; None if unknown.
 
     Returns:
         (H, W, 3) uint8, and a problem, empty if there is none.
@@ -128,12 +130,13 @@ def squared(image: ImageArray, aspect: Fraction | None) -> tuple[ImageArray, str
 
 
 def turned(image: ImageArray, matrix: tuple[int, int, int, int]) -> ImageArray:
-    """Turn and mirror an image.
+    """Rotate and mirror an image.
 
     Args:
         image: (H, W, 3) uint8.
-        matrix: a, b, c, d: a point (x, y) is shown at (a x + c y, b x + d y), of which only the signs and
-            which ones are larger count.
+        matrix: a, b, c, d: a point (x, y) is shown at (a x + c y, b x + d y). Only the signs and whether a
+        and d
+            or b and c are larger count.
 
     Returns:
         The image, contiguous.
@@ -162,7 +165,7 @@ def _side_data(frame: Any, kind: str) -> Any:
     try:
         return frame.side_data.get(kind)
     except ValueError:
-        # PyAV gives up on all if there is one that is newer than it.
+        # PyAV fails for all side data if it does not know the type of one.
         return None
 
 
@@ -179,18 +182,18 @@ def _from_wide(image: npt.NDArray[np.uint16], transfer: int) -> ImageArray:
     height, width = image.shape[:2]
     white = 1.0
     if transfer in _TRANSFERS:
-        # Nothing in the file tells where white lies: no brighter than what the frame shows.
+        # The level of white is not in the file; it is no brighter than the frame.
         step = max(1, round((height * width / _AT_A_TIME) ** 0.5))
         brightest = np.percentile(_light(image[::step, ::step], transfer).max(axis=-1), 99.5)
         white = float(min(max(brightest, DARKEST_WHITE / WHITE), 1))
     to_gamma = _tables(transfer)[1]
     scale = np.float32((len(to_gamma) - 1) / _BRIGHTEST**0.5)
     result = np.empty((height, width, 3), np.uint8)
-    # In strips: in floating point a large frame takes gigabytes.
+    # In strips, because a large frame in floating point takes gigabytes.
     rows = max(1, _AT_A_TIME // width)
     for top in range(0, height, rows):
         light = cv2.transform(_light(image[top : top + rows], transfer) / np.float32(white), _TO_709)
-        # Roots keep the dark levels apart.
+        # Square roots give the dark levels more entries.
         places = np.sqrt(np.clip(light, 0, _BRIGHTEST)) * scale
         result[top : top + rows] = to_gamma[places.astype(np.int32)]
     return result
@@ -208,7 +211,7 @@ def _light(image: npt.NDArray[np.uint16], transfer: int) -> npt.NDArray[np.float
 
 @lru_cache(maxsize=4)
 def _tables(transfer: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """Linear light, 1 = white, of each 16-bit level; and the SDR level of the root of linear light."""
+    """Linear light, 1 = white, of each 16-bit level; and the SDR level by square root of linear light."""
     signal = np.arange(1 << 16) / 65535
     if transfer == _PQ:
         power = signal ** (1 / 78.84375)
@@ -221,7 +224,7 @@ def _tables(transfer: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint
         linear = signal**2.4
     light = np.linspace(0, _BRIGHTEST**0.5, 1 << 14) ** 2
     if transfer in _TRANSFERS:
-        # What is brighter than white is compressed and not cut off.
+        # Light that is brighter than white is compressed and not clipped.
         rolled = 1 - (1 - _KNEE) * np.exp(-(light - _KNEE) / (1 - _KNEE))
         light = np.where(light <= _KNEE, light, rolled)
     levels = np.rint(255 * np.minimum(light, 1) ** (1 / 2.4))

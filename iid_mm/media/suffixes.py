@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Suffixes of files that are read, and names that are passed over."""
+"""Suffixes of the files that are read, and names that are ignored."""
 
 from __future__ import annotations
 
-# What every command reads; the one list of the package.
+# For all commands.
 VIDEO_SUFFIXES = (
     *('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg', '.m2v', '.vob'),
     *('.flv', '.f4v', '.wmv', '.asf', '.3gp', '.3g2', '.ts', '.mts', '.m2ts', '.ogv', '.gif'),
@@ -13,7 +13,7 @@ IMAGE_SUFFIXES = (
     *('.avif', '.avifs'),
 )
 ARCHIVE_SUFFIXES = ('.tar', '.tar.gz', '.tgz')
-# What operating systems and storage devices leave beside media; thumbnails there carry suffixes of images.
+# Created by operating systems and storage devices beside media; they hold thumbnails with suffixes of images.
 SYSTEM_FOLDERS = frozenset(
     name.lower()
     for name in (
@@ -24,5 +24,5 @@ SYSTEM_FOLDERS = frozenset(
 
 
 def is_system_file(name: str) -> bool:
-    """Whether a file or folder, given by its name alone, is passed over as hidden or of the system."""
+    """Whether a file or folder, given by its bare name, is hidden or created by the system."""
     return name.startswith('.') or name.lower() in SYSTEM_FOLDERS

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The few tags of TIFF that matter here: as a format of its own, and inside the Exif data of others."""
+"""Tags of TIFF files, and of the Exif data of other formats, which have the same structure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from iid_mm.errors import InputError
 
 _WIDTH, _HEIGHT, _BITS, _ORIENTATION, _SUBFILE, _SAMPLE_FORMAT = 256, 257, 258, 274, 254, 339
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
-# Where the coded data are, and how long: in strips or in tiles.
+# Offsets and lengths of the image data, in strips or in tiles.
 _DATA = ((273, 279), (324, 325))
 _TYPES = {1: 'B', 3: 'H', 4: 'I'}
 _MAX_PAGES = 10_000
@@ -21,13 +21,13 @@ Tags = dict[int, Sequence[int]]
 
 
 def exif_orientation(data: bytes) -> int:
-    """How an image has to be turned.
+    """Read the orientation of an image.
 
     Args:
-        data: Exif data, with or without the six bytes before them that JPEG has.
+        data: Exif data, with or without the prefix of six bytes that JPEG has.
 
     Returns:
-        1 to 8; 1, which is upright, too if nothing is said or the data are damaged.
+        1 to 8; 1 (upright) if there is none or the data are damaged.
     """
     data = data[6:] if data.startswith(b'Exif\0') else data
     try:
@@ -39,7 +39,7 @@ def exif_orientation(data: bytes) -> int:
 
 
 def check_tiff(data: bytes) -> tuple[int, int, int, int]:
-    """Refuse a TIFF file whose first page is not whole or not in whole numbers.
+    """Refuse a TIFF file whose first page is incomplete or not of integers.
 
     Args:
         data: The bytes of the file.
@@ -48,8 +48,8 @@ def check_tiff(data: bytes) -> tuple[int, int, int, int]:
         Width, height and bits of a sample of the first page, and the number of pages.
 
     Raises:
-        InputError: If it ends early or is of a kind that is not read.
-        struct.error: If it ends early.
+        InputError: If it is truncated or of a kind that is not supported.
+        struct.error: If it is truncated.
     """
     try:
         order, position = _head(data)
@@ -60,8 +60,8 @@ def check_tiff(data: bytes) -> tuple[int, int, int, int]:
         raise InputError('its tags are damaged') from error
     bits = tags.get(_BITS, (1,))
     if set(bits) - {1, 8, 16} or set(tags.get(_SAMPLE_FORMAT, (1,))) - {1}:
-        raise InputError(f'a TIFF image of {bits[0]} bits that are not whole numbers of 1, 8 or 16 bits')
-    # A tile is decoded whole, however much of it lies outside of the image.
+        raise InputError(f'a TIFF image of {bits[0]} bits that are not integers of 1, 8 or 16 bits')
+    # A whole tile is decoded, however much of it lies outside of the image.
     if tags.get(_TILE_WIDTH, (0,))[0] * tags.get(_TILE_HEIGHT, (0,))[0] > _MAX_TILE:
         raise InputError(f'tiles of more than {_MAX_TILE} pixels')
     parts = [
@@ -75,7 +75,7 @@ def check_tiff(data: bytes) -> tuple[int, int, int, int]:
 
 
 def _more_pages(data: bytes, order: str, position: int, first: int) -> int:
-    """Pages after the first one that are not small copies of others."""
+    """Number of pages after the first one that are not thumbnails of others."""
     count, seen = 0, {first}
     while position and position not in seen and len(seen) < _MAX_PAGES:
         seen.add(position)

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exact reading of single frames from videos, broken ones included.
+"""Exact reading of single frames from videos, also from damaged ones.
 
-A frame number n means the n-th frame in presentation order, from 0. The numbers come from the time
-stamps of the packets, so a frame that cannot be decoded is missing under its own number and does
-not shift the ones after it.
+Frame n is the n-th frame in presentation order, from 0. The numbers come from the time stamps of the
+packets, so that a frame that cannot be decoded does not shift the numbers of later ones.
 
-Seeking is done by reading all packets and decoding from the last key frame before a wanted frame only.
-Reading costs little next to decoding, and what no index of the file decides cannot go wrong because the
-index is missing, sparse or broken.
+To seek, all packets are read, and decoding starts at the last key frame before a wanted frame. Reading is
+cheap compared with decoding, and does not depend on an index of the file, which may be missing, sparse or
+damaged.
 """
 
 from __future__ import annotations
@@ -36,17 +35,17 @@ if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray
 
 MAX_FRAMES = 2_700_000
-"""Longer videos are not read: a day at 30 frames a second has 2.6 million."""
+"""Longer videos are not read: a day at 30 frames per second has 2.6 million frames."""
 _MAX_PACKETS = 2 * MAX_FRAMES
-# The parts of a sound file do not overlap; compressed headers make packets a little larger than the file.
+# The parts of an intact file do not overlap; compressed headers make packets a little larger than the file.
 _PACKET_BYTES_PER_BYTE = 4
-# Videos without time stamps are decoded to be counted; of longer ones the packets are counted.
+# The frames of videos without time stamps are counted by decoding; of longer videos the packets are counted.
 _COUNTED_PIXELS = 1 << 31
 # Average rates of headers are rounded.
 _RATE_TOLERANCE = 0.02
 DECODER_OPTIONS = {
     'max_pixels': str(MAX_PIXELS),
-    # Damage is an error instead of a guess at the picture.
+    # Damage is an error and not concealed.
     'err_detect': 'crccheck+bitstream+buffer+explode',
 }
 # Containers in which packets follow each other without holes.
@@ -80,7 +79,7 @@ class VideoReader(ClipReader):
         if not wanted:
             return
         place = good = 0
-        # A second attempt only if the first one skipped packets and met something unexpected.
+        # A second attempt only if the first one skipped packets and found something unexpected.
         for entries in [self._entries, NO_ENTRIES] if len(self._entries.numbers) else [NO_ENTRIES]:
             try:
                 for number, frame, aspect in self._decode(wanted[place:], entries):
@@ -105,17 +104,10 @@ class VideoReader(ClipReader):
 
     def _count_frames(self) -> None:
         with open_container(self.path, self._should_stop) as container:
-            stream, note = choose_stream(container)
-            if note:
-                self.note(note)
+            stream = self._choose_stream(container)
             if stream is None:
                 return
-            codec = stream.codec_context
-            if codec.width * codec.height > MAX_PIXELS:
-                self.note(f'has frames of {codec.width}x{codec.height} pixels, which is too large')
-                return
-            self._stream = stream.index
-            promised, reorders = stream.frames, codec.has_b_frames
+            promised, reorders = stream.frames, stream.codec_context.has_b_frames
             packets = self._packets(container, stream)
             index: list[int] = []
             lossy = packets.hole is not None or packets.total < promised
@@ -145,7 +137,7 @@ class VideoReader(ClipReader):
         if found.problem:
             self.note(found.problem)
         if found.stamps is None:
-            self.numbers = range(self._count_sound(found.count))
+            self.numbers = range(self._count_by_decoding(found.count))
         else:
             self._numbers = found
             self.numbers = range(found.count)
@@ -153,6 +145,20 @@ class VideoReader(ClipReader):
         self._set_times(found, float(rate or 0), base, start)
         if not self.numbers:
             self.note('holds no frame')
+
+    def _choose_stream(self, container: Any) -> Any:
+        """Choose the stream to read; None without one whose frames may be decoded."""
+        stream, note = choose_stream(container)
+        if note:
+            self.note(note)
+        if stream is None:
+            return None
+        codec = stream.codec_context
+        if codec.width * codec.height > MAX_PIXELS:
+            self.note(f'has frames of {codec.width}x{codec.height} pixels, which is too large')
+            return None
+        self._stream = stream.index
+        return stream
 
     def _packets(self, container: Any, stream: Any) -> Packets:
         """Read all packets."""
@@ -181,8 +187,8 @@ class VideoReader(ClipReader):
             self.note(f'ends early ({reason_of(error)})')
         return packets
 
-    def _count_sound(self, most: int) -> int:
-        """How many frames come before the first damage; without time stamps later ones have no number."""
+    def _count_by_decoding(self, most: int) -> int:
+        """Number of frames before the first damage; without time stamps later ones have no number."""
         count = pixels = 0
         for number, frame, _ in self._decode():
             if frame is None or number >= most:
@@ -199,7 +205,7 @@ class VideoReader(ClipReader):
             self.rate = rate
             self.times = np.arange(self.count) / rate if rate else np.zeros(self.count)
             return
-        # Whole numbers are divided once, so that 3 * 512 ticks of 1/12800 s are exactly 3/25 s.
+        # Integers are divided once, so that 3 * 512 ticks of 1/12800 s are exactly 3/25 s.
         self.times = (ticks - ticks[0]).astype(np.float64) * base.numerator / base.denominator
         delay = 0.0 if start is None else float(int(ticks[0]) * base) - start
         # The start is rounded to microseconds.
@@ -207,30 +213,30 @@ class VideoReader(ClipReader):
             self.times += delay
         length = float(self.times[-1] - self.times[0])
         measured = (self.count - 1) / length if length > 0 else rate
-        # Headers of videos with a variable rate name any rate.
+        # The rate in the header of a video with a variable rate is arbitrary.
         self.rate = rate if rate and abs(measured / rate - 1) < _RATE_TOLERANCE else measured
 
     def _decode(
         self, wanted: Sequence[int] = (), entries: Entries = NO_ENTRIES
     ) -> Iterator[tuple[int, Any, Fraction | None]]:
-        """Yield number, frame and pixel aspect of what comes out of the decoder; None for a damaged frame.
+        """Yield number, frame and pixel aspect of each decoded frame; None for a damaged frame.
 
-        Decoders conceal errors and go on, so a damaged or lost frame spoils those predicted from it:
-        nothing is used from the first error up to the next sound key frame.
+        Decoders conceal errors and continue, so that a damaged or lost frame spoils those predicted from it:
+        frames from the first error up to the next intact key frame count as damaged.
 
         Args:
             wanted: Frame numbers, ascending; none for all.
             entries: Where decoding may start; frames that are not wanted may then be left out.
 
         Raises:
-            _UnexpectedFrame: If after a skip anything but a sound frame comes out.
+            _UnexpectedFrame: If an intact frame is expected after a skip, and another one is decoded.
         """
         state = _State(counting=self._numbers is None)
         targets = _Targets(wanted, entries)
         with open_container(self.path, self._should_stop) as container:
             stream = container.streams[self._stream]
             codec = stream.codec_context
-            # The processes share the cores already: one thread each.
+            # One thread per process: the processes share the cores.
             codec.thread_type = 'NONE'
             codec.thread_count = 1
             codec.options = DECODER_OPTIONS
@@ -239,7 +245,7 @@ class VideoReader(ClipReader):
             skipping = False
             for packet in _filled(container, stream):
                 place += 1
-                # The first packet may hold what the decoder has to know about the encoder.
+                # The first packet may hold information about the encoder that the decoder needs.
                 if packet is not None and 0 < place < targets.start.packet:
                     skipping = True
                     continue
@@ -259,27 +265,27 @@ class VideoReader(ClipReader):
                     number = state.expected if self._numbers is None else self._numbers.of(frame.pts)
                     if number is None or (state.awaits_key and number < state.expected):
                         continue
-                    sound = state.judge(number, frame)
-                    if not sound:
+                    intact = state.judge(number, frame)
+                    if not intact:
                         self.note('some frames are damaged')
                     complete(frame, colors)
-                    # What the container says counts more than what the codec says.
+                    # The container takes precedence over the codec.
                     aspect = stream.sample_aspect_ratio or codec.sample_aspect_ratio
-                    yield number, frame if sound else None, aspect
+                    yield number, frame if intact else None, aspect
                     targets.passed(number)
 
 
 class _UnexpectedFrame(Exception):
-    """Decoding from a key frame did not go as it should."""
+    """Decoding from a key frame did not give the expected frame."""
 
 
 class _State:
-    """Where a decoder is, and whether it can be trusted.
+    """Position of a decoder, and whether its frames are intact.
 
     Args:
         expected: Number of the next frame.
-        skipped: Packets before it were skipped.
-        counting: There are no time stamps, so that frames after a loss have no number.
+        skipped: Whether packets before it were skipped.
+        counting: Whether there are no time stamps, so that frames after a loss have no number.
     """
 
     def __init__(self, expected: int = 0, *, skipped: bool = False, counting: bool = False) -> None:
@@ -290,13 +296,13 @@ class _State:
         self.damaged = False
 
     def fail(self) -> None:
-        """A packet could not be decoded."""
+        """Note that a packet could not be decoded."""
         if self.skipped:
             raise _UnexpectedFrame
         self.damaged = True
 
     def judge(self, number: int, frame: Any) -> bool:
-        """Whether the next frame is sound."""
+        """Whether the next frame is intact."""
         lost = self.damaged or number != self.expected
         self.damaged = bool(frame.is_corrupt) or (lost and (self.counting or not frame.key_frame))
         if self.skipped and (self.damaged or lost or (self.awaits_key and not frame.key_frame)):
@@ -307,7 +313,7 @@ class _State:
 
 
 class _Targets:
-    """The frames that are still wanted.
+    """The wanted frames that are still to come.
 
     Args:
         wanted: Their numbers, ascending.
@@ -323,7 +329,7 @@ class _Targets:
         self.passed(-1)
 
     def passed(self, number: int) -> None:
-        """A frame has come out."""
+        """Note that a frame was decoded."""
         first = bisect_right(self._wanted, number)
         if first == self._first or first == len(self._wanted):
             return
@@ -334,7 +340,7 @@ class _Targets:
 
 
 def _filled(container: Any, stream: Any) -> Iterator[Any]:
-    """Yield the packets that hold data, and None at the end, which makes a decoder hand out the rest."""
+    """Yield the packets that hold data, and None at the end, which flushes the decoder."""
     for packet in container.demux(stream):
         if packet.size:
             yield packet

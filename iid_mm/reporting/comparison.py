@@ -1,27 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Comparison of two detectors by their scores of the same videos."""
+"""Comparing two detectors by their scores on the same videos."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.inputs import Names, check_both_classes, check_scores
 from iid_mm.evaluation.functional.per_method import ScoredSet, scored_set
 from iid_mm.evaluation.scores import FrameScores
 from iid_mm.evaluation.statistics.bootstrap import bootstrap_difference
-from iid_mm.evaluation.statistics.delong import delong_test
+from iid_mm.evaluation.statistics.delong import delong_covariance
 from iid_mm.evaluation.statistics.intervals import holm
-from iid_mm.utils.files import printable
+from iid_mm.reporting.metrics_table import persons
+from iid_mm.utils.tables import UNDEFINED, markdown_table, percent
 
 GROUPS = ('target_id',)
 """Columns that videos can be grouped by."""
@@ -40,9 +37,9 @@ class ComparedRow:
         difference: ``auc_b - auc_a``.
         low: Lower limit of the difference, paired bootstrap.
         high: Upper limit.
-        method: How the limits were found, see :class:`~.functional.Interval`.
-        p: Two-sided p value of equal AUCs, DeLong's test (with groups: Obuchowski's form of it); NaN where
-            the set is too small or too easy for the test.
+        method: Of the interval, see :class:`~iid_mm.evaluation.statistics.intervals.Interval`.
+        p: Two-sided p value of equal AUCs, DeLong's test (with groups: Obuchowski's form of it); NaN if the
+            set is too small or too easy for the test.
         p_holm: The same, corrected for the number of rows.
     """
 
@@ -59,7 +56,7 @@ class ComparedRow:
     p_holm: float = float('nan')
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, NaN as None, for JSON."""
+        """Plain data for JSON, NaN as None."""
         return {
             key: None if isinstance(value, float) and np.isnan(value) else value
             for key, value in asdict(self).items()
@@ -68,14 +65,14 @@ class ComparedRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All rows and what they rest on.
+    """All rows and how they were computed.
 
     Attributes:
         rows: Manipulations, datasets, and everything last, as in the table of one evaluation.
         level: Confidence level.
         groups: Column that videos were grouped by; None: every video by itself.
         num_groups: Different groups; None without groups.
-        unequal_frames: Videos of which A and B have scored different numbers of frames.
+        unequal_frames: Number of videos with different numbers of frames in A and B.
     """
 
     rows: tuple[ComparedRow, ...]
@@ -118,10 +115,7 @@ def _check_same_videos(one: ScoredSet, two: ScoredSet) -> None:
 def _groups(
     column: str | None, scores: Sequence[FrameScores], sets: Sequence[ScoredSet]
 ) -> npt.NDArray[np.object_] | None:
-    """Group of each video, (V,) str or None; what A does not know is taken from B.
-
-    The same name in two datasets is not the same person.
-    """
+    """Group of each video, (V,) str or None; what A lacks is taken from B."""
     if column is None:
         return None
     if column not in GROUPS:
@@ -130,11 +124,10 @@ def _groups(
     names = np.where(names == None, other, names)  # noqa: E711
     if all(name is None for name in names):
         raise InputError(
-            f'neither score file knows a {column}: they are of an earlier version, or the index does not '
-            'know it; evaluate again, or leave --groups out'
+            f'neither score file has a {column}: they were made by an earlier version, or the index does not '
+            'have it; test again, or leave --groups out'
         )
-    pairs = zip(sets[0].videos.datasets, names, strict=True)
-    return np.array([None if name is None else f'{dataset}/{name}' for dataset, name in pairs], dtype=object)
+    return persons(sets[0].videos.datasets, names)
 
 
 def compare_scores(
@@ -153,20 +146,21 @@ def compare_scores(
     Args:
         first: Scores of detector A.
         second: Scores of detector B, of the same videos; the frames may differ.
-        how: How frames make a video, see :func:`~.functional.video_scores`.
+        how: How the scores of frames are aggregated, see
+            :func:`~iid_mm.evaluation.functional.aggregate.video_scores`.
         k: Frames of ``how='topk'``.
         level: Confidence level of the intervals.
         resamples: Resamples of the paired bootstrap.
         seed: Seed of the resamples.
-        groups: 'target_id': videos of one person are drawn together, and count as dependent in the test.
+        groups: 'target_id': videos of one person are resampled together, and count as dependent in the test.
             None: every video by itself.
 
     Returns:
         The comparison.
 
     Raises:
-        InputError: The files are of different videos or disagree on what a video is; one is empty or has a
-            score that is NaN; ``groups`` is not known of any video.
+        InputError: The files are of different videos or disagree on their labels, datasets or manipulations;
+            one is empty or has a score that is NaN; ``groups`` is not known for any video.
         OneClassError: A row has no genuine or no fake videos.
     """
     scores = (first, second)
@@ -189,7 +183,7 @@ def compare_scores(
         labels = sets[0].videos.labels[chosen]
         check_both_classes(labels, name=subset.title, unit='videos')
         of_row = None if names is None else names[chosen]
-        test = delong_test(a, b, labels, level=level, groups=of_row, name=subset.title)
+        test = delong_covariance([a, b], labels, groups=of_row, name=subset.title)
         change = bootstrap_difference(
             *(a, b, labels),
             groups=of_row,
@@ -197,12 +191,12 @@ def compare_scores(
             level=level,
             seed=seed,
             name=subset.title,
-        )['auc']
+        )
         rows.append(
             ComparedRow(
                 *(subset.name, labels.size, int(labels.sum()), change.first, change.second),
                 *change.interval,
-                p=test.p,
+                p=test.p_value(),
             )
         )
     corrected = holm([row.p for row in rows])
@@ -218,48 +212,37 @@ def compare_scores(
 
 def _probability(p: float) -> str:
     if np.isnan(p):
-        return 'n/a'
-    return '< 0.001' if p < 0.001 else f'{p:.3f}'
+        return UNDEFINED
+    return '≤ 0.001' if p < 0.001 else f'{p:.3f}'
 
 
 def comparison_table(found: Comparison) -> str:
     """Lay a comparison out as a Markdown table: AUC in percent, differences in percentage points."""
-    table = Table(box=box.MARKDOWN)
-    table.add_column('fakes', no_wrap=True)
-    percent = f'{100 * found.level:g} % interval'
-    headers = ('videos (fake)', 'AUC A', 'AUC B', 'B - A', percent, 'p', 'p (Holm)')
-    for header in headers:
-        table.add_column(header, justify='right', no_wrap=True)
+    level = f'{100 * found.level:g} % interval'
+    table = [['fakes', 'videos (fake)', 'AUC A', 'AUC B', 'B - A', level, 'p', 'p (Holm)']]
     for row in found.rows:
-        table.add_row(
-            printable(row.name).replace('|', r'\|'),
-            f'{row.videos} ({row.fakes})',
-            f'{100 * row.auc_a:.2f}',
-            f'{100 * row.auc_b:.2f}',
-            f'{100 * row.difference:+.2f}',
-            f'{100 * row.low:+.2f} to {100 * row.high:+.2f}',
-            _probability(row.p),
-            _probability(row.p_holm),
+        table.append(
+            [
+                *(row.name, f'{row.videos} ({row.fakes})', percent(row.auc_a), percent(row.auc_b)),
+                f'{100 * row.difference:+.2f}',
+                f'{100 * row.low:+.2f} to {100 * row.high:+.2f}',
+                _probability(row.p),
+                _probability(row.p_holm),
+            ]
         )
-    stream = io.StringIO()
-    Console(file=stream, width=400, color_system=None, highlight=False, markup=False, emoji=False).print(
-        table
-    )
-    return '\n'.join(line.rstrip() for line in stream.getvalue().splitlines() if line.strip())
+    return '\n'.join(markdown_table(table, texts=1))
 
 
 def conclusion(found: Comparison) -> str:
     """Say in one sentence what the last row, the whole set, shows.
 
-    A difference is called shown where the interval leaves 0 out and the p value, corrected for the number of
-    rows, is below 1 - level.
+    A difference counts as shown if the interval excludes 0 and the p value, corrected for the number of rows,
+    is below 1 - level.
     """
     row = found.rows[-1]
     units = f'{row.videos} videos' + (f' of {found.num_groups} persons' if found.groups else '')
     points = f'{100 * abs(row.difference):.2f} points'
     interval = f'{100 * found.level:g} % interval {100 * row.low:+.2f} to {100 * row.high:+.2f}'
-    many = f', corrected for {len(found.rows)} comparisons' if len(found.rows) > 1 else ''
-    outside = row.low > 0 or row.high < 0
     side = 'higher' if row.difference > 0 else 'lower'
     if np.isnan(row.p_holm):
         return (
@@ -267,17 +250,18 @@ def conclusion(found: Comparison) -> str:
             f'of {100 * row.difference:+.2f} points is chance ({interval}).'
         )
     p = _probability(row.p_holm)
-    p = (f'p {p}' if p.startswith('<') else f'p = {p}') + many
-    if outside and row.p_holm < 1 - found.level:
-        better, worse = ('B', 'A') if row.difference > 0 else ('A', 'B')
-        return (
-            f'{better} tells fakes from genuine videos better than {worse}: on these {units} its AUC is '
-            f'{points} higher ({interval} for B - A), which chance alone would rarely bring about ({p}).'
-        )
-    if outside:
+    p = f'p {p}' if p.startswith('≤') else f'p = {p}'
+    p += f', corrected for {len(found.rows)} comparisons' if len(found.rows) > 1 else ''
+    if row.low > 0 or row.high < 0:
+        if row.p_holm < 1 - found.level:
+            better, worse = ('B', 'A') if row.difference > 0 else ('A', 'B')
+            return (
+                f'{better} separates fakes from genuine videos better than {worse}: on these {units} its AUC '
+                f'is {points} higher ({interval} for B - A), which chance alone would rarely produce ({p}).'
+            )
         return (
             f'It is not clear that A and B differ: on these {units} the AUC of B is {points} {side} and the '
-            f'{interval} leaves 0 out, but chance alone could bring this about ({p}).'
+            f'{interval} excludes 0, but chance alone could produce this ({p}).'
         )
     if row.difference == 0:
         return f'On these {units} the AUC of A and B is the same ({interval}, {p}).'

@@ -4,24 +4,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.aggregate import VideoScores, video_scores
-from iid_mm.evaluation.functional.inputs import check_both_classes
+from iid_mm.evaluation.functional.inputs import check_both_classes, check_scores
+from iid_mm.evaluation.functional.per_method import ScoredSet, Subset, scored_set
 from iid_mm.evaluation.functional.roc import average_precision, brier, log_loss, roc_curve, tpr_at_fpr
 from iid_mm.evaluation.scores import FrameScores
+from iid_mm.evaluation.statistics.bootstrap import bootstrap_metrics
 from iid_mm.evaluation.statistics.calibration import reliability_curve
-from iid_mm.reporting.intervals import Interval, video_intervals
 from iid_mm.reporting.options import ReportOptions
 
-Mask = npt.NDArray[np.bool_]
 POOLED = 'all sets'
+INTERVALS = {'auc': 'video_auc', 'eer': 'video_eer', 'ap': 'video_ap'}
+"""Metrics that get an interval: their names in the bootstrap and in the report."""
+
+Interval = dict[str, float | str | None]
+Part = tuple['ScoredEvalSet', Subset]
+"""A subset of the videos of a test set."""
 
 
 @dataclass(frozen=True)
@@ -79,73 +84,56 @@ class Row:
 
     @property
     def title(self) -> str:
-        """What messages call the row."""
+        """Name of the row in messages."""
         return f'{self.test_set} / {self.dataset} / {self.manipulation or "overall"}'
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
-class ScoredVideos:
-    """The videos of one test set.
+class ScoredEvalSet:
+    """The scores of one test set.
 
     Attributes:
-        test_set: Its name.
-        frames: Scores of its frames, F of them.
-        videos: Scores of its V videos.
-        dataset: (V,) str.
-        method: (V,) str.
-        identity: (V,) str or None, whose head each video shows.
+        name: Its name.
+        scored: Its frames and its V videos.
+        identities: (V,) str or None, whose head each video shows.
+        frame_counts: (V,) number of scored frames.
     """
 
-    test_set: str
-    frames: FrameScores
-    videos: VideoScores
-    dataset: npt.NDArray[np.object_]
-    method: npt.NDArray[np.object_]
-    identity: npt.NDArray[np.object_]
+    name: str
+    scored: ScoredSet
+    identities: npt.NDArray[np.object_]
+    frame_counts: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, test_set: str, frames: FrameScores, options: ReportOptions) -> ScoredVideos:
-        """Aggregate frames to videos.
+    def of(cls, name: str, frames: FrameScores, options: ReportOptions) -> ScoredEvalSet:
+        """Aggregate the scores of frames to those of videos.
 
         Raises:
             InputError: There are no scores, one is NaN, or a video has two labels.
         """
-        videos = video_scores(
-            *(frames.score, frames.label, frames.coded('video_key')),
+        check_scores(frames.score, frames.label, name=f'test set {name}')
+        keys = frames.coded('video_key')
+        scored = scored_set(
+            *(frames.score, frames.label, keys, frames.coded('method'), frames.coded('dataset')),
             how=options.aggregation,
             k=options.top_k,
-            name=f'test set {test_set}',
         )
-        columns = (getattr(frames, name)[videos.first] for name in ('dataset', 'method', 'target_id'))
-        return cls(test_set, frames, videos, *columns)
+        return cls(name, scored, frames.target_id[scored.first], np.bincount(keys.codes))
 
-    def subsets(self) -> Iterator[tuple[str, str | None]]:
-        """Dataset and manipulation of every row, the whole dataset after its manipulations."""
-        for dataset in sorted(set(self.dataset.tolist())):
-            fakes = (self.videos.labels == 1) & (self.dataset == dataset)
-            for method in sorted(set(self.method[fakes].tolist())):
-                yield dataset, method
-            yield dataset, None
+    @property
+    def datasets(self) -> list[str]:
+        """Names of its datasets, ascending."""
+        names: list[str] = self.scored.videos.coded_datasets.names.tolist()
+        return names
 
-    def select(self, dataset: str, manipulation: str | None) -> Mask:
-        """Videos of a row: its fakes and all genuine videos of its dataset, (V,) bool."""
-        chosen: Mask = self.dataset == dataset
-        if manipulation is not None:
-            chosen = chosen & ((self.videos.labels == 0) | (self.method == manipulation))
-        return chosen
-
-    def of_frames(self, chosen: Mask) -> Mask:
-        """Frames of the chosen videos, (F,) bool."""
-        # Both are in ascending order of the keys.
-        return chosen[self.frames.coded('video_key').codes]
+    def subsets(self) -> list[Subset]:
+        """The manipulations of every dataset, each dataset as a whole after its manipulations."""
+        *subsets, whole = self.scored.subsets
+        return subsets if len(self.datasets) > 1 else [*subsets, replace(whole, dataset=self.datasets[0])]
 
 
 def report_rows(
-    sets: Sequence[ScoredVideos],
+    sets: Sequence[ScoredEvalSet],
     coverage: Mapping[str, Mapping[str, Any]],
     threshold: float,
     options: ReportOptions,
@@ -154,77 +142,64 @@ def report_rows(
 
     Args:
         sets: The scored sets, in the order of the table.
-        coverage: For each set, by name, :func:`~iid_mm.reporting.prepared.coverage_facts`.
+        coverage: For each set, by name, :func:`~iid_mm.reporting.scoring.coverage_facts`.
         threshold: A video score >= this counts as fake.
         options: How scores become metrics.
 
     Returns:
-        The rows: of every dataset its manipulations by name, then its total. A total over everything comes
-        last if the options ask for it and there is more than one dataset.
+        For every dataset its manipulations by name, then its total. A total over everything comes last if the
+        options ask for it and there is more than one dataset.
 
     Raises:
         OneClassError: A dataset has genuine or fake videos only.
-        InputError: See :meth:`ScoredVideos.of`; or abstentions are to be counted and it is not known
-            which videos had no face.
+        InputError: Abstentions are to be counted, and it is not known which videos had no face.
     """
     rows = []
-    for scored in sets:
-        facts = coverage[scored.test_set]
-        for dataset, manipulation in scored.subsets():
-            chosen = scored.select(dataset, manipulation)
-            missing = _missing(facts, dataset, manipulation)
-            names = (scored.test_set, dataset, manipulation)
-            rows.append(_row(names, [(scored, chosen)], missing, threshold, options))
+    for tested in sets:
+        for subset in tested.subsets():
+            missing = _missing(coverage[tested.name], subset)
+            names = (tested.name, str(subset.dataset), subset.method)
+            rows.append(_row(names, [(tested, subset)], missing, threshold, options))
     totals = [row for row in rows if row.manipulation is None]
     if options.pooled and len(totals) > 1:
-        missing = {
-            key: None
-            if any(_get(row, key) is None for row in totals)
-            else sum(_get(row, key) for row in totals)
-            for key in ('unscored', 'without_face_genuine', 'without_face_fake')
-        }
-        parts = [(scored, np.ones(scored.videos.labels.size, dtype=np.bool_)) for scored in sets]
+        missing = {}
+        for key in ('unscored', 'without_face_genuine', 'without_face_fake'):
+            counts = [getattr(row, key) for row in totals]
+            missing[key] = None if None in counts else sum(counts)
+        parts = [(tested, tested.scored.subsets[-1]) for tested in sets]
         rows.append(_row((POOLED, POOLED, None), parts, missing, threshold, options))
     return rows
 
 
-def _get(row: Row, name: str) -> Any:
-    return getattr(row, name)
-
-
-def _missing(facts: Mapping[str, Any], dataset: str, manipulation: str | None) -> dict[str, int | None]:
+def _missing(facts: Mapping[str, Any], subset: Subset) -> dict[str, int | None]:
     """Count the videos of a row that have no score."""
 
-    def of_row(videos: Sequence[Mapping[str, Any]], labels: tuple[int, ...]) -> int:
+    def count(videos: Sequence[Mapping[str, Any]], labels: tuple[int, ...]) -> int:
         return sum(
-            video['dataset'] == dataset
+            video['dataset'] == subset.dataset
             and video['label'] in labels
-            and (manipulation is None or video['label'] == 0 or video['method'] == manipulation)
+            and (subset.method is None or video['label'] == 0 or video['method'] == subset.method)
             for video in videos
         )
 
     faceless = facts['without_face']
     return {
-        'unscored': of_row(facts['unscored'], (0, 1)),
-        'without_face_genuine': None if faceless is None else of_row(faceless, (0,)),
-        'without_face_fake': None if faceless is None else of_row(faceless, (1,)),
+        'unscored': count(facts['unscored'], (0, 1)),
+        'without_face_genuine': None if faceless is None else count(faceless, (0,)),
+        'without_face_fake': None if faceless is None else count(faceless, (1,)),
     }
 
 
 def _row(
     names: tuple[str, str, str | None],
-    parts: Sequence[tuple[ScoredVideos, Mask]],
+    parts: Sequence[Part],
     missing: Mapping[str, int | None],
     threshold: float,
     options: ReportOptions,
 ) -> Row:
     title = ' / '.join(name or 'overall' for name in names)
-    scores = np.concatenate([part.videos.scores[chosen] for part, chosen in parts])
-    labels = np.concatenate([part.videos.labels[chosen] for part, chosen in parts])
+    scores, labels = _joined(parts, 'videos')
     check_both_classes(labels, name=title, unit='videos')
-    identities = np.concatenate([part.identity[chosen] for part, chosen in parts])
-    if names[0] == POOLED:
-        identities = _apart(identities, parts)
     curve = roc_curve(scores, labels, name=title, unit='videos')
     return Row(
         test_set=names[0],
@@ -236,7 +211,7 @@ def _row(
         video_auc=curve.auc,
         video_eer=curve.eer,
         video_ap=average_precision(scores, labels, name=title),
-        intervals=video_intervals(scores, labels, identities, options, name=title),
+        intervals=_intervals(parts, options, title),
         **_decisions(scores, labels, threshold, missing, options.missing_as_abstention, title),
         tpr_at_fpr_1e2=_number(tpr_at_fpr(scores, labels, 0.01, name=title)),
         tpr_at_fpr_1e3=_number(tpr_at_fpr(scores, labels, 0.001, name=title)),
@@ -247,17 +222,14 @@ def _row(
     )
 
 
-def _apart(identities: npt.NDArray[np.object_], parts: Sequence[tuple[ScoredVideos, Mask]]) -> Any:
-    """Name persons by test set and dataset too: the same name in two of them is not the same person."""
-    places = [f'{part.test_set}/{dataset}' for part, chosen in parts for dataset in part.dataset[chosen]]
-    pairs = zip(places, identities, strict=True)
-    return np.array([None if name is None else f'{place}/{name}' for place, name in pairs], dtype=object)
+def _joined(parts: Sequence[Part], level: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Scores and labels of the videos or frames of all parts."""
+    found = [getattr(tested.scored, level).select(subset) for tested, subset in parts]
+    return np.concatenate([scores for scores, _ in found]), np.concatenate([labels for _, labels in found])
 
 
-def _frame_metrics(parts: Sequence[tuple[ScoredVideos, Mask]], title: str) -> dict[str, Any]:
-    masks = [part.of_frames(chosen) for part, chosen in parts]
-    scores = np.concatenate([part.frames.score[mask] for (part, _), mask in zip(parts, masks, strict=True)])
-    labels = np.concatenate([part.frames.label[mask] for (part, _), mask in zip(parts, masks, strict=True)])
+def _frame_metrics(parts: Sequence[Part], title: str) -> dict[str, Any]:
+    scores, labels = _joined(parts, 'frames')
     curve = roc_curve(scores, labels, name=title, unit='frames')
     return {
         'frames': int(labels.size),
@@ -268,6 +240,56 @@ def _frame_metrics(parts: Sequence[tuple[ScoredVideos, Mask]], title: str) -> di
     }
 
 
+def _intervals(parts: Sequence[Part], options: ReportOptions, title: str) -> dict[str, Interval]:
+    """Bootstrap the metrics of videos."""
+    groups = None
+    if options.bootstrap_over == 'identities':
+        groups = np.concatenate(
+            [
+                persons(tested.scored.videos.datasets, tested.identities, tested.name)[
+                    tested.scored.videos.mask(subset)
+                ]
+                for tested, subset in parts
+            ]
+        )
+    found = bootstrap_metrics(
+        *_joined(parts, 'videos'),
+        tuple(INTERVALS),
+        groups=groups,
+        resamples=options.resamples,
+        level=options.confidence,
+        seed=options.seed,
+        name=title,
+    )
+    return {
+        ours: {
+            'low': _number(found[theirs].low),
+            'high': _number(found[theirs].high),
+            'method': found[theirs].method,
+        }
+        for theirs, ours in INTERVALS.items()
+    }
+
+
+def persons(
+    datasets: npt.NDArray[np.object_], identities: npt.NDArray[np.object_], test_set: str = ''
+) -> npt.NDArray[np.object_]:
+    """Tell persons of different datasets apart, whose names may be equal.
+
+    Args:
+        datasets: (V,) dataset of each video.
+        identities: (V,) name of the person within the dataset, or None.
+        test_set: Name of the test set, where there are several.
+
+    Returns:
+        (V,) names that are unique across datasets, or None.
+    """
+    pairs = zip(datasets, identities, strict=True)
+    return np.array(
+        [None if name is None else f'{test_set}/{place}/{name}' for place, name in pairs], dtype=object
+    )
+
+
 def _decisions(
     scores: npt.NDArray[np.float64],
     labels: npt.NDArray[np.int64],
@@ -276,9 +298,9 @@ def _decisions(
     abstentions: bool,
     title: str,
 ) -> dict[str, Any]:
-    called = scores >= threshold
-    false_positives = int(np.count_nonzero(called & (labels == 0)))
-    false_negatives = int(np.count_nonzero(~called & (labels == 1)))
+    is_called = scores >= threshold
+    false_positives = int(np.count_nonzero(is_called & (labels == 0)))
+    false_negatives = int(np.count_nonzero(~is_called & (labels == 1)))
     right = labels.size - false_positives - false_negatives
     fakes = int(labels.sum())
     genuine_missing, fake_missing = missing['without_face_genuine'], missing['without_face_fake']
@@ -287,7 +309,7 @@ def _decisions(
         total = labels.size + genuine_missing + fake_missing
     if abstentions and total is None:
         raise InputError(
-            f'{title}: the index does not tell which videos of this split had no face, so they cannot count '
+            f'{title}: the index does not say which videos of this split had no face, so they cannot count '
             'as abstentions; prepare the set again with tools/prepare_data.py (report.json must lie beside '
             'the index and list them under without_face), or leave --missing-as-abstention out'
         )

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The choices that decide the metrics of a report once the scores are there."""
+"""The choices by which scores become the metrics of a report."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.aggregate import AGGREGATIONS
-from iid_mm.evaluation.statistics.bootstrap import METHODS
 
 MAX_RESAMPLES = 100_000
 BOOTSTRAP_UNITS = ('videos', 'identities')
@@ -26,7 +25,6 @@ class ReportOptions:
         resamples: Resamples of the bootstrap.
         bootstrap_over: What is resampled: 'videos', or 'identities', all videos of a person together.
         confidence: Of the intervals.
-        interval_method: See :func:`~iid_mm.evaluation.statistics.bootstrap.bootstrap_metrics`.
         seed: Of the bootstrap.
         pooled: Whether a total over different datasets is added.
     """
@@ -38,7 +36,6 @@ class ReportOptions:
     resamples: int = 1000
     bootstrap_over: str = 'videos'
     confidence: float = 0.95
-    interval_method: str = 'bca'
     seed: int = 0
     pooled: bool = False
 
@@ -46,27 +43,22 @@ class ReportOptions:
         rules = (
             ('aggregation', self.aggregation in AGGREGATIONS, f'choose one of {", ".join(AGGREGATIONS)}'),
             ('top_k', self.top_k >= 1, 'must be at least 1'),
-            ('resamples', self.resamples <= MAX_RESAMPLES, f'more than {MAX_RESAMPLES} tell nothing new'),
+            ('resamples', self.resamples <= MAX_RESAMPLES, f'must be at most {MAX_RESAMPLES}'),
             ('threshold', self.threshold is None or 0 <= self.threshold <= 1, 'must lie in [0, 1]'),
             ('resamples', self.resamples >= 100, 'fewer than 100 give no interval of 95 %'),
             ('bootstrap_over', self.bootstrap_over in BOOTSTRAP_UNITS, f'choose from {BOOTSTRAP_UNITS}'),
-            ('interval_method', self.interval_method in METHODS, f'choose one of {", ".join(METHODS)}'),
             ('confidence', 0 < self.confidence < 1, 'must lie between 0 and 1'),
         )
         for name, good, rule in rules:
             if not good:
                 raise InputError(f'{name}={getattr(self, name)!r}: {rule}')
 
-    def as_dict(self) -> dict[str, Any]:
-        """The options as plain data."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ReportOptions:
-        """Read what :meth:`as_dict` gave.
+        """Read options from plain data.
 
         Raises:
-            InputError: An option is unknown or has a value that it cannot have.
+            InputError: An option is unknown or has an invalid value.
         """
         try:
             return cls(**values)

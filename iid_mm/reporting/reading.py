@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the table says, in sentences."""
+"""The table in sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from iid_mm.reporting.tables import Metrics, set_title
 from iid_mm.utils.tables import escaped, percent
+
+Metrics = Mapping[str, Any]
+"""A row of a report, as plain data."""
 
 AGGREGATIONS = {
     'mean': 'the mean of the scores of its frames',
@@ -18,8 +20,15 @@ AGGREGATIONS = {
 }
 
 
+def set_title(row: Metrics, rows: Sequence[Metrics]) -> str:
+    """Name of the dataset of a row in the tables."""
+    name = str(row['test_set'])
+    datasets = {other['dataset'] for other in rows if other['test_set'] == name}
+    return f'{name}: {row["dataset"]}' if len(datasets) > 1 else name
+
+
 def reading(report: Mapping[str, Any]) -> list[str]:
-    """Write one paragraph a dataset, and what to bear in mind.
+    """Write one paragraph on each dataset, and what to keep in mind.
 
     Args:
         report: Content of ``report.json``.
@@ -32,7 +41,7 @@ def reading(report: Mapping[str, Any]) -> list[str]:
     for row in rows:
         if row['manipulation'] is None:
             lines += [_paragraph(row, rows, report), '']
-    return [*lines, 'To bear in mind:', '', *_cautions(report)]
+    return [*lines, 'To keep in mind:', '', *_cautions(report)]
 
 
 def _paragraph(row: Metrics, rows: Sequence[Metrics], report: Mapping[str, Any]) -> str:
@@ -46,8 +55,8 @@ def _paragraph(row: Metrics, rows: Sequence[Metrics], report: Mapping[str, Any])
     low = row['intervals']['video_auc']['low']
     if low is not None and low <= 0.5:
         sentences.append(
-            'The interval reaches down to guessing: this test does not show that the detector tells genuine '
-            'from fake on this dataset.'
+            'The interval includes guessing: this test does not show that the detector can tell genuine from '
+            'fake on this dataset.'
         )
     sentences.append(
         f'At the threshold {report["threshold"]["value"]:.4f} it called {row["false_positives"]} of '
@@ -61,10 +70,11 @@ def _paragraph(row: Metrics, rows: Sequence[Metrics], report: Mapping[str, Any])
         if (other['test_set'], other['dataset']) == (row['test_set'], row['dataset'])
         and other['manipulation'] is not None
     ]
-    worst = min(parts, key=lambda other: other['video_auc'])
-    if worst['video_auc'] < max(other['video_auc'] for other in parts):
+    # A total over all sets has no parts of its own.
+    worst = min(parts, key=lambda other: other['video_auc'], default=row)
+    if parts and worst['video_auc'] < max(other['video_auc'] for other in parts):
         sentences.append(
-            f'Hardest for it was {escaped(worst["manipulation"])} '
+            f'The hardest manipulation was {escaped(worst["manipulation"])} '
             f'(video AUC {percent(worst["video_auc"])} %).'
         )
     return ' '.join(sentences + _unscored(row, report))
@@ -107,12 +117,11 @@ def _cautions(report: Mapping[str, Any]) -> list[str]:
     how = AGGREGATIONS[options['aggregation']].format(k=options['top_k'])
     unit = 'persons' if options['bootstrap_over'] == 'identities' else 'videos'
     lines = [
-        f'- The score of a video is {how}. It is no probability that this video is fake: that also depends '
-        'on how frequent fakes are among the videos in question. How far scores can be read as '
-        'probabilities on this test set, the calibration error and the reliability diagram show.',
-        f'- The intervals say how far the AUC could lie off because other {unit} of the same kind might have '
-        'been in the test. They do not cover other manipulations, cameras, compressions or people than those '
-        'tested.',
+        f'- The score of a video is {how}. It is not the probability that this video is fake: that also '
+        'depends on how frequent fakes are among the videos in question. The calibration error and the '
+        'reliability diagram show how far scores can be read as probabilities on this test set.',
+        f'- The intervals show how much the AUC would vary with other {unit} of the same kind. They do not '
+        'cover other manipulations, cameras, compressions or people than those tested.',
         f'- The threshold is {escaped(report["threshold"]["text"])}.',
     ]
     genuine = [row['videos'] - row['fake_videos'] for row in report['metrics']]

@@ -17,7 +17,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 
-from iid_mm.datasets import ForgeryDataset
+from iid_mm.datasets.forgery_dataset import ForgeryDataset
 from iid_mm.datasets.index import read_index
 from iid_mm.datasets.on_index import dataset_on_index
 from iid_mm.errors import InputError

@@ -12,16 +12,10 @@ import numpy as np
 import torch
 from mmengine.structures import InstanceData
 
-from iid_mm.evaluation.localization.table import (
-    GENUINE,
-    SCORED,
-    LocalizationRow,
-    LocalizationSample,
-    localization_rows,
-    unique_samples,
-)
+from iid_mm.evaluation.localization.samples import GENUINE, SCORED, LocalizationSample, unique_samples
+from iid_mm.evaluation.localization.table import LocalizationRow, localization_rows
 from iid_mm.evaluation.metrics.artifact_localization import ArtifactLocalization
-from iid_mm.utils.tables import UNDEFINED, markdown_table
+from iid_mm.utils.tables import markdown_table
 from iid_mm.visualization.attention import FaceView, filled
 
 COLUMNS = (
@@ -124,20 +118,10 @@ def energy_markdown(tables: Sequence[EnergyTable], titles: dict[str, str]) -> st
     for table in tables:
         for row in table.rows:
             fakes, genuine = table.blank[row.name]
-            metrics = [_written(row, key) for _, key in COLUMNS]
+            metrics = [row.text(key) for _, key in COLUMNS]
             counts = [str(row.counts['scored']), f'{fakes}, {genuine}']
             cells.append([titles.get(table.method, table.method), row.name, *metrics, *counts])
     return '\n'.join(markdown_table(cells)) + f'\n\n{NOTE}\n'
-
-
-def _written(row: LocalizationRow, key: str) -> str:
-    value = row.metrics.get(key, math.nan)
-    if math.isnan(value):
-        return UNDEFINED
-    if key not in row.intervals:
-        return f'{100 * value:.1f}'
-    low, high = row.intervals[key]
-    return f'{100 * value:.1f} ({100 * low:.1f} to {100 * high:.1f})'
 
 
 def energy_json(tables: Sequence[EnergyTable]) -> dict[str, Any]:

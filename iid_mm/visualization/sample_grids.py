@@ -201,7 +201,7 @@ def chosen_samples(dataset: Any, num: int, *, masked: bool = False) -> list[int]
     """Choose up to ``num`` evenly spaced samples of every manipulation, and as many genuine ones.
 
     Args:
-        dataset: A :class:`~iid_mm.datasets.ForgeryDataset`.
+        dataset: A :class:`~iid_mm.datasets.forgery_dataset.ForgeryDataset`.
         num: Samples of each kind.
         masked: Leave out fakes without a mask.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from iid_mm.datasets import ForgeryDataset
+from iid_mm.datasets.forgery_dataset import ForgeryDataset
 from iid_mm.errors import InputError
 from iid_mm.utils.cli import run_tool
 from pipeline_benchmark import measure_pipeline, summarize, write_generated_set

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iid_mm.datasets import BalancedSampler, ForgeryDataset
-from iid_mm.datasets.balanced_sampler import RepeatedIndex
+from iid_mm.datasets.balanced_sampler import BalancedSampler, RepeatedIndex
+from iid_mm.datasets.forgery_dataset import ForgeryDataset
 from iid_mm.errors import InputError
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from iid_mm.datasets import (
+from iid_mm.datasets.functional import alignment, geometry
+from iid_mm.datasets.transforms import (
     AlignFace,
     DegradeFace,
     FlipFace,
@@ -20,9 +21,8 @@ from iid_mm.datasets import (
     MultiScaleFacialSwap,
     PackForgeryInputs,
 )
-from iid_mm.datasets.functional import alignment, geometry
-from iid_mm.datasets.transforms.degrade import PROBS
-from iid_mm.datasets.transforms.formatting import META_KEYS
+from iid_mm.datasets.transforms.degrade_face import PROBS
+from iid_mm.datasets.transforms.pack_forgery_inputs import META_KEYS
 from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
 

@@ -20,7 +20,7 @@ EQUAL: dict[str, Any] = dict(
     train_cfg__val_interval=10,
 )
 PAIRS: dict[str, Any] = dict(
-    train_dataloader__collate_fn=dict(type='collate_pairs'),
+    train_dataloader__collate_fn=dict(type='iid_mm.collate_pairs'),
     train_dataloader__dataset__paired_only=True,
     train_dataloader__dataset__pipeline__5__type='PackForgeryPair',
 )

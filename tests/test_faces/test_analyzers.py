@@ -14,7 +14,6 @@ from iid_mm.errors import InputError, MissingExtraError
 from iid_mm.faces import analyzers
 from iid_mm.faces.analyzers import AnalyzerOptions, check_analyzer
 from iid_mm.faces.analyzers.base import Face, FaceAnalyzer
-from iid_mm.faces.analyzers.mesh68 import MESH_TO_68, MIRROR_68
 from iid_mm.faces.analyzers.regions import (
     MAX_PARTS,
     choose_near,
@@ -51,16 +50,6 @@ def test_missing_packages(name, monkeypatch):
     monkeypatch.setattr(analyzers, 'version', no_version)
     with pytest.raises(MissingExtraError, match=rf"pip install 'iid-mm\[{name}\]'"):
         check_analyzer(AnalyzerOptions(name))
-
-
-def test_mesh_table():
-    assert MESH_TO_68.shape == (68,)
-    assert len(set(MESH_TO_68.tolist())) == 68
-    assert MESH_TO_68.max() < 468
-    # Mirroring twice is nothing; the middle line stays.
-    np.testing.assert_array_equal(MIRROR_68[MIRROR_68], np.arange(68))
-    middle = np.flatnonzero(np.arange(68) == MIRROR_68).tolist()
-    assert middle == [8, 27, 28, 29, 30, 33, 51, 57, 62, 66]
 
 
 @pytest.mark.parametrize(('width', 'height'), [(64, 48), (1920, 1080), (1080, 1920), (300, 300)])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from iid_mm.faces.analyzers import AnalyzerOptions, build_analyzer, check_analyzer
-from iid_mm.faces.analyzers.mesh68 import MIRROR_68
+from iid_mm.faces.analyzers.mediapipe_analyzer import MESH_TO_68
 from iid_mm.faces.cropping import landmarks_box
 from iid_mm.media.video_reader import VideoReader
 from iid_mm.utils.sampling import evenly_spaced
@@ -19,6 +19,30 @@ from support.tiny_ffpp import IMAGE
 
 # Pytest resets the filter that the analyzer sets.
 pytestmark = pytest.mark.filterwarnings('ignore:SymbolDatabase.GetPrototype')
+
+MIRROR_68 = np.array(
+    [
+        *range(16, -1, -1),
+        *range(26, 16, -1),
+        *range(27, 31),
+        *range(35, 30, -1),
+        *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
+        *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),
+        *(64, 63, 62, 61, 60, 67, 66, 65),
+    ],
+    dtype=np.int64,
+)
+"""(68,) iBUG point that each point becomes in a mirrored image."""
+
+
+def test_mesh_table():
+    assert MESH_TO_68.shape == (68,)
+    assert len(set(MESH_TO_68.tolist())) == 68
+    assert MESH_TO_68.max() < 468
+    # Mirroring twice is the identity; the middle line stays.
+    np.testing.assert_array_equal(MIRROR_68[MIRROR_68], np.arange(68))
+    middle = np.flatnonzero(np.arange(68) == MIRROR_68).tolist()
+    assert middle == [8, 27, 28, 29, 30, 33, 51, 57, 62, 66]
 
 
 @pytest.fixture(scope='session')
@@ -128,8 +152,9 @@ def test_mediapipe_without_a_face(mediapipe_analyzer):
 
 def test_mediapipe_prepares_a_real_video(mini_ffpp, mediapipe_analyzer, tmp_path):
     from iid_mm.preparation.layouts import scan_layout
+    from iid_mm.preparation.layouts.base import LayoutOptions
     from iid_mm.preparation.pool import build_processor
-    from iid_mm.preparation.records import LayoutOptions, group_records
+    from iid_mm.preparation.records import group_records
     from iid_mm.preparation.settings import Settings
 
     scan = scan_layout('ffpp', mini_ffpp, LayoutOptions(methods=('Deepfakes',)))

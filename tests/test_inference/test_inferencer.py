@@ -15,7 +15,7 @@ from av.error import FFmpegError
 
 import iid_mm.inference.inferencer as inferencer_module
 from iid_mm.apis import IIDInferencer, init_model
-from iid_mm.datasets import ForgeryDataset
+from iid_mm.datasets.forgery_dataset import ForgeryDataset
 from iid_mm.errors import InputError
 from iid_mm.inference.inferencer import find_config
 from iid_mm.inference.outputs import OutputOptions

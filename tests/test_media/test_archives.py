@@ -18,7 +18,6 @@ from iid_mm.media.archives import (
     ArchiveListing,
     UnsafeArchiveError,
     list_images,
-    list_images_cached,
     unpack_images,
 )
 
@@ -396,12 +395,13 @@ def test_cache(tmp_path, monkeypatch):
     path = write(tmp_path / '1.tar.gz', DATA, 'w:gz')
     cache_dir = tmp_path / 'cache'
     expected = ArchiveListing(tuple(DATA))
-    assert list_images_cached(path, None) == expected
-    assert list_images_cached(path, cache_dir) == expected
+    assert list_images(path, None) == expected
+    assert list_images(path, cache_dir) == expected
     (cache,) = cache_dir.iterdir()
     calls = []
-    monkeypatch.setattr(archives, 'list_images', lambda p: calls.append(p) or list_images(p))
-    assert list_images_cached(path, cache_dir) == expected
+    read = archives._read_listing
+    monkeypatch.setattr(archives, '_read_listing', lambda p: calls.append(p) or read(p))
+    assert list_images(path, cache_dir) == expected
     assert calls == []
 
     good = json.loads(cache.read_text())
@@ -419,16 +419,16 @@ def test_cache(tmp_path, monkeypatch):
         json.dumps(good | {'problem': None}),
     ):
         cache.write_text(bad)
-        assert list_images_cached(path, cache_dir) == expected
+        assert list_images(path, cache_dir) == expected
         assert len(calls) == 1
         calls.clear()
     assert json.loads(cache.read_text()) == good
 
     state = path.stat()
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns + 10**9))
-    list_images_cached(path, cache_dir)
+    list_images(path, cache_dir)
     write(path, {'2.png': b''})
-    assert list_images_cached(path, cache_dir) == ArchiveListing(('2.png',))
+    assert list_images(path, cache_dir) == ArchiveListing(('2.png',))
     assert len(calls) == 2
     assert [file.name for file in cache_dir.iterdir()] == [cache.name]
 
@@ -437,10 +437,10 @@ def test_cache_keeps_problems_but_no_refusals(tmp_path):
     path = write(tmp_path / '1.tar', DATA)
     path.write_bytes(path.read_bytes()[: 3 * 1536])
     cache_dir = tmp_path / 'cache'
-    first = list_images_cached(path, cache_dir)
+    first = list_images(path, cache_dir)
     assert first.problem
-    assert list_images_cached(path, cache_dir) == first
+    assert list_images(path, cache_dir) == first
     write(path, {'../1.png': b''})
     for _ in range(2):
         with pytest.raises(UnsafeArchiveError):
-            list_images_cached(path, cache_dir)
+            list_images(path, cache_dir)

@@ -191,7 +191,7 @@ def test_layouts_of_tiff(order, tile):
 
 def test_tiff_that_is_not_read():
     values = Image.fromarray(np.linspace(0, 1, 32 * 48, dtype=np.float32).reshape(32, 48))
-    with pytest.raises(InputError, match='not whole numbers of 1, 8 or 16 bits'):
+    with pytest.raises(InputError, match='not integers of 1, 8 or 16 bits'):
         decode_image(encode(values, 'TIFF'))
 
 

@@ -10,8 +10,8 @@ from iid_mm.faces.analyzers.precomputed_analyzer import PrecomputedAnalyzer
 from iid_mm.media.archives import unpack_images
 from iid_mm.media.readers import ImageReader
 from iid_mm.preparation.layouts import wilddeepfake
+from iid_mm.preparation.layouts.base import LayoutOptions
 from iid_mm.preparation.layouts.wilddeepfake import LAYOUT
-from iid_mm.preparation.records import LayoutOptions
 from iid_mm.structures.video_record import ArchiveImages, ImageFiles, VideoRecord
 from support.image_trees import write_archive, write_wilddeepfake_tree
 
@@ -62,7 +62,8 @@ def test_records(tree):
         sequence(tree, 'real', 'train', '1', '7', late),
     ]
     hostile = (
-        "archive 'fake_train/3.tar.gz' is refused at member '3/fake/1/../../../evil.png': \"..\" in the path"
+        "archive 'fake_train/3.tar.gz' is refused at member '3/fake/1/../../../evil.png': a name that is "
+        'absolute, has ".." in it or a character that file systems do not share'
     )
     assert scan.left_out == {
         'fake_train/3.tar.gz': hostile,

@@ -2,10 +2,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import runpy
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.aggregate import video_scores
 from iid_mm.evaluation.functional.roc import area_under_roc
 from iid_mm.evaluation.scores import FrameScore, FrameScores, write_scores
-from iid_mm.evaluation.statistics.delong import delong_test
+from iid_mm.evaluation.statistics.delong import delong_covariance
 from iid_mm.evaluation.statistics.intervals import holm
 from iid_mm.reporting.comparison import compare_scores, comparison_table, conclusion
 from support.paths import REPOSITORY
@@ -62,7 +63,7 @@ def test_rows_are_those_of_independent_computations() -> None:
         assert [row.auc_a, row.auc_b] == pytest.approx(expected, abs=1e-12)
         assert row.difference == row.auc_b - row.auc_a
         assert (row.videos, row.fakes) == (chosen.sum(), a.labels[chosen].sum())
-        p_values.append(delong_test(a.scores[chosen], b.scores[chosen], a.labels[chosen]).p)
+        p_values.append(delong_covariance([a.scores[chosen], b.scores[chosen]], a.labels[chosen]).p_value())
         assert row.p == pytest.approx(p_values[-1], abs=1e-12)
         assert row.low < row.difference < row.high
     assert [row.p_holm for row in found.rows] == pytest.approx(holm(p_values).tolist())
@@ -73,10 +74,10 @@ def test_rows_are_those_of_independent_computations() -> None:
 def test_conclusions_say_what_the_metrics_say() -> None:
     base = make_scores(-0.8)
     better = compare_scores(base, make_scores(2.0, noise=1), resamples=200)
-    assert conclusion(better).startswith('B tells fakes from genuine videos better than A: on these 60')
-    assert 'p < 0.001, corrected for 3 comparisons' in conclusion(better)
+    assert conclusion(better).startswith('B separates fakes from genuine videos better than A: on these 60')
+    assert 'p ≤ 0.001, corrected for 3 comparisons' in conclusion(better)
     worse = compare_scores(make_scores(2.0, noise=1), base, resamples=200)
-    assert conclusion(worse).startswith('A tells fakes from genuine videos better than B')
+    assert conclusion(worse).startswith('A separates fakes from genuine videos better than B')
     equal = compare_scores(base, make_scores(-0.8, noise=2), resamples=200)
     assert conclusion(equal).startswith('These 60 videos do not show that A and B differ')
     same = compare_scores(base, base, resamples=50)
@@ -100,7 +101,7 @@ def test_the_table_is_in_percent() -> None:
         f'{100 * row.difference:+.2f}',
     ]
     assert cells[-1][5] == f'{100 * row.low:+.2f} to {100 * row.high:+.2f}'
-    assert cells[-1][7] == '< 0.001'
+    assert cells[-1][7] == '≤ 0.001'
 
 
 def test_persons_are_drawn_together() -> None:
@@ -115,13 +116,13 @@ def test_persons_are_drawn_together() -> None:
     # What one file does not know is taken from the other one.
     partly = compare_scores(make_scores(persons=False), second, resamples=300, groups='target_id')
     assert partly.rows == grouped.rows
-    with pytest.raises(InputError, match='neither score file knows a target_id'):
+    with pytest.raises(InputError, match='neither score file has a target_id'):
         compare_scores(make_scores(persons=False), make_scores(persons=False), groups='target_id')
     with pytest.raises(InputError, match="groups='image' is unknown; choose one of target_id"):
         compare_scores(first, second, groups='image')
 
 
-def test_equal_names_in_two_data_sets_are_two_persons() -> None:
+def test_equal_names_in_two_datasets_are_two_persons() -> None:
     def both(scores: FrameScores) -> FrameScores:
         columns = {name: getattr(scores, name) for name in scores.table.column_names}
         doubled = {name: np.concatenate([values, values]) for name, values in columns.items()}
@@ -173,21 +174,28 @@ def test_different_frames_are_counted() -> None:
     assert compare_scores(first, first, resamples=50).unequal_frames == 0
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(TOOL), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run the tool in this process: exit status, what it printed, error line."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            runpy.run_path(str(TOOL), run_name='__main__')
+        return (done.value.code, *capsys.readouterr())
+
+    return call
 
 
-def test_the_tool(tmp_path: Path) -> None:
+def test_the_tool(run: Any, tmp_path: Path) -> None:
     a = write_scores(make_scores(), tmp_path / 'a.parquet')
     b = write_scores(make_scores(2.0, noise=1), tmp_path / 'b.parquet')
     out = tmp_path / 'folder' / 'metrics.json'
-    done = run(
-        a, b, '--resamples', 100, '--how', 'topk', '--top-k', 2, '--groups', 'target_id', '--json', out
-    )
-    assert done.returncode == 0, done.stderr
-    assert '| overall' in done.stdout
-    assert done.stdout.strip().splitlines()[-1].startswith('B tells fakes from genuine videos better than A')
+    options = ('--resamples', 100, '--how', 'topk', '--top-k', 2, '--groups', 'target_id', '--json', out)
+    status, printed, error = run(a, b, *options)
+    assert (status, error) == (0, '')
+    assert '| overall' in printed
+    assert printed.splitlines()[-1].startswith('B separates fakes from genuine videos better than A')
     report = json.loads(out.read_text())
     assert (report['how'], report['top_k'], report['num_groups']) == ('topk', 2, 20)
     found = compare_scores(
@@ -195,9 +203,9 @@ def test_the_tool(tmp_path: Path) -> None:
     )
     assert report['rows'] == [row.as_dict() for row in found.rows]
     c = write_scores(make_scores(videos=5), tmp_path / 'c.parquet')
-    done = run(a, c)
-    assert done.returncode == 1
-    assert done.stderr.startswith('error: the score files are of different videos: 45 only in A')
+    status, _, error = run(a, c)
+    assert status == 1
+    assert error.startswith('error: the score files are of different videos: 45 only in A')
 
 
 def test_names_are_cells_and_command_no_terminal() -> None:
@@ -206,5 +214,5 @@ def test_names_are_cells_and_command_no_terminal() -> None:
     columns = {name: getattr(scores, name) for name in FrameScore._fields} | {'method': names}
     hostile = FrameScores.from_columns(columns)
     table = comparison_table(compare_scores(hostile, hostile, resamples=100))
-    assert 'a\\|b%1B[2J%0A[/b]' in table
+    assert r'a\|b%1B\[2J%0A\[/b\]' in table
     assert len(table.splitlines()) == 2 + 3

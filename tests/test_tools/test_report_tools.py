@@ -53,16 +53,8 @@ def test_two_sets_in_one_run(
     out = tmp_path / 'out'
     # The option may stand twice.
     sets = ('--test-sets', f'first={tiny_prepared}', '--test-sets', second_set)
-    arguments = (
-        tiny_config,
-        tiny_checkpoint,
-        '--work-dir',
-        tmp_path / 'work',
-        '--out-dir',
-        out,
-        *sets,
-        *FAST,
-    )
+    folders = ('--work-dir', tmp_path / 'work', '--out-dir', out)
+    arguments = (tiny_config, tiny_checkpoint, *folders, *sets, *FAST)
     assert call_tool('test.py', *arguments) == (0, '')
     report = report_of(out)
     rows = {(row['test_set'], row['manipulation']): row for row in report['metrics']}
@@ -82,13 +74,10 @@ def test_two_sets_in_one_run(
     for path in out.rglob('*'):
         if path.suffix in ('.json', '.md', '.py', '.parquet'):
             assert str(tmp_path.parent).encode() not in path.read_bytes(), path
-    assert len(list((out / 'pictures').glob('*.png'))) == 8
-    given = ('--checkpoint', tiny_checkpoint, '--config', tiny_config)
-    indices = ('--index', f'first={tiny_prepared}', f'second={second_set / "index.parquet"}')
-    assert call_tool(VERIFY, out, *given, *indices) == (0, '')
-    wrong = ('--index', f'second={tiny_prepared}')
-    assert call_tool(VERIFY, out, *wrong)[0] == 1
-    assert call_tool(VERIFY, out, *wrong, '--index', f'first={tiny_prepared}')[0] == 1
+    assert len(list((out / 'plots').glob('*.png'))) == 8
+    assert call_tool(VERIFY, out, '--checkpoint', tiny_checkpoint) == (0, '')
+    assert call_tool(VERIFY, out, '--checkpoint', tiny_config)[0] == 1
+    assert 'does not exist' in call_tool(VERIFY, out, '--checkpoint', tmp_path / 'none.pth')[1]
 
 
 def test_finished_sets_survive_and_are_not_scored_again(
@@ -104,17 +93,8 @@ def test_finished_sets_survive_and_are_not_scored_again(
     image.write_bytes(content[:-200])
     out = tmp_path / 'out'
     sets = ('--test-sets', f'first={tiny_prepared}', second_set)
-    arguments = [
-        tiny_config,
-        tiny_checkpoint,
-        '--work-dir',
-        tmp_path / 'work',
-        '--out-dir',
-        out,
-        *sets,
-        *FAST,
-    ]
-    arguments += ['--threshold', '0.4']
+    folders = ('--work-dir', tmp_path / 'work', '--out-dir', out)
+    arguments = [tiny_config, tiny_checkpoint, *folders, *sets, *FAST, '--threshold', '0.4']
     status, message = call_tool('test.py', *arguments)
     assert status == 1
     assert 'cannot be decoded' in message
@@ -191,6 +171,10 @@ def test_nan_scores(call_tool: Any, tiny_config: Path, tiny_checkpoint: Path, tm
     assert np.isnan(read_scores(next((tmp_path / 'out/frame_scores').glob('*.parquet'))).score).all()
 
 
+@pytest.mark.slow
+@pytest.mark.distributed
+@pytest.mark.slow
+@pytest.mark.distributed
 def test_any_number_of_processes_gives_the_same_report(
     run_script: Any, call_tool: Any, tiny_config: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:

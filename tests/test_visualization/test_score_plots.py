@@ -7,12 +7,15 @@ import cv2
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import stats
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.per_method import scored_set
 from iid_mm.evaluation.functional.roc import roc_curve
 from iid_mm.visualization.score_plots import (
     _deviates,
+    _scale,
     plot_det,
     plot_reliability,
     plot_roc,
@@ -100,3 +103,15 @@ def test_names_are_no_formulas(tmp_path: Path, name: str) -> None:
     """matplotlib would read what is between dollars, and fail where it is none."""
     curves = {name: roc_curve([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1])}
     assert plot_roc(curves, tmp_path / 'roc.png', title=name).stat().st_size
+
+
+@pytest.mark.parametrize('lowest', [0.0001, 0.0005, 0.5 / 53, 0.5 / 18, 0.05, 0.1])
+def test_the_edge_of_the_det_plot_is_labeled_as_such(lowest: float) -> None:
+    axes = Figure().subplots()
+    _scale(axes.xaxis, lowest)
+    ticks, labels = axes.get_xticks(), [label.get_text() for label in axes.get_xticklabels()]
+    assert ticks[0] == pytest.approx(stats.norm.ppf(lowest))
+    assert labels[0] == f'≤ {100 * lowest:.2g}'
+    assert [float(label) for label in labels[1:]] == pytest.approx(100 * stats.norm.cdf(ticks[1:]))
+    # Labels keep a distance from the edge's.
+    assert ticks[1] - ticks[0] > 0.06 * (ticks[-1] - ticks[0])

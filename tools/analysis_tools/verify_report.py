@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
-"""Check a report of tools/test.py: compute all of its metrics again from the stored scores and compare.
+"""Verify a report of tools/test.py: recompute all of its metrics from the stored scores and compare.
 
 Exit status 0: everything agrees; 1: something was changed, each place is named.
-Example: python tools/analysis_tools/verify_report.py work_dirs/x/report_best --index ffpp=data/ffpp
+Example: python tools/analysis_tools/verify_report.py work_dirs/x/report_best --checkpoint best.pth
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from iid_mm.errors import InputError
 from iid_mm.reporting.verification import verify_report
 from iid_mm.utils.cli import run_tool
 from iid_mm.utils.files import printable, sha256
@@ -24,30 +23,14 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('report', type=Path, help="the report's folder")
     parser.add_argument('--checkpoint', type=Path, help='checkpoint that the report should be of')
-    parser.add_argument('--config', type=Path, help='config that it should have been made with')
-    parser.add_argument(
-        '--index',
-        action='extend',
-        nargs='+',
-        default=[],
-        metavar='NAME=PATH',
-        help='index, or prepared folder, that a test set should be',
-    )
     return parser.parse_args()
 
 
 def main() -> int:
     args = parse_args()
-    indices = {}
-    for text in args.index:
-        name, equals, path = text.partition('=')
-        if not equals:
-            raise InputError(f'--index {text}: give NAME=PATH, the name of a test set and its index')
-        indices[name] = Path(path)
-    for path in (args.checkpoint, args.config, *indices.values()):
-        if path is not None and not path.exists():
-            raise FileNotFoundError(f'{path} does not exist')
-    found = verify_report(args.report, checkpoint=args.checkpoint, config=args.config, indices=indices)
+    if args.checkpoint is not None and not args.checkpoint.is_file():
+        raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist')
+    found = verify_report(args.report, args.checkpoint)
     for text in found.checked:
         print(f'agrees      {printable(text)}')
     for text in found.unchecked:
@@ -60,7 +43,7 @@ def main() -> int:
         plural = '' if number == 1 else 's'
         print(f'The report does not agree with its scores: {number} difference{plural}')
         return 1
-    print("The report agrees with its scores. That these are the checkpoint's, only a new test can show")
+    print('The report agrees with its scores. Only a new test can show that they are those of the checkpoint')
     return 0
 
 

@@ -21,7 +21,7 @@ from benchmark_commands import add_commands
 from deployment_benchmark import VARIANTS, measure_deployment
 from evaluation_benchmark import measure_evaluation
 from iid_mm.apis import load_config
-from iid_mm.datasets import ForgeryDataset
+from iid_mm.datasets.forgery_dataset import ForgeryDataset
 from iid_mm.errors import InputError
 from iid_mm.utils.cli import add_config_options, run_tool
 from iid_mm.utils.files import write_json

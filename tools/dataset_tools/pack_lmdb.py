@@ -8,7 +8,7 @@ Examples:
     python tools/dataset_tools/pack_lmdb.py data/ffpp --time 2000      # and measures reading from both
 
 Started again after a kill, it goes on where it was stopped. To read from it, write into the config
-    backend_args = dict(backend='lmdb', db_path='{root}/images.lmdb')
+    backend_args = dict(backend='lmdb')
 """
 
 from __future__ import annotations

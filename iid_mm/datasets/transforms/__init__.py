@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data transforms."""
 
-from iid_mm.datasets.transforms.align import AlignFace
-from iid_mm.datasets.transforms.degrade import DegradeFace
-from iid_mm.datasets.transforms.distort import DistortFace
-from iid_mm.datasets.transforms.flip import FlipFace
-from iid_mm.datasets.transforms.formatting import PackForgeryInputs
-from iid_mm.datasets.transforms.loading import LoadForgeryPair
-from iid_mm.datasets.transforms.mask import LoadForgeryMask
-from iid_mm.datasets.transforms.mfs import MultiScaleFacialSwap
-from iid_mm.datasets.transforms.pairs import PackForgeryPair, collate_pairs
+from iid_mm.datasets.transforms.align_face import AlignFace
+from iid_mm.datasets.transforms.degrade_face import DegradeFace
+from iid_mm.datasets.transforms.distort_face import DistortFace
+from iid_mm.datasets.transforms.flip_face import FlipFace
+from iid_mm.datasets.transforms.load_forgery_mask import LoadForgeryMask
+from iid_mm.datasets.transforms.load_forgery_pair import LoadForgeryPair
+from iid_mm.datasets.transforms.multi_scale_facial_swap import MultiScaleFacialSwap
+from iid_mm.datasets.transforms.pack_forgery_inputs import PackForgeryInputs
+from iid_mm.datasets.transforms.pack_forgery_pair import PackForgeryPair, collate_pairs
 
 __all__ = [
     'AlignFace',

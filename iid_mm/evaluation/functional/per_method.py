@@ -154,8 +154,8 @@ def _as_names(values: Any, size: int, argument: str) -> Coded:
     return names
 
 
-def _subsets(level: Level) -> Iterator[Subset]:
-    """Manipulations of each dataset by name, its total after them, then everything."""
+def subsets(level: Level) -> Iterator[Subset]:
+    """Manipulations of each dataset by name, its total after them if there are several, then everything."""
     datasets = level.coded_datasets.names.tolist()
     several = len(datasets) > 1
     for dataset in datasets:
@@ -209,7 +209,7 @@ def scored_set(
     frames = Level(checked, classes, dataset_names, method_names, 'frames')
     of_videos = (dataset_names.take(merged.first), method_names.take(merged.first))
     videos = Level(merged.scores, merged.labels, *of_videos, 'videos')
-    return ScoredSet(frames, videos, tuple(_subsets(videos)), merged.keys, merged.first)
+    return ScoredSet(frames, videos, tuple(subsets(videos)), merged.keys, merged.first)
 
 
 def _metrics(scored: ScoredSet, subset: Subset, threshold: float) -> SubsetMetrics:

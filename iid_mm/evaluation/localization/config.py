@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changes to a config so that a test also measures localization."""
+"""Configure a test so that it also measures localization."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,14 +11,16 @@ from mmengine.config import Config, ConfigDict
 
 from iid_mm.datasets.index import read_index
 from iid_mm.errors import InputError
+from iid_mm.evaluation.eval_sets import index_files
 from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP, check_heat_map
+from iid_mm.utils.config import datasets_of, insert_step, type_name
 
 LOADER = 'LoadForgeryMask'
 METRIC = 'ArtifactLocalization'
 
 
 def add_localization(cfg: Config, *, heat_map: str = DEFAULT_HEAT_MAP, **options: Any) -> None:
-    """Make a test measure localization: masks are loaded, maps are made, the metric is added.
+    """Let a test measure localization: it loads masks, makes heat maps and has the metric.
 
     Args:
         cfg: Config with ``model``, ``test_dataloader`` and ``test_evaluator``; it is changed in place.
@@ -29,8 +30,8 @@ def add_localization(cfg: Config, *, heat_map: str = DEFAULT_HEAT_MAP, **options
 
     Raises:
         FileNotFoundError: An index does not exist.
-        InputError: The model has no artifact head, the kind of map is unknown, a pipeline does not end
-            with packing, or no fake of the test set has a mask.
+        InputError: The model has no artifact head, the kind of map is unknown, a pipeline has no
+            PackForgeryInputs, or no fake of the test set has a mask.
     """
     check_heat_map(heat_map)
     if not cfg.model.get('artifact_head'):
@@ -38,22 +39,22 @@ def add_localization(cfg: Config, *, heat_map: str = DEFAULT_HEAT_MAP, **options
             'localization: model.artifact_head is None, so there are no boxes to compare with masks; '
             'test a config that has an artifact head'
         )
-    datasets = list(index_datasets(cfg.test_dataloader.dataset))
-    check_masks(datasets)
+    datasets = [dataset for dataset in datasets_of(cfg, 'test_dataloader') if 'ann_file' in dataset]
+    _check_masks(datasets)
     for dataset in datasets:
         dataset.pipeline = with_masks(dataset.pipeline)
     head = cfg.model.artifact_head
-    # The head's own test config takes the place of the model's.
+    # A test config of the head overrides that of the model.
     owner = head if head.get('test_cfg') else cfg.model
     owner.test_cfg = ConfigDict(owner.get('test_cfg') or {}, heat_map=heat_map)
     evaluator = cfg.get('test_evaluator') or []
     evaluators = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
-    evaluators = [metric for metric in evaluators if metric['type'] != METRIC]
-    cfg.test_evaluator = [*evaluators, ConfigDict(type=METRIC, **options)]
+    others = [metric for metric in evaluators if type_name(metric) != METRIC]
+    cfg.test_evaluator = [*others, ConfigDict(type=METRIC, **options)]
 
 
 def with_masks(pipeline: Sequence[Any]) -> list[Any]:
-    """Insert the loading of masks before the packing, where it is not there yet.
+    """Add the loading of masks to a pipeline that does not load them yet.
 
     Args:
         pipeline: Configs of the transforms.
@@ -62,22 +63,11 @@ def with_masks(pipeline: Sequence[Any]) -> list[Any]:
         A new list.
 
     Raises:
-        InputError: The pipeline does not end with packing.
+        InputError: The pipeline has no PackForgeryInputs, before which masks are loaded.
     """
-    names = [_name(transform) for transform in pipeline]
-    if LOADER in names:
+    if LOADER in map(type_name, pipeline):
         return list(pipeline)
-    if not names or names[-1] != 'PackForgeryInputs':
-        raise InputError(
-            f'localization: the test pipeline is {names} and must end with PackForgeryInputs, before which '
-            f'{LOADER} belongs'
-        )
-    return [*pipeline[:-1], ConfigDict(type=LOADER), pipeline[-1]]
-
-
-def _name(transform: Any) -> str:
-    kind = transform['type']
-    return str(kind if isinstance(kind, str) else kind.__name__).split('.')[-1]
+    return insert_step(pipeline, ConfigDict(type=LOADER), before='PackForgeryInputs')
 
 
 def index_datasets(node: ConfigDict) -> Iterator[ConfigDict]:
@@ -88,30 +78,18 @@ def index_datasets(node: ConfigDict) -> Iterator[ConfigDict]:
         yield from index_datasets(child)
 
 
-def check_masks(datasets: Sequence[ConfigDict]) -> None:
-    """Check that fakes of the test sets have masks.
-
-    Args:
-        datasets: Configs of :class:`~iid_mm.datasets.ForgeryDataset`.
-
-    Raises:
-        FileNotFoundError: An index does not exist.
-        InputError: No selected fake has a mask.
-    """
-    files = []
-    for dataset in datasets:
-        named = dataset.ann_file
-        for file in [named] if isinstance(named, (str, os.PathLike)) else named:
-            path = os.path.join(dataset.get('data_root') or '', os.fspath(file))
-            table = read_index(path, columns=('label', 'method', 'split', 'mask'))
-            wanted = (pc.field('label') == 1) & (pc.field('split') == dataset.get('split', 'train'))
-            if dataset.get('methods') is not None:
-                wanted &= pc.field('method').isin(list(dataset.methods))
-            if table.filter(wanted & pc.field('mask').is_valid()).num_rows:
-                return
-            files.append(path)
+def _check_masks(datasets: Sequence[ConfigDict]) -> None:
+    """Check that at least one selected fake of the test sets has a mask."""
+    files = [(dataset, path) for dataset in datasets for path in index_files(dataset)]
+    for dataset, path in files:
+        table = read_index(path, columns=('label', 'method', 'split', 'mask'))
+        wanted = (pc.field('label') == 1) & (pc.field('split') == dataset.get('split', 'train'))
+        if dataset.get('methods') is not None:
+            wanted &= pc.field('method').isin(list(dataset.methods))
+        if table.filter(wanted & pc.field('mask').is_valid()).num_rows:
+            return
+    where = ', '.join(str(path) for _, path in files) or 'any index'
     raise InputError(
-        f'localization: no fake of the test set has a mask in {", ".join(files) or "any index"}; prepare '
-        'the set again with --masks (tools/prepare_data.py; only FaceForensics++ and the toy set have '
-        'masks), or leave localization out'
+        f'localization: no fake of the test set has a mask in {where}; prepare the set again with --masks '
+        '(tools/prepare_data.py; only FaceForensics++ and the toy set have masks), or leave localization out'
     )

@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Localization metrics of a set: overall and of every manipulation, with intervals over videos.
-
-L is the number of levels at which maps are cut, C the number of centered boxes that serve as baselines.
-"""
+"""Localization metrics of a set: overall and of every manipulation, with intervals over videos."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from iid_mm.errors import InputError
+from iid_mm.evaluation.functional.inputs import factorize
+from iid_mm.evaluation.functional.per_method import Level, subsets
 from iid_mm.evaluation.localization.box_precision import (
     Detections,
     box_average_precision,
@@ -22,60 +20,30 @@ from iid_mm.evaluation.localization.box_precision import (
     mean_average_precision,
 )
 from iid_mm.evaluation.localization.maps import CENTER_SHARES, GRID, HALF, LEVELS, map_metrics
+from iid_mm.evaluation.localization.samples import (
+    EMPTY_MASK,
+    GENUINE,
+    NO_MASK,
+    SCORED,
+    LocalizationSample,
+)
+from iid_mm.utils.tables import UNDEFINED, markdown_table
 
 Values = npt.NDArray[np.float64]
-GENUINE, SCORED, NO_MASK, EMPTY_MASK = range(4)
-"""State of a frame: genuine; fake with a mask; fake without one; fake whose mask is empty on the canvas."""
-OVERALL = 'overall'
 MAP_KEYS = ('pointing', 'energy', 'iou_half', 'iou_best')
 INTERVAL_KEYS = ('box_ap50', 'box_ap50_local', *MAP_KEYS, *(f'gain_{key}' for key in MAP_KEYS))
 """Metrics that come with an interval."""
-
-
-class LocalizationSample(NamedTuple):
-    """What is kept of a frame.
-
-    Attributes:
-        video_key: ``dataset/method/compression/video``.
-        frame: Frame number.
-        image: Path of the image.
-        dataset: Dataset.
-        method: Manipulation of a fake.
-        target_id: Whose head it is, which a fake shares with its genuine frame; '' if unknown.
-        state: ``GENUINE``, ``SCORED``, ``NO_MASK`` or ``EMPTY_MASK``.
-        score: Probability of fake of the whole face.
-        boxes: (m, 3) of every predicted box: score, overlap with the mask's bounding box (0 on genuine
-            faces), share of the canvas.
-        maps: (3, 2 + L), empty where the frame is not ``SCORED``: pointing, energy and the overlaps at
-            all levels of the predicted map (NaN without one), of the center map and of the flat map.
-        center: (C,) overlaps of the centered boxes with the mask's bounding box; 0 on genuine faces.
-        grid: Bytes of the reduced map, (28, 28) uint8; empty without a map.
-        mask_grid: Bytes of the reduced mask, (28, 28) packed bits; empty where not ``SCORED``.
-    """
-
-    video_key: str
-    frame: int
-    image: str
-    dataset: str
-    method: str
-    target_id: str
-    state: int
-    score: float
-    boxes: Values
-    maps: Values
-    center: Values
-    grid: bytes
-    mask_grid: bytes
-
-    @property
-    def scene(self) -> tuple[str, str, str, int] | None:
-        """What a fake shares with its genuine frame: dataset, compression, head, frame; None: unknown."""
-        parts = self.video_key.split('/')
-        return (
-            (self.dataset, parts[2], self.target_id, self.frame)
-            if self.target_id and len(parts) > 2
-            else None
-        )
+_COLUMNS = {
+    'box AP50': 'box_ap50',
+    'box AP': 'box_ap',
+    'local box AP50': 'box_ap50_local',
+    'local box AP': 'box_ap_local',
+    'pointing': 'pointing',
+    'energy': 'energy',
+    'IoU at half': 'iou_half',
+    'best IoU': 'iou_best',
+}
+_BASELINES = {'genuine frame': 'genuine_', 'gain over it': 'gain_', 'center': 'center_', 'chance': 'chance_'}
 
 
 @dataclass(frozen=True)
@@ -84,7 +52,7 @@ class LocalizationRow:
 
     Attributes:
         name: ``overall``, the dataset or the manipulation (with several datasets after the set's).
-        metrics: Metrics by name, fractions of 1; absent ones are NaN.
+        metrics: Metrics by name, fractions of 1; undefined ones are NaN or absent.
         intervals: Lower and upper end by name, of the metrics that have an interval.
         counts: Numbers of frames and videos by name.
     """
@@ -94,11 +62,15 @@ class LocalizationRow:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
-
-def unique_samples(samples: Sequence[LocalizationSample]) -> list[LocalizationSample]:
-    """Drop repeated frames and sort: any number of processes gives one list."""
-    known = {(sample.video_key, sample.frame, sample.image): sample for sample in samples}
-    return [known[key] for key in sorted(known)]
+    def text(self, key: str) -> str:
+        """A metric in percent, with its interval if it has one."""
+        value = self.metrics.get(key, math.nan)
+        if math.isnan(value):
+            return UNDEFINED
+        if key not in self.intervals:
+            return f'{100 * value:.1f}'
+        low, high = self.intervals[key]
+        return f'{100 * value:.1f} ({100 * low:.1f} to {100 * high:.1f})'
 
 
 def localization_rows(
@@ -114,31 +86,31 @@ def localization_rows(
     Map metrics are means over the fake frames that have a mask. Box metrics count the boxes on these
     frames and on all genuine frames of the row's datasets, where every box is wrong;
     ``..._fakes`` leaves the genuine frames out. ``..._local`` leaves out boxes of (almost) the whole
-    canvas, which every fake has by training and which say nothing about where. ``iou_half`` cuts every
-    map at half its maximum; ``iou_best`` cuts all maps of the row at the share of the maximum that suits
-    the row best (``best_level``), an upper bound.
+    canvas, which every fake has by training and which do not localize anything. ``iou_half`` cuts every
+    map at half its maximum; ``iou_best`` cuts all maps of the row at the share of the maximum with the
+    highest mean overlap (``best_level``), an upper bound.
 
-    What these metrics are worth shows beside those of maps and boxes that have not seen the artifact:
+    Baselines are the metrics of maps and boxes that do not depend on the artifact:
 
     * ``genuine_...``: the map of the genuine frame of the same scene, compared with the fake's mask. Faces
-      are aligned, and a map that lights up in the middle of any face does well without an artifact.
-      ``gain_...`` is by how much the fake's own map does better, the metric that says whether the detector
-      looks at the artifact. Both are computed on a grid of 28 x 28 cells and of fakes whose genuine frame
+      are aligned, so a map that is high in the middle of any face does well without an artifact.
+      ``gain_...`` is the metric of the fake's own map minus this one; it shows whether the detector
+      looks at the artifact. Both are computed on a grid of 28 x 28 cells, for fakes whose genuine frame
       is in the set (``paired``).
     * ``center_...``: a map that falls off from the middle, or the best of ten centered boxes with the
-      face's probability of fake as score (``center_..._local``: of those that are no whole canvas).
+      face's probability of fake as score (``center_..._local``: of those smaller than the canvas).
     * ``chance_...``: a flat map, or a box of the canvas with this score.
 
     Args:
         samples: Frames, each once.
-        canvas_share: A predicted box that covers at least this share of the canvas is no local one.
-        num_resamples: Resamples of the bootstrap over videos, genuine and fake ones apart; 0: no
+        canvas_share: Predicted boxes that cover at least this share of the canvas are not local.
+        num_resamples: Resamples of the bootstrap over videos, genuine and fake ones separately; 0: no
             intervals.
-        confidence: Of the intervals, percentile method.
-        seed: Of the resampling.
+        confidence: Level of the intervals, percentile method.
+        seed: Seed of the resampling.
 
     Returns:
-        One row a manipulation, and the whole set last.
+        One row per manipulation, and the whole set last.
 
     Raises:
         InputError: No fake frame has a mask.
@@ -150,45 +122,59 @@ def localization_rows(
             f'{counts["empty_masks"]} an empty one, so there is nothing to compare with; prepare the set '
             'with --masks and put LoadForgeryMask into the test pipeline'
         )
+    datasets, methods = (factorize([getattr(s, key) for s in samples]) for key in ('dataset', 'method'))
+    labels = np.array([int(sample.state != GENUINE) for sample in samples])
+    level = Level(np.zeros(labels.size), labels, datasets, methods, 'frames')
     rows = []
-    for name, chosen in _subsets(samples):
-        if not any(sample.state == SCORED for sample in chosen):
-            rows.append(LocalizationRow(name, {}, {}, _counts(chosen)))
-            continue
-        prepared = _Prepared(chosen, canvas_share)
-        rng = np.random.default_rng(seed)
-        rows.append(
-            LocalizationRow(
-                name,
-                prepared.metrics(),
-                prepared.intervals(num_resamples, confidence, rng) if num_resamples else {},
-                _counts(chosen) | {'paired': int(prepared.paired.sum())},
-            )
-        )
+    for subset in subsets(level):
+        chosen = [samples[i] for i in np.flatnonzero(level.mask(subset))]
+        row = LocalizationRow(subset.name, {}, {}, _counts(chosen))
+        if row.counts['scored']:
+            prepared = _Prepared(chosen, canvas_share)
+            row.metrics.update(prepared.metrics())
+            row.counts['paired'] = int(prepared.paired.sum())
+            if num_resamples:
+                rng = np.random.default_rng(seed)
+                row.intervals.update(prepared.intervals(num_resamples, confidence, rng))
+        rows.append(row)
     return rows
 
 
-def _subsets(samples: Sequence[LocalizationSample]) -> Iterator[tuple[str, list[LocalizationSample]]]:
-    """Manipulations of each dataset with its genuine frames, its total after them, then everything."""
-    datasets = sorted({sample.dataset for sample in samples})
-    for dataset in datasets:
-        own = [sample for sample in samples if sample.dataset == dataset]
-        for method in sorted({sample.method for sample in own if sample.state != GENUINE}):
-            name = f'{dataset}/{method}' if len(datasets) > 1 else method
-            yield name, [s for s in own if s.state == GENUINE or s.method == method]
-        if len(datasets) > 1:
-            yield dataset, own
-    yield OVERALL, list(samples)
+def flat_metrics(rows: Sequence[LocalizationRow]) -> dict[str, float]:
+    """Name every metric: the whole set's plainly, a row's as ``pointing/<row>``; NaN ones are left out."""
+    flat = dict(rows[-1].metrics) | {f'num_{key}': float(value) for key, value in rows[-1].counts.items()}
+    for row in rows[:-1]:
+        flat |= {f'{key}/{row.name}': row.metrics.get(key, math.nan) for key in INTERVAL_KEYS}
+    return {key: value for key, value in flat.items() if not math.isnan(value)}
+
+
+def format_localization(rows: Sequence[LocalizationRow]) -> str:
+    """Format the metrics as a Markdown table, in percent, each row above its baselines.
+
+    Args:
+        rows: Output of :func:`localization_rows`.
+
+    Returns:
+        The table.
+    """
+    table = [['', *_COLUMNS, 'frames', 'no mask']]
+    for row in rows:
+        missing = row.counts['without_mask'] + row.counts['empty_masks']
+        metrics = [row.text(key) for key in _COLUMNS.values()]
+        table.append([row.name, *metrics, str(row.counts['scored']), str(missing)])
+        for title, prefix in _BASELINES.items():
+            table.append([f'  {title}', *(row.text(prefix + key) for key in _COLUMNS.values()), '', ''])
+    return '\n'.join(markdown_table(table, texts=1))
 
 
 def _counts(samples: Sequence[LocalizationSample]) -> dict[str, int]:
-    state = np.array([sample.state for sample in samples], dtype=int)
+    states = [sample.state for sample in samples]
     return {
-        'fakes': int(np.count_nonzero(state != GENUINE)),
-        'scored': int(np.count_nonzero(state == SCORED)),
-        'without_mask': int(np.count_nonzero(state == NO_MASK)),
-        'empty_masks': int(np.count_nonzero(state == EMPTY_MASK)),
-        'genuine': int(np.count_nonzero(state == GENUINE)),
+        'fakes': len(states) - states.count(GENUINE),
+        'scored': states.count(SCORED),
+        'without_mask': states.count(NO_MASK),
+        'empty_masks': states.count(EMPTY_MASK),
+        'genuine': states.count(GENUINE),
         'videos': len({sample.video_key for sample in samples if sample.state == SCORED}),
     }
 
@@ -211,9 +197,8 @@ class _Prepared:
         self.best = [int(np.argmax(row[2:])) for row in means]
         self.found = {'': self._collect(self.boxes), '_local': self._collect(self.local)}
         self.pairs, self.paired = _pairs(used)
-        pair_means = (
-            self.pairs[self.paired].mean(axis=0) if self.paired.any() else np.zeros((2, 2 + len(LEVELS)))
-        )
+        empty = np.zeros((2, 2 + len(LEVELS)))
+        pair_means = self.pairs[self.paired].mean(axis=0) if self.paired.any() else empty
         self.pair_best = [int(np.argmax(row[2:])) for row in pair_means]
 
     def _collect(self, boxes: Sequence[Values], chosen: npt.NDArray[np.bool_] | None = None) -> Detections:
@@ -224,13 +209,13 @@ class _Prepared:
         """All metrics."""
         total = int(self.scored.sum())
         metrics: dict[str, float] = {}
-        for name, found in self.found.items():
+        on_fakes = {
+            f'{name}_fakes': self._collect(boxes, self.scored)
+            for name, boxes in (('', self.boxes), ('_local', self.local))
+        }
+        for name, found in (self.found | on_fakes).items():
             metrics[f'box_ap50{name}'] = box_average_precision(found, total, 0.5)
             metrics[f'box_ap{name}'] = mean_average_precision(found, total)
-        for name, boxes in (('', self.boxes), ('_local', self.local)):
-            on_fakes = self._collect(boxes, self.scored)
-            metrics[f'box_ap50{name}_fakes'] = box_average_precision(on_fakes, total, 0.5)
-            metrics[f'box_ap{name}_fakes'] = mean_average_precision(on_fakes, total)
         metrics |= self._box_baselines(total)
         for number, name in enumerate(('', 'center_', 'chance_')):
             mean = self.maps[:, number].mean(axis=0)
@@ -242,12 +227,11 @@ class _Prepared:
             }
         for key, column in self._pair_columns().items():
             metrics[key] = float(column[self.paired].mean()) if self.paired.any() else math.nan
-        known = not math.isnan(metrics['iou_best'])
-        metrics['best_level'] = LEVELS[self.best[0]] if known else float('nan')
+        metrics['best_level'] = math.nan if math.isnan(metrics['iou_best']) else LEVELS[self.best[0]]
         return metrics
 
     def _pair_columns(self) -> dict[str, Values]:
-        """Metrics of the genuine frame's map, and by how much the own map is better, of every fake."""
+        """Metrics of the genuine frame's map, and the gain of the own map over it, of every fake."""
         columns = [(0, 0), (1, 1), (2 + HALF, 2 + HALF), (2 + self.pair_best[0], 2 + self.pair_best[1])]
         metrics = {}
         for key, (own, genuine) in zip(MAP_KEYS, columns, strict=True):
@@ -275,7 +259,7 @@ class _Prepared:
     def intervals(
         self, num_resamples: int, confidence: float, rng: np.random.Generator
     ) -> dict[str, tuple[float, float]]:
-        """Percentile intervals; the level of ``iou_best`` stays that of the whole row."""
+        """Percentile intervals; resamples keep the row's ``best_level``."""
         fake = np.zeros(self.video.max() + 1, dtype=bool)
         fake[self.video[self.scored]] = True
         groups = [np.flatnonzero(fake), np.flatnonzero(~fake)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metric of localization: does the detector look at the artifact?"""
+"""Metric of localization: boxes and heat maps against manipulation masks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import torch
 from mmengine.logging import print_log
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.localization.file import write_localization
 from iid_mm.evaluation.localization.maps import (
     CENTER_SHARES,
     LEVELS,
@@ -30,33 +29,35 @@ from iid_mm.evaluation.localization.maps import (
     map_metrics,
     mask_box,
 )
-from iid_mm.evaluation.localization.table import (
+from iid_mm.evaluation.localization.samples import (
     EMPTY_MASK,
     GENUINE,
     NO_MASK,
     SCORED,
-    LocalizationRow,
     LocalizationSample,
-    localization_rows,
     unique_samples,
+    write_localization,
 )
-from iid_mm.evaluation.localization.text import flat_metrics, format_localization
+from iid_mm.evaluation.localization.table import (
+    LocalizationRow,
+    flat_metrics,
+    format_localization,
+    localization_rows,
+)
 from iid_mm.evaluation.metrics.whole_set_metric import WholeSetMetric
 from iid_mm.registry import METRICS
 
-_NAMES = ('video_key', 'frame', 'dataset', 'method', 'gt_label', 'pred_score')
 Values = npt.NDArray[np.float64]
 
 
 @METRICS.register_module()
 class ArtifactLocalization(WholeSetMetric):
-    """Boxes and heat maps against manipulation masks, beside what chance and a centered guess reach.
+    """Boxes and heat maps against manipulation masks, beside chance and a centered guess.
 
-    Masks and maps are reduced at once: of each frame some numbers stay, about 2 kB. Faces that a distributed
-    sampler repeats are removed exactly, so any number of processes gives the same metrics. The true box
-    of a fake is the bounding box of its mask on the canvas. Fakes without a mask, or whose mask is empty
-    on the canvas, take no part and are counted. What the metrics are is described in
-    :func:`~iid_mm.evaluation.localization.table.localization_rows`.
+    Masks and maps are reduced at once to about 2 kB per frame. Faces that a distributed sampler repeats are
+    removed exactly, so the metrics do not depend on the number of processes. The true box of a fake is the
+    bounding box of its mask on the canvas. Fakes without a mask, or with one that is empty on the canvas, are
+    left out and counted. :func:`~iid_mm.evaluation.localization.table.localization_rows` defines the metrics.
 
     Metrics (with the prefix ``localization/``, fractions of 1): ``box_ap50``, ``box_ap`` (mean over
     overlaps of 0.5 to 0.95), each also ``_local``, ``_fakes`` and ``_local_fakes``; with heat maps
@@ -66,39 +67,32 @@ class ArtifactLocalization(WholeSetMetric):
     intervals, are in ``rows`` of the main process after the evaluation.
 
     Args:
-        collect_device: 'cpu' or 'gpu', where results of several processes meet.
-        prefix: Takes the place of 'localization' in the metrics' names.
-        collect_dir: Folder that all processes share, for ``collect_device='cpu'``.
         tolerance: Distance from the mask in canvas pixels at which pointing still counts.
-        canvas_share: A box that covers at least this share of the canvas is no local one.
-        num_resamples: Of the bootstrap over videos; 0: no intervals.
-        seed: Of the resampling.
+        canvas_share: Boxes that cover at least this share of the canvas are not local.
+        num_resamples: Resamples of the bootstrap over videos; 0: no intervals.
+        seed: Seed of the resampling.
         samples_file: The main process writes the metrics of all frames to this Parquet file, from which
-            :func:`~iid_mm.evaluation.localization.file.read_localization` and ``localization_rows`` give
+            :func:`~iid_mm.evaluation.localization.samples.read_localization` and ``localization_rows`` give
             the same table; None: no file.
-        print_table: Log the table.
-        image_root: Folder that the images' paths in the file are relative to; None: as they are.
+        **options: Of :class:`~iid_mm.evaluation.metrics.whole_set_metric.WholeSetMetric`.
 
     Raises:
         InputError: An argument is out of range.
     """
 
     default_prefix = 'localization'
+    sample_keys = (*WholeSetMetric.sample_keys, 'pred_instances')
 
     def __init__(
         self,
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
-        collect_dir: str | None = None,
         tolerance: float = 0.0,
         canvas_share: float = 0.9,
         num_resamples: int = 1000,
         seed: int = 0,
         samples_file: str | os.PathLike[str] | None = None,
-        print_table: bool = True,
-        image_root: str | os.PathLike[str] | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(collect_device, prefix, collect_dir, image_root)
+        super().__init__(**options)
         if tolerance < 0 or num_resamples < 0 or seed < 0:
             raise InputError(
                 f'tolerance={tolerance}, num_resamples={num_resamples} and seed={seed} must not be negative'
@@ -110,7 +104,6 @@ class ArtifactLocalization(WholeSetMetric):
         self.num_resamples = num_resamples
         self.seed = seed
         self.samples_file = None if samples_file is None else Path(samples_file)
-        self.print_table = print_table
         self.rows: list[LocalizationRow] = []
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
@@ -121,25 +114,14 @@ class ArtifactLocalization(WholeSetMetric):
             data_samples: Dictionaries with ``video_key``, ``frame``, ``dataset``, ``method``,
                 ``img_shape`` (h, w), ``gt_label`` (1,), ``pred_score`` (2,), ``pred_instances`` with
                 ``bboxes`` (n, 4) and ``scores`` (n,); fakes ``gt_artifact_mask`` (H, W) where they have
-                a mask; and ``pred_heat`` (H, W) where the model makes maps.
+                a mask; and ``pred_heat`` (H, W) if the model makes maps.
 
         Raises:
-            InputError: A sample lacks one of these, or a map or mask does not fit.
+            InputError: A sample lacks one of these, or a map and its mask differ in size.
         """
         if not data_samples:
             return
-        for sample in data_samples:
-            missing = [key for key in _NAMES if sample.get(key) is None]
-            if missing:
-                raise InputError(
-                    f'ArtifactLocalization: a data sample has no {", ".join(missing)}; the test pipeline '
-                    'must pack them (meta_keys), and the model must set pred_score'
-                )
-            if sample.get('pred_instances') is None:
-                raise InputError(
-                    'ArtifactLocalization: a data sample has no pred_instances; the model needs an '
-                    'artifact_head'
-                )
+        self.check_samples(data_samples)
         scores = _arrays([sample['pred_score'] for sample in data_samples])
         found = [sample['pred_instances'] for sample in data_samples]
         corners = _arrays([instances['bboxes'] for instances in found])
@@ -169,10 +151,12 @@ class ArtifactLocalization(WholeSetMetric):
         iou: Values = np.zeros(len(corners))
         center: Values = np.zeros(len(CENTER_SHARES))
         maps: Values = np.empty((0, 2 + len(LEVELS)))
+        mask_grid = b''
         if truth is not None and mask is not None:
             iou = box_overlaps(corners, truth)
             center = box_overlaps(centered_boxes((width, height)), truth)
             maps = self._map_metrics(mask, heat)
+            mask_grid = np.packbits(coarse_mask(mask)).tobytes()
         return LocalizationSample(
             video_key=sys.intern(str(sample['video_key'])),
             frame=int(sample['frame']),
@@ -186,9 +170,7 @@ class ArtifactLocalization(WholeSetMetric):
             maps=maps,
             center=center,
             grid=b'' if heat is None or state not in (GENUINE, SCORED) else coarse_map(heat).tobytes(),
-            mask_grid=np.packbits(coarse_mask(mask)).tobytes()
-            if truth is not None and mask is not None
-            else b'',
+            mask_grid=mask_grid,
         )
 
     def _map_metrics(self, mask: npt.NDArray[Any], heat: npt.NDArray[Any] | None) -> Values:
@@ -222,7 +204,7 @@ class ArtifactLocalization(WholeSetMetric):
         counts = self.rows[-1].counts
         if left_out := counts['without_mask'] + counts['empty_masks']:
             print_log(
-                f'ArtifactLocalization: {left_out} of {counts["fakes"]} fakes take no part: '
+                f'ArtifactLocalization: {left_out} of {counts["fakes"]} fakes are left out: '
                 f'{counts["without_mask"]} have no mask, {counts["empty_masks"]} an empty one',
                 logger='current',
                 level=logging.WARNING,

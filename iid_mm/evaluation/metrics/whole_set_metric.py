@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What metrics that are computed from a whole test set have in common."""
+"""Base of metrics that are computed from a whole test set."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from mmengine.dist import broadcast_object_list
 from mmengine.evaluator import BaseMetric
@@ -16,17 +16,29 @@ from iid_mm.errors import InputError
 
 
 class WholeSetMetric(BaseMetric):
-    """A metric that takes the results of all processes and removes repeated faces by name.
+    """A metric that collects the results of all processes and removes repeated faces by name.
 
-    MMEngine cuts the collected list to the size of the dataset, which removes padding only for its
-    own sampler's order. Here all results are taken.
+    MMEngine cuts the collected list to the size of the dataset, which removes the padding only in the order
+    of its own sampler. Here all results are kept.
 
     Args:
-        collect_device: 'cpu' or 'gpu', where results of several processes meet.
-        prefix: Takes the place of the default prefix in the metrics' names.
-        collect_dir: Folder that all processes share, for ``collect_device='cpu'``.
-        image_root: Folder that the paths of images are given relative to; None keeps them.
+        collect_device: 'cpu' or 'gpu', where the results of all processes are collected.
+        prefix: Replaces the default prefix of the metrics' names.
+        collect_dir: Folder that all processes share, for ``collect_device='cpu'``; None: one is made in the
+            working directory.
+        image_root: Folder that stored paths of images are relative to; None: paths stay as they are.
+        print_table: Log the table of all metrics.
     """
+
+    sample_keys: ClassVar[tuple[str, ...]] = (
+        'gt_label',
+        'pred_score',
+        'video_key',
+        'frame',
+        'dataset',
+        'method',
+    )
+    """What every data sample must hold."""
 
     def __init__(
         self,
@@ -34,9 +46,26 @@ class WholeSetMetric(BaseMetric):
         prefix: str | None = None,
         collect_dir: str | None = None,
         image_root: str | os.PathLike[str] | None = None,
+        print_table: bool = True,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
         self.image_root = None if image_root is None else Path(image_root)
+        self.print_table = print_table
+
+    def check_samples(self, data_samples: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse a batch in which a sample lacks one of :attr:`sample_keys`.
+
+        Raises:
+            InputError: One does.
+        """
+        for sample in data_samples:
+            missing = [key for key in self.sample_keys if sample.get(key) is None]
+            if missing:
+                raise InputError(
+                    f'{type(self).__name__}: a data sample has no {", ".join(missing)}; the test pipeline '
+                    'must pack the columns of the index (meta_keys), and the model must set pred_score and, '
+                    'with an artifact_head, pred_instances'
+                )
 
     def image_name(self, sample: Mapping[str, Any]) -> str:
         """Path of a sample's image, relative to ``image_root`` and with ``/``; empty if unknown."""

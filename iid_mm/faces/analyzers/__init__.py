@@ -13,25 +13,25 @@ from iid_mm.faces.analyzers.precomputed_analyzer import PrecomputedAnalyzer
 ANALYZERS = ('mediapipe', 'insightface', 'precomputed')
 DEVICES = ('auto', 'cpu', 'cuda')
 DATASET_FACES = 4
-"""Faces of an image that preparation analyzes: the people whom videos of datasets are about."""
+"""Maximum number of faces per image in preparation: videos of datasets are about few people."""
 
 
 def check_analyzer(options: AnalyzerOptions) -> str:
     """Check that an analyzer can be built, before long work relies on it.
 
-    Models that are missing are fetched here, once, and not by the worker processes.
+    Missing models are downloaded here, once, and not by the worker processes.
 
     Args:
-        options: Which analyzer.
+        options: Options of the analyzer.
 
     Returns:
-        What its results depend on, for the settings of the prepared folder: the version of the library
-        and digests of its models.
+        What its results depend on, for the settings of a prepared folder: the version of the library and
+        digests of its models.
 
     Raises:
         InputError: If an option is unknown or does not fit, or a model is damaged.
         MissingExtraError: If the library is not installed.
-        FileNotFoundError: If models are missing and cannot be fetched.
+        FileNotFoundError: If models are missing and cannot be downloaded.
     """
     if options.name not in ANALYZERS:
         raise InputError(f'analyzer={options.name!r} is unknown; choose from {", ".join(ANALYZERS)}')
@@ -57,7 +57,7 @@ def _check_insightface(options: AnalyzerOptions) -> str:
     release = _find_version('insightface')
     choose_providers(options.device)
     files = fetch_models(options.model_dir)
-    # On the CPU, unless the GPU is demanded: this process does not work on frames.
+    # On the CPU unless the GPU is required: this process does not analyze frames.
     load_models(files, 'cuda' if options.device == 'cuda' else 'cpu')
     return f'{release} {files.digest()}'
 
@@ -70,10 +70,10 @@ def _find_version(package: str) -> str:
 
 
 def build_analyzer(options: AnalyzerOptions, root: Path) -> FaceAnalyzer:
-    """Build an analyzer that :func:`check_analyzer` has passed.
+    """Build an analyzer that :func:`check_analyzer` has accepted.
 
     Args:
-        options: Which analyzer.
+        options: Options of the analyzer.
         root: Folder of the dataset.
 
     Raises:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The interface of face analyzers."""
+"""Interface of face analyzers."""
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,19 +17,19 @@ if TYPE_CHECKING:
     from iid_mm.utils.typing import BoxesArray, ImageArray, PointsArray
 
 Detection = tuple['BoxesArray', float]
-"""A (4,) box and its score."""
+"""(4,) box and score."""
 
 
 @dataclass(frozen=True)
 class AnalyzerOptions:
-    """Which analyzer and how it runs.
+    """Options to build an analyzer.
 
     Attributes:
         name: One of :data:`iid_mm.faces.analyzers.ANALYZERS`.
         model_dir: Folder of the models, for analyzers whose models do not come with their package; None
-            takes the usual place.
-        device: ``auto``, ``cpu`` or ``cuda``; ``auto`` takes the GPU where the analyzer can.
-        max_faces: How many faces of an image are analyzed, by score; None analyzes all.
+            takes the default folder.
+        device: ``auto``, ``cpu`` or ``cuda``; ``auto`` uses the GPU if the analyzer can.
+        max_faces: Maximum number of faces per image, those with the best scores; None for all.
     """
 
     name: str = 'mediapipe'
@@ -43,7 +44,7 @@ class Face:
 
     Attributes:
         box: (4,) float32 box x0, y0, x1, y1 in pixels; what the box covers depends on the analyzer.
-        score: Confidence of the detector in [0, 1]; 0 if the detector was not asked.
+        score: Confidence of the detector in [0, 1]; 0 if the detector was skipped.
         landmarks: (K, 2) float32 iBUG points in pixels, K 68 or 81.
     """
 
@@ -54,11 +55,11 @@ class Face:
 
 @dataclass(frozen=True)
 class FrameRef:
-    """Which frame an image is.
+    """The frame that an image shows.
 
     Attributes:
         record: The video.
-        frame: Frame number in it.
+        frame: Its number in the video.
     """
 
     record: VideoRecord
@@ -68,11 +69,11 @@ class FrameRef:
 class FaceAnalyzer(ABC):
     """Finds faces and their landmarks.
 
-    The result for an image depends on the arguments of the call only, not on earlier calls, so that
-    the order in which videos are worked on does not matter.
+    The result for an image depends only on the arguments of the call, so that the order of videos does not
+    matter.
 
     Attributes:
-        searches: Whether the faces are searched in the image, so that another look may find more.
+        searches: Whether faces are searched for in the image, so that a second, harder search may find more.
         seconds: Time spent so far in each stage, e.g. ``detection`` and ``landmarks``.
     """
 
@@ -94,19 +95,19 @@ class FaceAnalyzer(ABC):
 
         Args:
             image: (H, W, 3) uint8 BGR.
-            hint_box: (4,) box of a face that this analyzer found in a frame with the same scene.
-                Only the face there is returned then; the whole image is not searched, but the place is
-                searched harder: with several margins, and enlarged.
-            where: Which frame the image is, for analyzers that look results up.
+            hint_box: (4,) box of a face that this analyzer found in a frame with the same scene. Only the
+                face there is returned then. The whole image is not searched, but the place is searched
+                harder: with several margins, enlarged, and with a lower threshold.
+            where: The frame that the image shows, for analyzers that look results up.
 
         Returns:
             The faces, best first; empty if there is none.
         """
 
     def analyze_all(self, image: ImageArray) -> list[Face]:
-        """Find faces, small ones beside large ones too, at a higher cost.
+        """Find faces, also small ones beside large ones, at a higher cost.
 
-        Like :meth:`analyze` where it is not overridden.
+        The default is :meth:`analyze`.
 
         Args:
             image: (H, W, 3) uint8 BGR.
@@ -114,18 +115,18 @@ class FaceAnalyzer(ABC):
         return self.analyze(image)
 
     def check_video(self, record: VideoRecord) -> str:
-        """Say why no frame of a video can be analyzed; empty if they can be."""
+        """Reason why no frame of a video can be analyzed; empty if there is none."""
         return ''
 
     def limit(self, detections: list[Detection], max_faces: int | None) -> list[Detection]:
-        """The first ``max_faces`` detections, or all; :meth:`take_problems` tells of those left out."""
+        """The first ``max_faces`` detections, or all; notes a problem if some are left out."""
         if max_faces is None or len(detections) <= max_faces:
             return detections
         self._problems.append(f'{len(detections)} faces found, {max_faces} analyzed')
         return detections[:max_faces]
 
     def take_problems(self) -> str:
-        """Say what was wrong with single frames since the last call; empty if nothing was."""
+        """Problems with single frames since the last call; empty if there were none."""
         problems, self._problems = list(dict.fromkeys(self._problems)), []
         if not problems:
             return ''
@@ -139,3 +140,23 @@ class FaceAnalyzer(ABC):
             yield
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Drop what libraries write to the standard error of the process, bypassing Python's ``sys.stderr``.
+
+    They write before their logging can be configured. The environment variable ``IID_DEBUG=1`` keeps it.
+    """
+    if os.environ.get('IID_DEBUG') == '1':
+        yield
+        return
+    kept = os.dup(2)
+    sink = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(sink, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(sink)
+        os.close(kept)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The models of the analyzer ``insightface``: where they are, how they are fetched and loaded."""
+"""The models of the analyzer ``insightface``: finding, downloading and loading them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from urllib.request import urlopen
 from zipfile import BadZipFile, ZipFile
 
 from iid_mm.errors import InputError, MissingExtraError
-from iid_mm.faces.analyzers.quiet import quiet_stderr
-from iid_mm.utils.files import sha256
+from iid_mm.faces.analyzers.base import quiet_stderr
+from iid_mm.utils.files import replacing, sha256
 
 PACK = 'buffalo_l'
 DETECTOR, LANDMARKS = 'det_10g.onnx', '1k3d68.onnx'
@@ -25,7 +25,7 @@ KNOWN_SHA256 = {
     DETECTOR: '5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91',
     LANDMARKS: 'df5c06b8a0c12e422b2ed8947b8869faa4105387f199c477af038aa01f9a45cc',
 }
-"""Digests of the released files; what is fetched must have them, what the user places need not."""
+"""Digests of the released files; downloaded files must have them, files that the user provides need not."""
 # The archive has 288 MB, the larger of the two files 144 MB.
 MAX_ARCHIVE = 600_000_000
 MAX_FILE = 300_000_000
@@ -34,7 +34,7 @@ TIMEOUT = 15.0
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """The two files of ``buffalo_l`` that are used.
+    """The two files of ``buffalo_l`` in use.
 
     Attributes:
         detector: SCRFD, boxes and five points.
@@ -74,7 +74,7 @@ def find_models(model_dir: Path | None) -> ModelFiles:
 
 
 def fetch_models(model_dir: Path | None) -> ModelFiles:
-    """Find the models; fetch them where they are missing and the network is there.
+    """Find the models, and download them if they are missing.
 
     To be called in one process, before others rely on the files.
 
@@ -82,21 +82,21 @@ def fetch_models(model_dir: Path | None) -> ModelFiles:
         model_dir: See :func:`model_home`; the files go to ``<home>/models/buffalo_l``.
 
     Raises:
-        FileNotFoundError: If they are missing and cannot be fetched, with instructions.
+        FileNotFoundError: If they are missing and cannot be downloaded, with instructions.
     """
     try:
         return find_models(model_dir)
     except FileNotFoundError:
         pass
     home = model_home(model_dir)
-    # Not at the top: worker processes import this module, and shall not import torch.
+    # Not at the top: worker processes import this module, but not torch.
     from mmengine.logging import print_log
 
-    print_log(f'fetching {URL} (288 MB; weights for non-commercial research only)', logger='current')
+    print_log(f'downloading {URL} (288 MB; weights for non-commercial research only)', logger='current')
     try:
         _fetch(home / 'models' / PACK)
     except (OSError, BadZipFile, HTTPException, EOFError, NotImplementedError) as error:
-        raise FileNotFoundError(_instructions(home, f'fetching them failed: {error}')) from error
+        raise FileNotFoundError(_instructions(home, f'downloading them failed: {error}')) from error
     return find_models(model_dir)
 
 
@@ -112,40 +112,29 @@ def _instructions(home: Path, reason: str = '') -> str:
 
 
 def _fetch(folder: Path) -> None:
-    """Fetch the archive and unpack the two files, whole or not at all.
-
-    Raises:
-        OSError: If the network, the disk or the content is not as it should be.
-        BadZipFile: If it is no archive.
-    """
+    """Download the archive and unpack the two files; each appears whole or not at all."""
     with tempfile.TemporaryFile() as archive:
         with urlopen(URL, timeout=TIMEOUT) as response:
             _copy(response, archive, MAX_ARCHIVE)
-        folder.mkdir(parents=True, exist_ok=True)
         with ZipFile(archive) as content:
             for name, digest in KNOWN_SHA256.items():
                 _unpack(content, name, digest, folder)
 
 
 def _unpack(content: ZipFile, name: str, digest: str, folder: Path) -> None:
-    """Unpack a file by its bare name, so that no path in the archive is ever followed."""
+    """Unpack a file by its bare name, so that no path in the archive is followed."""
     members = [info for info in content.infolist() if PurePosixPath(info.filename).name == name]
     if not members:
         raise OSError(f'{URL} holds no {name}')
-    handle, part = tempfile.mkstemp(dir=folder, prefix=f'.{name}.')
-    try:
-        with os.fdopen(handle, 'wb') as target, content.open(members[0]) as source:
+    with replacing(folder / name) as temporary:
+        with temporary.open('wb') as target, content.open(members[0]) as source:
             _copy(source, target, MAX_FILE)
-        if sha256(Path(part)) != digest:
+        if sha256(temporary) != digest:
             raise OSError(f'{name} in {URL} is not the released file (its SHA-256 differs)')
-        os.chmod(part, 0o644)
-        os.replace(part, folder / name)
-    finally:
-        Path(part).unlink(missing_ok=True)
 
 
 def _copy(source: IO[bytes], target: IO[bytes], limit: int) -> None:
-    """Copy a stream, which is refused if it is longer than expected."""
+    """Copy a stream; OSError if it is longer than expected."""
     left = limit
     while block := source.read(1 << 20):
         left -= len(block)
@@ -155,7 +144,7 @@ def _copy(source: IO[bytes], target: IO[bytes], limit: int) -> None:
 
 
 def import_onnxruntime() -> Any:
-    """The package onnxruntime, quiet.
+    """Import onnxruntime, and silence its log.
 
     Raises:
         MissingExtraError: If it is not installed.
@@ -170,7 +159,7 @@ def import_onnxruntime() -> Any:
 
 
 def choose_providers(device: str) -> list[Any]:
-    """What onnxruntime runs the models on.
+    """Choose what onnxruntime runs the models on.
 
     Args:
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -179,7 +168,7 @@ def choose_providers(device: str) -> list[Any]:
         Execution providers of onnxruntime, with options, best first.
 
     Raises:
-        InputError: If ``cuda`` is asked for and not there.
+        InputError: If ``cuda`` is not available.
     """
     available = import_onnxruntime().get_available_providers()
     cuda = 'CUDAExecutionProvider' in available
@@ -191,7 +180,7 @@ def choose_providers(device: str) -> list[Any]:
         )
     if device == 'cpu' or not cuda:
         return ['CPUExecutionProvider']
-    # The same kernels in every run, at full precision: two runs shall give equal points.
+    # The same kernels in every run, at full precision, so that two runs give equal points.
     options = {'cudnn_conv_algo_search': 'DEFAULT', 'use_tf32': '0'}
     return [('CUDAExecutionProvider', options), 'CPUExecutionProvider']
 
@@ -219,7 +208,7 @@ def load_models(files: ModelFiles, device: str) -> tuple[Any, Any]:
     if device == 'cuda' and set(used) != {'CUDAExecutionProvider'}:
         raise InputError(
             "device='cuda': onnxruntime cannot use the GPU (CUDA or cuDNN libraries are missing or of "
-            'another version; IID_DEBUG=1 shows its messages); mend them or use --device cpu'
+            'another version; IID_DEBUG=1 shows its messages); repair the installation or use --device cpu'
         )
     return models[0], models[1]
 
@@ -253,7 +242,7 @@ def _load(path: Path, task: str, providers: list[Any]) -> Any:
 
 
 def _model_errors() -> Iterator[type[Exception]]:
-    """What damaged files raise: each library has its own ways."""
+    """What the libraries raise for damaged files."""
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 

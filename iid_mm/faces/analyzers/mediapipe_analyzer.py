@@ -12,60 +12,78 @@ import cv2
 import numpy as np
 
 from iid_mm.errors import MissingExtraError
-from iid_mm.faces.analyzers.base import Detection, Face, FaceAnalyzer, FrameRef
-from iid_mm.faces.analyzers.mesh68 import MESH_TO_68
-from iid_mm.faces.analyzers.quiet import quiet_stderr
-from iid_mm.faces.analyzers.regions import (
-    choose_near,
-    cut_around,
-    cut_window,
-    distinct_faces,
-    keep_distinct,
-    nested_parts,
-    search_parts,
-    square_parts,
-)
+from iid_mm.faces.analyzers.base import Detection, Face, quiet_stderr
+from iid_mm.faces.analyzers.regions import choose_near, cut_around, cut_window
+from iid_mm.faces.analyzers.searching_analyzer import SearchingAnalyzer
 from iid_mm.faces.cropping import landmarks_box
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from iid_mm.utils.typing import BoxesArray, ImageArray, PointsArray
 
-# The mesh graph searches the face again with a short-range detector, which wants to see the whole
-# head: 60 % on each side of the detector's box (brows to chin) at first, then more, then less.
+# The mesh graph searches the face again with a short-range detector, which needs to see the whole head: 60 %
+# on each side of the detector's box (brows to chin) at first, then more, then less.
 MESH_MARGINS = (0.6, 1.0, 0.35)
-# The landmark model looks at 192 px of the face, about two thirds of the crop.
+# The landmark model sees 192 px of the face, about two thirds of the crop.
 MESH_SIDE = 320
-# Where a hint does not lead to a face, the detector looks at this much around it.
+# If a hint does not lead to a face, this much around it is searched by the detector.
 HINT_MARGINS = (1.0, 2.0)
-# The detector looks at 192 px.
+# Side of the detector's input.
 DETECTION_SIDE = 192
 # Larger images are shrunk first; the detector's own reduction skips pixels, and copying them costs more.
 MAX_DETECTION_SIDE = 4096
-# Side of the smallest parts: about what the detector looks at.
-MIN_PART = 170
 DETECTION_SCORE = 0.4
 MESH_SCORE = 0.3
 
+# fmt: off
+_JAW = [
+    127, 234, 93, 132, 58, 172, 150, 176,  # 0-7: left temple down to the chin
+    152,                                   # 8: chin
+    400, 379, 397, 288, 361, 323, 454, 356,  # 9-16: chin up to the right temple
+]
+_BROWS = [
+    70, 63, 105, 66, 107,     # 17-21: left brow, outer to inner end, upper edge
+    336, 296, 334, 293, 300,  # 22-26: right brow, inner to outer end, upper edge
+]
+_NOSE = [
+    168, 197, 5, 4,        # 27-30: bridge, from between the eyes to the tip
+    98, 97, 2, 326, 327,   # 31-35: below the nostrils, left to right
+]
+_EYES = [
+    33, 160, 158, 133, 153, 144,   # 36-41: left eye: outer corner, upper lid, inner, lower lid
+    362, 385, 387, 263, 373, 380,  # 42-47: right eye: inner corner, upper lid, outer, lower lid
+]
+_MOUTH = [
+    61, 39, 37, 0, 267, 269, 291,  # 48-54: left corner, upper edge of the upper lip, right corner
+    321, 314, 17, 84, 91,          # 55-59: lower edge of the lower lip, right to left
+    78, 81, 13, 311, 308,          # 60-64: left inner corner, lower edge of the upper lip, right
+    402, 14, 178,                  # 65-67: upper edge of the lower lip, right to left
+]
+# fmt: on
 
-class MediapipeAnalyzer(FaceAnalyzer):
-    """Full-range face detector on the image, then the face mesh on a crop around each face.
+MESH_TO_68 = np.array([*_JAW, *_BROWS, *_NOSE, *_EYES, *_MOUTH], dtype=np.int64)
+"""(68,) vertex of MediaPipe's face mesh for each iBUG point.
 
-    Where the detector finds nothing in the whole image (its input is 192 px, so small faces of
-    large frames are lost), it looks at overlapping square parts; :meth:`analyze_all` looks at them always,
-    and at smaller ones.
+The mesh has 468 vertices (478 with the irises); each iBUG point is the vertex at the same place of the face.
+Where there is none (jaw, lips), it is the vertex nearest to the same fraction of the contour's length,
+measured on the mean mesh of frontal faces. Left and right are those of the image.
+"""
+
+
+class MediapipeAnalyzer(SearchingAnalyzer):
+    """The full-range face detector on the image, then the face mesh on a crop around each face.
 
     Args:
-        max_faces: How many faces of an image are analyzed, by score; None analyzes all.
+        max_faces: Maximum number of faces per image, those with the best scores; None for all.
 
     Raises:
         MissingExtraError: If MediaPipe is not installed.
     """
 
+    # About the side of the detector's input.
+    min_part = 170
+
     def __init__(self, max_faces: int | None = None) -> None:
-        super().__init__()
-        self.max_faces = max_faces
+        super().__init__(max_faces)
         with quiet_stderr():
             detection, mesh = _import_solutions()
             self._detector = detection.FaceDetection(
@@ -78,58 +96,13 @@ class MediapipeAnalyzer(FaceAnalyzer):
                 refine_landmarks=True,
                 min_detection_confidence=MESH_SCORE,
             )
-            # The libraries log on their first image.
+            # The libraries log during their first image.
             blank = np.zeros((64, 64, 3), np.uint8)
             self._detector.process(blank)
             self._mesh.process(blank)
 
-    def analyze(
-        self,
-        image: ImageArray,
-        hint_box: BoxesArray | None = None,
-        *,
-        where: FrameRef | None = None,
-    ) -> list[Face]:
-        """Find faces.
-
-        Args:
-            image: (H, W, 3) uint8 BGR.
-            hint_box: (4,) box of this analyzer in a frame with the same scene; skips the detector, unless
-                the landmark model finds no face there.
-            where: Not used.
-
-        Returns:
-            The faces with 68 landmarks, by score. With a hint: one face or none, with score 0
-            where the detector was not asked.
-        """
-        if hint_box is not None:
-            return self._analyze_hint(image, hint_box)
-        with self.clock('detection'):
-            detections = self.limit(self._detect_with_parts(image), self.max_faces)
-        return self._add_landmarks(image, detections)
-
-    def analyze_all(self, image: ImageArray) -> list[Face]:
-        """Find faces, small ones beside large ones too, from :data:`~regions.MIN_PART_FACE` pixels on.
-
-        See :meth:`FaceAnalyzer.analyze_all`.
-        """
-        with self.clock('detection'):
-            windows = nested_parts(image.shape[1], image.shape[0], MIN_PART)
-            detections = search_parts(image, self._detect_with_parts(image), windows, self._detect)
-            detections = self.limit(detections, self.max_faces)
-        return distinct_faces(self._add_landmarks(image, detections))
-
-    def _add_landmarks(self, image: ImageArray, detections: Sequence[Detection]) -> list[Face]:
-        faces = []
-        with self.clock('landmarks'):
-            for box, score in detections:
-                landmarks = self._find_landmarks(image, box)
-                if landmarks is not None:
-                    faces.append(Face(box, score, landmarks))
-        return faces
-
     def _analyze_hint(self, image: ImageArray, hint: BoxesArray) -> list[Face]:
-        """The face at a hint: the mesh alone first, then the detector on what is around."""
+        """The face at a hint, or none: the mesh alone first, then the detector on the surroundings."""
         with self.clock('landmarks'):
             landmarks = self._find_landmarks(image, hint)
         if landmarks is not None:
@@ -149,14 +122,6 @@ class MediapipeAnalyzer(FaceAnalyzer):
                 return [Face(*chosen, landmarks)]
         return []
 
-    def _detect_with_parts(self, image: ImageArray) -> list[Detection]:
-        boxes = self._detect(image)
-        if not boxes:
-            for window in square_parts(image.shape[1], image.shape[0]):
-                part = cut_window(image, window)
-                boxes.extend((part.box_to_whole(box), score) for box, score in self._detect(part.image))
-        return keep_distinct(boxes)
-
     def _detect(self, image: ImageArray) -> list[Detection]:
         height, width = image.shape[:2]
         if max(height, width) > MAX_DETECTION_SIDE:
@@ -172,7 +137,6 @@ class MediapipeAnalyzer(FaceAnalyzer):
         return boxes
 
     def _find_landmarks(self, image: ImageArray, box: BoxesArray) -> PointsArray | None:
-        """Landmarks of the face in a box, in pixels of the image; None if the mesh finds none."""
         for margin in MESH_MARGINS:
             # Small crops are not enlarged: that changes neither how many are found nor how exactly.
             region = cut_around(image, box, margin, max_side=MESH_SIDE)
@@ -183,9 +147,9 @@ class MediapipeAnalyzer(FaceAnalyzer):
                 continue
             points = np.array([(p.x, p.y) for p in found[0].landmark], np.float64)[MESH_TO_68]
             height, width = region.image.shape[:2]
-            # Width times the coordinate is the place of a pixel center already: so the points of small
-            # faces lie within 0.03 px of those of the mirrored picture; with half a pixel taken away, as
-            # coordinates of pixel edges would ask for, they lie 0.5 px off.
+            # Width times the coordinate already refers to pixel centers: the points of small faces lie
+            # within 0.03 px of those of the mirrored image; with half a pixel subtracted, as for coordinates
+            # of pixel edges, they lie 0.5 px off.
             landmarks = region.to_whole((points * (width, height)).astype(np.float32))
             if _same_face(landmarks, box):
                 return landmarks
@@ -193,7 +157,7 @@ class MediapipeAnalyzer(FaceAnalyzer):
 
 
 def _same_face(landmarks: PointsArray, box: BoxesArray) -> bool:
-    """Whether the mesh did not slip to another face: each center lies in the other's box."""
+    """Whether the mesh found the face in the box and no other one: each center lies in the other's box."""
     found = landmarks_box(landmarks)
     for inner, outer in ((found, box), (box, found)):
         x, y = (inner[0] + inner[2]) / 2, (inner[1] + inner[3]) / 2
@@ -203,10 +167,10 @@ def _same_face(landmarks: PointsArray, box: BoxesArray) -> bool:
 
 
 def _import_solutions() -> tuple[Any, Any]:
-    # Read when the libraries load: keep glog, absl and TensorFlow to errors.
+    # Read when the libraries load: glog, absl and TensorFlow log errors only.
     os.environ.setdefault('GLOG_minloglevel', '2')
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-    # MediaPipe calls a function that protobuf has deprecated on every result.
+    # MediaPipe calls a deprecated function of protobuf for every result.
     warnings.filterwarnings('ignore', message='SymbolDatabase.GetPrototype', category=UserWarning)
     try:
         from mediapipe.python.solutions import face_detection, face_mesh

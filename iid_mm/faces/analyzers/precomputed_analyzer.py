@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Landmarks that somebody else found, read from files."""
+"""Landmarks that were detected beforehand, read from files."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from iid_mm.utils.typing import BoxesArray, ImageArray, PointsArray
 
 LANDMARK_COUNTS = (68, 81)
-# No frame is that large: such a number is a damaged one.
+# No frame is that large: a larger number is damaged.
 MAX_COORDINATE = 1e5
 # Half a day at 24 frames a second: a header that promises more is damaged, whatever a sparse file holds.
 MAX_FRAMES = 2**20
-# What numpy raises for damaged files: its header is Python source, an archive is a zip file, and a shape may
-# be of anything that is an int.
+# Raised by numpy for damaged files: its header is Python source, an archive is a zip file, and a shape may
+# hold anything that is an int.
 _DAMAGE = (
     *(OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, SyntaxError),
     *(TokenError, BadZipFile, MemoryError, RecursionError, SystemError),
@@ -47,17 +47,17 @@ _DAMAGE = (
 
 
 class PrecomputedAnalyzer(FaceAnalyzer):
-    """Looks landmarks up: those that came with the dataset, else a side file of the video.
+    """Looks landmarks up: those that came with the dataset, or else a side file of the video.
 
-    A side file is an array (T, K, 2) of numbers: position of the frame in the video, point (K 68 or
-    81), x and y in pixels of the frame; a frame without a face is NaN. It is called
-    ``<root>/landmarks/<path of the video without suffix>.npy``; for a folder of images that is the path
-    of the folder, for a single image that of the image, for images in an archive that of the folder that
-    the archive would be unpacked to. The position is the frame number in a video file, and the place in
-    the sequence where frames are images.
+    A side file is an array (T, K, 2): position of the frame in the video, point (K 68 or 81), x and y in
+    pixels of the frame; a frame without a face is NaN. Its path is
+    ``<root>/landmarks/<path of the video without suffix>.npy``, with the path of the folder for a folder of
+    images, that of the image for a single image, and that of the folder that the archive would be unpacked to
+    for images in an archive. The position is the frame number in a video file, and the place in the sequence
+    for images.
 
     Args:
-        root: Folder of the dataset, which the video paths lie in.
+        root: Folder of the dataset, in which the videos lie.
     """
 
     searches = False
@@ -68,11 +68,7 @@ class PrecomputedAnalyzer(FaceAnalyzer):
         self._load = lru_cache(maxsize=8)(load_table)
 
     def side_file(self, record: VideoRecord) -> Path:
-        """Path of the side file of a video.
-
-        Raises:
-            InputError: If the video does not lie in the dataset, so that it cannot have one.
-        """
+        """Path of the side file of a video; InputError if the video lies outside of the dataset."""
         try:
             inside = source_path(record.source).relative_to(self.root)
         except ValueError:
@@ -85,7 +81,7 @@ class PrecomputedAnalyzer(FaceAnalyzer):
         return self.root / 'landmarks' / inside.with_name(inside.name + '.npy')
 
     def side_files(self, record: VideoRecord) -> list[Path]:
-        """All landmark files that a video depends on, whether they are there or not."""
+        """All landmark files that a video depends on, whether they exist or not."""
         if isinstance(record.landmarks, LandmarkTable):
             return [record.landmarks.path]
         if isinstance(record.landmarks, LandmarkFiles):
@@ -98,10 +94,7 @@ class PrecomputedAnalyzer(FaceAnalyzer):
             return []
 
     def check_video(self, record: VideoRecord) -> str:
-        """Say why the landmarks of a video cannot be used; empty if they can be.
-
-        Files of single frames are read when it is their turn.
-        """
+        """See :meth:`FaceAnalyzer.check_video`; files of single frames are read later."""
         try:
             if isinstance(record.landmarks, LandmarkFiles):
                 _check_files(record.landmarks, record.source)
@@ -114,23 +107,11 @@ class PrecomputedAnalyzer(FaceAnalyzer):
         return ''
 
     def analyze(
-        self,
-        image: ImageArray,
-        hint_box: BoxesArray | None = None,
-        *,
-        where: FrameRef | None = None,
+        self, image: ImageArray, hint_box: BoxesArray | None = None, *, where: FrameRef | None = None
     ) -> list[Face]:
-        """Look the faces of a frame up; the image is not used.
+        """Look up the faces of the frame ``where``, in the order of the file and with score 1.
 
-        Args:
-            image: Not used.
-            hint_box: (4,) box of a face in a frame with the same scene; of several faces, the nearest
-                is returned.
-            where: Which frame; needed.
-
-        Returns:
-            The faces in the order of the file, with score 1. A file of this frame that is damaged is
-            told by :meth:`take_problems`.
+        The image is not used. A damaged file of this frame is reported by :meth:`take_problems`.
 
         Raises:
             InputError: If ``where`` is missing, or the video does not pass :meth:`check_video`.
@@ -140,7 +121,7 @@ class PrecomputedAnalyzer(FaceAnalyzer):
         with self.clock('landmarks'):
             faces = []
             for points in self._find_points(where):
-                # NaN compares as false, too.
+                # NaN compares as false.
                 if np.abs(points).max() < MAX_COORDINATE:
                     faces.append(Face(landmarks_box(points), 1.0, points))
             if hint_box is not None and len(faces) > 1:
@@ -180,7 +161,7 @@ class PrecomputedAnalyzer(FaceAnalyzer):
         return self._load(path)
 
     def _public(self, error: InputError) -> str:
-        """Text of an error without the folders of this machine: reports travel."""
+        """Text of an error without the folders of this machine, because reports are shared."""
         return str(error).replace(f'{self.root}{os.sep}', '')
 
 
@@ -258,7 +239,7 @@ def _load_array(path: Path) -> np.ndarray:
         if path.exists() and not path.is_file():
             raise OSError('not a file')
         with warnings.catch_warnings():
-            # Of a header that is nearly Python.
+            # About a header that is nearly Python.
             warnings.simplefilter('ignore')
             # Mapped: a damaged header that promises more than the file holds is refused, not allocated.
             array = np.load(path, mmap_mode='r', allow_pickle=False)

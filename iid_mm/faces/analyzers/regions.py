@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of an image that a detector of fixed input size sees more of: pure arithmetic."""
+"""Parts of an image, for detectors of a fixed input size that miss small faces in the whole image."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from iid_mm.utils.typing import BoxesArray, ImageArray, PointsArray, Size
 
 MAX_PARTS = 200
-"""Parts of one image that are looked at, so that the largest photos cost seconds."""
+"""Most parts of one image that are searched, so that the largest photos take seconds."""
 MAX_PART_SIDE = 1280
-"""Larger parts are shrunk before detectors see them, whose inputs are smaller still."""
+"""Larger parts are shrunk before detection; the inputs of detectors are smaller still."""
 MIN_PART_FACE = 32
-"""Side of the smallest faces in pixels that parts are searched for: scores of smaller ones mean little."""
+"""Side of the smallest faces that parts are searched for, in pixels: scores of smaller ones mean little."""
 PART_SCORE = 0.6
-"""Score that a face needs in a part: parts show more, wallpaper too."""
+"""Score that a face needs in a part: parts show more, also wallpaper."""
 MAX_ASPECT = 8
-"""Images that are more elongated than this are no pictures of people; they would have very many parts."""
+"""More elongated images do not show people, and would have very many parts."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class Region:
 
 
 def cut_window(image: ImageArray, window: Window, *, max_side: int = 0, min_side: int = 0) -> Region:
-    """Cut a window out and bring it to a useful size.
+    """Crop a window and resize it for a detector.
 
     Args:
         image: (H, W, 3) uint8.
         window: Window inside the image.
-        max_side: A longer part is shrunk to this; 0 shrinks nothing.
-        min_side: A shorter part is enlarged to this, but not more than twofold; 0 enlarges nothing.
+        max_side: A longer part is shrunk to this; 0 for no limit.
+        min_side: A shorter part is enlarged to this, at most twofold; 0 for no limit.
 
     Returns:
         The part.
@@ -85,12 +85,12 @@ def cut_window(image: ImageArray, window: Window, *, max_side: int = 0, min_side
 def cut_around(
     image: ImageArray, box: BoxesArray, margin: float, *, max_side: int = 0, min_side: int = 0
 ) -> Region | None:
-    """Cut the square around a box out.
+    """Crop the square around a box.
 
     Args:
         image: (H, W, 3) uint8.
         box: (4,) box.
-        margin: What is added on each side, as part of the longer side of the box.
+        margin: Added on each side, relative to the longer side of the box.
         max_side: See :func:`cut_window`.
         min_side: See :func:`cut_window`.
 
@@ -102,15 +102,15 @@ def cut_around(
 
 
 def square_parts(width: int, height: int, share: float = 0.6) -> list[Window]:
-    """Cut an image into overlapping squares, in which a detector of fixed input sees more.
+    """Divide an image into overlapping squares.
 
     Args:
         width: Width of the image.
         height: Height of the image.
-        share: Side of the squares, as part of the shorter side of the image.
+        share: Side of the squares, relative to the shorter side of the image.
 
     Returns:
-        Windows x0, y0, x1, y1, row by row, that cover the image and overlap by a third or more. None of a
+        Windows x0, y0, x1, y1, row by row, that cover the image and overlap by a third or more; none for a
         strip that is more than :data:`MAX_ASPECT` times as long as it is wide.
     """
     if max(width, height) > MAX_ASPECT * min(width, height):
@@ -130,7 +130,7 @@ def nested_parts(width: int, height: int, min_side: int) -> list[Window]:
     Args:
         width: Width of the image.
         height: Height of the image.
-        min_side: Side from which smaller squares are looked at, too.
+        min_side: Side of the smallest squares.
 
     Returns:
         Windows, the largest first, at most :data:`MAX_PARTS`.
@@ -152,17 +152,17 @@ def search_parts(
     windows: Sequence[Window],
     detect: Callable[[ImageArray], list[Detection]],
 ) -> list[Detection]:
-    """Add what a detector finds in parts of an image to what it found in the whole of it.
+    """Add the faces that a detector finds in parts of an image to those in the whole image.
 
     Args:
         image: (H, W, 3) uint8.
-        found: What was found in the whole image; it stays.
+        found: Detections in the whole image; all are kept.
         windows: The parts.
-        detect: Finds faces in a part, in its pixels.
+        detect: Detects faces in a part, in its pixels.
 
     Returns:
-        All of it, each face once, those of the whole image first, each group by score. A face that the border
-        of a part cuts is left to another part.
+        All detections, each face once, those in the whole image first, each group by score. A face at the
+        border of a part is left to another part.
     """
     size = (image.shape[1], image.shape[0])
     extra: list[Detection] = []
@@ -182,7 +182,7 @@ def search_parts(
 
 
 def _is_cut(box: BoxesArray, window: Window, size: Size) -> bool:
-    """Whether a box reaches the border of a part where the image goes on."""
+    """Whether a box reaches a border of a part inside of the image."""
     x0, y0, x1, y1 = window
     rim = 0.02 * (x1 - x0)
     return bool(
@@ -194,7 +194,7 @@ def _is_cut(box: BoxesArray, window: Window, size: Size) -> bool:
 
 
 def same_face(first: BoxesArray, second: BoxesArray) -> bool:
-    """Whether two boxes show one face: they overlap much, or most of the smaller lies in the larger one."""
+    """Whether two boxes show one face: they overlap much, or most of the smaller lies in the larger."""
     size = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
     if size.min() <= 0:
         return False
@@ -203,7 +203,7 @@ def same_face(first: BoxesArray, second: BoxesArray) -> bool:
 
 
 def distinct_faces(faces: Sequence[Face]) -> list[Face]:
-    """Drop faces whose landmarks lie where those of an earlier one do."""
+    """Drop faces whose landmarks are in the place of those of an earlier one."""
     kept: list[Face] = []
     for face in faces:
         box = landmarks_box(face.landmarks)
@@ -222,7 +222,7 @@ def overlap(first: BoxesArray, second: BoxesArray) -> float:
 
 
 def keep_distinct(detections: Sequence[Detection], max_overlap: float = 0.4) -> list[Detection]:
-    """Sort by score and drop what was seen before: overlapping parts show the same face twice.
+    """Sort by score and drop duplicates, because overlapping parts show the same face twice.
 
     Args:
         detections: Boxes and scores.
@@ -239,7 +239,7 @@ def keep_distinct(detections: Sequence[Detection], max_overlap: float = 0.4) -> 
 
 
 def choose_near(detections: Sequence[Detection], hint: BoxesArray) -> Detection | None:
-    """The detection nearest to a hint; None if none is nearer than about its own size.
+    """The detection nearest to a hint; None if it is farther away than about its own size.
 
     Args:
         detections: Boxes and scores.

@@ -20,12 +20,12 @@ train_pipeline = [
     dict(type='PackForgeryPair'),
 ]
 
-# Together 1.5 to 2.5 times as fast on a CPU with AMX.
+# bfloat16 and channels last are 1.5 to 2.5 times as fast on a CPU with AMX.
 optim_wrapper = dict(type='BFloat16OptimWrapper')
 model = dict(
     channels_last=True,
-    # The finest level joins the global head. With the last one, which sees the whole face, the few people here
-    # are learnt by heart.
+    # The finest level joins the global head. With the last one, which sees the whole face, the model memorizes
+    # the few people here.
     fused_level=0,
     backbone=dict(stem_channels=32, base_channels=32),
     neck=dict(in_channels=128, channels=64),
@@ -34,7 +34,7 @@ model = dict(
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,
-    collate_fn=dict(type='collate_pairs'),
+    collate_fn=dict(type='iid_mm.collate_pairs'),
     dataset=dict(paired_only=True, frames_per_video=8, pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(frames_per_video=8))
 test_dataloader = dict(num_workers=1, dataset=dict(frames_per_video=16))

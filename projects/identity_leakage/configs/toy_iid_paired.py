@@ -12,7 +12,7 @@ train_pipeline = [
 ]
 # Half of the items are fakes, so two of three images are genuine.
 model = dict(forgery_head=dict(loss=dict(class_weight=[0.75, 1.5])))
-train_dataloader = dict(collate_fn=dict(type='collate_pairs'), dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(collate_fn=dict(type='iid_mm.collate_pairs'), dataset=dict(pipeline=train_pipeline))
 
 # Half of the items are pairs of images, so 16 epochs show as many images as 24 without pairs.
 max_epochs = 16

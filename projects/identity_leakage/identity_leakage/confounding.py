@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the label depend on who is in the picture, to a chosen degree.
+"""Make the label depend on the person to a chosen degree.
 
 People are divided into two groups of equal size, F (mostly seen in fakes) and G (mostly seen in genuine
 videos). At confound c in [-1, 1]
 
     P(fake | F) = P(genuine | G) = (1 + c) / 2,
 
-so c is the correlation (phi) of label and group: 0 tells nothing, 1 tells all, below 0 the rule is reversed.
+so c is the correlation (phi) of label and group: the group is uninformative at 0 and determines the label
+at 1; below 0 the rule is reversed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from iid_mm.errors import InputError
 
@@ -31,8 +34,8 @@ def check_confound(confound: float) -> None:
 def identity_groups(pairs: Iterable[tuple[str, str | None]], seed: int = 0) -> dict[str, bool]:
     """Divide people into the groups F and G.
 
-    People who share a fake (head of one, face of the other) come into the same group, so that it is clear
-    for every idea of "the identity of a fake" to which group it belongs.
+    People who share a fake (head of one, face of the other) are in the same group, so that the group of a
+    fake does not depend on whether its identity is that of the target or of the source.
 
     Args:
         pairs: Target and source of fakes; (person, None) names a person without one.
@@ -44,26 +47,18 @@ def identity_groups(pairs: Iterable[tuple[str, str | None]], seed: int = 0) -> d
     Raises:
         InputError: If fakes connect everybody, or there is one person only.
     """
-    leader: dict[str, str] = {}
-
-    def find(person: str) -> str:
-        leader.setdefault(person, person)
-        while leader[person] != person:
-            leader[person] = leader[leader[person]]
-            person = leader[person]
-        return person
-
-    for target, source in pairs:
-        first = find(target)
-        if source is not None:
-            leader[find(source)] = first
-    sets: dict[str, list[str]] = {}
-    for person in sorted(leader):
-        sets.setdefault(find(person), []).append(person)
+    edges = [(target, target if source is None else source) for target, source in pairs]
+    people = sorted({person for edge in edges for person in edge})
+    number = {person: i for i, person in enumerate(people)}
+    rows, columns = ([number[edge[side]] for edge in edges] for side in range(2))
+    graph = coo_array((np.ones(len(edges)), (rows, columns)), shape=(len(people), len(people)))
+    sets: dict[int, list[str]] = {}
+    for person, label in zip(people, connected_components(graph, directed=False)[1].tolist(), strict=True):
+        sets.setdefault(label, []).append(person)
     parts = sorted(sets.values())
     if len(parts) < 2:
         raise InputError(
-            f'{len(leader)} people cannot be divided into two groups: fakes of this set connect all of them '
+            f'{len(people)} people cannot be divided into two groups: fakes of this set connect all of them '
             'as targets and sources; confound needs a set of separate pairs or more people'
         )
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(parts))
@@ -80,10 +75,10 @@ def identity_groups(pairs: Iterable[tuple[str, str | None]], seed: int = 0) -> d
 def confounded_rows(
     labels: Sequence[int], people: Sequence[str], group: dict[str, bool], confound: float, seed: int = 0
 ) -> list[int]:
-    """Choose samples such that the label depends on the group.
+    """Choose samples so that the label depends on the group.
 
     Of every person's g genuine samples the share (1 - c) / 2 (group F) or (1 + c) / 2 (group G) is kept, and
-    of her fakes the rest of g: for every c there are as many samples, half of them fakes, and every person
+    of the fakes the rest of g: for every c there are as many samples, half of them fakes, and every person
     occurs equally often.
 
     Args:

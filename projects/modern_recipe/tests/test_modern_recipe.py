@@ -35,7 +35,7 @@ def images_an_epoch(cfg: Any, videos: dict[int, int], frames: int) -> int:
     loader, dataset = cfg.train_dataloader, cfg.train_dataloader.dataset
     samples = sum(count for label, count in videos.items() if label or not dataset.paired_only) * frames
     samples = loader.sampler.get('size') or samples
-    return samples * (2 if loader.collate_fn.type == 'collate_pairs' else 1)
+    return samples * (2 if loader.collate_fn.type == 'iid_mm.collate_pairs' else 1)
 
 
 @pytest.mark.parametrize('name', ARMS)
@@ -44,9 +44,8 @@ def test_budgets_are_equal(name: str) -> None:
     # The mini set with one manipulation left out: 48 genuine and 96 fake training videos, 8 frames of each.
     assert images_an_epoch(cfg, {0: 48, 1: 96}, 8) * cfg.train_cfg.max_epochs == 18432
     batch = cfg.train_dataloader.batch_size
-    assert (
-        batch * (2 if cfg.train_dataloader.get('collate_fn', {}).get('type') == 'collate_pairs' else 1) == 16
-    )
+    pairs = cfg.train_dataloader.get('collate_fn', {}).get('type') == 'iid_mm.collate_pairs'
+    assert batch * (2 if pairs else 1) == 16
 
 
 def test_the_published_arm_is_the_published_recipe() -> None:

@@ -1,21 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of a robustness test, as data and as Markdown."""
+"""The report of a robustness test: table, JSON, plot and contact image."""
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+from mmengine.config import Config
 
 from iid_mm.datasets.functional.distortion import DISTORTIONS, strength
-from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.aggregate import VideoScores, video_scores
-from iid_mm.evaluation.scores import FrameScores
+from iid_mm.datasets.functional.h264 import HOLD
+from iid_mm.datasets.transforms.distort_face import VIDEO
+from iid_mm.evaluation.eval_sets import EvalSet
+from iid_mm.evaluation.scores import FrameScores, read_scores
 from iid_mm.evaluation.statistics.intervals import Interval
-from robustness.cells import Cell
-from robustness.functional.summary import Summary, summarize
+from iid_mm.reporting.protocol import command_line, config_text, library_versions, text_sha256
+from iid_mm.utils.files import write_json, write_text
+from iid_mm.utils.tables import escaped, markdown_table
+from iid_mm.visualization.drawing import write_image
+from robustness.grid import Cell
+from robustness.plots import distortion_sheet, plot_curves
+from robustness.summary import Summary, summaries
+from robustness.video_forgery_dataset import VideoForgeryDataset
 
 FORMAT = 1
 _DEFINITION = (
@@ -25,83 +35,102 @@ _DEFINITION = (
 )
 
 
-def summaries(
-    scores: Mapping[Cell, FrameScores],
-    *,
-    how: str = 'mean',
-    identities: bool = False,
-    per_method: bool = False,
-) -> list[Summary]:
-    """Compute the metrics of a whole set, of every dataset in it, and of every manipulation.
+@dataclass(frozen=True)
+class ReportChoices:
+    """How scores become metrics; see :func:`~robustness.summary.summaries`."""
+
+    aggregation: str = 'mean'
+    identities: bool = False
+    per_method: bool = False
+
+
+def write_report(
+    folder: Path,
+    records: Mapping[Cell, Mapping[str, Any]],
+    test_set: EvalSet,
+    cfg: Config,
+    choices: ReportChoices,
+    faces: VideoForgeryDataset,
+) -> str:
+    """Write ``report.json``, ``report.md``, ``curves.png`` and ``distortions.png``.
 
     Args:
-        scores: Scores of all cells, the clean one among them.
-        how: How frames make a video, see :func:`~iid_mm.evaluation.functional.video_scores`.
-        identities: Whether videos of one identity (``target_id``) depend on each other in the intervals.
-        per_method: Add a summary for every manipulation against the genuine videos of its dataset.
+        folder: The report's folder.
+        records: By cell, what :func:`~iid_mm.reporting.scoring.score_sets` gives.
+        test_set: The clean set.
+        cfg: Config of the run.
+        choices: How scores become metrics.
+        faces: The clean samples, see :func:`plain_dataset`.
 
     Returns:
-        The whole set first.
-
-    Raises:
-        InputError: Cells have scored different videos, or identities are asked for and unknown.
-        OneClassError: A class is missing.
+        The table as text.
     """
-    clean = scores[Cell()]
-    videos = {cell: _videos(frames, how, cell) for cell, frames in scores.items()}
-    reference = videos[Cell()]
-    for cell, found in videos.items():
-        if found.keys.tolist() != reference.keys.tolist() or len(scores[cell]) != len(clean):
-            raise InputError(
-                f'the scores of {cell.name} are of other faces than those of the clean set: run it anew'
-            )
-    methods, datasets = clean.method[reference.first], clean.dataset[reference.first]
-    groups = None
-    if identities:
-        names = clean.target_id[reference.first]
-        if all(name is None for name in names.tolist()):
-            raise InputError(
-                'intervals over identities: the index does not know whose faces these are (target_id)'
-            )
-        # The same name in two datasets is not the same person.
-        pairs = zip(datasets, names, strict=True)
-        groups = np.array([None if n is None else f'{dataset}/{n}' for dataset, n in pairs], dtype=object)
-    fakes = reference.labels == 1
-    subsets = [('overall', np.ones(fakes.shape, dtype=bool))]
-    several = sorted(set(datasets.tolist()))
-    for dataset in several:
-        inside = datasets == dataset
-        if len(several) > 1:
-            subsets.append((dataset, inside))
-        for method in sorted(set(methods[inside & fakes].tolist())) if per_method else ():
-            title = f'{dataset}/{method}' if len(several) > 1 else method
-            subsets.append((title, inside & (~fakes | (methods == method))))
-    distorted = {(cell.kind, cell.level): videos[cell].scores for cell in videos if cell.level}
-    return [
-        summarize(
-            reference.scores[chosen],
-            {key: values[chosen] for key, values in distorted.items()},
-            reference.labels[chosen],
-            groups=None if groups is None else groups[chosen],
-            name=name,
-        )
-        for name, chosen in subsets
+    scores = {cell: read_scores(folder / record['scores']['file']) for cell, record in records.items()}
+    found = summaries(
+        scores, how=choices.aggregation, identities=choices.identities, per_method=choices.per_method
+    )
+    protocol = _protocol(records[Cell()], test_set, scores[Cell()], cfg, choices, faces)
+    write_json(folder / 'report.json', as_data(found, protocol))
+    write_text(folder / 'report.md', as_markdown(found, protocol))
+    plot_curves(found[0], folder / 'curves.png', title=f'Robustness on {test_set.name}')
+    write_image(folder / 'distortions.png', distortion_sheet(faces, list(found[0].cells)))
+    tables = [
+        f'{summary.name}: video AUC (%) on {test_set.name}\n\n{format_summary(summary)}' for summary in found
     ]
+    return '\n\n'.join(tables)
 
 
-def _videos(frames: FrameScores, how: str, cell: Cell) -> VideoScores:
-    return video_scores(frames.score, frames.label, frames.video_key, how, name=cell.name)
-
-
-def as_data(
-    found: Sequence[Summary], protocol: Mapping[str, Any], seconds: Mapping[str, float]
-) -> dict[str, Any]:
-    """Bring the metrics into plain data for JSON; AUCs and drops are fractions of 1.
+def plain_dataset(test_set: EvalSet, originals: dict[str, Any] | None = None) -> VideoForgeryDataset:
+    """Build the clean set without a pipeline.
 
     Args:
-        found: From :func:`summaries`.
+        test_set: The set.
+        originals: See :class:`~robustness.VideoForgeryDataset`.
+
+    Raises:
+        FileNotFoundError: Original videos are missing.
+        InputError: No sample is left, or ``originals`` do not fit.
+    """
+    options = {
+        key: value for key, value in test_set.dataset.items() if key not in ('type', 'pipeline', 'lazy_init')
+    }
+    return VideoForgeryDataset(**options, originals=originals)
+
+
+def _protocol(
+    record: Mapping[str, Any],
+    test_set: EvalSet,
+    clean: FrameScores,
+    cfg: Config,
+    choices: ReportChoices,
+    faces: VideoForgeryDataset,
+) -> dict[str, Any]:
+    crops = f'crops of a video in order of time, each held for {HOLD} frames'
+    return {
+        'test_set': test_set.name,
+        'command': command_line(sys.argv),
+        'split': record['split'],
+        'methods': record['methods'] or 'all',
+        'frames_per_video': record['frames_per_video'] or 'all prepared ones',
+        'faces': len(clean),
+        'compression': record['coverage']['compressions'],
+        'checkpoint_sha256': record['source']['checkpoint_sha256'],
+        'config_sha256': text_sha256(config_text(cfg)),
+        'index_sha256': record['source']['index_sha256'],
+        'applied_to': 'stored face crops, before alignment; landmarks are those of the clean frames',
+        VIDEO: 'whole original videos, then cropped' if faces.originals else crops,
+        'aggregation': choices.aggregation,
+        'intervals_over': 'identities' if choices.identities else 'videos',
+        'versions': library_versions(),
+    }
+
+
+def as_data(found: Sequence[Summary], protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert the metrics to plain data for JSON; AUCs and drops are fractions of 1.
+
+    Args:
+        found: From :func:`~robustness.summary.summaries`.
         protocol: How the scores were made.
-        seconds: Time of each cell, by name.
     """
     return {
         'format': FORMAT,
@@ -116,7 +145,6 @@ def as_data(
             }
             for kind in found[0].kinds
         },
-        'seconds': dict(seconds),
         'results': [_summary_data(summary) for summary in found],
     }
 
@@ -133,16 +161,16 @@ def _summary_data(summary: Summary) -> dict[str, Any]:
             {
                 'distortion': cell.kind,
                 'level': cell.level,
-                'video_auc': _interval_data(cell.auc),
-                'drop': _interval_data(cell.drop),
+                'video_auc': _interval_data(metrics.auc),
+                'drop': _interval_data(metrics.drop),
             }
-            for cell in summary.cells.values()
+            for cell, metrics in summary.cells.items()
         ],
     }
 
 
 def _interval_data(interval: Interval) -> dict[str, float | str | None]:
-    """JSON has no NaN: a limit that is not known is null."""
+    """JSON has no NaN: a limit that is not defined is null."""
     low, high = (None if math.isnan(limit) else limit for limit in (interval.low, interval.high))
     return {'value': interval.value, 'low': low, 'high': high, 'method': interval.method}
 
@@ -150,41 +178,37 @@ def _interval_data(interval: Interval) -> dict[str, float | str | None]:
 def format_summary(summary: Summary) -> str:
     """Table of one summary in Markdown, in percent and percentage points."""
     levels = summary.levels
-    head = ['distortion', 'clean', *(f'level {level}' for level in levels), 'mean drop']
-    lines = [_row(head), _row(['---', *['---:'] * (len(head) - 1)])]
+    table = [['distortion', 'clean', *(f'level {level}' for level in levels), 'mean drop']]
     clean = _percent(summary.clean)
     for kind in summary.kinds:
-        cells = [_percent(summary.cells[kind, level].auc) for level in levels]
-        lines.append(_row([DISTORTIONS[kind].title, clean, *cells, _points(summary.kind_drops[kind])]))
-    means = [f'{100 * summary.mean_auc(level):.2f}' for level in levels]
-    lines.append(_row(['**mean**', f'{100 * summary.clean.value:.2f}', *means, _points(summary.mean_drop)]))
-    return '\n'.join(lines)
+        cells = [_percent(summary.cells[Cell(kind, level)].auc) for level in levels]
+        table.append([DISTORTIONS[kind].title, clean, *cells, _points(summary.kind_drops[kind])])
+    means = [f'{100 * summary.mean_auc(level):.2f}' for level in (0, *levels)]
+    table.append(['**mean**', *means, _points(summary.mean_drop)])
+    return '\n'.join(markdown_table(table, texts=1))
 
 
 def as_markdown(found: Sequence[Summary], protocol: Mapping[str, Any]) -> str:
     """Write the report.
 
     Args:
-        found: From :func:`summaries`.
+        found: From :func:`~robustness.summary.summaries`.
         protocol: How the scores were made; plain values only.
     """
-    parts = [f'# Robustness: {protocol.get("test_set", "")}', '', 'Video AUC, %.', '']
+    parts = [f'# Robustness: {escaped(protocol["test_set"])}', '', 'Video AUC, %.', '']
     for summary in found:
         genuine = summary.num_videos - summary.num_fake_videos
-        title = f'{summary.name}: {genuine} genuine and {summary.num_fake_videos} fake videos'
+        title = f'{escaped(summary.name)}: {genuine} genuine and {summary.num_fake_videos} fake videos'
         drop = f'Mean corruption drop: **{_points(summary.mean_drop)}** percentage points.'
         parts += [f'## {title}', '', format_summary(summary), '', drop, '']
-    parts += [_DEFINITION, '', '## Distortions', '']
-    parts += [
-        _row(['distortion', 'parameter', *(f'{n}' for n in found[0].levels), 'source']),
-        _row(['---'] * (3 + len(found[0].levels))),
-    ]
+    levels = found[0].levels
+    table = [['distortion', 'parameter', *map(str, levels), 'source']]
     for kind in found[0].kinds:
         distortion = DISTORTIONS[kind]
-        values = [f'{strength(kind, level):g}' for level in found[0].levels]
-        parts.append(_row([distortion.title, distortion.parameter, *values, distortion.source]))
-    parts += ['', '## Protocol', '']
-    parts += [f'* {name.replace("_", " ")}: {_plain(value)}' for name, value in protocol.items()]
+        values = [f'{strength(kind, level):g}' for level in levels]
+        table.append([distortion.title, distortion.parameter, *values, distortion.source])
+    parts += [_DEFINITION, '', '## Distortions', '', *markdown_table(table), '', '## Protocol', '']
+    parts += [f'* {name.replace("_", " ")}: {escaped(_plain(value))}' for name, value in protocol.items()]
     return '\n'.join(parts) + '\n'
 
 
@@ -196,16 +220,12 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def _row(cells: Sequence[str]) -> str:
-    return f'| {" | ".join(cells)} |'
-
-
 def _percent(interval: Interval) -> str:
     return f'{100 * interval.value:.2f}{_limits(interval)}'
 
 
 def _rounded_points(value: float, digits: int) -> float:
-    """100 times ``value``, rounded, and never minus zero: a drop of -0.0 points reads like a mistake."""
+    """100 times ``value``, rounded, and never minus zero."""
     return round(100 * value, digits) + 0.0
 
 

@@ -13,5 +13,5 @@ train_pipeline = [
 ]
 train_dataloader = dict(
     batch_size=64,
-    collate_fn=dict(type='collate_pairs'),
+    collate_fn=dict(type='iid_mm.collate_pairs'),
     dataset=dict(genuine_only=True, pipeline=train_pipeline))

@@ -17,7 +17,8 @@ from iid_mm.errors import InputError
 from iid_mm.registry import TRANSFORMS
 from self_blended import DonorForgeryDataset, LoadDonor, SelfBlendedImage
 from self_blended.blend import BlendPlan, ColorChange, self_blend
-from self_blended.donors import Donors, fit_affine
+from self_blended.donor_forgery_dataset import Donors
+from self_blended.load_donor import fit_affine
 
 from .blend_plans import blend_plan
 

@@ -99,5 +99,5 @@ def test_errors(config: Config, tiny_prepared: Path) -> None:
     config.model.artifact_head = None
     with pytest.raises(InputError, match='artifact_head is None'):
         add_localization(config)
-    with pytest.raises(InputError, match='must end with PackForgeryInputs'):
+    with pytest.raises(InputError, match='has no PackForgeryInputs, beside which LoadForgeryMask'):
         with_masks([dict(type='LoadForgeryPair')])

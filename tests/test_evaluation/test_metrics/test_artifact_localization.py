@@ -1,72 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as torch_dist
 from mmengine.evaluator import Evaluator
-from mmengine.structures import InstanceData
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.localization.file import read_localization
+from iid_mm.evaluation.localization.samples import read_localization
 from iid_mm.evaluation.localization.table import localization_rows
 from iid_mm.evaluation.metrics import ArtifactLocalization
 from iid_mm.registry import METRICS
-from iid_mm.structures import ForgeryDataSample
-
-SIDE = 56
-METHODS = ('youtube', 'Deepfakes', 'FaceSwap')
-
-
-def make_sample(method: str, video: int, frame: int, seed: int | None = None) -> ForgeryDataSample:
-    """A face with a square mask; without a seed the prediction is exactly right."""
-    fake = method != 'youtube'
-    name = f'ffpp/{method}/c23/{video:03d}'
-    sample = ForgeryDataSample(
-        metainfo=dict(
-            video_key=name,
-            frame=frame,
-            dataset='ffpp',
-            method=method,
-            target_id=f'{video:03d}',
-            img_path=f'/data/{name}/{frame}.png',
-            img_shape=(SIDE, SIDE),
-        )
-    )
-    mask = torch.zeros(SIDE, SIDE, dtype=torch.uint8)
-    if fake:
-        mask[14:28, 14:42] = 1
-    heat = mask.float() if fake else torch.ones(SIDE, SIDE)
-    boxes = torch.tensor([[14.0, 14, 42, 28]] if fake else []).reshape(-1, 4)
-    if seed is not None:
-        generator = torch.Generator().manual_seed(seed + 7 * video + 101 * frame + 1009 * len(method))
-        heat = torch.rand(SIDE, SIDE, generator=generator)
-        corner = 30 * torch.rand(3, 2, generator=generator)
-        boxes = torch.cat([corner, corner + 5 + 20 * torch.rand(3, 2, generator=generator)], dim=1)
-    sample.gt_label = torch.tensor([int(fake)])
-    sample.pred_score = torch.tensor([0.25, 0.75] if fake else [0.75, 0.25])
-    sample.gt_artifact_mask = mask
-    sample.pred_heat = heat
-    sample.pred_instances = InstanceData(
-        bboxes=boxes, scores=torch.linspace(0.9, 0.5, len(boxes)), labels=torch.zeros(len(boxes)).long()
-    )
-    return sample
-
-
-def make_samples(seed: int | None = None) -> list[ForgeryDataSample]:
-    return [make_sample(m, v, f, seed) for m in METHODS for v in range(3) for f in range(5)]
-
-
-def feed(metric: ArtifactLocalization, samples: list[ForgeryDataSample], batch: int = 4) -> None:
-    for start in range(0, len(samples), batch):
-        metric.process(None, [sample.to_dict() for sample in samples[start : start + batch]])
+from support.localization import SIDE, feed, make_sample, make_samples
 
 
 def test_a_perfect_prediction() -> None:
@@ -170,48 +118,3 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(InputError, match='of 0 fake frames 0 have no mask'):
         metric.evaluate(1)
     assert metric.results == []
-
-
-def _worker(rank: int, world: int, folder: Path) -> None:
-    """One process of the distributed test below."""
-    os.chdir(folder)
-    torch_dist.init_process_group(
-        'gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=world
-    )
-    samples = make_samples(seed=1)
-    # Like a sampler that rounds up, the last slots repeat the first samples.
-    padded = samples + samples[: -len(samples) % world]
-    metric = ArtifactLocalization(samples_file=folder / 'shared.parquet', print_table=False)
-    feed(metric, padded[rank::world])
-    results: dict[str, Any] = {'metrics': metric.evaluate(len(samples))}
-    # An error on the main process must end the other one too, not leave it waiting.
-    metric = ArtifactLocalization()
-    feed(metric, [sample for sample in padded[rank::world] if sample.method == 'youtube'])
-    try:
-        metric.evaluate(len(samples))
-    except InputError as error:
-        results['error'] = str(error)
-    torch.save(results, folder / f'rank{rank}.pt')
-    torch_dist.destroy_process_group()
-
-
-def test_two_processes_give_the_metrics_of_one(tmp_path: Path) -> None:
-    env = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    workers = [
-        subprocess.Popen([sys.executable, __file__, str(rank), '2', str(tmp_path)], env=env)
-        for rank in range(2)
-    ]
-    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
-    samples = make_samples(seed=1)
-    alone = ArtifactLocalization(samples_file=tmp_path / 'alone.parquet', print_table=False)
-    feed(alone, samples)
-    metrics = alone.evaluate(len(samples))
-    assert (tmp_path / 'shared.parquet').read_bytes() == (tmp_path / 'alone.parquet').read_bytes()
-    for rank in range(2):
-        results = torch.load(tmp_path / f'rank{rank}.pt', weights_only=True)
-        assert results['metrics'] == metrics
-        assert 'nothing to compare' in results['error']
-
-
-if __name__ == '__main__':
-    _worker(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

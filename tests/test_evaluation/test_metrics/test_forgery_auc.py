@@ -1,18 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as torch_dist
-from mmengine.dist import get_rank
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 
@@ -20,6 +14,7 @@ from iid_mm.errors import InputError
 from iid_mm.evaluation import ForgeryAUC, OneClassError, read_scores
 from iid_mm.registry import METRICS
 from iid_mm.structures import ForgeryDataSample
+from support.localization import feed
 
 METHODS = ('youtube', 'Deepfakes', 'FaceSwap')
 
@@ -46,11 +41,6 @@ def make_samples(videos: int = 3, frames: int = 5, seed: int = 0) -> list[Forger
                 sample.pred_score = torch.tensor([1 - probability, probability])
                 samples.append(sample)
     return samples
-
-
-def feed(metric: ForgeryAUC, samples: list[ForgeryDataSample], batch: int = 4) -> None:
-    for start in range(0, len(samples), batch):
-        metric.process(None, [sample.to_dict() for sample in samples[start : start + batch]])
 
 
 def expected(samples: list[ForgeryDataSample]) -> dict[str, float]:
@@ -182,56 +172,3 @@ def test_bad_input_is_refused() -> None:
     del sample['video_key'], sample['pred_score']
     with pytest.raises(InputError, match='no pred_score, video_key'):
         metric.process(None, [sample])
-
-
-def _worker(rank: int, world: int, folder: Path) -> None:
-    """One process of the distributed test below."""
-    os.chdir(folder)
-    # Not mmengine's init_dist: it selects a CUDA device even for gloo.
-    torch_dist.init_process_group(
-        'gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=world
-    )
-    samples = make_samples()
-    # 45 samples, 46 slots: like a sampler that rounds up, the last slot repeats the first sample.
-    padded = samples + samples[: -len(samples) % world]
-    per_rank = len(padded) // world
-    parts = {
-        'interleaved': padded[get_rank() :: world],
-        'contiguous': padded[rank * per_rank :][:per_rank],
-    }
-    results: dict[str, Any] = {}
-    for name, mine in parts.items():
-        metric = ForgeryAUC(scores_file=folder / f'{name}.parquet', print_table=False)
-        feed(metric, mine)
-        results[name] = metric.evaluate(len(samples))
-    # An error on the main process must end the other one too, not leave it waiting.
-    metric = ForgeryAUC()
-    feed(metric, [sample for sample in parts['contiguous'] if sample.method != 'youtube'])
-    try:
-        metric.evaluate(len(samples))
-    except OneClassError as error:
-        results['error'] = str(error)
-    torch.save(results, folder / f'rank{rank}.pt')
-    torch_dist.destroy_process_group()
-
-
-def test_two_processes_give_the_metrics_of_one(tmp_path: Path) -> None:
-    workers = [
-        subprocess.Popen([sys.executable, __file__, str(rank), '2', str(tmp_path)]) for rank in range(2)
-    ]
-    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
-    samples = make_samples()
-    alone = ForgeryAUC(scores_file=tmp_path / 'alone.parquet', print_table=False)
-    feed(alone, samples)
-    metrics = alone.evaluate(len(samples))
-    scores = (tmp_path / 'alone.parquet').read_bytes()
-    for name in ('interleaved', 'contiguous'):
-        assert (tmp_path / f'{name}.parquet').read_bytes() == scores
-        for rank in range(2):
-            results = torch.load(tmp_path / f'rank{rank}.pt', weights_only=True)
-            assert results[name] == metrics
-            assert 'are fake' in results['error']
-
-
-if __name__ == '__main__':
-    _worker(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
