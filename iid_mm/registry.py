@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Registries of the package, every one nested under mmdet's of the same name.
+"""Registries of the package, nested under mmdet's of the same name, or MMEngine's where mmdet has none.
 
 mmdet builds bare names such as ``DeltaXYWHBBoxCoder`` inside its heads. A bare name is looked up in
 the scope that is current, then in its parents: with ``iid_mm`` nested under mmdet such names are found
@@ -20,8 +20,7 @@ def _nest(parent: Registry, *locations: str) -> Registry:
     return Registry(parent.name, parent=parent, scope=SCOPE, locations=list(locations))
 
 
-# Data
-# Modules, not the package, which imports none of them.
+# Data: modules, not the package, which imports none of them.
 DATASETS = _nest(_mmdet.DATASETS, 'iid_mm.datasets.forgery_dataset')
 DATA_SAMPLERS = _nest(
     _mmdet.DATA_SAMPLERS,
@@ -50,7 +49,7 @@ OPTIM_WRAPPERS = _nest(_mmdet.OPTIM_WRAPPERS, 'iid_mm.engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _nest(_mmdet.OPTIM_WRAPPER_CONSTRUCTORS, 'iid_mm.engine')
 PARAM_SCHEDULERS = _nest(_mmdet.PARAM_SCHEDULERS, 'iid_mm.engine')
 
-# Evaluation and pictures
+# Evaluation and visualization
 METRICS = _nest(_mmdet.METRICS, 'iid_mm.evaluation')
 EVALUATOR = _nest(_mmdet.EVALUATOR, 'iid_mm.evaluation')
 VISUALIZERS = _nest(_mmdet.VISUALIZERS, 'iid_mm.visualization')

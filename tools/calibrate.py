@@ -3,10 +3,10 @@
 
 Example: python tools/calibrate.py configs/iid_effb4_ffpp.py best.pth
 
-Detectors are too sure of themselves. Two temperatures, one for single images and one for videos, make the
-probabilities of `tools/infer.py` and of its reports mean what they say, for inputs like the validation data
-and equal chances of genuine and fake beforehand. Scores, and so AUC, stay as they are. No probability is
-stated that the number of validation videos cannot support. Writes BEST_calibrated.pth.
+Detectors are overconfident. Two temperatures, one for single images and one for videos, calibrate the
+probabilities of `tools/infer.py` and of its reports for inputs like the validation data and equal prior
+probabilities of genuine and fake. Scores, and so AUC, do not change. Probabilities are limited to the range
+that the number of validation videos supports. Writes BEST_calibrated.pth.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -25,7 +24,7 @@ from iid_mm.apis import init_model, load_checkpoint_file, load_config
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.aggregate import AGGREGATIONS
 from iid_mm.inference.calibration import BOUNDS, META_KEY, Calibration, calibrate
-from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.cli import add_config_options, add_trust_option, run_tool
 from iid_mm.utils.files import check_output, replacing
 
 
@@ -38,11 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', type=Path, help='where to write; default CHECKPOINT_calibrated.pth')
     parser.add_argument('--device', default='cpu', help='cpu, cuda, ... (cpu)')
     parser.add_argument('--aggregation', default='mean', choices=AGGREGATIONS, help='how frames make a video')
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='run code that the checkpoint may hold; only for files whose origin you trust',
-    )
+    add_trust_option(parser)
     add_config_options(parser)
     return parser.parse_args()
 
@@ -60,7 +55,8 @@ def main() -> None:
     model = init_model(cfg, content, args.device, name=str(args.checkpoint))
     found = calibrate(model, cfg.val_dataloader, aggregation=args.aggregation, progress=True)
     content.setdefault('meta', {})[META_KEY] = found.as_dict()
-    write_checkpoint(content, out)
+    with replacing(out) as temporary:
+        torch.save(content, temporary)
     report(found)
     print(f'written: {out}')
 
@@ -72,12 +68,6 @@ def check_writable(path: Path, inputs: list[str | Path]) -> None:
     check_output(path, inputs)
     if not os.access(path.parent, os.W_OK):
         raise InputError(f'--out {path}: the folder does not exist or cannot be written')
-
-
-def write_checkpoint(content: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint whole or not at all."""
-    with replacing(path) as temporary:
-        torch.save(content, temporary)
 
 
 def report(found: Calibration) -> None:
@@ -98,7 +88,7 @@ def report(found: Calibration) -> None:
         low, high = (100 * limit for limit in fit.limits)
         print(
             f'{fit.genuine_videos} genuine and {fit.fake_videos} fake videos support probabilities from '
-            f'{low:.1f} to {high:.1f} %; nothing beyond is stated'
+            f'{low:.1f} to {high:.1f} %; others are clipped to that range'
         )
     for name, fit in (('images', found.frame), ('videos', found.video)):
         if fit.at_edge:

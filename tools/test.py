@@ -20,7 +20,7 @@ from iid_mm.evaluation.functional.aggregate import AGGREGATIONS
 from iid_mm.evaluation.scores import SCORES_SCHEMA
 from iid_mm.reporting import BOOTSTRAP_UNITS, ReportOptions
 from iid_mm.reporting.testing import TestRequest, run_test
-from iid_mm.utils.cli import add_run_options, load_run_config, run_tool
+from iid_mm.utils.cli import add_run_options, add_trust_option, load_run_config, run_tool
 from iid_mm.utils.files import check_output
 
 
@@ -32,11 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint file')
     add_run_options(parser)
     parser.add_argument('--out', help='without a report: write the score of every frame to this Parquet file')
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='run code that the checkpoint may hold; only for files whose origin you trust',
-    )
+    add_trust_option(parser)
     add_report_options(parser.add_argument_group('report (with --test-sets or --out-dir)'))
     return parser.parse_args()
 
@@ -48,30 +44,33 @@ def add_report_options(group: argparse._ArgumentGroup) -> None:
         nargs='*',
         metavar='SET',
         help='a name in test_sets of the config, a prepared folder beside its data_root, a path, or '
-        'name=path; without names all of test_sets of the config; default: its own test set',
+        'name=path; without names: all test_sets of the config; default: its own test set',
     )
     group.add_argument('--out-dir', type=Path, help="the report's folder; default WORK_DIR/report_CHECKPOINT")
-    group.add_argument('--resume', action='store_true', help='take over the scores of sets that are finished')
+    group.add_argument('--resume', action='store_true', help='keep the scores of finished sets')
     threshold = group.add_mutually_exclusive_group()
-    threshold.add_argument('--threshold', type=float, help='video score from which is fake')
+    threshold.add_argument('--threshold', type=float, help='lowest video score that is called fake')
     threshold.add_argument(
         '--threshold-from',
         choices=['val'],
-        help='choose the threshold by equal errors on the validation split; default where there is one',
+        help='choose the threshold by equal errors on the validation split; default if there is one',
     )
     group.add_argument(
-        '--aggregation', default='mean', choices=AGGREGATIONS, help='how frames make a video (mean)'
+        '--aggregation',
+        default='mean',
+        choices=AGGREGATIONS,
+        help='of frame scores to video scores (mean)',
     )
     group.add_argument('--top-k', type=int, default=3, help='frames that --aggregation topk takes (3)')
     group.add_argument(
         '--missing-as-abstention',
         action='store_true',
-        help='videos without a face are wrong decisions in the accuracy',
+        help='count videos without a face as wrong in the accuracy',
     )
     group.add_argument('--pooled', action='store_true', help='add a total over all datasets')
     group.add_argument('--resamples', type=int, default=1000, help='resamples of the bootstrap (1000)')
     group.add_argument(
-        '--bootstrap-over', default='videos', choices=BOOTSTRAP_UNITS, help='what is resampled (videos)'
+        '--bootstrap-over', default='videos', choices=BOOTSTRAP_UNITS, help='unit of the bootstrap (videos)'
     )
     group.add_argument(
         '--localization', action='store_true', help='compare boxes and heat maps with manipulation masks'

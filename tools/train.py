@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from inspect import signature
 from pathlib import Path
 
 from mmengine.config import Config
@@ -15,7 +16,9 @@ from mmengine.device import get_device
 
 from iid_mm.engine import build_runner
 from iid_mm.errors import InputError
+from iid_mm.registry import OPTIM_WRAPPERS
 from iid_mm.utils.cli import add_run_options, load_run_config, run_tool, tell
+from iid_mm.utils.config import type_name
 from iid_mm.utils.latest_checkpoint import checkpoint_folders, find_checkpoint
 from iid_mm.utils.user_errors import KEPT
 
@@ -74,15 +77,14 @@ def prepare_config(args: argparse.Namespace) -> Config:
 def use_mixed_precision(cfg: Config) -> None:
     """Put MMEngine's mixed-precision wrapper in the place of the plain one."""
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    name = (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
+    name = type_name(dict(type=kind))
     if name in ('AmpOptimWrapper', 'BFloat16OptimWrapper'):
         return
     if name != 'OptimWrapper':
-        remedy = (
-            "give that optim_wrapper.dtype='bfloat16' instead"
-            if name == 'SAMOptimWrapper'
-            else 'leave it out'
-        )
+        kind = cfg.optim_wrapper.type
+        wrapper = OPTIM_WRAPPERS.get(kind) if isinstance(kind, str) else kind
+        has_own = wrapper is not None and 'dtype' in signature(wrapper).parameters
+        remedy = "give that optim_wrapper.dtype='bfloat16' instead" if has_own else 'leave it out'
         raise InputError(f'--amp would replace optim_wrapper.type={name}; {remedy}')
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')

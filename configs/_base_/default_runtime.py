@@ -10,19 +10,15 @@ default_hooks = dict(
         type='CheckpointHook',
         interval=1,
         max_keep_ckpts=3,
-        # Chosen on the validation split of the source dataset; test sets are only reported.
+        # Within an epoch; a run that is killed loses at most this many iterations.
+        iteration_interval=500,
+        # Selected on the validation split of the source dataset; test sets are only reported.
         save_best='forgery/video_auc',
         rule='greater'),
-    sampler_seed=dict(type='DistSamplerSeedHook'))
-custom_hooks = [
-    # Every sample and every iteration has its own seed: resuming and the number of workers change nothing.
-    dict(type='ReproducibleSamplingHook'),
-    dict(type='HostMemoryHook'),
-    # A run that is killed loses at most so many iterations; --resume goes on within the epoch.
-    dict(type='IterationCheckpointHook', interval=500),
-    # ... and validates what the kill left unvalidated.
-    dict(type='MissedValidationHook'),
-]
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    # Each sample and each iteration has its own seed, so that resuming and the number of workers change nothing.
+    reproducible_sampling=dict(type='ReproducibleSamplingHook'),
+    host_memory=dict(type='HostMemoryHook'))
 
 env_cfg = dict(
     cudnn_benchmark=True,

@@ -27,10 +27,9 @@ from iid_mm.inference.results import MediaResult
 from iid_mm.inference.sampling import FrameStream, Sampling, TimedFrame, by_content, open_stream
 from iid_mm.inference.scorer import FaceScorer, face_pipeline
 from iid_mm.media.containers import ReadingStopped
-from iid_mm.models.build import init_model
+from iid_mm.models.build import building_stored_model, init_model
 from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP
-from iid_mm.models.stored_config import building_stored_model, stored_config
-from iid_mm.models.wiring import check_wiring
+from iid_mm.models.stored_config import stored_config
 from iid_mm.preparation.settings import Settings
 from iid_mm.utils.checkpoint import load_checkpoint_file
 from iid_mm.utils.config import load_config, pipeline_input_size
@@ -139,7 +138,7 @@ class IIDInferencer:
             target = 'cpu' if stored else device or get_device()
             detector = init_model(cfg, content, target, name=str(weights))
             if stored:
-                check_wiring(detector, pipeline_input_size(cfg))
+                detector.check_wiring(pipeline_input_size(cfg))
         return detector.to(device or get_device()), cfg, meta
 
     def _load_onnx(
@@ -189,7 +188,7 @@ class IIDInferencer:
 
     def analyze(
         self,
-        inputs: MediaInput | Iterable[MediaInput],
+        inputs: MediaInput | Iterable[MediaInput] | FoundMedia,
         *,
         batch_size: int = 32,
         out_dir: str | os.PathLike[str] | None = None,

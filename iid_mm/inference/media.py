@@ -69,7 +69,7 @@ class FoundMedia(list[Media]):
         self.problems = list(problems)
 
 
-def find_media(inputs: MediaInput | Iterable[MediaInput]) -> FoundMedia:
+def find_media(inputs: MediaInput | Iterable[MediaInput] | FoundMedia) -> FoundMedia:
     """Find the inputs that the user named.
 
     Folders are searched recursively, through links too. Skipped are hidden files, system folders

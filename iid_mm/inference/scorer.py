@@ -13,7 +13,6 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
-from iid_mm.datasets.transforms import LOADERS
 from iid_mm.errors import InputError
 from iid_mm.faces.cropping import canvas_to_frame
 from iid_mm.inference.faces import FoundFace
@@ -21,6 +20,7 @@ from iid_mm.inference.results import Artifact, FaceScore, FaceView
 from iid_mm.inference.sampling import TimedFrame
 from iid_mm.registry import SCOPE, TRANSFORMS
 from iid_mm.structures import ForgeryDataSample
+from iid_mm.utils.config import without_loaders
 
 MIN_SCORE = 0.3
 """Artifact boxes with a smaller score are not reported."""
@@ -49,8 +49,7 @@ def face_pipeline(cfg: Config) -> Any:
             'use the config that the model was trained with'
         )
     init_default_scope(cfg.get('default_scope', SCOPE))
-    steps = [step for step in dataset['pipeline'] if step['type'].split('.')[-1] not in LOADERS]
-    return Compose([TRANSFORMS.build(step) for step in steps])
+    return Compose([TRANSFORMS.build(step) for step in without_loaders(dataset['pipeline'])])
 
 
 class FaceScorer:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pretrained weights that may be out of reach."""
+"""Pretrained weights at addresses that may not be reachable."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ WARNING = (
 
 
 def drop_unreachable_weights(model: nn.Module) -> list[str]:
-    """Remove pretrained initializations whose URL cannot be reached, and warn loudly.
+    """Remove pretrained initializations whose URL cannot be reached, and warn.
 
-    In distributed training the main process alone tries, and all processes follow its finding.
+    In distributed training only the main process tries, and all processes use its result.
 
     Args:
-        model: Its modules' ``init_cfg`` are looked at; entries of type 'Pretrained' with an http(s) URL
-            that fails are removed in place.
+        model: A model; entries of type 'Pretrained' with such an http(s) URL are removed from its modules'
+            ``init_cfg`` in place.
 
     Returns:
-        The URLs that were given up.
+        The URLs that could not be reached.
     """
     failed: dict[str, str | None] = {}
     for module in model.modules():
@@ -58,7 +58,7 @@ def _url_of(entry: dict[str, Any]) -> str | None:
 
 
 def _try_fetch(url: str) -> str | None:
-    """Bring the file into the local cache; return None or the reason why that failed."""
+    """Download the file to the local cache; return None or the reason why that failed."""
     reason: list[str | None] = [None]
     if is_main_process():
         try:

@@ -1,49 +1,98 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The config that MMEngine stores in checkpoints, read without running it."""
+"""The config that MMEngine stores in checkpoints, read without running it.
+
+A config from a stranger may build only the classes that are named here: their constructors, and what they run
+when they predict, open no files and no addresses and evaluate no text, whatever their arguments. Before you
+add one, read its code.
+"""
 
 from __future__ import annotations
 
 import ast
-import contextlib
 import io
 import math
 import re
 import tokenize
-from collections.abc import Callable, Collection, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Collection, Mapping
 from typing import Any, TypeGuard
 
-import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
-from torch.overrides import TorchFunctionMode
 
-from iid_mm.datasets.transforms import LOADERS
 from iid_mm.errors import InputError
-from iid_mm.models.safe_parts import DETECTORS, PARTS, STEPS
 from iid_mm.registry import SCOPE
+from iid_mm.utils.config import without_loaders
+
+
+def _names(text: str, *scopes: str) -> tuple[str, ...]:
+    """The words of a text, each below every scope; an empty scope is none."""
+    return tuple(f'{scope}.{name}'.lstrip('.') for scope in scopes for name in text.split())
+
+
+DETECTORS = _names('IIDDetector', '', 'iid_mm')
+STEPS = _names('AlignFace PackForgeryInputs', '', 'iid_mm')
+"""Transforms of test pipelines."""
+
+_OURS = """
+    ArtifactHead ArtifactNeck ExplicitAnchorGenerator ForgeryHead LoRABackbone PatchArtifactNeck SSDBBoxCoder
+"""
+_MMPRETRAIN = """
+    BEiTViT CSPDarkNet CSPResNeXt CSPResNet ConvNeXt DeiT3 DenseNet DistilledVisionTransformer EfficientNet
+    EfficientNetV2 HRNet MobileNetV2 MobileNetV3 RegNet RepVGG Res2Net ResNeSt ResNeXt ResNet ResNetV1c
+    ResNetV1d SEResNeXt SEResNet ShuffleNetV2 SwinTransformer SwinTransformerV2 VGG ViTEVA02 VisionTransformer
+    ClsDataPreprocessor GRN LN2d QuickGELU CrossEntropyLoss FocalLoss LabelSmoothLoss
+"""
+_MMDET = """
+    DetDataPreprocessor
+    CSPDarknet CSPNeXt EfficientNet HRNet MobileNetV2 RegNet Res2Net ResNeSt ResNeXt ResNet ResNetV1d
+    SwinTransformer
+    BFP CSPNeXtPAFPN ChannelMapper DilatedEncoder FPN HRFPN NASFPN PAFPN SSDNeck YOLOXPAFPN
+    ATSSHead AnchorHead FCOSHead FreeAnchorRetinaHead GFLHead PAAHead RetinaHead SSDHead TOODHead VFNetHead
+    BalancedL1Loss BoundedIoULoss CIoULoss CrossEntropyLoss DIoULoss DistributionFocalLoss EIoULoss FocalLoss
+    GIoULoss IoULoss L1Loss MSELoss QualityFocalLoss SIoULoss SmoothL1Loss VarifocalLoss
+    ATSSAssigner BboxOverlaps2D MaxIoUAssigner PointAssigner PseudoSampler RandomSampler SimOTAAssigner
+    TaskAlignedAssigner
+    AnchorGenerator DeltaXYWHBBoxCoder DistancePointBBoxCoder MlvlPointGenerator SSDAnchorGenerator
+    TBLRBBoxCoder
+"""
+_LAYERS = """
+    BN BN1d BN2d GN IN IN2d LN SyncBN
+    Conv Conv1d Conv2d Conv2dAdaptivePadding ConvAWS ConvWS Linear bilinear nearest
+    DropPath Dropout ELU GELU HSigmoid HSwish LeakyReLU PReLU ReLU ReLU6 SiLU Sigmoid Swish Tanh
+"""
+_SUPPRESSION = 'nms soft_nms'
+
+PARTS = frozenset(
+    (
+        *_names(_OURS, '', 'iid_mm'),
+        *_names(_MMPRETRAIN, 'mmpretrain'),
+        # Names without a scope are looked up in mmdet, then in MMEngine.
+        *_names(_MMDET, '', 'mmdet'),
+        *_names(_LAYERS, ''),
+        *_names(_SUPPRESSION, ''),
+    )
+)
+"""Parts of detectors."""
 
 MAX_TEXT = 1 << 20
-"""Characters of a stored config; the largest of ours has 20 000."""
+"""Characters of a stored config; ours have up to 20 000."""
 MAX_NUMBER, MAX_SIDE = 1 << 16, 1024
-"""Largest numbers in a stored model and in a stored pipeline: these are widths, depths and counts."""
+"""Largest numbers in a stored model and in a stored pipeline, such as widths, depths and counts."""
 MAX_LENGTH = 1024
 """Longest list of either."""
-SLACK = 2 << 30
-"""Bytes that building a stored model may take beside its weights, as for the stacks of threads."""
 _OPERATORS = ('(', ')', '[', ']', '{', '}', ',', ':', '=', '-')
 # From Python 3.12 on.
 _FSTRING = getattr(tokenize, 'FSTRING_START', -1)
 _NAMES = {'inf': float('inf'), 'nan': float('nan')}
-# Initialization, of which a checkpoint has no need: these may name files and addresses.
+# Initialization, which a checkpoint does not need and which may name files and addresses.
 _DROPPED = ('init_cfg', 'pretrained')
-# Sizes of faces that a level answers for; mmdet ends them with a number that stands for infinity.
+# Sizes of boxes that each level predicts; mmdet ends them with a number that stands for infinity.
 _WITHOUT_LIMIT = 'regress_ranges'
 _NAMES_A_FILE = re.compile(r'(.*_)?(ckpt|checkpoint|config|path|file|filename|dir|folder|root|url|uri)')
 # No path, address, expression or pattern: enough for names of parts, layers, modes and architectures.
 _PLAIN_TEXT = re.compile(r'[\w.:, -]*')
-_REMEDY = (
+REMEDY = (
     'name the config that it was trained with (--config, model=), or, if you trust its origin as you trust a '
     'program, allow it (--trust-checkpoint, trust=True)'
 )
@@ -54,24 +103,23 @@ def stored_config(
 ) -> Config:
     """Read the model and the test pipeline of a checkpoint's own config.
 
-    MMEngine stores the config as Python text and reads it by running it, which is no way to treat a file
-    from elsewhere. Here the text is parsed: only plain values and ``dict(...)`` are understood. The model
-    must be a detector of this package made of the parts in :mod:`iid_mm.models.safe_parts`; what would
-    initialize its weights is left out.
+    MMEngine stores the config as Python text and reads it by running it, which is unsafe for files of unknown
+    origin. Here the text is parsed: only plain values and ``dict(...)`` are accepted. The model must be a
+    detector of this package made of :data:`PARTS`; the initialization of its weights is left out.
 
     Args:
         meta: ``meta`` of the checkpoint.
-        name: What error messages call the checkpoint.
-        trust: Whether any registered part may be built, with any setting, after the modules that the config
-            imports were imported.
-        with_model: Whether the model is to be built; an exported one holds what it needs.
+        name: Name of the checkpoint in error messages.
+        trust: Whether to import the modules that the config imports and to allow any registered part with any
+            settings.
+        with_model: Whether to read the model; False for an exported one, which is complete without it.
 
     Returns:
-        A config with ``default_scope``, ``model`` and ``test_dataloader.dataset.pipeline``, the transforms
-        that read files left out.
+        A config with ``default_scope``, ``model`` and ``test_dataloader.dataset.pipeline`` without the
+        transforms that read files.
 
     Raises:
-        InputError: There is no config, or one that holds more than values, or wants to build anything else.
+        InputError: If there is no config, or it holds more than values or builds anything else.
     """
     text = (meta or {}).get('cfg')
     if not isinstance(text, str):
@@ -89,8 +137,7 @@ def stored_config(
             )
         elif scope != SCOPE:
             raise ValueError(f'its default_scope is {str(scope)[:60]!r}, not {SCOPE!r}')
-        # Faces are in memory when a stored config is used.
-        steps = [step for step in steps if str(step.get('type')).rpartition('.')[2] not in LOADERS]
+        steps = without_loaders(steps)
         if not trust:
             if with_model:
                 _check(model, DETECTORS, PARTS, MAX_NUMBER)
@@ -101,90 +148,10 @@ def stored_config(
         *(RecursionError, MemoryError, ImportError),
     ) as error:
         reason = str(error) or type(error).__name__
-        raise InputError(f'the config in checkpoint {name} cannot be used: {reason}; {_REMEDY}') from error
+        raise InputError(f'the config in checkpoint {name} cannot be used: {reason}; {REMEDY}') from error
     init_default_scope(scope)
     kept = {'default_scope': scope, 'test_dataloader': {'dataset': {'pipeline': steps}}}
     return Config({**kept, 'model': model} if with_model else kept)
-
-
-@contextlib.contextmanager
-def building_stored_model(name: str, state: Mapping[str, Any]) -> Iterator[None]:
-    """Turn whatever goes wrong while a stored config is built into one line, and bound the memory that takes.
-
-    Args:
-        name: What error messages call the checkpoint.
-        state: Its weights: a model that is far larger than they are is not of this checkpoint.
-
-    Raises:
-        InputError: The model cannot be built.
-    """
-    # Not `nbytes`, by which a file of a few bytes could allow itself any model.
-    sizes = [_stored_bytes(value) for value in state.values()] if isinstance(state, Mapping) else []
-    try:
-        budget = 4 * sum(sizes) + (256 << 20)
-        with _bounded_memory(budget + SLACK), _Budget(budget, 100 * len(sizes) + 100_000):
-            yield
-    # Constructors of several packages, called with a stranger's arguments: anything may come.
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f'what the config in checkpoint {name} describes cannot be built: {reason}; {_REMEDY}'
-        ) from error
-
-
-@contextlib.contextmanager
-def _bounded_memory(n_bytes: int) -> Iterator[None]:
-    """Let this process take no more memory than it has and some bytes, where the system can see to that.
-
-    Lists, and what is computed of tensors in place of being made, pass by :class:`_Budget`.
-    """
-    try:
-        import resource
-
-        pages = int(Path('/proc/self/statm').read_text().split()[5])
-    except (ImportError, OSError):
-        yield
-        return
-    before = resource.getrlimit(resource.RLIMIT_DATA)
-    limits = [limit for limit in before if limit != resource.RLIM_INFINITY]
-    resource.setrlimit(
-        resource.RLIMIT_DATA, (min([pages * resource.getpagesize() + n_bytes, *limits]), before[1])
-    )
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, before)
-
-
-def _stored_bytes(value: Any) -> int:
-    """Bytes that a tensor takes in a file, which may be fewer than its shape says: one number for all."""
-    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_nested:
-        return 0
-    return 0 if value.is_meta else min(value.nbytes, value.untyped_storage().nbytes())
-
-
-class _Budget(TorchFunctionMode):
-    """Stops when more tensors, or larger ones, are made than a model of known weights can need."""
-
-    def __init__(self, n_bytes: int, calls: int) -> None:
-        super().__init__()
-        self.bytes, self.calls = n_bytes, calls
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, torch.Tensor):
-            self.calls -= 1
-            if func in _FACTORIES:
-                # Fresh memory is given out when it is first written, so this is in time.
-                self.bytes -= result.nbytes
-            if self.bytes < 0 or self.calls < 0:
-                raise ValueError('it is much larger than the weights')
-        return result
-
-
-_FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye}
 
 
 def parse_config_text(text: str) -> dict[str, Any]:
@@ -217,7 +184,7 @@ def parse_config_text(text: str) -> dict[str, Any]:
 
 
 def _check_tokens(text: str) -> None:
-    """Check that a text nests by brackets only, which Python limits: parsing other chains can crash it."""
+    """Check that a text nests by brackets only, whose depth Python limits: other chains can crash it."""
     last = ''
     try:
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -268,12 +235,12 @@ def _pipeline_of(values: Mapping[str, Any]) -> list[Any]:
 
 
 def _check(node: Any, outermost: Collection[str], parts: Collection[str], largest: float) -> None:
-    """Check that a config builds only what is known, of values that name nothing outside.
+    """Check that a config builds only known parts from values that name nothing outside.
 
     Args:
-        node: A dictionary with ``type``; what initializes weights is taken out of it.
-        outermost: What it may be.
-        parts: What may be built within.
+        node: A dictionary with ``type``; initialization is removed from it.
+        outermost: Types that it may have.
+        parts: Types that may be built within.
         largest: Largest number.
 
     Raises:
@@ -305,11 +272,11 @@ def _check_value(owner: Any, key: Any, parts: Collection[str], largest: float) -
         if not _PLAIN_TEXT.fullmatch(value):
             raise ValueError(f'{key}={_shown(value)} is no plain name')
     elif isinstance(value, (int, float)):
-        # Not every whole number can be asked whether it is finite.
+        # math.isfinite fails for very large integers.
         if abs(value) > largest and (isinstance(value, int) or math.isfinite(value)):
             raise ValueError(f'{key}={_shown(value)} is out of range')
     elif isinstance(value, dict):
-        # What it wants to build is the better thing to tell.
+        # A wrong type makes the clearest message.
         for inner in sorted(value, key=lambda name: name != 'type'):
             _check_value(value, inner, parts, largest)
     elif isinstance(value, (list, tuple)):

@@ -19,11 +19,11 @@ from iid_mm.errors import InputError
 from iid_mm.faces.analyzers import DATASET_FACES, AnalyzerOptions, PrecomputedAnalyzer, check_analyzer
 from iid_mm.media.image_writing import JPEG_QUALITY
 from iid_mm.preparation.layouts import find_layout, scan_layout
+from iid_mm.preparation.layouts.base import LayoutOptions, LayoutScan
 from iid_mm.preparation.parts import PARTS, PartStore, fingerprint_group
 from iid_mm.preparation.pool import make_batches, process_batches
-from iid_mm.preparation.records import LayoutOptions, LayoutScan, VideoGroup, group_records
+from iid_mm.preparation.records import GroupResult, VideoGroup, group_records, move_to_val
 from iid_mm.preparation.report import build_report
-from iid_mm.preparation.results import GroupResult
 from iid_mm.preparation.settings import Settings
 from iid_mm.preparation.shards import (
     Manifest,
@@ -33,7 +33,6 @@ from iid_mm.preparation.shards import (
     read_manifests,
     read_settings,
 )
-from iid_mm.preparation.splitting import move_to_val
 from iid_mm.utils.files import printable, reason_of, write_bytes, write_text
 
 INDEX, REPORT = 'index.parquet', 'report.json'

@@ -26,8 +26,7 @@ from iid_mm.preparation.faces import (
     main_candidates,
     mask_overlaps,
 )
-from iid_mm.preparation.records import VideoGroup
-from iid_mm.preparation.results import GroupResult, VideoReport
+from iid_mm.preparation.records import GroupResult, VideoGroup, VideoReport
 from iid_mm.preparation.settings import Settings
 from iid_mm.preparation.writer import MASKS, WHOLE_FRAMES, CropWriter, Sample, fit_mask, make_row
 from iid_mm.structures.video_record import FrameSource, VideoRecord

@@ -22,8 +22,7 @@ import pyarrow.parquet as pq
 
 from iid_mm.datasets.index import INDEX_SCHEMA
 from iid_mm.errors import InputError
-from iid_mm.preparation.records import VideoGroup
-from iid_mm.preparation.results import GroupResult
+from iid_mm.preparation.records import GroupResult, VideoGroup
 from iid_mm.preparation.settings import Settings
 from iid_mm.structures.video_record import FrameSource, ImageFiles, LandmarkValues, VideoFile
 from iid_mm.utils.files import write_bytes

@@ -25,8 +25,7 @@ from iid_mm.errors import InputError, MissingExtraError
 from iid_mm.faces.analyzers import AnalyzerOptions, build_analyzer
 from iid_mm.media.sources import SourceOpener
 from iid_mm.preparation.group import GroupProcessor
-from iid_mm.preparation.records import VideoGroup
-from iid_mm.preparation.results import GroupResult, failed_result
+from iid_mm.preparation.records import GroupResult, VideoGroup, failed_result
 from iid_mm.preparation.settings import Settings
 from iid_mm.preparation.writer import CropWriter
 from iid_mm.structures.video_record import ArchiveImages

@@ -15,7 +15,7 @@ from iid_mm.evaluation.functional.inputs import Names, check_both_classes, check
 from iid_mm.evaluation.functional.per_method import ScoredSet, scored_set
 from iid_mm.evaluation.scores import FrameScores
 from iid_mm.evaluation.statistics.bootstrap import bootstrap_difference
-from iid_mm.evaluation.statistics.delong import delong_test
+from iid_mm.evaluation.statistics.delong import delong_covariance
 from iid_mm.evaluation.statistics.intervals import holm
 from iid_mm.reporting.metrics_table import persons
 from iid_mm.utils.tables import UNDEFINED, markdown_table, percent
@@ -183,7 +183,7 @@ def compare_scores(
         labels = sets[0].videos.labels[chosen]
         check_both_classes(labels, name=subset.title, unit='videos')
         of_row = None if names is None else names[chosen]
-        test = delong_test(a, b, labels, level=level, groups=of_row, name=subset.title)
+        test = delong_covariance([a, b], labels, groups=of_row, name=subset.title)
         change = bootstrap_difference(
             *(a, b, labels),
             groups=of_row,
@@ -191,12 +191,12 @@ def compare_scores(
             level=level,
             seed=seed,
             name=subset.title,
-        )['auc']
+        )
         rows.append(
             ComparedRow(
                 *(subset.name, labels.size, int(labels.sum()), change.first, change.second),
                 *change.interval,
-                p=test.p,
+                p=test.p_value(),
             )
         )
     corrected = holm([row.p for row in rows])

@@ -3,24 +3,26 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.eval_sets import VALIDATION
 from iid_mm.evaluation.functional.roc import choose_threshold
+from iid_mm.evaluation.localization.samples import read_localization
+from iid_mm.evaluation.metrics.artifact_localization import ArtifactLocalization
 from iid_mm.evaluation.scores import FrameScores, read_scores
 from iid_mm.reporting.metrics_table import Row, ScoredEvalSet, report_rows
 from iid_mm.reporting.options import ReportOptions
 from iid_mm.reporting.protocol import text_sha256
-from iid_mm.utils.files import replacing, write_json, write_text
+from iid_mm.utils.files import write_json, write_text
 
 FORMAT = 'iid_mm test report, version 1'
 REPORT_FILE = 'report.json'
@@ -62,7 +64,7 @@ def report_file(folder: Path, name: Any) -> Path:
     if not path.exists():
         raise FileNotFoundError(f'{name}, which {REPORT_FILE} lists, does not exist')
     if not path.is_file():
-        raise InputError(f'{where} names {name!r}, which is no ordinary file; it was not opened')
+        raise InputError(f'{where} names {name!r}, which is not a regular file; it was not opened')
     if path.stat().st_size > MAX_FILE:
         raise InputError(f'{where} names {name!r}, which has more than {MAX_FILE} bytes; it was not opened')
     return path
@@ -94,22 +96,73 @@ class Computed:
         sets: The scored test sets.
         threshold: The threshold.
         rows: The rows of the table.
+        localization: Localization metrics by test set; None where one is not defined.
     """
 
     sets: list[ScoredEvalSet]
     threshold: Threshold
     rows: list[Row]
+    localization: dict[str, dict[str, float | None]]
 
-    def frames_a_video(self) -> dict[str, dict[str, float]]:
-        """Scored frames of the videos of each set."""
-        return {
-            tested.name: {
-                'least': int(tested.frame_counts.min()),
-                'median': float(np.median(tested.frame_counts)),
-                'most': int(tested.frame_counts.max()),
+    def complete(self, report: Mapping[str, Any]) -> dict[str, Any]:
+        """Enter the metrics into a report."""
+        test_sets = []
+        for record, tested in zip(report['test_sets'], self.sets, strict=True):
+            counts = tested.frame_counts
+            frames = {
+                'least': int(counts.min()),
+                'median': float(np.median(counts)),
+                'most': int(counts.max()),
             }
-            for tested in self.sets
+            metrics = self.localization[tested.name]
+            test_sets.append({**record, 'frames_a_video': frames, 'localization': metrics})
+        return {
+            **report,
+            'threshold': asdict(self.threshold),
+            'test_sets': test_sets,
+            'metrics': [asdict(row) for row in self.rows],
         }
+
+
+def compute(folder: Path, report: Mapping[str, Any]) -> Computed:
+    """Compute everything that follows from the stored scores.
+
+    Args:
+        folder: The report's folder.
+        report: Content of ``report.json``; its ``options``, ``test_sets``, ``validation`` and
+            ``no_validation_because`` are used.
+
+    Raises:
+        FileNotFoundError: A scores file is missing.
+        InputError: An option is invalid, or scores cannot be used, for example because one is NaN.
+    """
+    options = ReportOptions.from_dict(report['options'])
+    records, validation = report['test_sets'], report['validation']
+    sets = [
+        ScoredEvalSet.of(record['name'], read_scores(report_file(folder, record['scores']['file'])), options)
+        for record in records
+    ]
+    chosen = None if validation is None else read_scores(report_file(folder, validation['scores']['file']))
+    keys = {key for tested in sets for key in tested.scored.keys.tolist()}
+    threshold = find_threshold(options, chosen, report['no_validation_because'] or '', keys)
+    coverage = {record['name']: record['coverage'] for record in records}
+    return Computed(
+        sets=sets,
+        threshold=threshold,
+        rows=report_rows(sets, coverage, threshold.value, options),
+        localization={record['name']: _localization(folder, record) for record in records},
+    )
+
+
+def _localization(folder: Path, record: Mapping[str, Any]) -> dict[str, float | None]:
+    """Localization metrics of a test set from those of its frames; empty if it has none."""
+    if not record['localization_scores']:
+        return {}
+    samples = read_localization(report_file(folder, record['localization_scores']['file']))
+    return {
+        f'localization/{name}': float(value) if math.isfinite(value) else None
+        for name, value in sorted(ArtifactLocalization.calculate(samples).items())
+    }
 
 
 def find_threshold(
@@ -165,44 +218,13 @@ def _shared(keys: set[str], total: int) -> str:
     )
 
 
-def compute(
-    folder: Path,
-    records: Sequence[Mapping[str, Any]],
-    validation: Mapping[str, Any] | None,
-    obstacle: str,
-    options: ReportOptions,
-) -> Computed:
-    """Compute everything from the stored scores.
-
-    Args:
-        folder: The report's folder.
-        records: Records of the test sets, from :meth:`~.scoring.ScoringJob.score`.
-        validation: Record of the validation set; None: no threshold was chosen on it.
-        obstacle: Why not, in words.
-        options: How scores become metrics.
-
-    Raises:
-        FileNotFoundError: A scores file is missing.
-        InputError: Scores cannot be used, for example because one is NaN.
-    """
-    sets = [
-        ScoredEvalSet.of(record['name'], read_scores(report_file(folder, record['scores']['file'])), options)
-        for record in records
-    ]
-    chosen = None if validation is None else read_scores(report_file(folder, validation['scores']['file']))
-    keys = {key for tested in sets for key in tested.scored.keys.tolist()}
-    threshold = find_threshold(options, chosen, obstacle, keys)
-    coverage = {record['name']: record['coverage'] for record in records}
-    return Computed(sets, threshold, report_rows(sets, coverage, threshold.value, options))
-
-
-def video_table(computed: Computed, records: Sequence[Mapping[str, Any]]) -> pa.Table:
+def video_table(computed: Computed, report: Mapping[str, Any]) -> pa.Table:
     """One row for each video: its score, its label and the decision at the threshold.
 
     Videos in which no face was found are listed without a score, after the others of their set.
     """
     tables = []
-    for tested, record in zip(computed.sets, records, strict=True):
+    for tested, record in zip(computed.sets, report['test_sets'], strict=True):
         videos = tested.scored.videos
         scored = {
             'test_set': [tested.name] * videos.labels.size,
@@ -239,52 +261,8 @@ _VIDEO_SCHEMA = pa.schema(
 )
 
 
-def write_video_table(table: pa.Table, path: Path) -> None:
-    """Write the table of :func:`video_table`; equal tables give equal files."""
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression='zstd')
-
-
-def report_content(
-    computed: Computed,
-    card: Mapping[str, Any],
-    records: Sequence[Mapping[str, Any]],
-    validation: Mapping[str, Any] | None,
-    obstacle: str,
-    options: ReportOptions,
-    run: Mapping[str, Any],
-    files: Mapping[str, str],
-) -> dict[str, Any]:
-    """Put a report together.
-
-    Args:
-        computed: What was computed from the scores.
-        card: The protocol card.
-        records: Records of the test sets.
-        validation: Record of the validation set; None: there is none.
-        obstacle: Why there is none, in words.
-        options: How scores became metrics.
-        run: Date and command, the only part, with the hash of the text, that differs between two runs of the
-            same test.
-        files: SHA-256 of the report's other files, by name.
-    """
-    frames = computed.frames_a_video()
-    return {
-        'format': FORMAT,
-        'run': dict(run),
-        'protocol': dict(card),
-        'options': asdict(options),
-        'threshold': asdict(computed.threshold),
-        'no_validation_because': obstacle or None,
-        'test_sets': [dict(record) | {'frames_a_video': frames[record['name']]} for record in records],
-        'validation': None if validation is None else dict(validation),
-        'metrics': [asdict(row) for row in computed.rows],
-        'files': dict(sorted(files.items())),
-    }
-
-
-def write_report(content: Mapping[str, Any], text: str, folder: Path) -> None:
-    """Write ``report.json`` and ``report.md``; the former notes the hash of the latter."""
+def write_report(report: Mapping[str, Any], text: str, folder: Path) -> None:
+    """Write ``report.json`` and ``report.md``; the former holds the hash of the latter."""
     write_text(folder / TEXT_FILE, text)
-    run = {**content['run'], TEXT_HASH: text_sha256(text)}
-    write_json(folder / REPORT_FILE, {**content, 'run': run})
+    run = {**report['run'], TEXT_HASH: text_sha256(text)}
+    write_json(folder / REPORT_FILE, {**report, 'run': run})

@@ -258,7 +258,6 @@ def _intervals(parts: Sequence[Part], options: ReportOptions, title: str) -> dic
         groups=groups,
         resamples=options.resamples,
         level=options.confidence,
-        method=options.interval_method,
         seed=options.seed,
         name=title,
     )

@@ -8,7 +8,6 @@ from typing import Any
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.aggregate import AGGREGATIONS
-from iid_mm.evaluation.statistics.bootstrap import METHODS
 
 MAX_RESAMPLES = 100_000
 BOOTSTRAP_UNITS = ('videos', 'identities')
@@ -26,7 +25,6 @@ class ReportOptions:
         resamples: Resamples of the bootstrap.
         bootstrap_over: What is resampled: 'videos', or 'identities', all videos of a person together.
         confidence: Of the intervals.
-        interval_method: See :func:`~iid_mm.evaluation.statistics.bootstrap.bootstrap_metrics`.
         seed: Of the bootstrap.
         pooled: Whether a total over different datasets is added.
     """
@@ -38,7 +36,6 @@ class ReportOptions:
     resamples: int = 1000
     bootstrap_over: str = 'videos'
     confidence: float = 0.95
-    interval_method: str = 'bca'
     seed: int = 0
     pooled: bool = False
 
@@ -50,7 +47,6 @@ class ReportOptions:
             ('threshold', self.threshold is None or 0 <= self.threshold <= 1, 'must lie in [0, 1]'),
             ('resamples', self.resamples >= 100, 'fewer than 100 give no interval of 95 %'),
             ('bootstrap_over', self.bootstrap_over in BOOTSTRAP_UNITS, f'choose from {BOOTSTRAP_UNITS}'),
-            ('interval_method', self.interval_method in METHODS, f'choose one of {", ".join(METHODS)}'),
             ('confidence', 0 < self.confidence < 1, 'must lie between 0 and 1'),
         )
         for name, good, rule in rules:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,11 +197,7 @@ class ScoringJob:
         path, located = self.scores_file(test_set.name), self.localization_file(test_set.name)
         methods = test_set.dataset.get('methods')
         scored = read_scores(path).coded('video_key').names
-        localization = {
-            name: float(value) if math.isfinite(value) else None
-            for name, value in sorted(metrics.items())
-            if name.startswith('localization/')
-        }
+        localized = any(name.startswith('localization/') for name in metrics)
         facts = {
             'name': test_set.name,
             'split': test_set.split,
@@ -210,10 +205,9 @@ class ScoringJob:
             'frames_per_video': test_set.dataset.get('frames_per_video'),
             'coverage': coverage_facts(test_set, table, scored),
             'scores': self._file_entry(path),
-            'localization': localization,
-            'localization_scores': self._file_entry(located) if localization else None,
+            'localization_scores': self._file_entry(located) if localized else None,
         }
-        return facts, [path, located] if localization else [path]
+        return facts, [path, located] if localized else [path]
 
     def _file_entry(self, path: Path) -> dict[str, str]:
         return {'file': path.relative_to(self.folder).as_posix(), 'sha256': sha256(path)}

@@ -5,18 +5,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
-from iid_mm.datasets.index import read_index
 from iid_mm.errors import InputError
 from iid_mm.evaluation.eval_sets import (
     VALIDATION,
@@ -26,22 +25,22 @@ from iid_mm.evaluation.eval_sets import (
     find_eval_sets,
     validation_set,
 )
+from iid_mm.evaluation.localization.config import add_localization
 from iid_mm.reporting.document import (
+    FORMAT,
     PLOTS_FOLDER,
     REPORT_FILE,
     VIDEO_SCORES_FILE,
     compute,
-    report_content,
     video_table,
     write_report,
-    write_video_table,
 )
 from iid_mm.reporting.options import ReportOptions
 from iid_mm.reporting.plots import report_plots
 from iid_mm.reporting.protocol import CONFIG_FILE, command_line, config_text, protocol_card
 from iid_mm.reporting.scoring import score_sets
 from iid_mm.reporting.text import localization_table, main_table, report_text
-from iid_mm.utils.files import sha256, write_text
+from iid_mm.utils.files import replacing, sha256, write_text
 from iid_mm.utils.tables import markdown_table
 
 
@@ -108,7 +107,20 @@ def run_test(cfg: Config, request: TestRequest) -> Path:
             *(request.checkpoint, sha256(request.checkpoint), meta),
         )
         chosen = records.pop(VALIDATION, None)
-        _write(request, described, card, list(records.values()), chosen, obstacle)
+        report = {
+            'format': FORMAT,
+            'run': {
+                'date': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+                'command': command_line(request.command),
+            },
+            'protocol': card,
+            'options': asdict(request.options),
+            'no_validation_because': obstacle or None,
+            'test_sets': list(records.values()),
+            'validation': chosen,
+        }
+        write_text(request.out_dir / CONFIG_FILE, config_text(described))
+        _write(report, request.out_dir)
     return request.out_dir
 
 
@@ -129,76 +141,44 @@ def _validation(cfg: Config, request: TestRequest) -> tuple[dict[str, tuple[Eval
 
 def _localizing(cfg: Config, sets: Sequence[EvalSet]) -> list[EvalSet]:
     """Add localization to the sets that have masks, and heat maps to the model."""
-    from iid_mm.evaluation.localization.config import add_localization
-
-    measured = [test_set.name for test_set in sets if _has_masks(test_set)]
-    # Without any masks the error of the first set says so.
-    names = measured or [sets[0].name]
-    changed = []
+    changed, errors = [], []
     for test_set in sets:
-        if test_set.name in names:
-            local = Config(
-                dict(model=cfg.model, test_dataloader=test_set.dataloader, test_evaluator=cfg.test_evaluator)
-            )
+        loader, evaluator = test_set.dataloader, cfg.test_evaluator
+        local = Config(dict(model=cfg.model, test_dataloader=loader, test_evaluator=evaluator))
+        try:
             add_localization(local)
+        except InputError as error:
+            errors.append(error)
+        else:
             cfg.model = local.model
-            metrics = tuple(dict(metric) for metric in local.test_evaluator[len(_list(cfg.test_evaluator)) :])
+            own = len(evaluator) if isinstance(evaluator, (list, tuple)) else 1
+            metrics = tuple(dict(metric) for metric in local.test_evaluator[own:])
             test_set = replace(test_set, dataloader=local.test_dataloader.to_dict(), metrics=metrics)
         changed.append(test_set)
+    if len(errors) == len(sets):
+        raise errors[0]
     return changed
 
 
-def _list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _has_masks(test_set: EvalSet) -> bool:
-    for path in test_set.indices:
-        table = read_index(path, columns=['mask', 'split', 'label'])
-        chosen = (
-            (pc.field('split') == test_set.split) & (pc.field('label') == 1) & pc.field('mask').is_valid()
-        )
-        if table.filter(chosen).num_rows:
-            return True
-    return False
-
-
-def _write(
-    request: TestRequest,
-    cfg: Config,
-    card: dict[str, Any],
-    records: list[dict[str, Any]],
-    validation: dict[str, Any] | None,
-    obstacle: str,
-) -> None:
-    folder, options = request.out_dir, request.options
-    computed = compute(folder, records, validation, obstacle, options)
-    write_text(folder / CONFIG_FILE, config_text(cfg))
-    write_video_table(video_table(computed, records), folder / VIDEO_SCORES_FILE)
+def _write(report: dict[str, Any], folder: Path) -> None:
+    """Compute the metrics from the scores in the folder and write all files that show them."""
+    computed = compute(folder, report)
+    with replacing(folder / VIDEO_SCORES_FILE) as temporary:
+        pq.write_table(video_table(computed, report), temporary, compression='zstd')
     plots = folder / PLOTS_FOLDER
     for old in plots.glob('*.png'):
         old.unlink()
-    threshold = computed.threshold.value
-    drawn = [
-        path
-        for tested in computed.sets
-        for path in report_plots(tested, plots, threshold=threshold, confidence=options.confidence)
-    ]
-    names = [CONFIG_FILE, VIDEO_SCORES_FILE, *(path.relative_to(folder).as_posix() for path in drawn)]
-    names += [
-        record[kind]['file']
-        for record in records + ([validation] if validation else [])
-        for kind in ('scores', 'localization_scores')
-        if record[kind] is not None
-    ]
-    run = {
-        'date': datetime.now(timezone.utc).isoformat(timespec='seconds'),
-        'command': command_line(request.command),
-    }
-    hashes = {name: sha256(folder / name) for name in names}
-    content = report_content(computed, card, records, validation, obstacle, options, run, hashes)
-    write_report(content, report_text(content), folder)
-    _log(content, folder)
+    names = [CONFIG_FILE, VIDEO_SCORES_FILE]
+    choices = {'threshold': computed.threshold.value, 'confidence': report['options']['confidence']}
+    for tested in computed.sets:
+        names += [path.relative_to(folder).as_posix() for path in report_plots(tested, plots, **choices)]
+    for record in [*report['test_sets'], *([report['validation']] if report['validation'] else [])]:
+        entries = [record['scores'], record['localization_scores']]
+        names += [entry['file'] for entry in entries if entry]
+    hashes = {name: sha256(folder / name) for name in sorted(names)}
+    report = computed.complete(report) | {'files': hashes}
+    write_report(report, report_text(report), folder)
+    _log(report, folder)
 
 
 def _log(content: dict[str, Any], folder: Path) -> None:

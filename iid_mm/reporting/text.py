@@ -13,7 +13,6 @@ from iid_mm.utils.files import printable
 from iid_mm.utils.tables import UNDEFINED, escaped, markdown_table, percent
 
 UNKNOWN = '?'
-METHODS = {'percentile': 'percentiles', 'bca': 'corrected for bias and skewness'}
 LEGEND = (
     ('frame AUC, video AUC', 'area under the ROC curve of single faces and of videos; 50 is guessing'),
     ('interval', 'of the video AUC, {confidence} %, {bootstrap}'),
@@ -183,7 +182,7 @@ def _legend(report: Mapping[str, Any]) -> list[str]:
     unit = 'persons' if options['bootstrap_over'] == 'identities' else 'videos'
     values = {
         'confidence': f'{100 * options["confidence"]:g}',
-        'bootstrap': f'bootstrap over {unit} ({METHODS[options["interval_method"]]}), '
+        'bootstrap': f'bootstrap over {unit} (corrected for bias and skewness), '
         f'{options["resamples"]} resamples, seed {options["seed"]}{_fallback(report)}',
         'threshold': report['threshold']['value'],
         'abstention': '; videos without a face count as wrong' if options['missing_as_abstention'] else '',
@@ -192,10 +191,9 @@ def _legend(report: Mapping[str, Any]) -> list[str]:
 
 
 def _fallback(report: Mapping[str, Any]) -> str:
-    wanted = report['options']['interval_method']
     methods = {row['intervals']['video_auc']['method'] for row in report['metrics']}
     unit = 'person' if report['options']['bootstrap_over'] == 'identities' else 'video'
-    text = '; plain percentiles where that is not possible' if 'percentile' in methods - {wanted} else ''
+    text = '; plain percentiles where that is not possible' if 'percentile' in methods else ''
     if 'newcombe' in methods:
         text += (
             f'; where all resamples have the same AUC (that of 100), or a class has one {unit}, method 5 of '

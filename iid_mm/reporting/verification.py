@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.localization.samples import read_localization
-from iid_mm.evaluation.metrics.artifact_localization import ArtifactLocalization
 from iid_mm.reporting.document import (
     FORMAT,
     REPORT_FILE,
@@ -25,7 +23,6 @@ from iid_mm.reporting.document import (
     report_file,
     video_table,
 )
-from iid_mm.reporting.options import ReportOptions
 from iid_mm.reporting.protocol import CONFIG_FILE
 from iid_mm.reporting.text import report_text
 from iid_mm.utils.files import read_json, read_limited, sha256
@@ -142,52 +139,33 @@ def _check_checkpoint(report: Mapping[str, Any], checkpoint: Path) -> list[str]:
 def _check_metrics(folder: Path, report: Mapping[str, Any], found: Verification) -> None:
     """Recompute everything that follows from the scores."""
     try:
-        computed = compute(
-            *(folder, report['test_sets'], report['validation'], report['no_validation_because'] or ''),
-            ReportOptions.from_dict(report['options']),
-        )
-        localization = _localization(folder, report)
+        computed = compute(folder, report)
     except (InputError, FileNotFoundError) as error:
         found.problems.append(f'the metrics cannot be computed from the stored scores: {error}')
         return
-    rows = [asdict(row) for row in computed.rows]
-    expected = {
-        'threshold': asdict(computed.threshold),
-        'frames_a_video': computed.frames_a_video(),
-        'metrics': {row.title: values for row, values in zip(computed.rows, rows, strict=True)},
-        'localization': localization,
-    }
-    stored = {
-        'threshold': report['threshold'],
-        'frames_a_video': {record['name']: record['frames_a_video'] for record in report['test_sets']},
-        'metrics': {_title(row): row for row in report['metrics']},
-        'localization': {record['name']: record['localization'] for record in report['test_sets']},
-    }
-    problems = [f'{REPORT_FILE}, {text}' for text in differences(stored, expected)]
-    if len(stored['metrics']) != len(report['metrics']):
+    true = computed.complete(report)
+    problems = [f'{REPORT_FILE}, {text}' for text in differences(_by_name(report), _by_name(true))]
+    if len(report['metrics']) != len({_title(row) for row in report['metrics']}):
         problems.append(f'{REPORT_FILE}: metrics has a row twice')
-    found.compare(problems, f'the threshold and all {len(rows)} rows of metrics')
+    found.compare(problems, f'the threshold and all {len(computed.rows)} rows of metrics')
     found.compare(_check_videos(folder, report, computed), f'all scores in {VIDEO_SCORES_FILE}')
-    true = {**report, 'metrics': rows, 'threshold': expected['threshold']}
     found.compare(_check_text(folder, true), f'all of {TEXT_FILE}')
+
+
+def _by_name(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The computed entries of a report, with names in place of positions."""
+    kinds = ('frames_a_video', 'localization')
+    return {
+        'threshold': report['threshold'],
+        'metrics': {_title(row): row for row in report['metrics']},
+        'test sets': {
+            record['name']: {kind: record.get(kind) for kind in kinds} for record in report['test_sets']
+        },
+    }
 
 
 def _title(row: Mapping[str, Any]) -> str:
     return f'{row["test_set"]} / {row["dataset"]} / {row["manipulation"] or "overall"}'
-
-
-def _localization(folder: Path, report: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
-    """Localization metrics by test set, computed from those of single frames."""
-    found: dict[str, dict[str, float | None]] = {}
-    for record in report['test_sets']:
-        found[record['name']] = {}
-        if record['localization_scores']:
-            samples = read_localization(report_file(folder, record['localization_scores']['file']))
-            found[record['name']] = {
-                f'localization/{name}': float(value) if math.isfinite(value) else None
-                for name, value in ArtifactLocalization.calculate(samples).items()
-            }
-    return found
 
 
 def differences(stored: Any, computed: Any, name: str = '') -> list[str]:
@@ -224,7 +202,7 @@ def differences(stored: Any, computed: Any, name: str = '') -> list[str]:
 def _check_videos(folder: Path, report: Mapping[str, Any], computed: Computed) -> list[str]:
     try:
         stored = read_parquet(report_file(folder, VIDEO_SCORES_FILE))
-        mine, theirs = (_by_video(table) for table in (stored, video_table(computed, report['test_sets'])))
+        mine, theirs = (_by_video(table) for table in (stored, video_table(computed, report)))
     except (OSError, InputError) as error:
         return [f'{VIDEO_SCORES_FILE} cannot be read: {error}']
     problems = [f'{VIDEO_SCORES_FILE}, {text}' for text in differences(mine, theirs)]

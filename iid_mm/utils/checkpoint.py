@@ -74,7 +74,7 @@ def load_checkpoint_file(path: str | os.PathLike[str], trust: bool | None = None
     if not path.exists():
         raise FileNotFoundError(f'checkpoint {path} does not exist')
     if not path.is_file():
-        raise InputError(f'checkpoint {path} is no regular file')
+        raise InputError(f'checkpoint {path} is not a regular file')
     trust = _trusted.get() if trust is None else trust
     try:
         content = torch.load(path, map_location='cpu', weights_only=False) if trust else load_plain(path)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every command line tool shares."""
+"""Shared parts of the command line tools."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from iid_mm.utils.user_errors import PEER_ENDED, user_message
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-# MMEngine, which loads torch, is imported by those functions only that need it.
+# MMEngine, which loads torch, is imported only by the functions that need it.
 
 PATIENCE = 5.0
-"""Seconds that a process leaves to the first one of its machine to tell an error that both met."""
+"""Seconds that a process waits for the first one of its machine to report an error that both met."""
 
 
 def run_tool(main: Callable[[], int | None], after: str = '') -> int:
-    """Run a tool and turn the errors a user can mend into one message.
+    """Run a tool and turn errors that a user can fix into one message.
 
     Args:
         main: The tool; returns its exit status or None for success.
-        after: What is left when the system fails and how to go on, in words, e.g. of training.
+        after: Sentence added after failures of the system: what is kept and how to continue.
 
     Returns:
-        The exit status: 1 after an error that a user can mend, see
+        The exit status: 1 after an error that a user can fix, see
         :func:`~iid_mm.utils.user_errors.user_message`, whose message goes to stderr, in distributed runs once
-        a machine; 75 if training saved and ended because it was asked to; 130 after Ctrl+C. Set the
-        environment variable ``IID_DEBUG=1`` to see the traceback instead.
+        a machine; 75 if training was asked to stop, and saved; 130 after Ctrl+C. Set the environment variable
+        ``IID_DEBUG=1`` to see the traceback instead.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A name that the terminal's encoding does not know must not end the work.
+            # A name that the terminal cannot encode must not end the work.
             stream.reconfigure(errors='backslashreplace')
     try:
         status = main() or 0
@@ -58,15 +58,15 @@ def run_tool(main: Callable[[], int | None], after: str = '') -> int:
         if text is None or os.environ.get('IID_DEBUG') == '1':
             raise
         if text == PEER_ENDED:
-            # The launcher ends all when the first one leaves, so the one that has met the error leaves
-            # before.
+            # The launcher ends all processes when the first one exits, which should be the one that met the
+            # error.
             time.sleep(2 * PATIENCE)
         elif os.environ.get('LOCAL_RANK', '0') != '0':
-            # Most errors are met by all processes. The first one then ends, and its launcher this one.
+            # Most errors are met by all processes. The first one then exits, and its launcher ends this one.
             time.sleep(PATIENCE)
         print('error: ' + '\n'.join(map(printable, text.split('\n'))), file=sys.stderr)
         status = 1
-    # Not after defects: the other processes may be in the midst of something.
+    # Not after defects: the other processes may be working.
     _leave_process_group(status)
     return status
 
@@ -76,7 +76,7 @@ def tell(text: str, file: TextIO | None = None) -> None:
 
     Args:
         text: The line.
-        file: Where to; None: stdout.
+        file: Stream; None: stdout.
     """
     if os.environ.get('LOCAL_RANK', '0') == '0':
         print(text, file=file or sys.stdout)
@@ -85,9 +85,8 @@ def tell(text: str, file: TextIO | None = None) -> None:
 def _leave_process_group(status: int) -> None:
     """End the communication of distributed runs, and with it the process.
 
-    Threads of a process group may outlive the interpreter's state, which then now and then aborts the process
-    ("terminate called without an active exception") after all work was done. So nothing is left to the
-    interpreter's end but what is written.
+    Threads of a process group may outlive the interpreter's state and sometimes abort the process at its end
+    ("terminate called without an active exception"), after all work was done. So it is ended here.
     """
     distributed = sys.modules.get('torch.distributed')
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
@@ -128,6 +127,15 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_trust_option(parser: argparse._ActionsContainer) -> None:
+    """Add ``--trust-checkpoint``, see :func:`~iid_mm.utils.checkpoint.load_checkpoint_file`."""
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='run code that the checkpoint may hold; only for files whose origin you trust',
+    )
+
+
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of tools that run a model: work directory, config values, launcher."""
     parser.add_argument('--work-dir', help='where logs and results go; default work_dirs/<config>')
@@ -138,7 +146,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def load_run_config(args: argparse.Namespace) -> Config:
-    """Read the config of a run and enter what :func:`add_run_options` has parsed.
+    """Read the config of a run and apply the options of :func:`add_run_options`.
 
     Args:
         args: Also has ``config``, the path of the config.
@@ -151,7 +159,7 @@ def load_run_config(args: argparse.Namespace) -> Config:
     """
     from iid_mm.utils.config import load_config
 
-    # MMEngine wraps the model for the GPU of this number, and sets it for torchrun only.
+    # MMEngine uses the GPU of this number, and sets it for torchrun only.
     variable = {'slurm': 'SLURM_LOCALID', 'mpi': 'OMPI_COMM_WORLD_LOCAL_RANK'}.get(args.launcher, '')
     os.environ.setdefault('LOCAL_RANK', os.environ.get(variable, str(args.local_rank)))
     cfg = load_config(args.config, args.cfg_options)
@@ -159,7 +167,7 @@ def load_run_config(args: argparse.Namespace) -> Config:
     default = Path('work_dirs') / Path(args.config).stem
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(default)
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        # PyTorch refuses to keep workers that are not there; --cfg-options often sets num_workers=0 alone.
+        # PyTorch refuses persistent workers without workers; --cfg-options often sets num_workers=0 alone.
         if name in cfg and cfg[name] and cfg[name].get('num_workers') == 0:
             cfg[name].persistent_workers = False
     return cfg

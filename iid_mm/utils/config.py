@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from iid_mm.utils.typing import Size
 
 # What mistakes in a config raise; JSON errors are ValueErrors.
 MISTAKES = (SyntaxError, NameError, TypeError, ValueError, LookupError, AttributeError)
+LOADERS = ('LoadForgeryPair', 'LoadForgeryMask', 'LoadImageFromFile')
+"""Transforms that read files."""
 
 
 def load_config(config: str | os.PathLike[str] | Config, cfg_options: dict[str, Any] | None = None) -> Config:
@@ -155,6 +157,11 @@ def pipeline_input_size(cfg: Config) -> Size:
             width, height = step.get('size', (224, 224))
             return int(width), int(height)
     raise InputError('the test pipeline of the config has no AlignFace, which sets the input size')
+
+
+def without_loaders(pipeline: Iterable[Any]) -> list[Any]:
+    """The transforms of a pipeline but for those that read files, for images that are in memory."""
+    return [step for step in pipeline if type_name(step) not in LOADERS]
 
 
 def _replace_data_root(node: Any, old: str | None, new: str) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hashes and names of files, and files that a reader never sees half written."""
+"""Hashes and names of files, atomic writing, and limited reading of untrusted files."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from typing import Any
 from iid_mm.errors import InputError
 
 MAX_SMALL = 256 * 2**20
-"""Bytes of a JSON file; that of a report on ten datasets has some MiB."""
+"""Bytes of a JSON file; a report on ten datasets has a few MiB."""
 MAX_NAME_BYTES = 230
-"""File systems allow 255; what is left is for a suffix such as ``_annotated.mp4`` and a number."""
+"""File systems allow 255; the rest is for a suffix such as ``_annotated.mp4`` and a number."""
 _RESERVED_SIGNS = frozenset('<>:"/\\|?*')
 _RESERVED_NAMES = frozenset(
     [
@@ -45,18 +45,17 @@ def read_limited(path: str | os.PathLike[str], most: int = MAX_SMALL) -> bytes:
         most: Bytes that it may have.
 
     Raises:
-        InputError: It is larger, or no ordinary file: a named pipe would be waited for without end.
+        InputError: It is larger, or not a regular file: reading a named pipe would block.
         OSError: It cannot be read.
     """
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):
-        raise InputError(f'{os.fspath(path)} is no ordinary file')
+        raise InputError(f'{os.fspath(path)} is not a regular file')
     with open(path, 'rb') as file:
-        # No more than there is: room for all that is asked for is made before anything is read. Files of the
-        # system say that they are empty.
+        # Python allocates all that is asked for before reading. Files of /proc report a size of 0.
         data = file.read(min(max(found.st_size, 1 << 16), most) + 1)
     if len(data) > most:
-        raise InputError(f'{os.fspath(path)} is larger than {most} bytes, which is too much for what it is')
+        raise InputError(f'{os.fspath(path)} is larger than {most} bytes, the most that is read')
     return data
 
 
@@ -87,15 +86,15 @@ def printable(text: object) -> str:
 
 
 def safe_name(name: str, limit: int = MAX_NAME_BYTES) -> str:
-    """Make a file name out of another one, fit for any file system, terminal and library.
+    """Turn a name into a file name that any file system, terminal and library accepts.
 
     Args:
         name: The name without suffix.
         limit: Longest name, in bytes as the file system keeps it; at least 16.
 
     Returns:
-        The name with ``_`` in place of what is not printable and of what Windows does not allow. A name that
-        is too long is cut and ends in a digest of all of it, so that different names stay different.
+        The name with ``_`` in place of characters that are not printable or not allowed on Windows. A name
+        that is too long is cut and ends in a digest of all of it, so that different names stay different.
     """
     clean = name
     if not name.isprintable() or not _RESERVED_SIGNS.isdisjoint(name):
@@ -110,36 +109,36 @@ def safe_name(name: str, limit: int = MAX_NAME_BYTES) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Why something failed, in one printable line."""
+    """Reason of a failure, in one printable line."""
     if error.__cause__ is not None and getattr(error.__cause__, 'strerror', None):
         error = error.__cause__
     if isinstance(error, MemoryError):
         return 'not enough memory'
-    # Errors of FFmpeg have one, too, and are not always those of the operating system.
+    # Errors of FFmpeg have one, too, and are not always errors of the operating system.
     if cause := getattr(error, 'strerror', None):
         return printable(cause)
     text = printable(' '.join(str(error).split()))[:300]
-    # The type tells more than the message of an error that nobody foresaw.
+    # Of an unforeseen error the type says more than the message.
     return text if isinstance(error, ValueError) and text else f'{type(error).__name__}: {text}'.rstrip(': ')
 
 
 def check_output(
     path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]] = (), *, option: str = '--out'
 ) -> None:
-    """Refuse a place for a result whose writing would destroy something.
+    """Refuse an output path if writing there would destroy something.
 
     Args:
-        path: Where a file is to be written or replaced.
-        inputs: Files that are read; those that are not there do not matter.
-        option: What the message calls the place.
+        path: File to write or replace.
+        inputs: Files that are read; missing ones are ignored.
+        option: Name of the path in the message.
 
     Raises:
-        InputError: It is one of the inputs, also by another name, or a folder, a device or a pipe.
+        InputError: It is one of the inputs, even by another name, or a folder, a device or a pipe.
     """
     if not os.path.exists(path):
         return
     if not os.path.isfile(path):
-        kind = 'a folder' if os.path.isdir(path) else 'no ordinary file'
+        kind = 'a folder' if os.path.isdir(path) else 'not a regular file'
         raise InputError(f'{option} {os.fspath(path)} is {kind}; name a file')
     for other in inputs:
         if os.path.exists(other) and os.path.samefile(path, other):
@@ -150,27 +149,28 @@ def check_output(
 
 def temporary_beside(path: Path) -> Path:
     """A new hidden file in the folder of ``path``; its name is short and ASCII, whatever that of ``path``."""
-    # Processes on other machines may write the same file, and have the same numbers.
+    # Processes on other machines may write the same file under the same process id.
     return path.with_name(f'.{os.getpid()}-{os.urandom(4).hex()}.tmp')
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+def replacing(path: Path, temporary: Path | None = None, *, durable: bool = False) -> Iterator[Path]:
     """Write a file that appears whole or not at all; raise inside to keep the old one.
 
     Args:
         path: The file; its folder is made. A link there is replaced, not followed.
+        temporary: Where to write until then, in the same folder; None: see :func:`temporary_beside`.
         durable: Whether a power cut, too, leaves the old file or the new one.
 
     Yields:
-        Where to write in its place, see :func:`temporary_beside`; takes its name if nothing is raised. Of a
-        device such as ``/dev/null``, and of ``/dev/stdout``, the path itself.
+        A temporary path, renamed if nothing is raised. Of a device such as ``/dev/null``, and of
+        ``/dev/stdout``, the path itself.
     """
     if _is_device(path):
         yield path
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path)
+    temporary = temporary or temporary_beside(path)
     try:
         yield temporary
         if durable:
@@ -178,7 +178,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
                 os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
-        # What went wrong before matters more than what is left behind.
+        # The first error matters more than a leftover file.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
@@ -222,7 +222,7 @@ def read_json(path: str | os.PathLike[str], most: int = MAX_SMALL) -> Any:
         most: Bytes that it may have.
 
     Raises:
-        InputError: It is no JSON, nested too deeply, too large, or no ordinary file.
+        InputError: It is no JSON, nested too deeply, too large, or not a regular file.
         OSError: It cannot be read.
     """
     try:

@@ -4,22 +4,19 @@
 from __future__ import annotations
 
 import os
-import pickle
 import re
-import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from iid_mm.errors import InputError
-from iid_mm.utils.files import reason_of, write_text
-from iid_mm.utils.unpickling import check_tuples
+from iid_mm.utils.files import read_limited, reason_of, write_text
+from iid_mm.utils.unpickling import load_record
 
 POINTER = 'last_checkpoint'
 """File of a work directory that names its newest checkpoint, as MMEngine writes it."""
 
 _LONGEST_POINTER = 8192
-_LARGEST_RECORD = 1 << 28
 # What MMEngine and this package write; other files may be anything.
 _WRITTEN_HERE = re.compile(r'(epoch_\d+|iter_\d+|interrupted)\.pth')
 
@@ -99,14 +96,7 @@ def stored_position(path: Path) -> tuple[int, int] | None:
         weights only.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            (record,) = (info for info in archive.infolist() if info.filename.endswith('/data.pkl'))
-            if record.file_size > _LARGEST_RECORD:
-                return None
-            with archive.open(record) as file:
-                check_tuples(file)
-            with archive.open(record) as file:
-                content = _RecordReader(file).load()
+        content = load_record(path)
         meta = content['meta']
         return (int(meta['iter']), int(meta['epoch'])) if 'optimizer' in content else None
     except Exception:  # whatever a damaged file makes a parser raise
@@ -116,21 +106,18 @@ def stored_position(path: Path) -> tuple[int, int] | None:
 def _pointed_name(pointer: Path) -> tuple[str | None, str]:
     """Name of the file that a pointer names, or what is wrong with it; neither if there is no pointer."""
     try:
-        with open(pointer, 'rb') as file:
-            content = file.read(_LONGEST_POINTER + 1)
+        text = read_limited(pointer, _LONGEST_POINTER).decode().strip()
     except FileNotFoundError:
         return None, ''
-    except OSError as error:
-        return None, f'cannot be read ({reason_of(error)})'
-    try:
-        text = content.decode().strip()
     except UnicodeDecodeError:
         return None, 'is no text'
+    except (OSError, InputError) as error:
+        return None, f'cannot be read ({reason_of(error)})'
     # Runs move between systems.
     name = re.split(r'[/\\]', text)[-1]
     if not text:
         return None, 'is empty'
-    if len(content) > _LONGEST_POINTER or not name.isprintable() or name in ('', '.', '..'):
+    if not name.isprintable() or name in ('', '.', '..'):
         return None, 'names no file'
     return name, ''
 
@@ -151,34 +138,3 @@ def _newest(folders: Iterable[Path]) -> tuple[Path | None, list[str]]:
             elif best is None or (position, path.stat().st_mtime_ns) >= best[:2]:
                 best = position, path.stat().st_mtime_ns, path
     return None if best is None else best[2], unreadable
-
-
-class _Anything:
-    """Stands for every object of a record that is no plain value."""
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> _Anything:
-        return super().__new__(cls)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take anything."""
-
-    def __setstate__(self, state: Any) -> None:
-        """Take anything."""
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """Take anything."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> _Anything:
-        return self
-
-
-# The unpickler that is written in Python: that in C makes a table as long as the largest number of an object
-# that the record names, gigabytes for a record of a few bytes.
-class _RecordReader(pickle._Unpickler):
-    """Reads the plain values of a checkpoint's record; runs nothing, since it knows no other class."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        return _Anything
-
-    def persistent_load(self, pid: Any) -> Any:
-        return None

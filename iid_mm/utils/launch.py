@@ -19,23 +19,23 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.run import main as torchrun
 
 LOGGER = 'torch.distributed.elastic.multiprocessing.api'
-TOLD = (1, 75, 130)
-"""Exit statuses of processes that have said why: an error, asked to stop, Ctrl+C."""
+REPORTED = (1, 75, 130)
+"""Exit statuses of processes that have reported why: an error, a request to stop, Ctrl+C."""
 
 ECHO = 1.0
-"""Seconds within which a signal that comes again is the same one."""
+"""Seconds within which a repeated signal counts as the same one."""
 
 
 def main() -> int:
     """Start the processes and wait for them.
 
-    SIGTERM, SIGUSR1 and Ctrl+C are passed on, and the processes get the time that they need to save where
-    they stand; asked a second time, torchrun ends them within 30 seconds.
+    SIGTERM, SIGUSR1 and Ctrl+C are passed on, and the processes get the time that they need to save a
+    checkpoint; after a second signal torchrun ends them within 30 seconds.
 
     Returns:
         0, or the exit status of the process that failed first; 1 if a signal killed it. A process that ends
-        with 1, 75 or 130 has said why. With the environment variable ``IID_DEBUG=1`` torchrun reports as it
-        always does.
+        with 1, 75 or 130 has reported why. With the environment variable ``IID_DEBUG=1`` torchrun reports as
+        usual.
     """
     if os.environ.get('IID_DEBUG') == '1':
         torchrun()
@@ -51,14 +51,14 @@ def main() -> int:
         return 130
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        if failure.exitcode not in TOLD:
+        if failure.exitcode not in REPORTED:
             print(f'error: process {rank} {_ending(failure)}', file=sys.stderr)
         return max(failure.exitcode, 1)
     return 0
 
 
 def pass_signals_on() -> None:
-    """Let torchrun pass signals on to its processes and wait for these, in place of ending them."""
+    """Let torchrun pass signals on to its processes and wait for them, instead of ending them."""
     start = PContext.start
 
     def started(context: PContext) -> None:
@@ -72,7 +72,7 @@ def pass_signals_on() -> None:
 
 
 class _PassedOn:
-    """Signal handler that asks the processes first, and does what torchrun does when it is asked again."""
+    """Signal handler that passes the first signal on, and leaves the second one to torchrun."""
 
     def __init__(self, context: PContext, otherwise: Any) -> None:
         self.context = context

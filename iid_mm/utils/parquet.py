@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading Parquet files of strangers: nothing is decoded before it is known how large it will be.
+"""Reading untrusted Parquet files: nothing is decoded before its size in memory is known.
 
-A few kilobytes of Parquet can stand for any number of gigabytes: runs, compressed pages, a dictionary of one
-long text. What the footer says of sizes may be a lie, so the headers of the pages are read, too.
+A few kilobytes of Parquet can expand to any number of gigabytes: runs, compressed pages, a dictionary of one
+long text. The sizes in the footer may be false, so the headers of the pages are read, too.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def open_parquet(path: str | os.PathLike[str], read_dictionary: Sequence[str] = 
         The ``pyarrow.parquet.ParquetFile``.
 
     Raises:
-        InputError: It is no ordinary file, or none that can be read.
+        InputError: It is not a regular file, or cannot be read.
     """
     source = Path(path)
     if not source.is_file():
-        # A named pipe would be waited for without end.
-        raise InputError(f'{source} is no ordinary file; give a Parquet file')
+        # Reading a named pipe would block.
+        raise InputError(f'{source} is not a regular file; give a Parquet file')
     try:
         with source.open('rb') as file:
             size = file.seek(0, os.SEEK_END)
@@ -94,8 +94,8 @@ def read_parquet(
         most :data:`MAX_TEXT` bytes long.
 
     Raises:
-        InputError: It is no ordinary file, a column is missing or of another type, a text is none, or the
-            file would grow out of all proportion.
+        InputError: It is not a regular file, a column is missing or of another type, a text is not UTF-8, or
+            the file would grow out of all proportion.
     """
     with open_parquet(path) as file:
         schema = file.schema_arrow
@@ -150,7 +150,7 @@ def check_size(file: Any, path: str | os.PathLike[str], columns: Sequence[str]) 
 
 
 def _decoded_bytes(raw: Any, chunk: Any, size: int, name: str, most: int) -> int:
-    """Bytes that a column of a row group takes in memory; stops to count above ``most``."""
+    """Bytes that a column of a row group takes in memory; counting stops above ``most``."""
     if not chunk.num_values:
         return 0
     start = chunk.data_page_offset
@@ -181,7 +181,7 @@ def _decoded_bytes(raw: Any, chunk: Any, size: int, name: str, most: int) -> int
 
 
 def _page_header(raw: Any, start: int, name: str) -> tuple[dict[int, Any], int]:
-    """Fields of a page's header by number, and where it ends."""
+    """Fields of a page header by number, and its end."""
     for length in (256, 16 * 1024, 2**20):
         raw.seek(start)
         data = raw.read(length)
@@ -250,21 +250,16 @@ def _varint(data: bytes, place: int) -> tuple[int, int]:
 
 def _is_text(kind: pa.DataType) -> bool:
     types = pa.types
-    if types.is_dictionary(kind):
-        return _is_text(kind.value_type)
+    kind = kind.value_type if types.is_dictionary(kind) else kind
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind))
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    types = pa.types
-    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
 
 
 def _is_plain(kind: pa.DataType) -> bool:
     types = pa.types
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        return _is_number(kind.value_type)
-    return _is_text(kind) or _is_number(kind) or bool(types.is_null(kind))
+    is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    kind = kind.value_type if is_list else kind
+    is_number = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
+    return bool(is_number or (not is_list and (_is_text(kind) or types.is_null(kind))))
 
 
 def _checked_texts(
@@ -303,21 +298,14 @@ def _checked_texts(
 
 
 def _no_texts(values: pa.Array, texts: pa.Array) -> tuple[Any, str]:
-    """Places in a dictionary of what is no UTF-8, or has a NUL."""
+    """Places in a dictionary of values that are not UTF-8 or contain NUL."""
     nul = np.asarray(pc.fill_null(pc.match_substring(values, b'\0'), False))
     if nul.any():
         return np.flatnonzero(nul), 'holds a NUL'
     try:
         texts.validate(full=True)
     except pa.ArrowInvalid:
-        bad = [place for place, value in enumerate(values.to_pylist()) if value and not _is_utf8(value)]
+        decoded = [(value or b'').decode(errors='ignore').encode() for value in values.to_pylist()]
+        bad = [place for place, value in enumerate(values.to_pylist()) if (value or b'') != decoded[place]]
         return np.array(bad), 'is no text in UTF-8'
     return np.array([], dtype=np.int64), ''
-
-
-def _is_utf8(value: bytes) -> bool:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -29,6 +29,8 @@ _NUMBERS = 'biuf'
 """Kinds of NumPy numbers that a checkpoint may hold: truth values, integers and floats."""
 MAX_LEAVES = 1_000_000
 """Numbers, texts and so on that a tuple may hold, those in its tuples included."""
+MAX_RECORD = 1 << 28
+"""Bytes of what :func:`load_record` reads."""
 _MARK = -1
 
 
@@ -129,49 +131,85 @@ def load_plain(path: Path) -> Any:
         pickle.UnpicklingError: It holds anything else.
         InputError: It claims to hold more than its size allows.
     """
-    _check_size(path)
-    _check_records(path)
+    _check_file(path)
     with torch.serialization.safe_globals(_STAND_INS):
         content = torch.load(path, map_location='cpu', weights_only=True)
     return _restore(content, {})
 
 
-def _check_size(path: Path) -> None:
-    """Check that an archive is no larger inside than outside: ``torch.save`` does not compress."""
+def _check_file(path: Path) -> None:
+    """Check what torch.load would believe: sizes in an archive, and tuples in what it unpickles."""
     if not zipfile.is_zipfile(path):
+        with path.open('rb') as file:
+            # The format before archives: the fourth pickle is the content.
+            for _ in range(4):
+                check_tuples(file)
         return
     with zipfile.ZipFile(path) as archive:
+        # torch.save does not compress.
         inside = sum(entry.file_size for entry in archive.infolist())
-    if inside > path.stat().st_size:
-        raise InputError(f'{path} is no checkpoint: it unpacks to {inside} bytes, more than the file has')
+        if inside > path.stat().st_size:
+            raise InputError(f'{path} is no checkpoint: it unpacks to {inside} bytes, more than the file has')
+        for entry in archive.infolist():
+            if entry.filename.endswith('data.pkl'):
+                with archive.open(entry) as record:
+                    check_tuples(record)
 
 
-def _check_records(path: Path) -> None:
-    """Run :func:`check_tuples` on what will be unpickled."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist():
-                if entry.filename.endswith('data.pkl'):
-                    with archive.open(entry) as record:
-                        check_tuples(record)
-        return
-    with path.open('rb') as file:
-        # The format before archives: the fourth is the content.
-        for _ in range(4):
+class _Anything:
+    """Stands for every object of a record that is no plain value."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> _Anything:
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take anything."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> _Anything:
+        return self
+
+    __setstate__ = __setitem__ = __init__
+
+
+# The unpickler that is written in Python: that in C allocates a table as long as the largest number of an
+# object that the record names, gigabytes for a record of a few bytes.
+class _RecordReader(pickle._Unpickler):
+    """Reads the plain values of a record; runs nothing, since it knows no other class."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        return _Anything
+
+    def persistent_load(self, pid: Any) -> Any:
+        return None
+
+
+def load_record(path: Path) -> Any:
+    """Read the plain values of a file of ``torch.save``, without its tensors, whatever classes it names.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its content, with stand-ins for all objects.
+
+    Raises:
+        Exception: Of any kind, if the file is damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        (record,) = (info for info in archive.infolist() if info.filename.endswith('/data.pkl'))
+        if record.file_size > MAX_RECORD:
+            raise InputError(f'{path} has a record of {record.file_size} bytes')
+        with archive.open(record) as file:
             check_tuples(file)
+        with archive.open(record) as file:
+            return _RecordReader(file).load()
 
 
 def check_tuples(record: IO[bytes]) -> None:
     """Check that no tuple has an endless number of leaves: as a key it would be hashed leaf by leaf.
 
     A pickle of a few bytes may hold a tuple that holds another one twice, which holds another one twice, ...
-    What is on the unpickler's stack is followed, as numbers of leaves.
-
-    Args:
-        record: A file that stands at the beginning of a pickle; is read up to its end.
-
-    Raises:
-        pickle.UnpicklingError: There is such a tuple, or it is no pickle.
+    The unpickler's stack is followed, as numbers of leaves. The file is read to the end of the pickle.
     """
     stack: list[int] = []
     memo: dict[Any, int] = {}

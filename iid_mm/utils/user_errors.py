@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors that a user can mend, in one line."""
+"""Errors that a user can fix, in one line."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ _FULL = 'make room, or choose another folder'
 _SYSTEM = {
     'ENOSPC': _FULL,
     'EDQUOT': _FULL,
-    'EFBIG': 'a file may not grow that large here; see ulimit -f',
+    'EFBIG': 'the file would exceed the size limit; see ulimit -f',
     'EROFS': 'choose another folder',
-    'EACCES': 'look at its permissions, or choose another folder',
-    'EPERM': 'look at its permissions, or choose another folder',
-    'EIO': 'look at the disk or the network that it is reached through',
-    'EMFILE': 'raise the limit (ulimit -n), or take fewer num_workers',
-    'ENFILE': 'the whole system allows no more; close other programs, or take fewer num_workers',
+    'EACCES': 'check its permissions, or choose another folder',
+    'EPERM': 'check its permissions, or choose another folder',
+    'EIO': 'check the disk, or the network between',
+    'EMFILE': 'raise the limit (ulimit -n), or use fewer num_workers',
+    'ENFILE': 'the limit of the whole system; close other programs, or use fewer num_workers',
 }
 _REMEDIES = {getattr(errno, name): text for name, text in _SYSTEM.items() if hasattr(errno, name)}
-"""What helps against errors of the system, by their numbers."""
+"""Remedies for errors of the system, by number."""
 
-PEER_ENDED = 'another process of this run has ended, which says why if it could'
-"""Message of the processes that were waiting for one that has ended."""
+PEER_ENDED = 'another process of this run has ended; see its message'
+"""Message of processes that were waiting for one that has ended."""
 
-KEPT = 'Checkpoints are kept; training goes on with --resume'
-"""What a tool that trains adds to errors that are none of its arguments."""
+KEPT = 'Checkpoints are kept; continue training with --resume'
+"""What a training tool adds to errors that its arguments did not cause."""
 
 
 def user_message(error: BaseException, after: str = '') -> str | None:
-    """Say in one line what went wrong, if it is something that a user can mend.
+    """Describe an error that a user can fix.
 
     Args:
-        error: What a tool ended with.
-        after: What is left and how to go on, in words; added where the system or a data loader failed.
+        error: The error that ended a tool.
+        after: What is kept and how to continue; added where the system or a data loader failed.
 
     Returns:
-        The line: of an error of this package, a missing file, an unknown name or a wrong argument in a
+        One line for an error of this package, a missing file, an unknown name or a wrong argument in a
         config, a full disk or another limit of the system, or a data loader worker that was killed or hangs.
         None for defects.
     """
@@ -84,27 +84,27 @@ def _of_workers(text: str) -> str | None:
         return f'too many open files: {_REMEDIES[errno.EMFILE]}'
     if match := re.search(r'DataLoader timed out after (\S+) seconds', text):
         return (
-            f'a data loader waited {match[1]} s for a batch: its storage hangs, or a batch takes longer, for '
-            'which raise train_dataloader.timeout'
+            f'a data loader waited {match[1]} s for a batch: its storage hangs, or batches take longer '
+            'than train_dataloader.timeout'
         )
     if not (match := re.search(r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.+)', text)):
         return None
     how = match[2].rstrip('. ')
-    hint = 'the machine may be out of memory: take fewer num_workers or a smaller batch_size'
+    hint = 'the machine may be out of memory: use fewer num_workers or a smaller batch_size'
     if 'Bus error' in how:
         how = 'is killed by signal: Bus error'
         hint = (
-            'shared memory (/dev/shm) is full: enlarge it, or take fewer num_workers or a smaller batch_size'
+            'shared memory (/dev/shm) is full: enlarge it, or use fewer num_workers or a smaller batch_size'
         )
     return f'data loader worker {match[1]} {how}; {hint}'
 
 
 def _of_config(error: Exception) -> str | None:
-    """Wrong arguments of what a config builds, told by a constructor; errors of other calls are defects."""
+    """Message of a constructor about wrong arguments in a config; errors of other calls are defects."""
     frames = traceback.extract_tb(error.__traceback__)
     last = Path(frames[-1].filename) if frames else Path()
     if str(error) and last.parts[-3:-1] == ('mmengine', 'runner') and frames[-1].name == '__init__':
-        # Nothing builds a runner but its class; it looks whether parts of the config belong together.
+        # Not built by a registry; it checks whether parts of the config belong together.
         return f'the config does not fit: {_one_line(error)}'
     builders = [
         number for number, frame in enumerate(frames) if frame.name in ('build_from_cfg', 'build_dataloader')

@@ -11,11 +11,10 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dataset import Compose
 
-from iid_mm.datasets.transforms import LOADERS
 from iid_mm.errors import InputError
 from iid_mm.media.image_reading import decode_image, read_image_file
 from iid_mm.media.suffixes import IMAGE_SUFFIXES, is_system_file
-from iid_mm.utils.config import dataset_of, type_name
+from iid_mm.utils.config import dataset_of, without_loaders
 from iid_mm.utils.files import printable, reason_of
 
 
@@ -68,7 +67,7 @@ class ImageFaceDataset:
 
         images = find_images(paths)
         steps = dataset_of(cfg).pipeline
-        self.pipeline = Compose([s for s in steps if type_name(s) not in LOADERS])
+        self.pipeline = Compose(without_loaders(steps))
         analyzer = MediapipeAnalyzer()
         self.infos: list[dict[str, Any]] = []
         self.faceless: list[str] = []

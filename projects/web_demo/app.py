@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iid_mm.errors import InputError, MissingExtraError
-from iid_mm.utils.cli import run_tool
+from iid_mm.utils.cli import add_trust_option, run_tool
 from iid_mm.utils.files import reason_of
 
 if TYPE_CHECKING:
@@ -38,11 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--analyzer', default='mediapipe', choices=['mediapipe', 'insightface'])
     parser.add_argument('--model-dir', type=Path, help='folder of the models of insightface')
     parser.add_argument('--no-examples', action='store_true', help='make no examples')
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='run code that the checkpoint may hold; only for files whose origin you trust',
-    )
+    add_trust_option(parser)
     server = parser.add_argument_group('server')
     server.add_argument('--host', default='127.0.0.1', help='address to bind to; others than this machine '
                         'get in with 0.0.0.0, and no password is asked for (127.0.0.1)')  # fmt: skip

@@ -13,14 +13,13 @@ import pytest
 
 from iid_mm.datasets.index import (
     INDEX_SCHEMA,
-    InvalidIndexError,
     make_video_key,
     read_index,
     resolve_inside,
     validate_index,
     write_index,
 )
-from iid_mm.errors import InputError
+from iid_mm.errors import InputError, InvalidIndexError
 
 
 def make_row(video: str = '000_003', frame: int = 0, **changes: Any) -> dict[str, Any]:
@@ -259,5 +258,5 @@ def test_an_index_of_a_stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         read_index(path)
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(InvalidIndexError, match='no ordinary file'):
+    with pytest.raises(InvalidIndexError, match='not a regular file'):
         read_index(path)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.registry import FUNCTIONS
 
 from iid_mm.datasets.forgery_dataset import ForgeryDataset
 from iid_mm.datasets.transforms import (
@@ -17,6 +16,7 @@ from iid_mm.datasets.transforms import (
     collate_pairs,
 )
 from iid_mm.datasets.transforms.degrade_face import PROBS
+from iid_mm.registry import FUNCTIONS
 
 ALL = dict.fromkeys(PROBS, 1.0)
 

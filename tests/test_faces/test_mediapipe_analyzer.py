@@ -152,8 +152,9 @@ def test_mediapipe_without_a_face(mediapipe_analyzer):
 
 def test_mediapipe_prepares_a_real_video(mini_ffpp, mediapipe_analyzer, tmp_path):
     from iid_mm.preparation.layouts import scan_layout
+    from iid_mm.preparation.layouts.base import LayoutOptions
     from iid_mm.preparation.pool import build_processor
-    from iid_mm.preparation.records import LayoutOptions, group_records
+    from iid_mm.preparation.records import group_records
     from iid_mm.preparation.settings import Settings
 
     scan = scan_layout('ffpp', mini_ffpp, LayoutOptions(methods=('Deepfakes',)))

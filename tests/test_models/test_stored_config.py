@@ -12,8 +12,8 @@ import torch
 from mmengine.config import Config
 
 from iid_mm.errors import InputError
-from iid_mm.models.safe_parts import DETECTORS, PARTS, STEPS
-from iid_mm.models.stored_config import building_stored_model, parse_config_text, stored_config
+from iid_mm.models.build import building_stored_model
+from iid_mm.models.stored_config import DETECTORS, PARTS, STEPS, parse_config_text, stored_config
 from iid_mm.registry import MODELS, TASK_UTILS, TRANSFORMS
 from support.paths import REPOSITORY
 

@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from iid_mm.errors import InputError
+from iid_mm.preparation.layouts.base import LayoutOptions
 from iid_mm.preparation.layouts.celebdf import LAYOUT, LAYOUT_V1, LAYOUT_V2, read_test_list
-from iid_mm.preparation.records import LayoutOptions
 from iid_mm.structures.video_record import VideoFile, VideoRecord
 from support.video_trees import touch_videos, write_celebdf_v1_tree, write_celebdf_v2_tree
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 import pytest
 
 from iid_mm.errors import InputError
+from iid_mm.preparation.layouts.base import LayoutOptions
 from iid_mm.preparation.layouts.deeperforensics import LAYOUT
-from iid_mm.preparation.records import LayoutOptions
 from iid_mm.structures.video_record import VideoFile, VideoRecord
 from support.video_trees import touch_videos, write_deeperforensics_tree
 

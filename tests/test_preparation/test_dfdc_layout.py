@@ -6,8 +6,8 @@ import json
 import pytest
 
 from iid_mm.errors import InputError
+from iid_mm.preparation.layouts.base import LayoutOptions
 from iid_mm.preparation.layouts.dfdc import LAYOUT
-from iid_mm.preparation.records import LayoutOptions
 from iid_mm.structures.video_record import VideoFile, VideoRecord
 from support.video_trees import touch_videos, write_dfdc_tree
 

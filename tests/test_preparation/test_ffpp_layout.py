@@ -7,8 +7,9 @@ import pytest
 
 from iid_mm.errors import InputError
 from iid_mm.preparation.layouts import scan_layout
+from iid_mm.preparation.layouts.base import LayoutOptions
 from iid_mm.preparation.layouts.ffpp import LAYOUT
-from iid_mm.preparation.records import LayoutOptions, group_records
+from iid_mm.preparation.records import group_records
 from iid_mm.structures.video_record import VideoFile, VideoRecord
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from iid_mm.errors import InputError
 from iid_mm.faces.analyzers.precomputed_analyzer import PrecomputedAnalyzer
+from iid_mm.preparation.layouts.base import LayoutOptions
 from iid_mm.preparation.layouts.folder import FAKE_NAMES, LAYOUT, REAL_NAMES
-from iid_mm.preparation.records import LayoutOptions
 from iid_mm.structures.video_record import ImageFiles, VideoFile, VideoRecord
 from support.image_trees import write_folder_tree
 

@@ -17,7 +17,7 @@ from iid_mm.faces.analyzers import precomputed_analyzer
 from iid_mm.faces.analyzers.precomputed_analyzer import load_faces, load_table
 from iid_mm.preparation.driver import RunOptions, make_settings, prepare
 from iid_mm.preparation.layouts import scan_layout
-from iid_mm.preparation.records import LayoutOptions
+from iid_mm.preparation.layouts.base import LayoutOptions
 from support import image_trees
 from support.video_trees import VIDEO_TREES
 

@@ -8,14 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iid_mm.errors import InputError
+from iid_mm.preparation.layouts.ffpp import FfppVideo, parse_path
 from iid_mm.preparation.layouts.images import (
-    FfppVideo,
     Folders,
     dataset_name,
     landmark_files,
     mask_files,
     order_frames,
-    parse_ffpp,
     path_parts,
 )
 from iid_mm.structures.video_record import ImageFiles, LandmarkFiles
@@ -117,14 +116,14 @@ def test_siblings(tmp_path):
         assert mask_files(folders, other) is None
 
 
-def test_parse_ffpp():
+def test_parse_path():
     parts = ('x', 'original_sequences', 'youtube', 'c40', 'frames', '000')
-    assert parse_ffpp(parts) == FfppVideo(0, 'youtube', 'c40', '000')
-    assert parse_ffpp(('manipulated_sequences', 'F', 'raw', 'frames', '0_1')) == FfppVideo(
+    assert parse_path(parts) == FfppVideo(0, 'youtube', 'c40', '000')
+    assert parse_path(('manipulated_sequences', 'F', 'raw', 'frames', '0_1')) == FfppVideo(
         1, 'F', 'raw', '0_1'
     )
     for other in (parts[2:], (*parts, 'x'), ('x', 'youtube', 'c40', 'frames', '000')):
-        assert parse_ffpp(other) is None
+        assert parse_path(other) is None
 
 
 @pytest.mark.parametrize(

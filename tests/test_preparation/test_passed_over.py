@@ -11,9 +11,10 @@ from collections import Counter
 import pytest
 
 from iid_mm.media.suffixes import SYSTEM_FOLDERS, VIDEO_SUFFIXES
-from iid_mm.preparation.layouts import scan_layout
-from iid_mm.preparation.layouts.base import Scanner, index_name, walk
-from iid_mm.preparation.records import LayoutOptions
+from iid_mm.preparation.layouts import LAYOUTS, scan_layout
+from iid_mm.preparation.layouts.base import LayoutOptions, Scanner
+from iid_mm.preparation.layouts.names import index_name
+from iid_mm.preparation.layouts.walking import walk
 from iid_mm.structures.video_record import ImageFiles, VideoFile
 from support import image_trees
 from support.video_trees import VIDEO_TREES
@@ -171,7 +172,7 @@ def test_folders_that_cannot_be_read_are_told(tmp_path, monkeypatch):
 
 def test_walk_names_what_lies_too_deep(tmp_path):
     touch(tmp_path, 'a/b/c/d.mp4')
-    scanner = Scanner(tmp_path, 'd', 'native', LayoutOptions())
+    scanner = Scanner(tmp_path, LAYOUTS['folder'], 'native')
     assert [visit.folder for visit in walk(scanner, tmp_path, 2)] == [
         tmp_path,
         tmp_path / 'a',

@@ -6,8 +6,9 @@ from pathlib import Path
 from iid_mm.faces.analyzers import AnalyzerOptions
 from iid_mm.preparation.driver import RunOptions, make_settings
 from iid_mm.preparation.layouts import scan_layout
+from iid_mm.preparation.layouts.base import LayoutOptions
 from iid_mm.preparation.pool import make_batches, process_batches
-from iid_mm.preparation.records import LayoutOptions, group_records
+from iid_mm.preparation.records import group_records
 from iid_mm.structures.video_record import ArchiveImages, VideoFile, VideoRecord
 from support.poison import PoisonGroup
 

@@ -8,8 +8,8 @@ import pytest
 from iid_mm.errors import InputError
 from iid_mm.faces.analyzers.base import FrameRef
 from iid_mm.faces.analyzers.precomputed_analyzer import PrecomputedAnalyzer
+from iid_mm.preparation.layouts.base import LayoutOptions
 from iid_mm.preparation.layouts.sbi import LAYOUT
-from iid_mm.preparation.records import LayoutOptions
 from iid_mm.structures.video_record import ImageFiles, LandmarkFiles, VideoFile, VideoRecord
 from support.image_trees import points_of, write_json, write_sbi_tree
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from iid_mm.preparation.splitting import move_to_val
+from iid_mm.preparation.records import move_to_val
 from iid_mm.structures.video_record import VideoFile, VideoRecord
 
 

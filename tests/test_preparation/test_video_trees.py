@@ -12,7 +12,8 @@ import pytest
 
 from iid_mm.errors import InputError
 from iid_mm.preparation.layouts import celebdf, deeperforensics, dfd, dfdc, dfdcp, ffiw, ffpp
-from iid_mm.preparation.records import LayoutOptions, group_records
+from iid_mm.preparation.layouts.base import LayoutOptions
+from iid_mm.preparation.records import group_records
 from iid_mm.structures.video_record import VideoFile
 from support.media import make_frame
 from support.video_trees import FRAMES, VIDEO_TREES, touch_videos

@@ -10,8 +10,8 @@ from iid_mm.faces.analyzers.precomputed_analyzer import PrecomputedAnalyzer
 from iid_mm.media.archives import unpack_images
 from iid_mm.media.readers import ImageReader
 from iid_mm.preparation.layouts import wilddeepfake
+from iid_mm.preparation.layouts.base import LayoutOptions
 from iid_mm.preparation.layouts.wilddeepfake import LAYOUT
-from iid_mm.preparation.records import LayoutOptions
 from iid_mm.structures.video_record import ArchiveImages, ImageFiles, VideoRecord
 from support.image_trees import write_archive, write_wilddeepfake_tree
 

@@ -3,23 +3,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from iid_mm.evaluation.scores import FrameScore, FrameScores, write_scores
-from iid_mm.reporting.document import (
-    compute,
-    report_content,
-    video_table,
-    write_report,
-    write_video_table,
-)
+from iid_mm.reporting.document import FORMAT
 from iid_mm.reporting.metrics_table import Row, ScoredEvalSet, report_rows
 from iid_mm.reporting.options import ReportOptions
 from iid_mm.reporting.protocol import text_sha256
-from iid_mm.reporting.text import report_text
+from iid_mm.reporting.testing import _write
 from iid_mm.utils.files import sha256
 from iid_mm.version import __version__
 
@@ -93,17 +88,11 @@ def write_folder(folder: Path, options: ReportOptions = FAST) -> None:
             coverage=facts(),
             source=dict(checkpoint_sha256=digest, index_sha256=[digest], settings_sha256=digest),
             scores=dict(file=f'frame_scores/{name}.parquet', sha256=sha256(path)),
-            localization={},
             localization_scores=None,
         )
         records.append(record)
     *records, validation = records
-    chosen = validation if options.threshold is None else None
-    computed = compute(folder, records, chosen, '', options)
-    write_video_table(video_table(computed, records), folder / 'video_scores.parquet')
     (folder / 'config.py').write_text('model = dict()\n')
-    names = ['config.py', 'video_scores.parquet', *(r['scores']['file'] for r in records)]
-    names += [validation['scores']['file']] if chosen else []
     card = dict(
         checkpoint=dict(file='best.pth', sha256=digest, epoch=3, iteration=9, selection=None),
         config=dict(file='x.py', text='config.py', sha256=text_sha256('model = dict()\n'), options={}),
@@ -114,7 +103,13 @@ def write_folder(folder: Path, options: ReportOptions = FAST) -> None:
         libraries={'iid-mm': __version__},
         git=None,
     )
-    run = dict(date='2026-01-01', command='tools/test.py')
-    hashes = {name: sha256(folder / name) for name in names}
-    content = report_content(computed, card, records, chosen, '', options, run, hashes)
-    write_report(content, report_text(content), folder)
+    report = dict(
+        format=FORMAT,
+        run=dict(date='2026-01-01', command='tools/test.py'),
+        protocol=card,
+        options=asdict(options),
+        no_validation_because=None,
+        test_sets=records,
+        validation=validation if options.threshold is None else None,
+    )
+    _write(report, folder)

@@ -15,7 +15,7 @@ from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.aggregate import video_scores
 from iid_mm.evaluation.functional.roc import area_under_roc
 from iid_mm.evaluation.scores import FrameScore, FrameScores, write_scores
-from iid_mm.evaluation.statistics.delong import delong_test
+from iid_mm.evaluation.statistics.delong import delong_covariance
 from iid_mm.evaluation.statistics.intervals import holm
 from iid_mm.reporting.comparison import compare_scores, comparison_table, conclusion
 from support.paths import REPOSITORY
@@ -63,7 +63,7 @@ def test_rows_are_those_of_independent_computations() -> None:
         assert [row.auc_a, row.auc_b] == pytest.approx(expected, abs=1e-12)
         assert row.difference == row.auc_b - row.auc_a
         assert (row.videos, row.fakes) == (chosen.sum(), a.labels[chosen].sum())
-        p_values.append(delong_test(a.scores[chosen], b.scores[chosen], a.labels[chosen]).p)
+        p_values.append(delong_covariance([a.scores[chosen], b.scores[chosen]], a.labels[chosen]).p_value())
         assert row.p == pytest.approx(p_values[-1], abs=1e-12)
         assert row.low < row.difference < row.high
     assert [row.p_holm for row in found.rows] == pytest.approx(holm(p_values).tolist())

@@ -97,7 +97,7 @@ class TestVerification:
     def test_changed_localization(self, report: Path) -> None:
         metrics = {'localization/pointing': 0.5}
         problems = edit(report, lambda content: content['test_sets'][0].update(localization=metrics))
-        title = 'report.json, localization, ffpp, localization/pointing'
+        title = 'report.json, test sets, ffpp, localization, localization/pointing'
         assert f'{title} does not follow from the scores' in problems
 
     def test_changed_scores(self, report: Path) -> None:
@@ -252,7 +252,7 @@ class TestReportsOfStrangers:
     def test_pipes_are_not_waited_for(self, report: Path, name: str) -> None:
         (report / name).unlink()
         os.mkfifo(report / name)
-        assert any('no ordinary file' in text for text in verify_report(report).problems)
+        assert any('not a regular file' in text for text in verify_report(report).problems)
 
     def test_files_without_end(self, report: Path) -> None:
         with (report / 'config.py').open('r+b') as file:

@@ -30,10 +30,6 @@ model = dict(
     backbone=dict(_delete_=True, type='mmpretrain.MobileNetV2', widen_factor=0.25, out_indices=(4, )),
     neck=dict(in_channels=24), forgery_head=dict(in_channels=24))
 """
-SAM = """
-optim_wrapper = dict(type='SAMOptimWrapper')
-train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1)
-"""
 
 
 @pytest.mark.parametrize(
@@ -52,7 +48,7 @@ train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1)
             ),
         ),
         (LORA, ("targets: 'query' names no linear layer of the backbone", "'layers.0.attn.qkv'")),
-        (SAMPLER, ("by: 'label' asks for equal parts", 'no fake sample among its 8', 'genuine_only')),
+        (SAMPLER, ("by: 'label' asks for equal shares", 'no fake sample among its 8', 'genuine_only')),
         (
             "train_dataloader = dict(dataset=dict(backend_args=dict(backend='lmdb', db_path='/nowhere')))\n",
             ('backend_args', '/nowhere'),
@@ -62,9 +58,8 @@ train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1)
             ('backend_args', "'tape'"),
         ),
         (DECAY, ('MobileNetV2', 'get_layer_depth', 'DefaultOptimWrapperConstructor')),
-        (SAM, ("train_cfg.type='ResumableEpochTrainLoop'",)),
     ],
-    ids=('neck', 'levels', 'lora', 'sampler', 'lmdb', 'backend', 'decay', 'sam'),
+    ids=('neck', 'levels', 'lora', 'sampler', 'lmdb', 'backend', 'decay'),
 )
 def test_one_line_that_says_what_to_change(
     text: str, parts: tuple[str, ...], call_tool: Any, tiny_config: Path, tmp_path: Path

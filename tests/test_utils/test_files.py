@@ -63,7 +63,7 @@ def test_outputs_that_would_destroy_something(tmp_path: Path) -> None:
     with pytest.raises(InputError, match='is a folder'):
         check_output(tmp_path, [source])
     os.mkfifo(tmp_path / 'pipe')
-    with pytest.raises(InputError, match=r'--json .* is no ordinary file'):
+    with pytest.raises(InputError, match=r'--json .* is not a regular file'):
         check_output(tmp_path / 'pipe', [source], option='--json')
 
 
@@ -124,7 +124,7 @@ def test_reading_makes_no_more_room_than_there_is(tmp_path: Path) -> None:
     assert len(read_limited(path, 70_000)) == 70_000
     with pytest.raises(InputError, match='larger than 69999 bytes'):
         read_limited(path, 69_999)
-    with pytest.raises(InputError, match='no ordinary file'):
+    with pytest.raises(InputError, match='not a regular file'):
         read_limited(tmp_path)
     with pytest.raises(FileNotFoundError):
         read_limited(tmp_path / 'b')

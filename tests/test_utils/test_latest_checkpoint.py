@@ -67,7 +67,7 @@ def test_position_is_read_without_running_anything(run: Path, tmp_path: Path) ->
         (b'', 'is empty'),
         (b' \n\t', 'is empty'),
         (b'\xff\xfe\x00bin\x80', 'is no text'),
-        (b'x' * 1_000_000, 'names no file'),
+        (b'x' * 1_000_000, 'larger than 8192 bytes'),
         (b'/gone/epoch_9.pth', "names 'epoch_9.pth', which is not in that folder"),
         (b'..', 'names no file'),
         (b'/', 'names no file'),

@@ -144,10 +144,10 @@ def test_types_that_are_not_read(path: Path, column: pa.Array) -> None:
 
 def test_other_files(path: Path, tmp_path: Path) -> None:
     os.mkfifo(path)
-    with pytest.raises(InputError, match='no ordinary file'):
+    with pytest.raises(InputError, match='not a regular file'):
         read_parquet(path)
     path.unlink()
-    with pytest.raises(InputError, match='no ordinary file'):
+    with pytest.raises(InputError, match='not a regular file'):
         read_parquet(tmp_path)
     path.write_bytes(b'PAR1 nothing')
     with pytest.raises(InputError, match='not a readable Parquet file'):

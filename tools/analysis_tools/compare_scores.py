@@ -1,11 +1,10 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
-"""Compare two models by the scores that tools/test.py wrote of the same videos.
+"""Compare two models by the scores that tools/test.py wrote for the same videos.
 
-For every manipulation, every dataset and everything: the video AUC of both, the difference B - A with an
-interval from a paired bootstrap, and a p value: how often chance alone would make a difference at least as
-large if both models were equally good. The column "p (Holm)" takes into account that many rows are looked
-at, of which one may stand out by chance.
+For every manipulation, every dataset and the whole set: the video AUC of both, the difference B - A with an
+interval from a paired bootstrap, and a p value, the probability of a difference at least as large if both
+models were equally good. The column "p (Holm)" is corrected for the number of rows.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('a', type=Path, metavar='A.parquet', help='scores of model A, e.g. the baseline')
     parser.add_argument('b', type=Path, metavar='B.parquet', help='scores of model B')
-    parser.add_argument('--how', default='mean', choices=AGGREGATIONS, help='how frames make a video')
+    parser.add_argument('--how', default='mean', choices=AGGREGATIONS, help='aggregation of frame scores')
     parser.add_argument('--top-k', type=int, default=3, help='frames of --how topk (default: 3)')
     parser.add_argument('--level', type=float, default=0.95, help='confidence level (default: 0.95)')
     parser.add_argument('--resamples', type=int, default=1000, help='resamples (default: 1000)')
@@ -35,7 +34,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--groups',
         choices=GROUPS,
-        help='draw all videos of a person together; honest where one person is in many videos',
+        help='resample all videos of a person together; needed if one person is in many videos',
     )
     parser.add_argument('--json', type=Path, help='file for the metrics')
     return parser.parse_args()
@@ -55,7 +54,7 @@ def main() -> None:
     print(f'A: {args.a}\nB: {args.b}\n')
     print(comparison_table(found))
     if found.unequal_frames:
-        print(f'\nNote: A and B have scored different numbers of frames of {found.unequal_frames} videos.')
+        print(f'\nNote: A and B have different numbers of frames in {found.unequal_frames} videos.')
     print(f'\n{conclusion(found)}')
     if args.json:
         report = {

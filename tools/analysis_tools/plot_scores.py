@@ -19,8 +19,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('scores', type=Path, help='Parquet file that tools/test.py wrote with --out')
     parser.add_argument('--out', type=Path, required=True, help='folder of the plots')
-    parser.add_argument('--threshold', type=float, default=0.5, help='score from which is fake')
-    parser.add_argument('--how', default='mean', choices=AGGREGATIONS, help='how frames make a video')
+    parser.add_argument('--threshold', type=float, default=0.5, help='lowest score that is called fake')
+    parser.add_argument('--how', default='mean', choices=AGGREGATIONS, help='aggregation of frame scores')
     return parser.parse_args()
 
 

@@ -27,7 +27,7 @@ from iid_mm.evaluation.statistics.bootstrap import bootstrap_metrics
 
 DATASETS = ('first', 'second')
 METHODS = ('genuine', 'A', 'B', 'C', 'D')
-METRICS = ('auc', 'eer', 'ap', 'accuracy', 'log_loss', 'brier', 'tpr@0.01', 'tpr@0.001')
+METRICS = ('auc', 'eer', 'ap')
 """All metrics that can be resampled."""
 
 

@@ -205,8 +205,6 @@ def training_wrapper(model: IIDDetector, config: Config, name: str = 'plain') ->
         name: The form.
     """
     settings = copy.deepcopy(config.optim_wrapper)
-    if settings.type == 'SAMOptimWrapper':
-        raise InputError('SAMOptimWrapper runs its steps itself; measure the config with OptimWrapper')
     if name == 'bfloat16':
         settings.type = 'BFloat16OptimWrapper'
     if name == 'fused_optimizer':
@@ -214,6 +212,10 @@ def training_wrapper(model: IIDDetector, config: Config, name: str = 'plain') ->
             raise SkippedError(f'{settings.optimizer.type} has no fused form')
         settings.optimizer.fused = True
     wrapper: OptimWrapper = build_optim_wrapper(model, settings)
+    if hasattr(wrapper, 'train_step'):
+        raise InputError(
+            f'{type(wrapper).__name__} runs its steps itself; measure the config with OptimWrapper'
+        )
     return wrapper
 
 
@@ -235,14 +237,14 @@ def measure_data_share(
     Raises:
         InputError: If a number is not possible or the data do not fill a batch.
     """
-    from mmengine.runner import Runner
+    from iid_mm.engine import SafeRunner
 
     if min(iterations, threads) < 1 or workers < 0:
         raise InputError(f'iterations={iterations}, threads={threads}, workers={workers}: too small')
     settings = copy.deepcopy(config.train_dataloader)
     settings.num_workers = workers
     settings.persistent_workers = workers > 0
-    loader = Runner.build_dataloader(settings, seed=0)
+    loader = SafeRunner.build_dataloader(settings, seed=0)
     if not len(loader):
         raise InputError(f'the data do not fill a batch of {settings.batch_size}; lower --batch-size')
     # In one pass: a new one begins with empty queues, which on a set of usual size is rare.
@@ -252,7 +254,7 @@ def measure_data_share(
     )
     if settings.sampler.get('size'):
         settings.sampler.size = batches_needed * settings.batch_size
-    loader = Runner.build_dataloader(settings, seed=0)
+    loader = SafeRunner.build_dataloader(settings, seed=0)
     model = _model(config, 'plain', device)
     model.train()
     wrapper = training_wrapper(model, config)

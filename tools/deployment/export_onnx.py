@@ -13,7 +13,7 @@ from pathlib import Path
 
 from iid_mm.datasets.index import SPLITS
 from iid_mm.deployment import ExportOptions, export_checkpoint
-from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.cli import add_config_options, add_trust_option, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,7 +45,7 @@ def parse_args() -> argparse.Namespace:
         '--calibration-split', default='train', choices=SPLITS, help='split for --int8 static (train)'
     )
     faces.add_argument('--faces', type=int, default=128, help='faces of each (128), half of them genuine')
-    parser.add_argument('--trust-checkpoint', action='store_true', help='see tools/test.py')
+    add_trust_option(parser)
     add_config_options(parser)
     return parser.parse_args()
 

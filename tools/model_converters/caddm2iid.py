@@ -17,7 +17,7 @@ from iid_mm.errors import InputError
 from iid_mm.models.build import init_model
 from iid_mm.models.caddm import BACKBONES, convert_caddm
 from iid_mm.utils.checkpoint import check_state_dict, load_checkpoint_file
-from iid_mm.utils.cli import run_tool
+from iid_mm.utils.cli import add_trust_option, run_tool
 from iid_mm.utils.files import check_output, replacing
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / 'configs'
@@ -35,11 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('src', help='CADDM checkpoint, {"network": state_dict, ...}')
     parser.add_argument('dst', help='where to write the converted checkpoint')
     parser.add_argument('--backbone', required=True, choices=BACKBONES)
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='run code that the file may hold; only for files whose origin you trust',
-    )
+    add_trust_option(parser)
     return parser.parse_args()
 
 

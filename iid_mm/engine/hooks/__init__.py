@@ -4,8 +4,6 @@
 from iid_mm.engine.hooks.checkpoint_hook import CheckpointHook
 from iid_mm.engine.hooks.finite_loss_hook import FiniteLossHook
 from iid_mm.engine.hooks.host_memory_hook import HostMemoryHook
-from iid_mm.engine.hooks.iteration_checkpoint_hook import IterationCheckpointHook
-from iid_mm.engine.hooks.missed_validation_hook import MissedValidationHook
 from iid_mm.engine.hooks.prediction_visualization_hook import PredictionVisualizationHook
 from iid_mm.engine.hooks.reproducible_sampling_hook import ReproducibleSamplingHook
 from iid_mm.engine.hooks.stop_hook import StopHook
@@ -14,8 +12,6 @@ __all__ = [
     'CheckpointHook',
     'FiniteLossHook',
     'HostMemoryHook',
-    'IterationCheckpointHook',
-    'MissedValidationHook',
     'PredictionVisualizationHook',
     'ReproducibleSamplingHook',
     'StopHook',

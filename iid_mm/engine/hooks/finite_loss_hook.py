@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training that has diverged ends before it is saved."""
+"""End diverged training before it is saved."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ REMEDY = (
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """End training when a loss or a trained weight is infinite or no number, before a checkpoint holds it.
+    """End training when a loss or a trained weight is infinite or NaN, before a checkpoint holds it.
 
-    Every iteration is checked where it was computed; nothing waits for a GPU but every ``interval``
-    iterations and before a checkpoint, a validation or the end of an epoch. All processes of a distributed
-    run end together. It is the loss that counts: gradients that overflow under a dynamic loss scale are that
-    scale's business, and the step is left out. The runners of this package register the hook by themselves.
+    Losses are checked on their device in every iteration, and read, for which a GPU must be waited for, every
+    ``interval`` iterations and before a checkpoint, a validation or the end of an epoch. All processes of a
+    distributed run end together. Only the loss counts: when gradients overflow, a dynamic loss scale skips
+    the step. :class:`~iid_mm.engine.SafeRunner` registers the hook itself.
 
     Args:
         interval: Iterations between checks.
     """
 
-    # Before anything is logged, saved or chosen.
+    # Before anything is logged, saved or selected.
     priority = 'VERY_HIGH'
 
     def __init__(self, interval: int = 50) -> None:
@@ -44,7 +44,7 @@ class FiniteLossHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Note which losses are not finite.
+        """Record which losses are not finite.
 
         Raises:
             InputError: If one is, at every ``interval``-th iteration.
@@ -72,28 +72,32 @@ class FiniteLossHook(Hook):
         self._check(runner)
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Check before weights are judged."""
+        """Check before a validation."""
         self._check(runner)
 
     def before_writing(self, runner: Runner) -> None:
-        """Check before a checkpoint; called in all processes by the hooks that write some."""
+        """Check before a checkpoint; hooks that write one call this in all processes."""
         self._check(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Check the trained weights, which the last step may have spoiled.
+        """Check the trained weights, which the last step may have made infinite or NaN.
 
         Raises:
             InputError: If one is not finite.
         """
-        spoiled = _spoiled(runner)
-        if spoiled:
+        if names := _not_finite(runner):
             raise InputError(
-                f'weights are no longer finite after iteration {runner.iter + 1} ({spoiled}); no '
+                f'weights are no longer finite after iteration {runner.iter + 1} ({names}); no '
                 f'checkpoint was written. Go on from the last one with other settings: {REMEDY}'
             )
 
     def _check(self, runner: Runner) -> None:
-        # Processes have the same losses, so that all of them are here or none is.
+        """Read what was recorded, in all processes.
+
+        Raises:
+            InputError: If a loss was not finite.
+        """
+        # Processes have losses of the same names, so all of them return here or none does.
         if self._first is None:
             return
         first = self._first.clone()
@@ -106,7 +110,7 @@ class FiniteLossHook(Hook):
             return
         iteration = int(min(found.values()))
         names = [name for name, value in found.items() if value == iteration]
-        # The sum is not finite where a part is not.
+        # The total is not finite either; its part says more.
         names = [name for name in names if name != 'loss'] or names
         raise InputError(
             f'{", ".join(names)} was not finite (NaN or infinite) at iteration {iteration} (epoch '
@@ -115,7 +119,7 @@ class FiniteLossHook(Hook):
         )
 
 
-def _spoiled(runner: Runner) -> str:
+def _not_finite(runner: Runner) -> str:
     """Name trained weights that are not finite; empty if all are."""
     wrapper: Any = getattr(runner, 'optim_wrapper', None)
     groups = getattr(wrapper, 'param_groups', None) or []

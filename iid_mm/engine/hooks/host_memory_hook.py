@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory of the training process in the log."""
+"""Log the memory of the training process."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from iid_mm.registry import HOOKS
 class HostMemoryHook(Hook):
     """Log the peak resident memory of this process as ``host_memory``, in MiB.
 
-    MMEngine logs the memory of the GPU only. Workers of the data loader are processes of their own and
-    are not counted.
+    MMEngine logs the memory of the GPU only. Data loader workers are separate processes and not counted.
     """
 
     priority = 'NORMAL'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of predictions while a model is validated or tested."""
+"""Images of predictions during validation and test."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from iid_mm.structures import ForgeryDataSample
 
 @HOOKS.register_module()
 class PredictionVisualizationHook(Hook):
-    """Draw some of the faces that a model is validated or tested on, with what it says of them.
+    """Draw predictions on some of the faces of a validation or test.
 
     Args:
-        draw: Whether anything is drawn; False leaves the hook in a config without effect.
+        draw: Whether to draw; False disables the hook.
         interval: Draw every n-th sample.
-        max_pictures: Draw at most so many in one validation or test.
+        max_images: Draw at most this many in one validation or test.
         score_thr: Lowest score of a drawn box.
-        test_out_dir: Folder, below the run's work directory, for pictures of a test. None gives them to the
-            visualizer's backends, as those of a validation.
+        test_out_dir: Folder below the work directory for images of a test. None sends them to the
+            visualizer's backends, like those of a validation.
 
     Raises:
         InputError: If a number is out of range.
@@ -37,27 +37,27 @@ class PredictionVisualizationHook(Hook):
         self,
         draw: bool = True,
         interval: int = 50,
-        max_pictures: int = 40,
+        max_images: int = 40,
         score_thr: float = 0.3,
         test_out_dir: str | None = 'predictions',
     ) -> None:
-        for name, value in (('interval', interval), ('max_pictures', max_pictures)):
+        for name, value in (('interval', interval), ('max_images', max_images)):
             if value < 1:
                 raise InputError(f'{name}={value}: give at least 1')
         self.draw = draw
         self.interval = interval
-        self.max_pictures = max_pictures
+        self.max_images = max_images
         self.score_thr = score_thr
         self.test_out_dir = test_out_dir
         self._seen = 0
         self._drawn = 0
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Begin to count."""
+        """Reset the counts."""
         self._seen = self._drawn = 0
 
     def before_test_epoch(self, runner: Runner) -> None:
-        """Begin to count."""
+        """Reset the counts."""
         self._seen = self._drawn = 0
 
     def after_val_iter(
@@ -67,7 +67,7 @@ class PredictionVisualizationHook(Hook):
         data_batch: Any = None,
         outputs: Sequence[ForgeryDataSample] | None = None,
     ) -> None:
-        """Draw samples of a batch for the backends."""
+        """Send images of a batch to the backends."""
         self._draw_batch(runner, data_batch, outputs, 'val', None)
 
     def after_test_iter(
@@ -77,7 +77,7 @@ class PredictionVisualizationHook(Hook):
         data_batch: Any = None,
         outputs: Sequence[ForgeryDataSample] | None = None,
     ) -> None:
-        """Draw samples of a batch to files."""
+        """Write images of a batch to files, or send them to the backends."""
         folder = None if self.test_out_dir is None else Path(runner.work_dir) / self.test_out_dir
         self._draw_batch(runner, data_batch, outputs, 'test', folder)
 
@@ -94,15 +94,15 @@ class PredictionVisualizationHook(Hook):
         for image, sample in zip(data_batch['inputs'], outputs, strict=True):
             number = self._seen
             self._seen += 1
-            if number % self.interval or self._drawn >= self.max_pictures:
+            if number % self.interval or self._drawn >= self.max_images:
                 continue
             self._drawn += 1
             name = f'{mode}_{number:06d}_{_file_name(sample)}'
             # The tensor is (3, H, W) BGR; visualizers take (H, W, 3) RGB.
-            picture = np.ascontiguousarray(image.cpu().numpy().transpose(1, 2, 0)[..., ::-1])
+            face = np.ascontiguousarray(image.cpu().numpy().transpose(1, 2, 0)[..., ::-1])
             runner.visualizer.add_datasample(
                 name,
-                picture,
+                face,
                 sample,
                 pred_score_thr=self.score_thr,
                 step=runner.iter,

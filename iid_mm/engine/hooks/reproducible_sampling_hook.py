@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seeds that depend on where training stands and on nothing else."""
+"""Seeds that depend on epoch and iteration only."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from iid_mm.registry import HOOKS
 class ReproducibleSamplingHook(Hook):
     """Give every epoch's samples and every iteration their own seed.
 
-    At the start of an epoch each dataset that has ``set_epoch`` is told its number: the samples' random
-    draws then follow from (seed, epoch, index). Before each iteration PyTorch's generators (dropout,
-    stochastic depth) are seeded from (seed, iteration, rank). So a resumed run sees the same samples and
-    the same losses as one that was not stopped, whatever the number of workers.
+    At the start of an epoch each dataset that has ``set_epoch`` gets its number, from which, the seed and the
+    index the random draws of a sample follow. Before each iteration PyTorch's generators (dropout, stochastic
+    depth) are seeded from the seed, the iteration and the rank. A resumed run therefore has the same samples
+    and losses as an uninterrupted one, with any number of workers.
     """
 
     priority = 'VERY_HIGH'
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Tell the datasets the number of the epoch."""
+        """Pass the number of the epoch to the datasets."""
         for dataset in _walk(runner.train_loop.dataloader.dataset):
             if hasattr(dataset, 'set_epoch'):
                 dataset.set_epoch(runner.epoch)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training that is asked to stop saves where it stands."""
+"""Stop training on a signal, with a checkpoint to resume from."""
 
 from __future__ import annotations
 
@@ -17,38 +17,36 @@ from mmengine.dist import all_reduce, barrier, get_world_size
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 
-from iid_mm.engine.hooks.iteration_checkpoint_hook import FILE_NAME, save_interrupted
+from iid_mm.engine.hooks.checkpoint_hook import INTERRUPTED, save_interrupted
 from iid_mm.errors import StoppedError
 from iid_mm.registry import HOOKS
 
-STOPPED = 75
-"""Exit status of a run that saved and ended because it was asked to (EX_TEMPFAIL: try again later)."""
-
-INTERRUPTED = 130
-"""Exit status after Ctrl+C, as of any command."""
+STATUS_STOPPED, STATUS_CTRL_C = 75, 130
+"""Exit status of a run that was asked to stop and saved: EX_TEMPFAIL (try again later), or as of any command
+after Ctrl+C."""
 
 SIGNALS = tuple(name for name in ('SIGTERM', 'SIGUSR1', 'SIGINT') if hasattr(signal, name))
 ECHO = 1.0
-"""Seconds within which a signal that comes again is the same one, sent by the terminal and by a launcher."""
+"""Seconds within which a repeated signal counts as the same: terminals and launchers both send Ctrl+C."""
 
 
 @HOOKS.register_module()
 class StopHook(Hook):
-    """Save a checkpoint and end when a signal asks to: SIGTERM, SIGUSR1 (as Slurm's ``--signal`` sends) or
-    Ctrl+C.
+    """Save a checkpoint and stop training on SIGTERM, SIGUSR1 (as Slurm's ``--signal`` sends) or Ctrl+C.
 
-    Training ends behind the iteration that is running, with ``interrupted.pth``, from which ``--resume`` goes
-    on as if nothing had happened. The processes of a distributed run agree on the iteration, which takes up
-    to ``interval`` of them. A validation is broken off if the state before it can be gone on from. A second
-    Ctrl+C ends at once. The runners of this package register the hook by themselves.
+    Training stops after the current iteration and writes ``interrupted.pth``, from which ``--resume``
+    continues with the same results. The processes of a distributed run agree on the iteration, within
+    ``interval`` iterations. A validation is interrupted if training can resume from the state before it. A
+    second Ctrl+C exits at once. :class:`~iid_mm.engine.SafeRunner` registers the hook itself.
 
     Args:
-        interval: Iterations between agreements of several processes; None: every one on CPUs, every tenth on
-            GPUs, where an agreement waits for what was begun.
+        interval: Iterations between agreements of several processes; None: 1 on CPUs, 10 on GPUs, where an
+            agreement waits for the work that is queued.
     """
 
-    # Behind all others, also the checkpoint hooks, and parameter schedulers are those of the next iteration.
+    # After all others, so that checkpoint hooks have saved and schedulers stand at the next iteration.
     priority = 'LOWEST'
+    runs_last = True
 
     def __init__(self, interval: int | None = None) -> None:
         self.interval = interval or (10 if torch.cuda.is_available() else 1)
@@ -56,11 +54,10 @@ class StopHook(Hook):
         self._since = 0.0
         self._process = 0
         self._training = False
-        self._meta: dict[str, Any] | None = None
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Note signals while the block runs, in place of what they do otherwise."""
+    def during_training(self) -> Iterator[None]:
+        """Note signals within the block instead of their usual effect."""
         self._asked, self._training, self._process = 0, True, os.getpid()
         is_main = threading.current_thread() is threading.main_thread()
         before = {name: signal.signal(getattr(signal, name), self._note) for name in SIGNALS if is_main}
@@ -68,7 +65,7 @@ class StopHook(Hook):
         try:
             yield
         except StoppedError:
-            # Launchers ask the other processes to end when the first one has.
+            # Once the first process has ended, launchers ask the others to end: they are ending already.
             stopped = get_world_size() > 1
             raise
         finally:
@@ -77,8 +74,9 @@ class StopHook(Hook):
                 signal.signal(getattr(signal, name), handler if handler is not None else signal.SIG_DFL)
 
     def _note(self, number: int, frame: Any) -> None:
+        """Handle a signal."""
         if os.getpid() != self._process:
-            # A child between its birth and its own settings.
+            # A child process that has not set its own handlers yet.
             return
         again = self._asked and time.monotonic() - self._since > ECHO
         if again and number == signal.SIGINT:
@@ -104,29 +102,24 @@ class StopHook(Hook):
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Stop within a validation where no other process is needed for it."""
+        """Stop within a validation if no other process has to agree."""
         if not (self._asked and self._training):
             return
         position = dict(epoch=runner.epoch, iter=runner.iter)
         if getattr(runner, 'saved_position', None) == position:
             raise _stopped(self._asked, 'the checkpoint of the epoch')
-        # Processes may have different numbers of batches here, so they cannot agree on one; and a moving
-        # average has the model's weights in its hands.
+        # Processes may have different numbers of batches here, so they cannot agree on one; and EMAHook has
+        # exchanged the model's weights for their moving average.
         if get_world_size() == 1 and not any(isinstance(hook, EMAHook) for hook in runner.hooks):
             self._stop(runner, self._asked, position)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Stop behind a validation, whose result was used."""
+        """Stop after a validation, when its result has been used."""
         if self._training and (number := self._agreed()):
             self._stop(runner, number, dict(epoch=runner.epoch, iter=runner.iter))
 
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Enter the position; flexible runners always enter that of an iteration that is running."""
-        if self._meta is not None:
-            checkpoint['meta'].update(self._meta)
-
     def _agreed(self) -> int:
-        """The signal that any process got; 0 for none. All processes must call this."""
+        """The signal that any process received; 0 for none. All processes must call this."""
         if get_world_size() == 1:
             return self._asked
         device = 'cuda' if torch.distributed.get_backend() == 'nccl' else 'cpu'
@@ -135,23 +128,22 @@ class StopHook(Hook):
         return int(number)
 
     def _stop(self, runner: Runner, number: int, position: dict[str, int]) -> None:
+        """Save, unless a checkpoint of this position exists, and end training."""
         name = 'the checkpoint of the epoch'
         if getattr(runner, 'saved_position', None) != position:
             runner.call_hook('before_writing')
-            self._meta = position
-            try:
-                save_interrupted(runner, dict(position))
-            finally:
-                self._meta = None
-            name = str(Path(runner.work_dir) / FILE_NAME)
-        # Before the first process leaves, at which launchers end the others, all has to be written.
+            save_interrupted(runner, position)
+            name = str(Path(runner.work_dir) / INTERRUPTED)
+        # All must be written before the first process leaves, upon which launchers end the others.
         barrier()
         raise _stopped(number, name)
 
 
 def _stopped(number: int, name: str) -> StoppedError:
-    status = INTERRUPTED if number == signal.SIGINT else STOPPED
-    asked = 'Ctrl+C' if number == signal.SIGINT else signal.Signals(number).name
+    """The error that ends training after a signal."""
+    by_user = number == signal.SIGINT
+    asked = 'Ctrl+C' if by_user else signal.Signals(number).name
     return StoppedError(
-        f'{asked}: training stopped, {name} holds where it stands; go on with --resume', status
+        f'{asked}: training stopped, {name} holds its state; continue with --resume',
+        STATUS_CTRL_C if by_user else STATUS_STOPPED,
     )

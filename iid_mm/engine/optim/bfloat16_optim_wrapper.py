@@ -15,17 +15,17 @@ from iid_mm.registry import OPTIM_WRAPPERS
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
-    """Runs the forward pass under bfloat16 autocast, on the device that the model lives on.
+    """Run the forward pass under bfloat16 autocast, on the device of the model.
 
-    MMEngine's ``AmpOptimWrapper`` refuses CPUs. bfloat16 has float32's range, so losses need no scaling
-    and weights, gradients and optimizer stay float32. Convolutions gain on CPUs with AMX or AVX512-BF16
-    and on GPUs from Ampere on; elsewhere this is slower than float32. Raw 0-255 inputs lose nothing:
-    bfloat16 holds all integers up to 256.
+    MMEngine's ``AmpOptimWrapper`` refuses CPUs. bfloat16 has the range of float32, so losses need no scaling;
+    weights, gradients and optimizer state stay float32. It is faster on CPUs with AMX or AVX512-BF16 and on
+    GPUs from Ampere on, and slower elsewhere. Raw 0-255 inputs are exact: bfloat16 holds all integers up to
+    256.
     """
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Enter autocast, and what :class:`OptimWrapper` enters for gradient accumulation."""
+        """Enter autocast within the context of :class:`mmengine.optim.OptimWrapper`."""
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield

@@ -95,19 +95,6 @@ def average_precision(scores: npt.ArrayLike, labels: npt.ArrayLike, *, name: str
     return float(sk_metrics.average_precision_score(classes, checked))
 
 
-def allowed_false_positives(fpr: float, genuine: int) -> int:
-    """Largest number of false positives whose rate is at most ``fpr``: floor(fpr * genuine).
-
-    Args:
-        fpr: The limit, in (0, 1].
-        genuine: Number of genuine samples.
-
-    Returns:
-        The number. Rounding of the product does not count: 0.29 of 100 are 29.
-    """
-    return int(np.floor(fpr * genuine + 1e-9 * max(1.0, fpr * genuine)))
-
-
 def tpr_at_fpr(scores: npt.ArrayLike, labels: npt.ArrayLike, fpr: float, *, name: str = 'the set') -> float:
     """True positive rate at a false positive rate: the highest TPR of all thresholds with FPR <= ``fpr``.
 
@@ -132,7 +119,8 @@ def tpr_at_fpr(scores: npt.ArrayLike, labels: npt.ArrayLike, fpr: float, *, name
     checked, classes = check_scores(scores, labels, name=name)
     check_both_classes(classes, name=name)
     genuine = np.sort(checked[classes == 0])[::-1]
-    allowed = allowed_false_positives(fpr, genuine.size)
+    # floor(fpr * genuine), whatever the rounding of the product: 0.29 of 100 are 29.
+    allowed = int(np.floor(fpr * genuine.size + 1e-9 * max(1.0, fpr * genuine.size)))
     if not allowed:
         return float('nan')
     if allowed == genuine.size:

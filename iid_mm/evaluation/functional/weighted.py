@@ -13,73 +13,30 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.inputs import Labels, Scores, check_probabilities
-from iid_mm.evaluation.functional.roc import PROBABILITY_CLIP, allowed_false_positives
-
-METRIC_NAMES = ('auc', 'eer', 'ap', 'accuracy', 'log_loss', 'brier')
-"""Names of metrics; besides them ``tpr@<rate>``, such as ``tpr@0.01``."""
-RANK_METRICS = ('auc', 'eer', 'ap', 'tpr')
-"""Metrics, up to an ``@``, that depend on the order of the scores only."""
-
-
-def _limit_of(metric: str) -> float | None:
-    """The rate in ``tpr@<rate>``; None for other metrics."""
-    if metric in METRIC_NAMES:
-        return None
-    kind, _, rate = metric.partition('@')
-    try:
-        limit = float(rate)
-    except ValueError:
-        limit = float('nan')
-    if kind != 'tpr' or not 0.0 < limit <= 1.0:
-        raise InputError(
-            f'metric {metric!r} is unknown; choose among {", ".join(METRIC_NAMES)} and tpr@<rate> (tpr@0.01)'
-        )
-    return limit
+from iid_mm.evaluation.functional.inputs import Labels, Scores
 
 
 class WeightedMetrics:
-    """Metrics of one detector on resamples.
+    """AUC, EER and AP of one detector on resamples.
 
     Args:
         scores: (N,) finite scores.
         labels: (N,) 0 = genuine, 1 = fake, both present.
-        metrics: Names, see :data:`METRIC_NAMES`.
-        threshold: A score >= this counts as fake in the accuracy.
-        name: What error messages call the set.
+        metrics: Of 'auc', 'eer' and 'ap'.
 
     Raises:
-        InputError: A metric is unknown, or needs probabilities and the scores are none.
+        InputError: A metric is unknown.
     """
 
-    def __init__(
-        self,
-        scores: Scores,
-        labels: Labels,
-        metrics: Sequence[str],
-        *,
-        threshold: float = 0.5,
-        name: str = 'the set',
-    ) -> None:
-        self.limits = {metric: _limit_of(metric) for metric in metrics}
+    def __init__(self, scores: Scores, labels: Labels, metrics: Sequence[str]) -> None:
+        if unknown := [metric for metric in metrics if metric not in _OF_COUNTS]:
+            raise InputError(f'metric {unknown[0]!r} is unknown; choose among {", ".join(_OF_COUNTS)}')
+        self.metrics = tuple(metrics)
         self.order = np.argsort(-scores)
         ordered = scores[self.order]
         ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), scores.size - 1)
         self.ends = None if ends.size == scores.size else ends
         self.fake = labels[self.order].astype(np.float64)
-        self.genuine_total = int(np.count_nonzero(labels == 0))
-        # Metrics that are weighted means of a cost per sample.
-        self.costs: dict[str, Scores] = {}
-        if 'accuracy' in self.limits:
-            self.costs['accuracy'] = ((scores >= threshold) == (labels == 1)).astype(np.float64)
-        for metric in ('log_loss', 'brier'):
-            if metric in self.limits:
-                check_probabilities(scores, name=name, metric=metric)
-        if 'log_loss' in self.limits:
-            clipped = np.clip(scores, PROBABILITY_CLIP, 1 - PROBABILITY_CLIP)
-            self.costs['log_loss'] = -np.where(labels == 1, np.log(clipped), np.log1p(-clipped))
-        if 'brier' in self.limits:
-            self.costs['brier'] = (scores - labels) ** 2
 
     def __call__(self, weights: Scores) -> dict[str, Scores]:
         """Compute the metrics.
@@ -88,44 +45,16 @@ class WeightedMetrics:
             weights: (R, N) how often each sample is in each resample, which must hold both classes.
 
         Returns:
-            By metric, (R,) values; NaN for a TPR at a rate that the unweighted set is too small to measure.
+            By metric, (R,) values.
         """
-        # Not `@`: its sums depend on how many resamples are computed at once, in the last digit.
-        total = weights.sum(axis=1)
-        values = {
-            metric: np.asarray(np.einsum('rn,n->r', weights, cost) / total)
-            for metric, cost in self.costs.items()
-        }
-        if len(values) < len(self.limits):
-            found, false = self._cumulative(weights)
-            for metric, limit in self.limits.items():
-                if limit is not None:
-                    values[metric] = self._tpr(found, false, limit)
-                elif metric not in self.costs:
-                    values[metric] = _OF_COUNTS[metric](found, false)
-        return {metric: values[metric] for metric in self.limits}
-
-    def _cumulative(self, weights: Scores) -> tuple[Scores, Scores]:
-        """Weight of fakes and of genuine samples at or above each distinct score, highest first; (R, U) each.
-
-        They are integers, so that the sums are exact.
-        """
-        # `take` is several times faster than indexing here.
+        # `take` is several times faster than indexing here. Weights are integers, so that sums are exact.
         ordered = weights.take(self.order, axis=1)
         found = np.cumsum(ordered * self.fake, axis=1)
         false = np.cumsum(ordered, axis=1)
         false -= found
-        if self.ends is None:
-            return found, false
-        return found.take(self.ends, axis=1), false.take(self.ends, axis=1)
-
-    def _tpr(self, found: Scores, false: Scores, limit: float) -> Scores:
-        if not allowed_false_positives(limit, self.genuine_total):
-            return np.full(len(found), np.nan)
-        allowed = np.array([allowed_false_positives(limit, int(total)) for total in false[:, -1]])
-        within = np.count_nonzero(false <= allowed[:, None], axis=1)
-        rows = np.arange(len(found))
-        return np.where(within > 0, found[rows, within - 1], 0.0) / found[:, -1]
+        if self.ends is not None:
+            found, false = found.take(self.ends, axis=1), false.take(self.ends, axis=1)
+        return {metric: _OF_COUNTS[metric](found, false) for metric in self.metrics}
 
 
 def _counts_at_thresholds(scores: Scores, labels: Labels) -> tuple[Scores, Scores]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bootstrap intervals of metrics, and of the difference of two detectors on the same samples.
+"""Bootstrap intervals of metrics, and of the difference of two AUCs on the same samples.
 
 A resample draws as many samples (videos) as the set has, with replacement, fakes from fakes and genuine from
 genuine ones, since a test set fixes how many of each there are. With ``groups`` (identities), whole groups
@@ -13,8 +13,7 @@ every machine, whatever is computed from them and however they are split into ch
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,13 +27,12 @@ from iid_mm.evaluation.functional.inputs import (
     check_scores,
     group_codes,
 )
-from iid_mm.evaluation.functional.weighted import RANK_METRICS, WeightedMetrics
+from iid_mm.evaluation.functional.weighted import WeightedMetrics
 from iid_mm.evaluation.statistics.delong import structural_components
 from iid_mm.evaluation.statistics.intervals import (
     Interval,
     check_level,
     difference_interval,
-    exact_share_interval,
     newcombe_auc_interval,
     separated_eer_bound,
 )
@@ -50,27 +48,20 @@ Statistic = Callable[[Scores], dict[str, Scores]]
 """From weights, (R, N), to metrics by name, (R,) each."""
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A metric of two detectors on the same samples.
+class Difference(NamedTuple):
+    """AUC of two detectors on the same samples.
 
     Attributes:
-        first: Metric of the first detector.
-        second: Metric of the second one.
+        first: AUC of the first detector.
+        second: AUC of the second one.
         interval: ``second - first`` with its interval. If no resample changes it, it is exactly 0 for
-            detectors that rank all samples equally among those of the other class (for metrics of
-            probabilities: that give the same scores); otherwise the limits come from those of both
-            metrics (method 'mover') and are too wide rather than too narrow.
-        standard_error: Standard deviation of the difference over the resamples.
-        p: Two-sided bootstrap p value: twice the smaller share of resamples at or beyond 0, counting the
-            set itself as one; at least 2 / (resamples + 1). NaN if a class has one sample, or group.
+            detectors that rank all samples equally among those of the other class; otherwise the limits
+            come from those of both AUCs (method 'mover') and are too wide rather than too narrow.
     """
 
     first: float
     second: float
     interval: Interval
-    standard_error: float
-    p: float
 
 
 class _Plan:
@@ -146,10 +137,6 @@ def _accelerations(plan: _Plan, statistic: Statistic) -> dict[str, float]:
     return result
 
 
-def _is_constant(values: Scores) -> bool:
-    return bool(np.ptp(values) <= 1e-12)
-
-
 class _Bootstrap:
     """A statistic of the set itself and of its resamples.
 
@@ -162,6 +149,11 @@ class _Bootstrap:
     def __init__(
         self, statistic: Statistic, plan: _Plan, *, resamples: int, level: float, method: str, seed: int
     ) -> None:
+        check_level(level)
+        if resamples < 1:
+            raise InputError(f'resamples={resamples}: give at least 1; 1000 and more make sense')
+        if method not in METHODS:
+            raise InputError(f'method={method!r} is unknown; choose one of {", ".join(METHODS)}')
         self.plan, self.level = plan, level
         whole = statistic(np.ones((1, plan.unit.size)))
         self.own = {metric: float(value[0]) for metric, value in whole.items()}
@@ -172,18 +164,16 @@ class _Bootstrap:
 
     def says_nothing(self, metric: str) -> bool:
         """Whether resamples do not change the metric, or too little for an interval."""
-        return _is_constant(self.values[metric]) or self.has_lone_unit
+        return bool(np.ptp(self.values[metric]) <= 1e-12) or self.has_lone_unit
 
     def interval(self, key: str, metric: str | None = None) -> Interval:
-        """Interval of a value; ``metric``: which one it is if ``key`` does not say so (then without BCa)."""
+        """Interval of a value; ``metric``: which one it is if ``key`` does not say so."""
         value = self.own[key]
-        if np.isnan(value):
-            return Interval(value, float('nan'), float('nan'), 'none')
         if self.says_nothing(key):
             return self._closed_form(metric or key, value)
         values, method = self.values[key], 'percentile'
         tails = np.array([(1 - self.level) / 2, (1 + self.level) / 2])
-        acceleration = None if metric else self.accelerations.get(key)
+        acceleration = self.accelerations.get(key)
         if acceleration is not None:
             # BCa (Efron 1987). A value outside of its distribution has no correction for bias.
             below = np.count_nonzero(values < value) + np.count_nonzero(values <= value)
@@ -202,18 +192,7 @@ class _Bootstrap:
             return newcombe_auc_interval(value, fakes, genuine, level=self.level)
         if metric == 'eer' and value == 0:
             return Interval(value, 0.0, separated_eer_bound(fakes, genuine, level=self.level), 'exact')
-        trials = fakes + genuine if metric == 'accuracy' else fakes
-        if (metric == 'accuracy' or metric.startswith('tpr@')) and value in (0.0, 1.0):
-            return exact_share_interval(round(value * trials), trials, level=self.level)
         return Interval(value, float('nan'), float('nan'), 'none')
-
-
-def _check(resamples: int, level: float, method: str) -> None:
-    check_level(level)
-    if resamples < 1:
-        raise InputError(f'resamples={resamples}: give at least 1; 1000 and more make sense')
-    if method not in METHODS:
-        raise InputError(f'method={method!r} is unknown; choose one of {", ".join(METHODS)}')
 
 
 def bootstrap_metrics(
@@ -221,7 +200,6 @@ def bootstrap_metrics(
     labels: npt.ArrayLike,
     metrics: Sequence[str] = ('auc',),
     *,
-    threshold: float = 0.5,
     groups: Any = None,
     resamples: int = 1000,
     level: float = 0.95,
@@ -234,8 +212,7 @@ def bootstrap_metrics(
     Args:
         scores: (N,) one score per video, higher = more likely fake.
         labels: (N,) 0 = genuine, 1 = fake.
-        metrics: Names: 'auc', 'eer', 'ap', 'accuracy', 'log_loss', 'brier' and 'tpr@<rate>'.
-        threshold: A score >= this counts as fake in the accuracy; it is not chosen anew in resamples.
+        metrics: Of 'auc', 'eer' and 'ap'.
         groups: (N,) names of groups (identities) that are drawn as a whole; a video with None is a group of
             its own. None: every video is.
         resamples: Number of resamples.
@@ -247,18 +224,16 @@ def bootstrap_metrics(
 
     Returns:
         Metric and interval by name. If no resample changes a metric (such as AUC 1), or a class has one
-        sample or one group, its interval is Newcombe's (AUC), exact (accuracy and TPR of 0 or 1, EER of 0)
-        or not determined (NaN), and ``Interval.method`` says so. A TPR is NaN if the set has too few genuine
-        samples for its rate.
+        sample or one group, its interval is Newcombe's (AUC), exact (EER of 0) or not determined (NaN), and
+        ``Interval.method`` says so.
 
     Raises:
         InputError: An argument is out of range or a metric unknown.
         OneClassError: A class is missing.
     """
-    _check(resamples, level, method)
     checked, classes = check_scores(scores, labels, name=name)
     check_both_classes(classes, name=name)
-    statistic = WeightedMetrics(checked, classes, metrics, threshold=threshold, name=name)
+    statistic = WeightedMetrics(checked, classes, metrics)
     plan = _Plan(classes, groups, name)
     found = _Bootstrap(statistic, plan, resamples=resamples, level=level, method=method, seed=seed)
     return {metric: found.interval(metric) for metric in found.own}
@@ -268,73 +243,51 @@ def bootstrap_difference(
     first: npt.ArrayLike,
     second: npt.ArrayLike,
     labels: npt.ArrayLike,
-    metrics: Sequence[str] = ('auc',),
     *,
-    threshold: float = 0.5,
     groups: Any = None,
     resamples: int = 1000,
     level: float = 0.95,
-    method: str = 'percentile',
     seed: int = 0,
     name: str = 'the set',
-) -> dict[str, Difference]:
-    """Differences of metrics of two detectors on the same videos: both see every resample (paired).
+) -> Difference:
+    """Difference of the AUCs of two detectors on the same videos: both see every resample (paired).
+
+    The interval is the percentile one, which keeps its level better here than BCa in simulations.
 
     Args:
         first: (N,) scores of the first detector.
         second: (N,) scores of the second one, of the same videos.
         labels: (N,) 0 = genuine, 1 = fake.
-        metrics: See :func:`bootstrap_metrics`, as for all that follows.
-        threshold: Threshold of both in the accuracy.
-        groups: Groups that are drawn as a whole.
+        groups: See :func:`bootstrap_metrics`, as for all that follows.
         resamples: Number of resamples.
         level: Confidence level.
-        method: 'percentile' (keeps its level better here, in simulations) or 'bca'.
         seed: Seed of the draws.
         name: What error messages call the set.
 
     Returns:
-        The differences ``second - first`` by name.
+        Both AUCs and the difference ``second - first``.
 
     Raises:
-        InputError: An argument is out of range, a metric unknown, or the lengths differ.
+        InputError: An argument is out of range, or the lengths differ.
         OneClassError: A class is missing.
     """
-    _check(resamples, level, method)
     both = [check_scores(scores, labels, name=name) for scores in (first, second)]
     classes = both[0][1]
     check_both_classes(classes, name=name)
-    one, two = (
-        WeightedMetrics(scores, classes, metrics, threshold=threshold, name=name) for scores, _ in both
-    )
+    detectors = [WeightedMetrics(scores, classes, ('auc',)) for scores, _ in both]
 
     def statistic(weights: Scores) -> dict[str, Scores]:
-        before, after = one(weights), two(weights)
-        values = {metric: after[metric] - before[metric] for metric in before}
-        for side, own in (('first', before), ('second', after)):
-            values |= {f'{side} {metric}': value for metric, value in own.items()}
-        return values
+        before, after = (detector(weights)['auc'] for detector in detectors)
+        return {'first': before, 'second': after, 'change': after - before}
 
     plan = _Plan(classes, groups, name)
-    found = _Bootstrap(statistic, plan, resamples=resamples, level=level, method=method, seed=seed)
+    found = _Bootstrap(statistic, plan, resamples=resamples, level=level, method='percentile', seed=seed)
+    sides = [found.interval(side, 'auc') for side in ('first', 'second')]
     components = [structural_components(scores, classes) for scores, _ in both]
-    # Metrics of ranks depend only on where each sample stands among those of the other class.
-    same_ranks = np.array_equal(components[0], components[1])
-    same_scores = np.array_equal(both[0][0], both[1][0])
-    result = {}
-    for metric in one.limits:
-        changes = found.values[metric]
-        sides = [found.interval(f'{side} {metric}', metric) for side in ('first', 'second')]
-        unknown = bool(np.isnan(found.own[metric]))
-        if unknown or not found.says_nothing(metric):
-            interval = found.interval(metric)
-        elif same_ranks if metric.partition('@')[0] in RANK_METRICS else same_scores:
-            interval = Interval(0.0, 0.0, 0.0, method)
-        else:
-            interval = difference_interval(*sides)
-        tail = min(np.count_nonzero(changes <= 0), np.count_nonzero(changes >= 0))
-        unknown = unknown or (found.has_lone_unit and not _is_constant(changes))
-        p = float('nan') if unknown else min(1.0, 2 * (1 + tail) / (resamples + 1))
-        error = float(np.std(changes, ddof=1)) if resamples > 1 else float('nan')
-        result[metric] = Difference(sides[0].value, sides[1].value, interval, error, p)
-    return result
+    if not found.says_nothing('change'):
+        interval = found.interval('change')
+    elif np.array_equal(components[0], components[1]):
+        interval = Interval(0.0, 0.0, 0.0, 'percentile')
+    else:
+        interval = difference_interval(*sides)
+    return Difference(sides[0].value, sides[1].value, interval)

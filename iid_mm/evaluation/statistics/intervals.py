@@ -20,7 +20,7 @@ class Interval(NamedTuple):
         low: Lower limit; NaN: not determined.
         high: Upper limit; NaN: not determined.
         method: Origin of the limits: 'percentile' or 'bca' (bootstrap), 'delong', and, where these would
-            have no width, 'newcombe' (AUC), 'exact' (shares), 'mover' (differences) or 'none'
+            have no width, 'newcombe' (AUC), 'exact' (EER, shares), 'mover' (differences) or 'none'
             (not determined).
     """
 

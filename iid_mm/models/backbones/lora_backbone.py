@@ -24,31 +24,31 @@ CHECKSUM = 'base_checksum'
 
 @MODELS.register_module()
 class LoRABackbone(LoRAModel):
-    """mmpretrain's LoRA wrapper, made safe to train with and to load.
+    """mmpretrain's LoRA wrapper, made safe to train and to load.
 
-    Linear layers get low-rank adapters (Hu et al., arXiv 2106.09685); everything else of the backbone is
-    frozen, the running statistics of batch norms included. Differences from
+    Linear layers get low-rank adapters (Hu et al., arXiv 2106.09685); everything else in the backbone is
+    frozen, including the running statistics of batch norms. Differences from
     :class:`mmpretrain.models.peft.LoRAModel`:
 
-    * Every target must name a linear layer, not just one of them.
-    * Pretrained weights are read by ``init_weights``, as in other backbones, so that a checkpoint that holds
-      all weights loads without them, and are left out with a warning where they cannot be reached.
-    * Checkpoints that hold the adapters only name the frozen weights that they belong to by a checksum.
-      Adapters on other weights would silently give nonsense; here loading them is an error.
+    * Every target must match a linear layer; the parent accepts one match among all targets.
+    * Pretrained weights are read by ``init_weights``, as in other backbones, so that a checkpoint with all
+      weights loads without them; weights at a URL that cannot be reached are left out, with a warning.
+    * A checkpoint that holds only the adapters identifies their frozen weights by a checksum. Loading them
+      onto other weights, which would silently give nonsense, is an error.
 
     Args:
         module: Config of the backbone.
         targets: Which layers get adapters: the ends of their names (``attn.qkv``) or regular expressions for
-            the whole names, or dictionaries with such a text as ``layer`` and optionally ``rank``, ``alpha``
-            and ``drop_rate``. (Upstream's key ``type`` would be taken for something that a config builds.)
+            the whole names, or dictionaries with either as ``layer`` and optionally ``rank``, ``alpha`` and
+            ``drop_rate``. (The parent's key ``type`` would be taken for something that a config builds.)
         rank: Rank of the adapters.
         alpha: Their scale times the rank.
         drop_rate: Dropout on the adapters' input.
-        store_base: Whether checkpoints hold the frozen weights, too. Without them they are small, and the
+        store_base: Whether checkpoints also hold the frozen weights. Without them they are small, and the
             pretrained file is needed wherever they are loaded.
 
     Raises:
-        InputError: If a target is missing, is no regular expression, names no linear layer or has unknown
+        InputError: If a target is missing, is no regular expression, matches no linear layer or has unknown
             settings, or a rank is below 1, or if the frozen weights are neither pretrained nor stored.
     """
 
@@ -61,7 +61,7 @@ class LoRABackbone(LoRAModel):
         drop_rate: float = 0.0,
         store_base: bool = True,
     ) -> None:
-        # Not the parent's constructor: it draws or downloads the frozen weights at once.
+        # Not the parent's constructor, which initializes or downloads the frozen weights at once.
         super(LoRAModel, self).__init__()
         self.targets = _targets(targets, rank)
         self.module_cfg = copy.deepcopy(module)
@@ -89,11 +89,11 @@ class LoRABackbone(LoRAModel):
         return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter, as the wrapped backbone counts it.
+        """Depth of a parameter in the wrapped backbone.
 
         Args:
             param_name: Name of the parameter.
-            prefix: What its name starts with, before the name within this module.
+            prefix: Prefix of its name, before the name within this module.
 
         Returns:
             The depth and the number of depths.
@@ -101,8 +101,13 @@ class LoRABackbone(LoRAModel):
         depth, number = self.module.get_layer_depth(param_name, f'{prefix}module.')
         return int(depth), int(number)
 
+    @property
+    def has_unstored_weights(self) -> bool:
+        """Whether there are weights that no checkpoint holds."""
+        return not self.store_base
+
     def init_weights(self) -> None:
-        """Draw or read the frozen weights, once.
+        """Initialize or read the frozen weights, once.
 
         Raises:
             InputError: If pretrained weights cannot be reached and checkpoints would not hold others.
@@ -133,7 +138,7 @@ class LoRABackbone(LoRAModel):
         return checksum
 
     def _register_state_dict_hooks(self) -> None:
-        """Take the place of the parent's hooks, which also drop weights of other modules."""
+        """Replace the parent's hooks, which also drop weights of other modules."""
         if self.store_base:
             return
         self._register_state_dict_hook(_drop_frozen)
@@ -142,7 +147,7 @@ class LoRABackbone(LoRAModel):
 
 
 def _targets(given: Sequence[str | ConfigType], rank: int) -> list[dict[str, Any]]:
-    """Bring targets into upstream's form, in which ``type`` names the layers."""
+    """Convert targets into the parent's form, in which ``type`` names the layers."""
     if isinstance(given, str) or not given:
         raise InputError(f"targets={given!r}: list the layers that get adapters, e.g. ['attn.qkv']")
     targets = []

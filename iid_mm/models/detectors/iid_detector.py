@@ -12,12 +12,12 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
 from iid_mm.errors import InputError
-from iid_mm.models.backbones import LoRABackbone
+from iid_mm.models.detectors.wiring_probe import WiringProbe
 from iid_mm.models.heat_maps import head_heat_maps
 from iid_mm.models.pretrained import drop_unreachable_weights
 from iid_mm.registry import MODELS
 from iid_mm.structures import ForgeryDataSample
-from iid_mm.utils.typing import ConfigType, Features, OptConfigType
+from iid_mm.utils.typing import ConfigType, Features, OptConfigType, Size
 
 
 @MODELS.register_module()
@@ -37,11 +37,11 @@ class IIDDetector(BaseDetector):
         test_cfg: Test config handed to the artifact head.
         data_preprocessor: Config of the data preprocessor.
         fused_level: Which of the neck's levels joins the global head: -1, the last, as published. None:
-            none of them, so that the artifact head teaches the backbone only (give the global head
-            ``artifact_channels=None`` then). The last level sees the whole face and knows what is where, so
-            it can tell people apart; an earlier one (0) or None keeps the decision local.
-        channels_last: Whether weights and inputs lie in memory with the channels last. The numbers stay
-            the same within rounding; convolutions are faster on most CPUs and, in half precision, on GPUs.
+            none of them, so that the artifact head trains the backbone only (the global head then needs
+            ``artifact_channels=None``). The last level sees the whole face and where its parts are, so it can
+            recognize people; an earlier one (0) or None keeps the decision local.
+        channels_last: Whether to store weights and inputs channels last in memory. Results are the same up to
+            rounding; convolutions are faster on most CPUs and, in half precision, on GPUs.
         init_cfg: Initialization.
 
     Raises:
@@ -84,7 +84,7 @@ class IIDDetector(BaseDetector):
     def init_weights(self) -> None:
         """Initialize the weights.
 
-        Pretrained weights named by a URL are left out, with a warning, where the URL cannot be reached.
+        Pretrained weights at a URL that cannot be reached are left out, with a warning.
         """
         drop_unreachable_weights(self)
         super().init_weights()
@@ -206,7 +206,7 @@ class IIDDetector(BaseDetector):
             levels: The neck's levels.
 
         Raises:
-            InputError: If there is no level of the number ``fused_level``.
+            InputError: If there is no level ``fused_level``.
         """
         if not levels or self.fused_level is None:
             return None
@@ -219,27 +219,55 @@ class IIDDetector(BaseDetector):
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter, for learning rates that fall toward the input.
 
-        mmpretrain's ``LearningRateDecayOptimWrapperConstructor`` asks for it.
+        mmpretrain's ``LearningRateDecayOptimWrapperConstructor`` calls it.
 
         Args:
             param_name: Name of the parameter.
-            prefix: What its name starts with, before the name within the detector.
+            prefix: Prefix of its name, before the name within the detector.
 
         Returns:
             The depth and the number of depths; neck and heads have the last one.
 
         Raises:
-            InputError: If the backbone does not tell the depth of its layers.
+            InputError: If the backbone does not know the depth of its layers.
         """
-        inner = self.backbone.module if isinstance(self.backbone, LoRABackbone) else self.backbone
-        if not hasattr(inner, 'get_layer_depth'):
+        try:
+            depth, number = self.backbone.get_layer_depth(param_name, f'{prefix}backbone.')
+        except AttributeError as error:
             raise InputError(
-                f'the backbone {type(inner).__name__} has no get_layer_depth, by which '
-                'layer_decay_rate decays learning rates; take '
+                f'model.backbone: {error}, which layer_decay_rate needs; use '
                 "optim_wrapper.constructor='DefaultOptimWrapperConstructor'"
-            )
-        depth, number = self.backbone.get_layer_depth(param_name, f'{prefix}backbone.')
+            ) from error
         return int(depth), int(number)
+
+    @torch.no_grad()
+    def check_wiring(self, size: Size) -> None:
+        """Send one empty image through the parts and check that they fit each other.
+
+        Mode and statistics stay as they are. Anchors that do not cover the image are a warning.
+
+        Args:
+            size: Width and height of the input in pixels.
+
+        Raises:
+            InputError: If a part does not fit the one before it, or the artifact head was made for another
+                number of levels. The message names it, with the sizes of all maps so far.
+        """
+        was_training = self.training
+        parameter = next(self.parameters())
+        image = torch.zeros(1, 3, size[1], size[0], device=parameter.device, dtype=parameter.dtype)
+        probe = WiringProbe(size)
+        self.eval()
+        try:
+            feats = probe.run(self.backbone, 'backbone', image)
+            probe.check_maps(feats, 'backbone')
+            levels = () if self.neck is None else probe.run(self.neck, 'neck', feats)
+            probe.run(lambda: self.forgery_head(feats[-1], self.fused_map(levels)), 'forgery_head')
+            if self.artifact_head is not None:
+                probe.check_levels(self.artifact_head, levels)
+                probe.run(self.artifact_head, 'artifact_head', levels)
+        finally:
+            self.train(was_training)
 
     @staticmethod
     def _with_prefix(role: str, losses: dict[str, Any]) -> dict[str, Any]:

@@ -20,26 +20,14 @@ from iid_mm.preparation.layouts import (
     sbi,
     wilddeepfake,
 )
-from iid_mm.preparation.layouts.base import Layout
-from iid_mm.preparation.records import LayoutOptions, LayoutScan
+from iid_mm.preparation.layouts.base import Layout, LayoutOptions, LayoutScan
 
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
     for layout in (
-        ffpp.LAYOUT,
-        dfd.LAYOUT,
-        celebdf.LAYOUT,
-        celebdf.LAYOUT_V1,
-        celebdf.LAYOUT_V2,
-        dfdc.LAYOUT,
-        dfdcp.LAYOUT,
-        deeperforensics.LAYOUT,
-        wilddeepfake.LAYOUT,
-        ffiw.LAYOUT,
-        folder.LAYOUT,
-        deepfakebench.LAYOUT,
-        caddm.LAYOUT,
-        sbi.LAYOUT,
+        *(ffpp.LAYOUT, dfd.LAYOUT, celebdf.LAYOUT, celebdf.LAYOUT_V1, celebdf.LAYOUT_V2, dfdc.LAYOUT),
+        *(dfdcp.LAYOUT, deeperforensics.LAYOUT, wilddeepfake.LAYOUT, ffiw.LAYOUT, folder.LAYOUT),
+        *(deepfakebench.LAYOUT, caddm.LAYOUT, sbi.LAYOUT),
     )
 }
 """Name of a layout -> layout."""

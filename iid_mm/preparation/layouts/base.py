@@ -1,50 +1,101 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What layouts have in common."""
+"""What layouts have in common: options, result, and the scanner that they add their videos to."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 from iid_mm.errors import InputError
 from iid_mm.media.suffixes import VIDEO_SUFFIXES, is_system_file
-from iid_mm.preparation.records import LayoutOptions, LayoutScan
+from iid_mm.preparation.layouts.names import MAX_METHOD, NOBODY, LeftOutError, Names, fits_index, index_name
 from iid_mm.structures.video_record import FAKE, GENUINE, FrameSource, LandmarkSource, VideoFile, VideoRecord
 from iid_mm.utils.files import printable, reason_of
 
 SPLIT_NAMES = ('train', 'val', 'test')
-# Suffixes of videos that previews and source code have, too.
+# Suffixes of videos that previews and source code share.
 OTHER_USES = ('.gif', '.ts')
-# Holds side files of landmarks, by the paths of the videos.
-LANDMARK_FOLDER = 'landmarks'
-# Bytes: a part of a path is at most 255 bytes long, and a key of LMDB, which holds the path of a crop, 511.
-MAX_VIDEO, MAX_METHOD = 360, 80
+
+
+@dataclass(frozen=True)
+class LayoutOptions:
+    """What a layout reads; a layout refuses the values that it does not know.
+
+    Attributes:
+        compression: Compression level of the videos; None takes the layout's default.
+        methods: Manipulations to read; None reads all that are there.
+        splits_dir: Folder of the split files, or one list file, where they are not in the usual places.
+        masks: Whether to look for masks.
+        split: Split of the videos of a set that has no official one; None takes the layout's default.
+        stills: Every image is a still of its own, not a frame of its folder's video.
+        cache_dir: Folder where listings of archives may be kept from one run to the next; None keeps
+            none.
+    """
+
+    compression: str | None = None
+    methods: tuple[str, ...] | None = None
+    splits_dir: Path | None = None
+    masks: bool = True
+    split: str | None = None
+    stills: bool = False
+    cache_dir: Path | None = None
+
+    def split_or(self, default: str = 'test') -> str:
+        """Split of all videos of a set that comes without one.
+
+        Raises:
+            InputError: If the one that was asked for is unknown.
+        """
+        split = self.split or default
+        if split not in SPLIT_NAMES:
+            raise InputError(f'split={split!r}: must be one of {", ".join(SPLIT_NAMES)}')
+        return split
+
+
+@dataclass
+class LayoutScan:
+    """What a layout found.
+
+    Attributes:
+        records: The videos to prepare, sorted by key.
+        left_out: Videos that are on disk but are not prepared: path relative to the root -> reason.
+        missing: Videos that a list file of the dataset names but that are not on disk.
+    """
+
+    records: list[VideoRecord] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How one public dataset lies on disk.
+    """How a public dataset is laid out on disk.
 
     Attributes:
         name: Name on the command line.
-        scan: Lists the videos under a root.
+        read: Adds the videos under the root of a scanner to it.
         summary: What the dataset is, in one line.
         tree: The folders and files that are looked for, as a drawing in text.
+        example: A path that is looked for, for the message when there is nothing; ``{level}`` stands for
+            the compression level.
+        dataset: Name in the index; empty if :attr:`read` finds it.
         compressions: Compression levels that the set comes in, the default first.
         analyzer: Face analyzer that is used if the user names none.
+        unused: Options that have no use for the set.
     """
 
     name: str
-    scan: Callable[[Path, LayoutOptions], LayoutScan]
+    read: Callable[[Scanner], None]
     summary: str
     tree: str
+    example: str
+    dataset: str = ''
     compressions: tuple[str, ...] = ('native',)
     analyzer: str = 'mediapipe'
+    unused: tuple[str, ...] = ('split', 'stills')
 
     def compression(self, options: LayoutOptions) -> str:
         """The compression level that is asked for.
@@ -58,38 +109,91 @@ class Layout:
             raise InputError(f'compression={wanted!r} is unknown to {self.name}; choose from {known}')
         return wanted
 
+    def scan(self, root: Path, options: LayoutOptions) -> LayoutScan:
+        """List the videos of a dataset.
 
-def make_key(dataset: str, method: str, compression: str, video: str) -> str:
-    """Video key of the index; see :func:`iid_mm.datasets.index.make_video_key`."""
-    # Imported here: worker processes load the layouts but do not need the index.
-    from iid_mm.datasets.index import make_video_key
+        Args:
+            root: Folder of the dataset as downloaded.
+            options: What to read.
 
-    return make_video_key(dataset, method, compression, video)
+        Returns:
+            The videos, at least one. Videos on disk that cannot be used are in ``left_out``; videos that
+            a list of the dataset names but that are not on disk in ``missing``.
+
+        Raises:
+            InputError: If an option is unknown or unused, or a list file has another form or contradicts
+                itself or the folders.
+            FileNotFoundError: If folders, list files or all of the videos are missing.
+        """
+        scanner = Scanner(root, self, self.compression(options), options, self.dataset)
+        for option in self.unused:
+            scanner.refuse(option)
+        self.read(scanner)
+        return scanner.finish()
 
 
 @dataclass
 class Scanner:
-    """Collects what a layout finds.
+    """Collects the videos that a layout finds.
 
     Attributes:
         root: Folder of the dataset.
-        dataset: Name of the dataset in the index.
+        layout: Its layout.
         compression: Compression level of all videos.
         options: What to read.
+        dataset: Name of the dataset in the index.
         result: What was found so far.
     """
 
     root: Path
-    dataset: str
+    layout: Layout
     compression: str
-    options: LayoutOptions
+    options: LayoutOptions = field(default_factory=LayoutOptions)
+    dataset: str = ''
     result: LayoutScan = field(default_factory=LayoutScan)
     _keys: dict[str, str] = field(default_factory=dict)
 
+    def refuse(self, option: str) -> None:
+        """Refuse an option that has no use for the layout.
+
+        Raises:
+            InputError: If it is not at its default.
+        """
+        value = getattr(self.options, option)
+        if value != getattr(LayoutOptions(), option):
+            shown = str(value) if isinstance(value, Path) else value
+            why = ': the set has official splits' if option == 'split' else ''
+            raise InputError(
+                f'{option}={shown!r} has no use for layout {self.layout.name}{why}; leave it out'
+            )
+
+    def pick_compression(self, present: Collection[str], where: Path, default: str | None = None) -> None:
+        """Choose the compression level among those that are there.
+
+        Args:
+            present: Levels that are there, at least one.
+            where: What holds them, for the message.
+            default: Level if the user names none; None takes the first of the layout.
+
+        Raises:
+            FileNotFoundError: If the level that was asked for is not there.
+        """
+        there = [level for level in self.layout.compressions if level in present]
+        self.compression = self.options.compression or default or there[0]
+        if self.compression not in present:
+            raise FileNotFoundError(
+                f'compression={self.compression!r}: not in {str(where)!r}; '
+                f'compression levels there: {", ".join(there)}'
+            )
+
     def key(self, method: str, video: str) -> str:
         """Video key of a video of this set, by names as they are on disk."""
-        names = index_name(method, MAX_METHOD), index_name(video)
-        return make_key(self.dataset, names[0], self.compression, names[1])
+        # Imported here: worker processes load the layouts but do not need the index.
+        from iid_mm.datasets.index import make_video_key
+
+        return make_video_key(
+            self.dataset, index_name(method, MAX_METHOD), self.compression, index_name(video)
+        )
 
     def name(self, path: Path) -> str:
         """Path relative to the root, with ``/``."""
@@ -107,14 +211,26 @@ class Scanner:
         name = self.name(path) if isinstance(path, Path) else path
         self.result.left_out[printable(name)] = printable(reason)
 
+    @contextmanager
+    def leaving_out(self, path: Path) -> Iterator[None]:
+        """Leave a video out if :class:`LeftOutError` is raised while it is read."""
+        try:
+            yield
+        except LeftOutError as error:
+            self.leave_out(path, str(error))
+
     def pass_over(self, folder: Path, name: str) -> None:
         """Note that a file is not read for its suffix."""
         suffix = os.path.splitext(name)[1].lower()
         what = f'the suffix {suffix[:20]}' if suffix else 'a file without suffix'
         self.leave_out(f'{self.name(folder)}/{name}', f'{what} is not read here')
 
+    def miss(self, paths: Iterable[Path | str]) -> None:
+        """Note videos that a list names but that are not on disk."""
+        self.result.missing.extend(self.name(path) if isinstance(path, Path) else path for path in paths)
+
     def read_folder(self, folder: Path) -> tuple[list[str], list[str], set[str]]:
-        """List a folder; hidden and system files are passed over, and what cannot be read is told.
+        """List a folder without its hidden and system files; what cannot be read is left out.
 
         Args:
             folder: The folder.
@@ -129,7 +245,8 @@ class Scanner:
                 for entry in entries:
                     if is_system_file(entry.name):
                         continue
-                    if is_file_entry(entry):
+                    # A link that leads nowhere counts as a file: reading it gives the reason.
+                    if entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):
                         files.append(entry.name)
                     elif entry.is_dir():
                         folders.append(entry.name)
@@ -142,12 +259,12 @@ class Scanner:
         return sorted(files), sorted(folders), links
 
     def list_videos(self, folder: Path, known: Collection[str] = (), *, nested: bool = False) -> list[Path]:
-        """Video files of a folder by name; what else lies there is told.
+        """Video files of a folder by name; what else is there is left out with a reason.
 
         Args:
-            folder: The folder, which need not be there.
+            folder: The folder, which need not exist.
             known: Names of files and folders that are not videos.
-            nested: The folders in it are read, too, so that nothing is to be told of them.
+            nested: The folders in it are read, too, and not left out.
 
         Returns:
             The videos. Of files that differ in the suffix only, those that may be no videos come last.
@@ -163,6 +280,10 @@ class Scanner:
             self.pass_over(folder, name)
         return [folder / name for name in videos]
 
+    def list_with_inner(self, folder: Path) -> list[Path]:
+        """Video files of a folder and of a folder ``videos`` in it (:meth:`list_videos`)."""
+        return [*self.list_videos(folder, ('videos',)), *self.list_videos(folder / 'videos')]
+
     def add(
         self,
         source: FrameSource | Path,
@@ -171,17 +292,15 @@ class Scanner:
         method: str,
         label: int,
         split: str,
-        target_id: str | None = None,
-        source_id: str | None = None,
-        pair: str | None = None,
-        mask: FrameSource | None = None,
+        names: Names = NOBODY,
+        mask: FrameSource | Path | None = None,
         landmarks: LandmarkSource | None = None,
         cropped: bool = False,
         name: str | None = None,
     ) -> None:
         """Add a video.
 
-        A second video with the same key is left out, and so is one whose name the index cannot keep.
+        A second video with the same key is left out, and so is one whose name the index cannot hold.
 
         Args:
             source: Its frames; a path stands for a video file.
@@ -189,40 +308,39 @@ class Scanner:
             method: Manipulation of a fake; source folder of a genuine video.
             label: 0 = genuine, 1 = fake.
             split: ``train``, ``val`` or ``test``.
-            target_id: Whose head and scene are shown.
-            source_id: Whose face was put in.
-            pair: Key of the genuine video that a fake was made from (:meth:`key`).
-            mask: Manipulated region.
+            names: Whose head and scene are shown, whose face was put in, and the genuine video that a
+                fake was made from.
+            mask: Manipulated region; a path stands for a video file.
             landmarks: Landmarks that came with the set.
             cropped: The frames are face crops.
             name: What to call it in the report; None takes the path.
         """
-        if isinstance(source, Path):
-            source = VideoFile(source)
+        source = VideoFile(source) if isinstance(source, Path) else source
+        mask = VideoFile(mask) if isinstance(mask, Path) else mask
         if name is None:
             name = self.name(source.path if not hasattr(source, 'folder') else source.folder)
-        if reason := bad_name(video) or bad_name(method):
-            self.leave_out(name, reason)
+        if not (fits_index(video) and fits_index(method)):
+            self.leave_out(name, 'the name holds something that the index cannot keep')
             return
         key = self.key(method, video)
-        video, method = index_name(video), index_name(method, MAX_METHOD)
         if key in self._keys:
             self.leave_out(name, f'another video has the same key: {self._keys[key]}')
             return
         self._keys[key] = name
+        target, origin, pair = names
         self.result.records.append(
             VideoRecord(
                 source=source,
                 dataset=self.dataset,
-                method=method,
+                method=index_name(method, MAX_METHOD),
                 compression=self.compression,
-                video=video,
+                video=index_name(video),
                 key=key,
                 label=label,
                 split=split,
-                target_id=None if target_id is None else index_name(target_id),
-                source_id=None if label == GENUINE or source_id is None else index_name(source_id),
-                pair=pair if label == FAKE else None,
+                target_id=None if target is None else index_name(target),
+                source_id=None if label == GENUINE or origin is None else index_name(origin),
+                pair=self.key(*pair) if pair and label == FAKE else None,
                 mask=mask if self.options.masks else None,
                 landmarks=landmarks,
                 cropped=cropped,
@@ -248,11 +366,8 @@ class Scanner:
             )
         return sorted(set(self.options.methods))
 
-    def finish(self, example: str) -> LayoutScan:
+    def finish(self) -> LayoutScan:
         """The result, sorted.
-
-        Args:
-            example: A path that was looked for, for the message when there is nothing.
 
         Raises:
             FileNotFoundError: If no video was found.
@@ -262,154 +377,24 @@ class Scanner:
             raise FileNotFoundError(
                 f'no usable {self.dataset} video under {str(self.root)!r} '
                 f'({len(self.result.left_out)} left out{": " if reasons else ""}{"; ".join(reasons[:3])}); '
-                f'expected e.g. {example}'
+                f'expected e.g. {self.layout.example.replace("{level}", self.compression)}'
             )
         self.result.records.sort(key=lambda record: record.key)
         self.result.missing = sorted(map(printable, self.result.missing))
         return self.result
 
 
-def bad_name(name: str) -> str:
-    """Why a name cannot be part of a key; empty if it can."""
-    parts = name.split('/')
-    if '\\' in name or '\0' in name or '' in parts or '..' in parts or '.' in parts:
-        return 'the name holds something that the index cannot keep'
-    return ''
-
-
-def index_name(name: str, most: int = MAX_VIDEO) -> str:
-    """A name as keys, paths of crops and Parquet files can hold it.
-
-    Args:
-        name: As it is on disk or in a list, with ``/``.
-        most: Bytes that it may have.
-
-    Returns:
-        The name; what is too long is cut, and ends in a digest of the whole name.
-    """
-    text = printable(name)
-    if text.isascii() and len(text) <= 60:
-        return text
-    data = text.encode()
-    if len(data) <= most and all(len(part.encode()) <= 255 for part in text.split('/')):
-        return text
-    head = data[: min(most, 200) - 20].decode(errors='ignore')
-    return f'{head}~{hashlib.sha256(data).hexdigest()[:16]}'
-
-
 def order_videos(names: Iterable[str]) -> list[str]:
-    """The names of video files, sorted; of equal stems, a suffix that other files have, too, comes last."""
+    """The names of video files, sorted; of equal stems, a suffix with other uses comes last."""
     parts = [(*os.path.splitext(name), name) for name in names if name.lower().endswith(VIDEO_SUFFIXES)]
     ranked = sorted((stem, suffix.lower() in OTHER_USES, name) for stem, suffix, name in parts)
     return [name for _, _, name in ranked]
 
 
-def is_file_entry(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry of a folder is a file; so is a link that leads nowhere, which reading it will tell."""
-    return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
-
-
 def subfolders(folder: Path) -> list[Path]:
-    """Folders in a folder by name, those of the system left out; empty if there is no such folder."""
+    """Folders in a folder by name, without those of the system; empty if there is no such folder."""
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if not is_system_file(entry.name) and entry.is_dir()]
     return [folder / name for name in sorted(names)]
-
-
-@dataclass(frozen=True)
-class Visit:
-    """A folder that :func:`walk` comes to.
-
-    Attributes:
-        folder: The folder.
-        files: Names of its files, sorted.
-        folders: The folders in it that are visited later, by name.
-    """
-
-    folder: Path
-    files: list[str]
-    folders: list[Path]
-
-    @cached_property
-    def videos(self) -> list[str]:
-        """Names of the videos among the files (:func:`order_videos`)."""
-        return order_videos(self.files)
-
-
-def walk(scanner: Scanner, base: Path, depth: int | None = None) -> Iterator[Visit]:
-    """Go through a folder and the folders in it, parents first; links are followed, each folder is read once.
-
-    Args:
-        scanner: Takes what is passed over: links round in a circle, folders that lie too deep.
-        base: Where to begin.
-        depth: How many levels below; None for all.
-
-    Yields:
-        The folders, ``base`` first.
-    """
-    real_base = os.path.realpath(base)
-    # Real path of a folder -> what it is called; links may lead to one folder in many ways.
-    seen = {real_base: base}
-    waiting = [(base, real_base, 0)]
-    while waiting:
-        folder, real, level = waiting.pop()
-        files, names, links = scanner.read_folder(folder)
-        inside = []
-        for name in sorted(names, key=lambda name: (name in links, name)):
-            path = folder / name
-            if name == LANDMARK_FOLDER and folder == scanner.root:
-                continue
-            place = os.path.realpath(path) if name in links else os.path.join(real, name)
-            above = os.path.join(place, '')
-            if place == real or real.startswith(above) or real_base.startswith(above):
-                scanner.leave_out(path, 'a symbolic link to a folder that it lies in')
-            elif place in seen:
-                scanner.leave_out(path, f'the same folder is read as {scanner.name(seen[place])}')
-            elif depth is not None and level == depth:
-                scanner.leave_out(path, 'the folder lies too deep')
-            else:
-                seen[place] = path
-                inside.append((path, place, level + 1))
-        inside.sort()
-        yield Visit(folder, files, [path for path, _, _ in inside])
-        waiting += reversed(inside)
-
-
-def refuse_options(name: str, options: LayoutOptions, *unused: str) -> None:
-    """Refuse options that a layout has no use for.
-
-    Args:
-        name: Name of the layout.
-        options: What the user asked for.
-        unused: Fields of the options that must be at their default.
-
-    Raises:
-        InputError: If one of them is not.
-    """
-    default = LayoutOptions()
-    for field_name in unused:
-        value = getattr(options, field_name)
-        if value != getattr(default, field_name):
-            shown = str(value) if isinstance(value, Path) else value
-            why = ': the set has official splits' if field_name == 'split' else ''
-            raise InputError(f'{field_name}={shown!r} has no use for layout {name}{why}; leave it out')
-
-
-def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key that puts ``frame_10`` after ``frame_9``."""
-    parts = re.split(r'(\d+)', name)
-    return tuple((1, int(part), part) if part.isdigit() else (0, 0, part) for part in parts)
-
-
-def no_official_split(options: LayoutOptions, default: str = 'test') -> str:
-    """Split of all videos of a set that comes without one.
-
-    Raises:
-        InputError: If the one that was asked for is unknown.
-    """
-    split = options.split or default
-    if split not in SPLIT_NAMES:
-        raise InputError(f'split={split!r}: must be one of {", ".join(SPLIT_NAMES)}')
-    return split

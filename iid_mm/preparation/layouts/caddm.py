@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames and ``ldm.json`` as the script of CADDM leaves them.
 
-``ldm.json`` holds, by path of the frame without suffix, ``landmark`` (81 points of the whole picture),
+``ldm.json`` holds, by path of the frame without suffix, ``landmark`` (81 points of the whole frame),
 ``source_path`` (the genuine frame, without suffix, too) and ``label``. The script gives all frames of a
 video one and the same entry, the one of the last frame, so that with more than one frame a video the
 landmarks belong to the frame that ``source_path`` names; the other frames are read without landmarks.
@@ -20,23 +20,18 @@ import numpy as np
 
 from iid_mm.errors import InputError
 from iid_mm.media.suffixes import IMAGE_SUFFIXES
-from iid_mm.preparation.layouts.base import Layout, Scanner, no_official_split, refuse_options
-from iid_mm.preparation.layouts.ffpp import GENUINE_FOLDER, ORIGINALS, Splits
+from iid_mm.preparation.layouts.base import Layout, Scanner
+from iid_mm.preparation.layouts.ffpp import ORIGINALS, YOUTUBE, FfppVideo, Splits, optional_splits, parse_path
 from iid_mm.preparation.layouts.images import (
     FRAMES,
-    FfppVideo,
     Folders,
     dataset_name,
-    ffpp_split,
-    ffpp_splits,
     is_image,
     order_frames,
-    parse_ffpp,
     path_parts,
-    pick_compression,
 )
 from iid_mm.preparation.layouts.lists import read_json, short
-from iid_mm.preparation.records import LayoutOptions, LayoutScan
+from iid_mm.preparation.layouts.names import LeftOutError, Names
 from iid_mm.structures.video_record import FAKE, GENUINE, ImageFiles, LandmarkValues
 
 LIST_NAME = 'ldm.json'
@@ -96,44 +91,28 @@ class Frames:
         return None if folder == self.parts else folder
 
 
-def scan_caddm(root: Path, options: LayoutOptions) -> LayoutScan:
-    """List the videos of the frames of CADDM.
-
-    Args:
-        root: Folder that holds ``ldm.json``, or ``train_images`` and ``test_images`` that do.
-        options: What to read.
-
-    Returns:
-        The videos; frames that are listed but not on disk are in ``missing``.
-
-    Raises:
-        InputError: If an option is unknown or a list is not one.
-        FileNotFoundError: If the lists or the frames are missing.
-    """
-    refuse_options('caddm', options, 'stills')
+def _read(scanner: Scanner) -> None:
+    root = scanner.root
     lists = [path for name in ('.', *SPLIT_FOLDERS) if (path := root / name / LIST_NAME).is_file()]
     if not lists:
         raise FileNotFoundError(f'no {LIST_NAME} in {str(root)!r}, nor in {", ".join(SPLIT_FOLDERS)} there')
     frames: dict[tuple[str, ...], Frames] = {}
     for path in lists:
         _read_list(root, path, frames)
-    known = {parts: video for parts in frames if (video := parse_ffpp(parts))}
-    splits = ffpp_splits(root, options)
+    known = {parts: video for parts in frames if (video := parse_path(parts))}
+    splits = optional_splits(root, scanner.options)
     if len(known) == len(frames) > 0:
-        present = {video.compression for video in known.values()}
-        scanner = Scanner(root, 'ffpp', pick_compression(LAYOUT, options, present, lists[0]), options)
+        scanner.dataset = 'ffpp'
+        scanner.pick_compression({video.compression for video in known.values()}, lists[0])
     else:
-        known, splits = {}, None
-        scanner = Scanner(
-            root, dataset_name(root), pick_compression(LAYOUT, options, ['native'], root), options
-        )
+        known, splits, scanner.dataset = {}, None, dataset_name(root)
+        scanner.pick_compression(['native'], root)
     folders = Folders(root)
     videos = {parts: known.get(parts) or _other_video(folders, found) for parts, found in frames.items()}
     kept = scanner.keep_methods(v.method for v in videos.values() if v.label == FAKE)
     for parts, video in videos.items():
         if video.compression == scanner.compression and (video.label == GENUINE or video.method in kept):
             _add(scanner, folders, frames[parts], videos, splits)
-    return scanner.finish(f'{ORIGINALS}/{GENUINE_FOLDER}/raw/{FRAMES}/000/frame_0.png')
 
 
 def _read_list(root: Path, path: Path, frames: dict[tuple[str, ...], Frames]) -> None:
@@ -188,50 +167,60 @@ def _add(
     videos: dict[tuple[str, ...], FfppVideo],
     splits: Splits | None,
 ) -> None:
-    video = videos[frames.parts]
     name = '/'.join(frames.parts)
     folder = folders.find(frames.parts, (frames.base, '.'))
-    there = folders.names(folder) if folder else frozenset()
-    known = _by_stem(name for name in there if is_image(name))
-    files = {name: known[name] for name in frames.entries if name in known}
-    others = _by_stem(there - set(known.values()))
-    for name in frames.entries.keys() & others.keys() - files.keys():
-        if folder:
-            scanner.pass_over(folder, others[name])
+    files = _find_files(scanner, folders, folder, frames) if folder else {}
     if folder is None or not files:
-        scanner.result.missing.append(name)
+        scanner.miss([name])
         return
     if absent := sorted(set(frames.entries) - set(files)):
-        count = f'{len(absent)} of {len(frames.entries)}'
-        scanner.result.missing.append(f'{name}: {count} frames ({absent[0]}, ...)')
-    split, reason = ffpp_split(video, splits) if splits else (_find_split(scanner, folder, frames.parts), '')
-    if frames.label != video.label:
-        reason = 'the labels of its frames contradict each other or the folder'
-    if reason:
-        scanner.leave_out(folder, reason)
-        return
-    stems = {file: stem for stem, file in files.items()}
-    images = ImageFiles(folder, *order_frames(stems))
-    shared = frames.shared() & set(files)
-    if shared:
-        scanner.leave_out(
-            f'{scanner.name(folder)}: landmarks of {len(shared)} frames',
-            f'{LIST_NAME} gives them those of another frame',
+        scanner.miss([f'{name}: {len(absent)} of {len(frames.entries)} frames ({absent[0]}, ...)'])
+    video = videos[frames.parts]
+    with scanner.leaving_out(folder):
+        if frames.label != video.label:
+            raise LeftOutError('the labels of its frames contradict each other or the folder')
+        if splits:
+            split, _ = splits.find(video.label, video.video)
+        else:
+            split = _find_split(scanner, folder, frames.parts)
+        stems = {file: stem for stem, file in files.items()}
+        images = ImageFiles(folder, *order_frames(stems))
+        shared = frames.shared() & set(files)
+        if shared:
+            scanner.leave_out(
+                f'{scanner.name(folder)}: landmarks of {len(shared)} frames',
+                f'{LIST_NAME} gives them those of another frame',
+            )
+        wanted = [stems[file] for file in images.names]
+        points = tuple(() if stem in shared else frames.entries[stem].points for stem in wanted)
+        scanner.add(
+            images,
+            video.video,
+            method=video.method,
+            label=video.label,
+            split=split,
+            names=_find_names(scanner.dataset == 'ffpp', video, videos.get(frames.pair() or ())),
+            landmarks=LandmarkValues(points),
         )
-    points = [() if s in shared else frames.entries[s].points for s in (stems[n] for n in images.names)]
-    pair = videos.get(frames.pair() or ())
-    target, _, source = video.video.partition('_') if splits or scanner.dataset == 'ffpp' else ('', '', '')
-    scanner.add(
-        images,
-        video.video,
-        method=video.method,
-        label=video.label,
-        split=split,
-        target_id=target or (video.video if video.label == GENUINE else pair.video if pair else None),
-        source_id=source or None,
-        pair=scanner.key(pair.method, pair.video) if pair and pair.label == GENUINE else None,
-        landmarks=LandmarkValues(tuple(points)),
-    )
+
+
+def _find_names(in_ffpp: bool, video: FfppVideo, genuine: FfppVideo | None) -> Names:
+    """Who is in a video: by its name in the tree of FaceForensics++, else by its genuine video."""
+    target, _, source = video.video.partition('_') if in_ffpp else ('', '', '')
+    if not target:
+        target = video.video if video.label == GENUINE else genuine.video if genuine else ''
+    pair = (genuine.method, genuine.video) if genuine and genuine.label == GENUINE else None
+    return Names(target or None, source or None, pair)
+
+
+def _find_files(scanner: Scanner, folders: Folders, folder: Path, frames: Frames) -> dict[str, str]:
+    """Frame without suffix -> its image, of those that are on disk; files of other kinds are passed over."""
+    there = folders.names(folder)
+    known = _by_stem(name for name in there if is_image(name))
+    others = _by_stem(there - set(known.values()))
+    for name in frames.entries.keys() & others.keys() - known.keys():
+        scanner.pass_over(folder, others[name])
+    return {name: known[name] for name in frames.entries if name in known}
 
 
 def _by_stem(names: Iterable[str]) -> dict[str, str]:
@@ -246,12 +235,12 @@ def _find_split(scanner: Scanner, folder: Path, parts: tuple[str, ...]) -> str:
     """Split that is asked for, or else of the folder on disk, or in the list, or else ``train``."""
     names = (*folder.relative_to(scanner.root).parts, scanner.root.resolve().name, *parts)
     split = next((SPLIT_FOLDERS[name] for name in names if name in SPLIT_FOLDERS), 'train')
-    return no_official_split(scanner.options, split)
+    return scanner.options.split_or(split)
 
 
 LAYOUT = Layout(
     name='caddm',
-    scan=scan_caddm,
+    read=_read,
     summary='frames and landmarks extracted by the script of CADDM (ldm.json)',
     tree="""\
 ROOT/     (train_images or test_images, or a folder that holds both)
@@ -262,4 +251,6 @@ ROOT/     (train_images or test_images, or a folder that holds both)
     # The script of CADDM takes raw videos.
     compressions=('raw', 'c23', 'c40', 'native'),
     analyzer='precomputed',
+    example=f'{ORIGINALS}/{YOUTUBE}/raw/{FRAMES}/000/frame_0.png',
+    unused=('stills',),
 )

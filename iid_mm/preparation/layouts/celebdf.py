@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Celeb-DF v1 and v2, which lie on disk in the same way.
+"""Celeb-DF v1 and v2, which are laid out in the same way.
 
 A fake ``id<a>_id<b>_<n>`` shows the head and scene of ``Celeb-real/id<a>_<n>`` with the face of ``id<b>``.
 The test videos are those of ``List_of_testing_videos.txt``; all others are for training. In that list 1
-means *real*. The length of the list tells the versions apart: 100 videos in v1, 518 in v2.
+means *real*. Its length distinguishes the versions: 100 videos in v1, 518 in v2.
 """
 
 from __future__ import annotations
 
-import re
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.layouts.base import Layout, Scanner, refuse_options, subfolders
+from iid_mm.preparation.layouts.base import Layout, Scanner, subfolders
 from iid_mm.preparation.layouts.lists import plain_path, read_lines, short
-from iid_mm.preparation.records import LayoutOptions, LayoutScan
+from iid_mm.preparation.layouts.names import NameRule
 from iid_mm.structures.video_record import FAKE, GENUINE
 
 LIST_NAME = 'List_of_testing_videos.txt'
@@ -24,46 +22,41 @@ CELEB, YOUTUBE, SYNTHESIS = 'Celeb-real', 'YouTube-real', 'Celeb-synthesis'
 LABELS = {CELEB: GENUINE, YOUTUBE: GENUINE, SYNTHESIS: FAKE}
 # Copies differ in upper and lower case.
 FOLDERS = {name.lower(): name for name in LABELS}
-CELEB_NAME = re.compile(r'(?P<target>id\d+)_(?P<take>\d+)')
-YOUTUBE_NAME = re.compile(r'\d+')
-FAKE_NAME = re.compile(r'(?P<target>id\d+)_(?P<source>id\d+)_(?P<take>\d+)')
+NAMES = {
+    CELEB: NameRule(r'(?P<target>id\d+)_\d+', 'id<person>_<take>'),
+    # Nobody says who is in the YouTube videos: each counts as a person of its own.
+    YOUTUBE: NameRule(r'(?P<number>\d+)', 'a number', target='yt{number}'),
+    SYNTHESIS: NameRule(
+        r'(?P<target>id\d+)_(?P<source>id\d+)_(?P<take>\d+)',
+        'id<target>_id<source>_<take>',
+        genuine=CELEB,
+        pair='{target}_{take}',
+    ),
+}
 EXPECTED = 'lines such as "1 YouTube-real/00170.mp4" (1 = real, 0 = fake)'
 
 
-def scan_celebdf(root: Path, options: LayoutOptions, *, dataset: str | None = None) -> LayoutScan:
-    """List the videos of Celeb-DF.
-
-    Args:
-        root: Folder that holds ``Celeb-real``, ``YouTube-real`` and ``Celeb-synthesis``.
-        options: What to read.
-        dataset: ``celebdf_v1`` or ``celebdf_v2``; None goes by the length of the test list.
-
-    Returns:
-        The videos; a fake has a pair only if its genuine video is in the same split.
-
-    Raises:
-        InputError: If the test list is not one, contradicts the folders, or is of neither version.
-        FileNotFoundError: If the test list or the videos are missing.
-    """
-    refuse_options(dataset or 'celebdf', options, 'split', 'stills')
-    compression = LAYOUT.compression(options)
-    folders = _find_folders(root)
-    path = find_test_list(root, options.splits_dir)
+def _read(scanner: Scanner) -> None:
+    folders = _find_folders(scanner.root)
+    path = find_test_list(scanner.root, scanner.options.splits_dir)
     tested = read_test_list(path)
-    scanner = Scanner(root, dataset or version_of(path, len(tested)), compression, options)
+    scanner.dataset = scanner.dataset or version_of(path, len(tested))
     videos = {
-        name: [video for folder in paths for video in scanner.list_videos(folder, ('videos',))]
+        name: [video for folder in paths for video in scanner.list_with_inner(folder)]
         for name, paths in folders.items()
     }
-    for name in (CELEB, YOUTUBE):
-        for video in videos.get(name, []):
-            _add_genuine(scanner, name, video, tested)
-    for name in scanner.keep_methods([SYNTHESIS] if SYNTHESIS in videos else []):
-        for video in videos[name]:
-            _add_fake(scanner, video, tested)
+    for folder in [CELEB, YOUTUBE, *scanner.keep_methods([SYNTHESIS] if SYNTHESIS in videos else [])]:
+        for video in videos.get(folder, []):
+            with scanner.leaving_out(video):
+                names = NAMES[folder].read(video.stem)
+                is_tested = (folder, video.stem) in tested
+                # The pair of a training fake must not be a test video.
+                if names.pair and (names.pair in tested) != is_tested:
+                    names = names._replace(pair=None)
+                split, label = 'test' if is_tested else 'train', LABELS[folder]
+                scanner.add(video, video.stem, method=folder, label=label, split=split, names=names)
     there = {(name, video.stem) for name, found in videos.items() for video in found}
-    scanner.result.missing.extend(f'{folder}/{video}.mp4' for folder, video in tested - there)
-    return scanner.finish(f'{CELEB}/id0_0000.mp4')
+    scanner.miss(f'{folder}/{video}.mp4' for folder, video in tested - there)
 
 
 def version_of(path: Path, count: int) -> str:
@@ -137,7 +130,7 @@ def _find_folders(root: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in subfolders(root):
         if path.name.lower() in FOLDERS:
-            found.setdefault(FOLDERS[path.name.lower()], []).extend([path, path / 'videos'])
+            found.setdefault(FOLDERS[path.name.lower()], []).append(path)
     if not found:
         inside = [path.name for path in subfolders(root) if (path / CELEB).is_dir()]
         hint = f'; {str(root / inside[0])!r} has them: give that folder' if inside else ''
@@ -147,69 +140,27 @@ def _find_folders(root: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _add_genuine(scanner: Scanner, folder: str, path: Path, tested: set[tuple[str, str]]) -> None:
-    name = (CELEB_NAME if folder == CELEB else YOUTUBE_NAME).fullmatch(path.stem)
-    if name is None:
-        expected = 'id<person>_<take>' if folder == CELEB else 'a number'
-        scanner.leave_out(path, f'its name is not {expected}')
-        return
-    scanner.add(
-        path,
-        path.stem,
-        method=folder,
-        label=GENUINE,
-        split=_split(folder, path.stem, tested),
-        # Nobody says who is in the YouTube videos: each is taken for a person of its own.
-        target_id=name['target'] if folder == CELEB else f'yt{path.stem}',
-    )
-
-
-def _add_fake(scanner: Scanner, path: Path, tested: set[tuple[str, str]]) -> None:
-    name = FAKE_NAME.fullmatch(path.stem)
-    if name is None:
-        scanner.leave_out(path, 'its name is not id<target>_id<source>_<take>')
-        return
-    genuine = f'{name["target"]}_{name["take"]}'
-    split = _split(SYNTHESIS, path.stem, tested)
-    # The pair of a training fake must not be a test video.
-    same_split = split == _split(CELEB, genuine, tested)
-    scanner.add(
-        path,
-        path.stem,
-        method=SYNTHESIS,
-        label=FAKE,
-        split=split,
-        target_id=name['target'],
-        source_id=name['source'],
-        pair=scanner.key(CELEB, genuine) if same_split else None,
-    )
-
-
-def _split(folder: str, video: str, tested: set[tuple[str, str]]) -> str:
-    return 'test' if (folder, video) in tested else 'train'
-
-
 TREE = """\
 ROOT/     (each folder may hold its videos in a folder videos/)
   Celeb-real/id<person>_<take>.mp4
   YouTube-real/<number>.mp4
   Celeb-synthesis/id<target>_id<source>_<take>.mp4
   List_of_testing_videos.txt     (or --splits-dir)"""
-LAYOUT = Layout(
-    name='celebdf',
-    scan=scan_celebdf,
-    summary='Celeb-DF, version 1 or 2 by the length of its test list',
-    tree=TREE,
-)
+EXAMPLE = f'{CELEB}/id0_0000.mp4'
+LAYOUT = Layout('celebdf', _read, 'Celeb-DF, version 1 or 2 by the length of its test list', TREE, EXAMPLE)
 LAYOUT_V1 = Layout(
     name='celebdf_v1',
-    scan=partial(scan_celebdf, dataset='celebdf_v1'),
+    read=_read,
     summary='Celeb-DF version 1: 408 genuine videos, 795 fakes, 100 of them for testing',
     tree=TREE,
+    example=EXAMPLE,
+    dataset='celebdf_v1',
 )
 LAYOUT_V2 = Layout(
     name='celebdf_v2',
-    scan=partial(scan_celebdf, dataset='celebdf_v2'),
+    read=_read,
     summary='Celeb-DF version 2: 890 genuine videos, 5639 fakes, 518 of them for testing',
     tree=TREE,
+    example=EXAMPLE,
+    dataset='celebdf_v2',
 )

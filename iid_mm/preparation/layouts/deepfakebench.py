@@ -12,13 +12,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from iid_mm.errors import InputError
 from iid_mm.preparation.layouts import celebdf, deeperforensics, dfd, dfdcp
-from iid_mm.preparation.layouts.base import SPLIT_NAMES, Layout, Scanner, no_official_split, refuse_options
+from iid_mm.preparation.layouts.base import SPLIT_NAMES, Layout, Scanner
 from iid_mm.preparation.layouts.images import (
     FRAMES,
     Folders,
@@ -27,10 +27,9 @@ from iid_mm.preparation.layouts.images import (
     mask_files,
     order_frames,
     path_parts,
-    pick_compression,
 )
 from iid_mm.preparation.layouts.lists import read_json, short
-from iid_mm.preparation.records import LayoutOptions, LayoutScan
+from iid_mm.preparation.layouts.names import NameRule, Names
 from iid_mm.structures.video_record import FAKE, GENUINE, ImageFiles
 from iid_mm.utils.files import printable
 
@@ -74,8 +73,25 @@ METHODS = {
 # Several folders under one label: the folder is the method.
 METHOD_IS_FOLDER = re.compile(r'CelebDFv[12]_(real|fake)|DF_(real|fake)')
 EXPECTED = '{SET: {LABEL: {train|val|test: {[compression:] {VIDEO: {"label": LABEL, "frames": [paths]}}}}}}'
-FFPP_FAKE = re.compile(r'(?P<target>\d+)_(?P<source>\d+)')
-UADFV_FAKE = re.compile(r'(?P<target>\d+)_fake')
+WHOLE_NAME, FIRST_PART = NameRule('(?P<target>.+)'), NameRule('(?P<target>[^_]*).*')
+FFPP_FAKE = NameRule(r'(?P<target>\d+)_(?P<source>\d+)', genuine='youtube')
+UADFV_NAMES = (NameRule(r'(?P<target>\d+)_fake', genuine='real'), WHOLE_NAME)
+CELEBDF_NAMES = {
+    GENUINE: (celebdf.NAMES[celebdf.CELEB], NameRule('(?P<name>.+)', target='yt{name}')),
+    FAKE: (celebdf.NAMES[celebdf.SYNTHESIS],),
+}
+# Dataset -> label -> rules for names; the first that fits says who is in a video.
+NAMES: dict[str, dict[int, tuple[NameRule, ...]]] = {
+    'ffpp': {GENUINE: (WHOLE_NAME,), FAKE: (FFPP_FAKE,)},
+    'dfd': {GENUINE: (dfd.GENUINE_NAME,), FAKE: (dfd.FAKE_NAME,)},
+    'celebdf_v1': CELEBDF_NAMES,
+    'celebdf_v2': CELEBDF_NAMES,
+    # Its genuine videos are those of FaceForensics++, not the actors in `source_videos`.
+    'deeperforensics': {FAKE: (replace(deeperforensics.FAKE_NAME, genuine=''),)},
+    # No pairs: the lists do not say which test videos were augmented, in length among others.
+    'dfdcp': {GENUINE: (FIRST_PART,), FAKE: (replace(dfdcp.FAKE_NAME, genuine=''), FIRST_PART)},
+    'uadfv': {GENUINE: UADFV_NAMES, FAKE: UADFV_NAMES},
+}
 # A video in several splits is read once. The test videos must not be trained on; copies of training videos
 # in `val` validate nothing.
 PRECEDENCE = ('test', 'train', 'val')
@@ -115,43 +131,28 @@ class Entry:
         return self.name
 
 
-def scan_deepfakebench(root: Path, options: LayoutOptions) -> LayoutScan:
-    """List the videos of one set that DeepfakeBench has processed.
-
-    Args:
-        root: Folder that holds ``datasets/rgb`` (or what is in it) and ``preprocessing/dataset_json``.
-        options: What to read; ``splits_dir`` may be the list or its folder.
-
-    Returns:
-        The videos, each in one split; videos and frames that are listed but not on disk are in ``missing``.
-
-    Raises:
-        InputError: If an option is unknown, the list is not one, or there are several.
-        FileNotFoundError: If the list or all of the frames are missing.
-    """
-    refuse_options('deepfakebench', options, 'stills')
-    path = find_list(root, options.splits_dir)
+def _read(scanner: Scanner) -> None:
+    path = find_list(scanner.root, scanner.options.splits_dir)
     data = read_json(path, EXPECTED)
     name = path.stem if path.stem in data else next(iter(data), '')
     if name not in data or (len(data) > 1 and name != path.stem):
         raise InputError(f'{path} holds {len(data)} sets ({", ".join(data)}); expected one: {EXPECTED}')
-    dataset = DATASETS.get(name) or re.sub(r'[^A-Za-z0-9._-]+', '_', name).strip('._').lower() or 'set'
+    plain = re.sub(r'[^A-Za-z0-9._-]+', '_', name).strip('._').lower()
+    scanner.dataset = DATASETS.get(name) or plain or 'set'
     notes: Counter[str] = Counter()
     entries = list(_read_set(data[name], f'{path}: {name}', notes))
     levels = {entry.compression for entry in entries} or {'native'}
     default = next((level for level in levels if path.stem.endswith(f'_{level}')), None)
-    wanted = default if options.compression is None and default else None
-    scanner = Scanner(root, dataset, wanted or pick_compression(LAYOUT, options, levels, path), options)
+    scanner.pick_compression(levels, path, default)
     for note, count in notes.items():
         scanner.leave_out(f'{path.name}: {note}', f'{count} entries that are no video')
     chosen = _choose_splits(scanner, path, [e for e in entries if e.compression == scanner.compression])
     kept = scanner.keep_methods(entry.method for entry in chosen if entry.label == FAKE)
-    folders = Folders(root)
+    folders = Folders(scanner.root)
     splits = {(entry.method, entry.video): entry.split for entry in chosen if entry.label == GENUINE}
     for entry in chosen:
         if entry.label == GENUINE or entry.method in kept:
             _add(scanner, folders, entry, splits)
-    return scanner.finish(f'datasets/rgb/{name}/.../{FRAMES}/<video>/000.png, as in {path.name}')
 
 
 def find_list(root: Path, given: Path | None) -> Path:
@@ -245,9 +246,9 @@ def _choose_splits(scanner: Scanner, path: Path, entries: list[Entry]) -> list[E
         listed.setdefault((entry.name, entry.video), {})[entry.split] = entry
     if listed and all(len(splits) == len(SPLIT_NAMES) for splits in listed.values()):
         # Every video in every split: the set has no splits.
-        split = no_official_split(scanner.options)
+        split = scanner.options.split_or()
         return [splits[split] for splits in listed.values()]
-    refuse_options('deepfakebench', scanner.options, 'split')
+    scanner.refuse('split')
     chosen, copies = [], Counter[tuple[str, str]]()
     for splits in listed.values():
         kept = next(split for split in PRECEDENCE if split in splits)
@@ -264,13 +265,14 @@ def _add(scanner: Scanner, folders: Folders, entry: Entry, splits: dict[tuple[st
     name = f'{entry.name}/{entry.video}'
     images = _find_images(scanner, folders, entry.frames)
     if images is None:
-        scanner.result.missing.append(name)
+        scanner.miss([name])
         return
     if absent := len(set(entry.frames)) - len(images.names):
-        scanner.result.missing.append(f'{name}: {absent} of {len(set(entry.frames))} frames')
-    target, source, genuine = _find_identities(scanner.dataset, entry)
+        scanner.miss([f'{name}: {absent} of {len(set(entry.frames))} frames'])
+    names = _find_names(scanner.dataset, entry)
     # The pair of a training fake must not be a test video.
-    paired = genuine is not None and splits.get(genuine, entry.split) == entry.split
+    if names.pair and splits.get(names.pair, entry.split) != entry.split:
+        names = names._replace(pair=None)
     masks = _find_images(scanner, folders, entry.masks) or mask_files(folders, images)
     scanner.add(
         images,
@@ -278,9 +280,7 @@ def _add(scanner: Scanner, folders: Folders, entry: Entry, splits: dict[tuple[st
         method=entry.method,
         label=entry.label,
         split=entry.split,
-        target_id=target,
-        source_id=source,
-        pair=scanner.key(*genuine) if genuine and paired else None,
+        names=names,
         mask=masks if entry.label == FAKE else None,
         landmarks=landmark_files(folders, images),
         cropped=True,
@@ -311,42 +311,15 @@ def _find_images(scanner: Scanner, folders: Folders, paths: tuple[tuple[str, ...
     return ImageFiles(folders.root, *images) if found else None
 
 
-def _find_identities(dataset: str, entry: Entry) -> tuple[str | None, str | None, tuple[str, str] | None]:
-    """Target, source, and method and name of the genuine video, as the native layouts name them."""
-    fake = entry.label == FAKE
-    name = entry.video
-    if dataset == 'ffpp':
-        match = FFPP_FAKE.fullmatch(name)
-        if fake and match:
-            return match['target'], match['source'], ('youtube', match['target'])
-        return (None if fake else name), None, None
-    if dataset == 'dfd':
-        match = (dfd.FAKE_NAME if fake else dfd.GENUINE_NAME).fullmatch(name)
-        if match and fake:
-            return match['target'], match['source'], ('actors', f'{match["target"]}__{match["scene"]}')
-        return (match['actor'] if match else None), None, None
-    if dataset.startswith('celebdf'):
-        match = (celebdf.FAKE_NAME if fake else celebdf.CELEB_NAME).fullmatch(name)
-        if match and fake:
-            return match['target'], match['source'], (celebdf.CELEB, f'{match["target"]}_{match["take"]}')
-        return (match['target'] if match else None if fake else f'yt{name}'), None, None
-    if dataset == 'deeperforensics' and fake:
-        # Its genuine videos are those of FaceForensics++, not the actors in `source_videos`.
-        match = deeperforensics.FAKE_NAME.fullmatch(name)
-        return (match['target'], match['source'], None) if match else (None, None, None)
-    if dataset == 'dfdcp':
-        # No pairs: the lists do not say which test videos were augmented, in length among others.
-        match = dfdcp.FAKE_NAME.fullmatch(name) if fake else None
-        return (match['target'], match['swapped'], None) if match else (name.partition('_')[0], None, None)
-    if dataset == 'uadfv':
-        match = UADFV_FAKE.fullmatch(name)
-        return (match['target'], None, ('real', match['target'])) if match else (name, None, None)
-    return None, None, None
+def _find_names(dataset: str, entry: Entry) -> Names:
+    """Who is in a video, by the first rule that fits its name."""
+    rules = NAMES.get(dataset, {}).get(entry.label, ())
+    return next((names for rule in rules if (names := rule.match(entry.video))), Names())
 
 
 LAYOUT = Layout(
     name='deepfakebench',
-    scan=scan_deepfakebench,
+    read=_read,
     summary='one set processed by DeepfakeBench (dataset_json, rgb frames, landmarks, masks)',
     tree="""\
 ROOT/
@@ -355,4 +328,6 @@ ROOT/
   datasets/rgb/<SET>/.../{landmarks,masks}/<video>/<frame>.{npy,png}""",
     compressions=COMPRESSIONS,
     analyzer='precomputed',
+    example=f'datasets/rgb/<SET>/.../{FRAMES}/<video>/000.png, as in its list',
+    unused=('stills',),
 )

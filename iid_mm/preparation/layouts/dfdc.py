@@ -14,12 +14,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.layouts.base import Layout, Scanner, refuse_options, walk
+from iid_mm.preparation.layouts.base import Layout, Scanner
 from iid_mm.preparation.layouts.lists import plain_path, read_csv, read_json, short
-from iid_mm.preparation.records import LayoutOptions, LayoutScan
+from iid_mm.preparation.layouts.names import Names
+from iid_mm.preparation.layouts.walking import walk
 from iid_mm.structures.video_record import FAKE, GENUINE
 
-DATASET = 'dfdc'
 METHODS = {GENUINE: 'real', FAKE: 'fake'}
 METADATA, LABELS = 'metadata.json', 'labels.csv'
 # Where a list and its videos are not in one folder.
@@ -50,27 +50,12 @@ class Listing:
     originals: dict[str, str] = field(default_factory=dict)
 
 
-def scan_dfdc(root: Path, options: LayoutOptions) -> LayoutScan:
-    """List the videos of DFDC.
-
-    Args:
-        root: Folder that holds parts of the set, or one part.
-        options: What to read.
-
-    Returns:
-        The videos that a list names.
-
-    Raises:
-        InputError: If a list is not one, or two of them contradict each other.
-        FileNotFoundError: If lists or videos are missing.
-    """
-    refuse_options('dfdc', options, 'splits_dir', 'split', 'stills')
-    scanner = Scanner(root, DATASET, LAYOUT.compression(options), options)
+def _read(scanner: Scanner) -> None:
     listings, unlisted = _find_listings(scanner)
     if not listings:
         raise FileNotFoundError(
-            f'no {METADATA} or {LABELS} in {str(root)!r} or the folders in it; they come with the videos of '
-            'each part'
+            f'no {METADATA} or {LABELS} in {str(scanner.root)!r} or the folders in it; they come with the '
+            'videos of each part'
         )
     labels = _merge(listings)
     has_fakes = any(label == FAKE for label, _ in labels.values())
@@ -87,9 +72,7 @@ def scan_dfdc(root: Path, options: LayoutOptions) -> LayoutScan:
     for folder, count in unlisted.items():
         scanner.leave_out(folder, f'{count} videos without {METADATA} or {LABELS}')
     for listing in listings:
-        absent = set(listing.labels) - there
-        scanner.result.missing.extend(scanner.name(listing.folder / f'{video}.mp4') for video in absent)
-    return scanner.finish('dfdc_train_part_0/metadata.json with its videos')
+        scanner.miss(listing.folder / f'{video}.mp4' for video in set(listing.labels) - there)
 
 
 def read_listing(folder: Path, *, held_out: str = 'test') -> Listing | None:
@@ -189,27 +172,18 @@ def _videos(scanner: Scanner, folder: Path) -> list[Path]:
 
 
 def _add(scanner: Scanner, listing: Listing, path: Path, known: dict[str, tuple[int, str]]) -> None:
-    video = path.stem
+    video, expected = path.stem, (GENUINE, listing.split)
     label, original = listing.labels[video], listing.originals.get(video)
+    names = Names(video if label == GENUINE else original)
     # An original that no list names is known all the same, but never a fake or of another split.
-    paired = original is not None and known.get(original, (GENUINE, listing.split)) == (
-        GENUINE,
-        listing.split,
-    )
-    scanner.add(
-        path,
-        video,
-        method=METHODS[label],
-        label=label,
-        split=listing.split,
-        target_id=video if label == GENUINE else original,
-        pair=scanner.key(METHODS[GENUINE], original) if original is not None and paired else None,
-    )
+    if original is not None and known.get(original, expected) == expected:
+        names = names._replace(pair=(METHODS[GENUINE], original))
+    scanner.add(path, video, method=METHODS[label], label=label, split=listing.split, names=names)
 
 
 LAYOUT = Layout(
     name='dfdc',
-    scan=scan_dfdc,
+    read=_read,
     summary='Deepfake Detection Challenge: 119,154 training, 4000 validation, 5000 test videos',
     tree="""\
 ROOT/     (any of these, also in folders of folders; ROOT may be a part itself)
@@ -217,4 +191,7 @@ ROOT/     (any of these, also in folders of folders; ROOT may be a part itself)
   validation/labels.csv, *.mp4                         (val: any folder whose name begins with val)
   test/labels.csv or test/metadata.json, *.mp4         (test)
 The videos of a list may be in a folder videos/ beside it""",
+    example='dfdc_train_part_0/metadata.json with its videos',
+    dataset='dfdc',
+    unused=('splits_dir', 'split', 'stills'),
 )

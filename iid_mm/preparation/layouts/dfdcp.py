@@ -9,29 +9,23 @@ clip, and there is no pair.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.layouts.base import (
-    SPLIT_NAMES,
-    Layout,
-    Scanner,
-    refuse_options,
-    subfolders,
-    walk,
-)
+from iid_mm.preparation.layouts.base import SPLIT_NAMES, Layout, Scanner, subfolders
 from iid_mm.preparation.layouts.lists import plain_path, read_json, short
-from iid_mm.preparation.records import LayoutOptions, LayoutScan
+from iid_mm.preparation.layouts.names import NameRule, Names
+from iid_mm.preparation.layouts.walking import walk
 from iid_mm.structures.video_record import FAKE, GENUINE
 
-DATASET = 'dfdcp'
 LIST_NAME = 'dataset.json'
 GENUINE_FOLDER = 'original_videos'
 LABELS = {'real': GENUINE, 'fake': FAKE}
-FAKE_NAME = re.compile(r'(?P<swapped>\d+)_(?P<genuine>(?P<target>\d+)_.+)')
+FAKE_NAME = NameRule(
+    r'(?P<source>\d+)_(?P<genuine>(?P<target>\d+)_.+)', genuine=GENUINE_FOLDER, pair='{genuine}'
+)
 # method_A/<target>/<target>_<scene>/, with a folder videos/ put in by some.
 MAX_DEPTH = 3
 EXPECTED = (
@@ -49,8 +43,8 @@ class Entry:
         video: Its name without suffix.
         label: 0 = genuine, 1 = fake.
         split: ``train``, ``val`` or ``test``.
-        target_id: Whose scene it is.
-        source_id: Whose face was put in.
+        target: Whose scene it is.
+        source: Whose face was put in.
         altered: Whether it was augmented.
     """
 
@@ -58,46 +52,31 @@ class Entry:
     video: str
     label: int
     split: str
-    target_id: str | None
-    source_id: str | None
+    target: str | None
+    source: str | None
     altered: bool
 
 
-def scan_dfdcp(root: Path, options: LayoutOptions) -> LayoutScan:
-    """List the videos of the DFDC preview.
-
-    Args:
-        root: Folder that holds ``dataset.json``, ``original_videos`` and ``method_*``.
-        options: What to read.
-
-    Returns:
-        The videos that the list names.
-
-    Raises:
-        InputError: If the list is not one, or contradicts the folders.
-        FileNotFoundError: If the list or the videos are missing.
-    """
-    refuse_options('dfdcp', options, 'split', 'stills')
-    scanner = Scanner(root, DATASET, LAYOUT.compression(options), options)
-    given = options.splits_dir
-    path = given if given and given.is_file() else (given or root) / LIST_NAME
+def _read(scanner: Scanner) -> None:
+    given = scanner.options.splits_dir
+    path = given if given and given.is_file() else (given or scanner.root) / LIST_NAME
     entries = {(entry.folder, entry.video): entry for entry in read_entries(path)}
     folders = {folder for folder, _ in entries} | {GENUINE_FOLDER}
-    folders |= {folder.name for folder in subfolders(root) if folder.name.startswith('method_')}
-    found = {folder: _videos(scanner, root / folder) for folder in sorted(folders)}
+    folders |= {f.name for f in subfolders(scanner.root) if f.name.startswith('method_')}
+    found = {folder: _videos(scanner, scanner.root / folder) for folder in sorted(folders)}
     fakes = scanner.keep_methods(f for f in found if f != GENUINE_FOLDER and found[f])
     for folder in [GENUINE_FOLDER, *fakes]:
         for video in found.get(folder, []):
             entry = entries.get((folder, video.stem))
             if entry is None:
                 scanner.leave_out(video, f'it is not in {path.name}')
-            else:
-                _add(scanner, video, entry, entries)
+                continue
+            names = _find_names(entry, entries)
+            scanner.add(video, entry.video, method=folder, label=entry.label, split=entry.split, names=names)
     there = {(folder, video.stem) for folder, videos in found.items() for video in videos}
-    wanted = {GENUINE_FOLDER, *(fakes if options.methods else folders)}
+    wanted = {GENUINE_FOLDER, *(fakes if scanner.options.methods else folders)}
     absent = [key for key in entries if key[0] in wanted and key not in there]
-    scanner.result.missing.extend(f'{folder}/.../{video}.mp4' for folder, video in absent)
-    return scanner.finish(f'{GENUINE_FOLDER}/643049/643049_A_001.mp4')
+    scanner.miss(f'{folder}/.../{video}.mp4' for folder, video in absent)
 
 
 def read_entries(path: Path) -> list[Entry]:
@@ -134,8 +113,8 @@ def _read_entry(place: str, name: str, entry: dict[str, Any]) -> Entry:
         video=PurePosixPath(parts[-1]).stem,
         label=label,
         split=split,
-        target_id=_identity(entry.get('target_id'), place),
-        source_id=_identity(entry.get('swapped_id'), place),
+        target=_identity(entry.get('target_id'), place),
+        source=_identity(entry.get('swapped_id'), place),
         altered=bool(entry.get('augmentations')),
     )
 
@@ -156,37 +135,26 @@ def _videos(scanner: Scanner, folder: Path) -> list[Path]:
     return [path for visit in visits for path in scanner.list_videos(visit.folder, nested=True)]
 
 
-def _add(scanner: Scanner, path: Path, entry: Entry, entries: dict[tuple[str, str], Entry]) -> None:
-    pair = None
-    name = FAKE_NAME.fullmatch(entry.video)
-    if (
-        entry.label == FAKE
-        and name
-        and (name['swapped'], name['target']) == (entry.source_id, entry.target_id)
-    ):
-        genuine = entries.get((GENUINE_FOLDER, name['genuine']))
+def _find_names(entry: Entry, entries: dict[tuple[str, str], Entry]) -> Names:
+    """Who is in a video, with its pair where both are listed, in one split and not augmented."""
+    names = FAKE_NAME.match(entry.video) if entry.label == FAKE else None
+    if names and names.pair and names[:2] == (entry.target, entry.source):
+        genuine = entries.get(names.pair)
         # A clip that was altered in time or size does not match its genuine one frame by frame.
         if genuine and genuine.split == entry.split and not genuine.altered and not entry.altered:
-            pair = scanner.key(GENUINE_FOLDER, genuine.video)
-    scanner.add(
-        path,
-        entry.video,
-        method=entry.folder,
-        label=entry.label,
-        split=entry.split,
-        target_id=entry.target_id,
-        source_id=entry.source_id,
-        pair=pair,
-    )
+            return names
+    return Names(entry.target, entry.source)
 
 
 LAYOUT = Layout(
     name='dfdcp',
-    scan=scan_dfdcp,
+    read=_read,
     summary='Preview of the Deepfake Detection Challenge: 1131 genuine videos, 4119 fakes of two methods',
     tree="""\
 ROOT/     (each folder may hold its videos in a folder videos/)
   dataset.json     (or --splits-dir)
   original_videos/<actor>/<actor>_<scene>_<clip>.mp4
   method_{A,B}/<target>/<target>_<scene>/<swapped>_<target>_<scene>_<clip>.mp4""",
+    example=f'{GENUINE_FOLDER}/643049/643049_A_001.mp4',
+    dataset='dfdcp',
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FaceForensics++ as its download script lays it out.
+"""FaceForensics++ as its download script lays it out, and what other layouts of that tree share.
 
 Frame t of a fake was made from frame t of the genuine ``<target>``. Folders that are not there are
 not read, so a partial download works. ``original_sequences/actors`` and
@@ -8,54 +8,45 @@ not read, so a partial download works. ``original_sequences/actors`` and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.layouts.base import SPLIT_NAMES, Layout, Scanner, subfolders
+from iid_mm.preparation.layouts.base import SPLIT_NAMES, Layout, LayoutOptions, Scanner, subfolders
 from iid_mm.preparation.layouts.lists import load_json
-from iid_mm.preparation.records import LayoutOptions, LayoutScan
-from iid_mm.structures.video_record import FAKE, GENUINE, VideoFile
+from iid_mm.preparation.layouts.names import LeftOutError, NameRule, Names
+from iid_mm.structures.video_record import FAKE, GENUINE
 
-DATASET = 'ffpp'
 COMPRESSIONS = ('c23', 'raw', 'c40')
 SPLIT_FOLDERS = ('.', 'splits', 'dataset/splits')
 SPLITS_SOURCE = 'https://github.com/ondyari/FaceForensics/tree/master/dataset/splits'
-GENUINE_FOLDER = 'youtube'
+YOUTUBE = 'youtube'
 ORIGINALS, MANIPULATED = 'original_sequences', 'manipulated_sequences'
+FRAMES = 'frames'
 # Another dataset (DFD) in the same tree: other names, no splits.
 FOREIGN_METHODS = ('DeepFakeDetection',)
 EXPECTED_SPLIT = 'a JSON list of id pairs such as [["071", "054"], ["087", "081"]]'
+FAKE_NAME = NameRule('(?P<target>[^_]+)_(?P<source>.+)', '<target>_<source>', genuine=YOUTUBE)
 
 
-def scan_ffpp(root: Path, options: LayoutOptions) -> LayoutScan:
-    """List the videos of a FaceForensics++ folder.
-
-    Args:
-        root: Folder that holds ``original_sequences`` and ``manipulated_sequences``.
-        options: What to read.
-
-    Returns:
-        The videos whose ids are in a split; the others are in ``left_out``, and those that the splits
-        name but a folder that is there lacks in ``missing``.
-
-    Raises:
-        InputError: If an option is unknown or a split file is unreadable.
-        FileNotFoundError: If splits, folders or videos are missing.
-    """
-    scanner = Scanner(root, DATASET, LAYOUT.compression(options), options)
-    for method in options.methods or ():
+def _read(scanner: Scanner) -> None:
+    for method in scanner.options.methods or ():
         if method in FOREIGN_METHODS:
             raise InputError(f'methods: {method!r} is another dataset without FF++ splits; use layout dfd')
-    folders = find_sequences(scanner, GENUINE_FOLDER, lambda name: name not in FOREIGN_METHODS)
-    splits = read_splits(find_splits_dir(root, options.splits_dir))
+    folders = find_sequences(scanner, YOUTUBE, lambda name: name not in FOREIGN_METHODS)
+    splits = read_splits(find_splits_dir(scanner.root, scanner.options.splits_dir))
     for method, folder in folders.items():
-        if method == GENUINE_FOLDER:
-            _scan_genuine(scanner, folder, splits)
-        else:
-            _scan_method(scanner, method, folder, splits)
-    return scanner.finish(f'{ORIGINALS}/{GENUINE_FOLDER}/{scanner.compression}/videos/000.mp4')
+        label = GENUINE if method == YOUTUBE else FAKE
+        masks = find_masks(scanner, method) if label else {}
+        absent = splits.videos(label)
+        for path in scanner.list_videos(folder):
+            absent.discard(path.stem)
+            with scanner.leaving_out(path):
+                split, names = splits.find(label, path.stem)
+                mask = masks.get(path.stem)
+                scanner.add(path, path.stem, method=method, label=label, split=split, names=names, mask=mask)
+        scanner.miss(folder / f'{video}.mp4' for video in absent)
 
 
 def find_sequences(scanner: Scanner, genuine: str, methods: Callable[[str], bool]) -> dict[str, Path]:
@@ -90,22 +81,16 @@ def find_sequences(scanner: Scanner, genuine: str, methods: Callable[[str], bool
             f'compression levels there: {", ".join(other) or "none"}'
         )
     for name in sets.keys() - there.keys():
-        if scanner.options.methods is None or name.startswith(ORIGINALS):
-            _tell_absent(scanner, sets[name])
+        if sets[name].is_dir() and (scanner.options.methods is None or name.startswith(ORIGINALS)):
+            levels = [other for other in COMPRESSIONS if (sets[name] / other / 'videos').is_dir()]
+            others = f': it has {", ".join(levels)}' if levels else ''
+            scanner.leave_out(sets[name], f'no folder {level}/videos in it{others}')
     found = {}
     if (folder := there.pop(f'{ORIGINALS}/{genuine}', None)) is not None:
         found[genuine] = folder / level / 'videos'
     for method in scanner.keep_methods(there):
         found[method] = there[method] / level / 'videos'
     return found
-
-
-def _tell_absent(scanner: Scanner, folder: Path) -> None:
-    """Note that a set is there, but not in the compression level that is read."""
-    levels = [level for level in COMPRESSIONS if (folder / level / 'videos').is_dir()]
-    if folder.is_dir():
-        others = f': it has {", ".join(levels)}' if levels else ''
-        scanner.leave_out(folder, f'no folder {scanner.compression}/videos in it{others}')
 
 
 def find_masks(scanner: Scanner, method: str) -> dict[str, Path]:
@@ -131,6 +116,79 @@ class Splits:
 
     of: dict[str, str]
     pairs: list[tuple[str, str]]
+
+    def videos(self, label: int) -> set[str]:
+        """Names of all videos of a label (of one method)."""
+        if label == GENUINE:
+            return set(self.of)
+        return {f'{a}_{b}' for pair in self.pairs for a, b in (pair, pair[::-1])}
+
+    def find(self, label: int, name: str) -> tuple[str, Names]:
+        """Split of a video, and who is in it.
+
+        Args:
+            label: 0 = genuine, 1 = fake.
+            name: ``<id>`` or ``<target>_<source>``.
+
+        Raises:
+            LeftOutError: If it is in no split, or in two.
+        """
+        names = Names(name) if label == GENUINE else FAKE_NAME.read(name)
+        found = {self.of.get(identity) for identity in names[:2] if identity is not None}
+        if None in found:
+            raise LeftOutError('its id is in no split' if label == GENUINE else 'an id of it is in no split')
+        if len(found) > 1:
+            raise LeftOutError('its target and its source are in different splits')
+        return str(found.pop()), names
+
+
+@dataclass(frozen=True)
+class FfppVideo:
+    """A video by its place in the tree.
+
+    Attributes:
+        label: 0 = genuine, 1 = fake.
+        method: Manipulation, or source folder of a genuine video.
+        compression: ``raw``, ``c23`` or ``c40``.
+        video: ``<id>`` or ``<target>_<source>``.
+    """
+
+    label: int
+    method: str
+    compression: str
+    video: str
+
+
+def parse_path(parts: Sequence[str]) -> FfppVideo | None:
+    """Read a path that ends in ``original_sequences/youtube/c23/frames/000`` or its like; None if none."""
+    if len(parts) < 5 or parts[-2] != FRAMES or parts[-5] not in (ORIGINALS, MANIPULATED):
+        return None
+    return FfppVideo(GENUINE if parts[-5] == ORIGINALS else FAKE, parts[-4], parts[-3], parts[-1])
+
+
+def optional_splits(root: Path, options: LayoutOptions) -> Splits | None:
+    """The official splits for a layout that does without them.
+
+    Args:
+        root: Folder of the dataset.
+        options: What the user asked for.
+
+    Returns:
+        The splits; None if there are no split files and none are asked for.
+
+    Raises:
+        FileNotFoundError: If one of the files is missing.
+        InputError: If a file is not a list of pairs, an id is in two splits, or a split is asked for too.
+    """
+    given = options.splits_dir is not None
+    if not given and not any((root / name / 'train.json').is_file() for name in SPLIT_FOLDERS):
+        return None
+    folder = find_splits_dir(root, options.splits_dir)
+    if options.split is not None:
+        raise InputError(
+            f'split={options.split!r} has no use: the split files in {str(folder)!r} decide; leave it out'
+        )
+    return read_splits(folder)
 
 
 def find_splits_dir(root: Path, splits_dir: Path | None = None) -> Path:
@@ -196,56 +254,9 @@ def _read_pairs(path: Path) -> list[tuple[str, str]]:
     return [(first, second) for first, second in pairs]
 
 
-def _scan_genuine(scanner: Scanner, folder: Path, splits: Splits) -> None:
-    absent = set(splits.of)
-    for path in scanner.list_videos(folder):
-        absent.discard(path.stem)
-        if path.stem not in splits.of:
-            scanner.leave_out(path, 'its id is in no split')
-            continue
-        split = splits.of[path.stem]
-        scanner.add(path, path.stem, method=GENUINE_FOLDER, label=GENUINE, split=split, target_id=path.stem)
-    scanner.result.missing.extend(scanner.name(folder / f'{video}.mp4') for video in absent)
-
-
-def _scan_method(scanner: Scanner, method: str, folder: Path, splits: Splits) -> None:
-    absent = {f'{a}_{b}' for pair in splits.pairs for a, b in (pair, pair[::-1])}
-    masks = find_masks(scanner, method)
-    for path in scanner.list_videos(folder):
-        absent.discard(path.stem)
-        target, _, source = path.stem.partition('_')
-        if reason := _why_left_out(target, source, splits.of):
-            scanner.leave_out(path, reason)
-            continue
-        mask = masks.get(path.stem)
-        scanner.add(
-            path,
-            path.stem,
-            method=method,
-            label=FAKE,
-            split=splits.of[target],
-            target_id=target,
-            source_id=source,
-            pair=scanner.key(GENUINE_FOLDER, target),
-            mask=VideoFile(mask) if mask else None,
-        )
-    scanner.result.missing.extend(scanner.name(folder / f'{video}.mp4') for video in absent)
-
-
-def _why_left_out(target: str, source: str, splits: dict[str, str]) -> str:
-    """Why a fake cannot be in the index; empty if it can."""
-    if not target or not source:
-        return 'its name is not <target>_<source>'
-    if target not in splits or source not in splits:
-        return 'an id of it is in no split'
-    if splits[target] != splits[source]:
-        return 'its target and its source are in different splits'
-    return ''
-
-
 LAYOUT = Layout(
     name='ffpp',
-    scan=scan_ffpp,
+    read=_read,
     summary='FaceForensics++: 1000 genuine videos, Deepfakes, Face2Face, FaceSwap, NeuralTextures, ...',
     tree="""\
 ROOT/
@@ -253,5 +264,8 @@ ROOT/
   manipulated_sequences/<method>/{raw,c23,c40}/videos/<target>_<source>.mp4
   manipulated_sequences/<method>/masks/videos/<target>_<source>.mp4     (optional)
   {train,val,test}.json     (or in splits/, dataset/splits/, or --splits-dir)""",
+    example=f'{ORIGINALS}/{YOUTUBE}/{{level}}/videos/000.mp4',
+    dataset='ffpp',
     compressions=COMPRESSIONS,
+    unused=(),
 )

@@ -6,11 +6,11 @@
 * A video file is a video. The images of one folder are the frames of a video, numbered by the last number
   in their names, unless the folder is a collection: ``real/`` and ``fake/``, a folder that also holds videos
   or folders of media, and a folder of images beside collections, if no videos lie beside it. Images of a
-  collection are pictures of their own, and so are all with ``--stills``.
+  collection are stills, and so are all with ``--stills``.
 * The manipulation of a fake is the first folder below ``fake/`` that it lies in, ``fake`` if there is none:
   ``fake/FaceSwap/a.mp4`` and ``fake/FaceSwap/a/0.png`` were made by FaceSwap.
 * ``pairs.csv`` in the root, with a header ``fake,genuine`` and one pair of paths relative to the root a
-  line, says which genuine video (or folder of frames, or picture) a fake was made from, frame by frame.
+  line, says which genuine video (or folder of frames, or still) a fake was made from, frame by frame.
 """
 
 from __future__ import annotations
@@ -22,18 +22,11 @@ from pathlib import Path, PurePosixPath
 
 from iid_mm.errors import InputError
 from iid_mm.media.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from iid_mm.preparation.layouts.base import (
-    LANDMARK_FOLDER,
-    Layout,
-    Scanner,
-    Visit,
-    no_official_split,
-    refuse_options,
-    walk,
-)
+from iid_mm.preparation.layouts.base import Layout, Scanner
 from iid_mm.preparation.layouts.images import dataset_name, is_image, order_frames
 from iid_mm.preparation.layouts.lists import plain_path, read_csv
-from iid_mm.preparation.records import LayoutOptions, LayoutScan
+from iid_mm.preparation.layouts.names import Names
+from iid_mm.preparation.layouts.walking import LANDMARK_FOLDER, Visit, walk
 from iid_mm.structures.video_record import FAKE, GENUINE, FrameSource, ImageFiles, VideoFile
 
 REAL_NAMES = ('real', 'genuine', 'original', '0_real', 'training_real')
@@ -58,7 +51,7 @@ class Item:
     """A video that was found.
 
     Attributes:
-        path: The video file, the folder of its frames, or the picture.
+        path: The video file, the folder of its frames, or the still.
         source: Its frames.
         label: 0 = genuine, 1 = fake.
         method: Manipulation of a fake; ``real`` for a genuine video.
@@ -74,27 +67,13 @@ class Item:
     video: str
 
 
-def scan_folder(root: Path, options: LayoutOptions) -> LayoutScan:
-    """List the videos and pictures of a folder.
-
-    Args:
-        root: Folder that holds ``real/`` and ``fake/``, or splits that do.
-        options: What to read.
-
-    Returns:
-        The videos; those of ``pairs.csv`` that are not there are in ``missing``.
-
-    Raises:
-        InputError: If an option is unknown, or ``pairs.csv`` cannot be right.
-        FileNotFoundError: If there is no folder of the names above, or nothing in it.
-    """
-    refuse_options('folder', options, 'splits_dir')
-    scanner = Scanner(root, dataset_name(root), LAYOUT.compression(options), options)
+def _read(scanner: Scanner) -> None:
+    scanner.dataset = dataset_name(scanner.root)
     places = list(_find_labels(scanner))
     if not places:
         raise FileNotFoundError(
-            f'{str(root)!r} holds none of the folders {", ".join(LABELS)}, not in train/, val/ or test/ '
-            f'either:\n{LAYOUT.tree}'
+            f'{str(scanner.root)!r} holds none of the folders {", ".join(LABELS)}, not in train/, val/ or '
+            f'test/ either:\n{scanner.layout.tree}'
         )
     items = {}
     for folder, label, split in places:
@@ -106,27 +85,26 @@ def scan_folder(root: Path, options: LayoutOptions) -> LayoutScan:
     for name, item in items.items():
         if item.label == FAKE and item.method not in kept:
             continue
-        genuine = pairs.get(name)
-        if genuine is not None and genuine.split != item.split:
-            scanner.leave_out(item.path, 'its genuine video is in another split')
-            continue
-        target = genuine or (item if id(item) in originals else None)
+        names = Names(item.video) if id(item) in originals else Names()
+        if (genuine := pairs.get(name)) is not None:
+            if genuine.split != item.split:
+                scanner.leave_out(item.path, 'its genuine video is in another split')
+                continue
+            names = Names(genuine.video, pair=(genuine.method, genuine.video))
         scanner.add(
             item.source,
             item.video,
             method=item.method,
             label=item.label,
             split=item.split,
-            target_id=target.video if target else None,
-            pair=scanner.key(genuine.method, genuine.video) if genuine else None,
+            names=names,
             name=name,
         )
-    return scanner.finish('real/000.mp4')
 
 
 def _find_labels(scanner: Scanner) -> Iterator[tuple[Path, int, str]]:
     """Folders of genuine and of fake videos, with label and split."""
-    no_split = no_official_split(scanner.options)
+    no_split = scanner.options.split_or()
     for outer in _folders(scanner, scanner.root, {*SPLITS, *LABELS, LANDMARK_FOLDER}):
         name = outer.name.lower()
         if name in SPLITS:
@@ -166,7 +144,7 @@ def _find_items(scanner: Scanner, base: Path, label: int, split: str) -> Iterato
     # A name may be in several splits.
     named_split = any(part.lower() in SPLITS for part in base.relative_to(scanner.root).parts[:2])
     visits = list(walk(scanner, base))
-    pictures = set() if scanner.options.stills else _collections(scanner, visits)
+    stills = set() if scanner.options.stills else _collections(scanner, visits)
     for visit in visits:
         folder = visit.folder
         above = folder.relative_to(base).parts
@@ -175,7 +153,7 @@ def _find_items(scanner: Scanner, base: Path, label: int, split: str) -> Iterato
             scanner.pass_over(folder, other)
         alone: list[tuple[str, FrameSource]] = [(name, VideoFile(folder / name)) for name in visit.videos]
         sources: list[tuple[Path, tuple[str, ...], FrameSource]] = []
-        if scanner.options.stills or folder in pictures:
+        if scanner.options.stills or folder in stills:
             alone += [(name, ImageFiles(folder, (name,), (0,))) for name in images]
         elif images:
             sources.append((folder, above, ImageFiles(folder, *order_frames(images))))
@@ -188,7 +166,7 @@ def _find_items(scanner: Scanner, base: Path, label: int, split: str) -> Iterato
 
 
 def _collections(scanner: Scanner, visits: list[Visit]) -> set[Path]:
-    """Folders whose images are pictures of their own, not the frames of one video."""
+    """Folders whose images are stills, not the frames of one video."""
     media: dict[Path, bool] = {}
     # Hold videos, or folders of media: what lies there is no frame.
     mixed: dict[Path, bool] = {}
@@ -205,7 +183,7 @@ def _collections(scanner: Scanner, visits: list[Visit]) -> set[Path]:
         if visit.folder in found and images and not visit.videos:
             scanner.leave_out(
                 f'{scanner.name(visit.folder)} (as a video)',
-                'its images are prepared as pictures: collections lie in it or beside it',
+                'its images are prepared as stills: collections lie in it or beside it',
             )
     return found
 
@@ -233,12 +211,14 @@ def _read_pairs(scanner: Scanner, items: dict[str, Item]) -> dict[str, Item]:
 
 LAYOUT = Layout(
     name='folder',
-    scan=scan_folder,
+    read=_read,
     summary='any videos or images in a folder real/ and a folder fake/',
     tree="""\
 ROOT/     (or ROOT/{train,val,test}/, or ROOT/{real,fake}/{train,val,test}/)
   real/<video>.mp4            fake/[<method>/]<video>.mp4
   real/<video>/<frame>.png    fake/[<method>/]<video>/<frame>.png
-  real/<picture>.png          fake/<picture>.png     (with --stills at any depth)
+  real/<still>.png          fake/<still>.png     (with --stills at any depth)
   pairs.csv                   (optional; header fake,genuine; paths relative to ROOT)""",
+    example='real/000.mp4',
+    unused=('splits_dir',),
 )

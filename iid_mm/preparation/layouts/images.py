@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What layouts of sets that hold images have in common."""
+"""What layouts of images have in common: frames in order, and files that lists name by foreign paths."""
 
 from __future__ import annotations
 
@@ -11,17 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from iid_mm.errors import InputError
 from iid_mm.media.suffixes import IMAGE_SUFFIXES, is_system_file
-from iid_mm.preparation.layouts.base import Layout, natural_order
-from iid_mm.preparation.layouts.ffpp import (
-    MANIPULATED,
-    ORIGINALS,
-    SPLIT_FOLDERS,
-    Splits,
-    find_splits_dir,
-    read_splits,
-)
-from iid_mm.preparation.records import LayoutOptions
-from iid_mm.structures.video_record import FAKE, GENUINE, ImageFiles, LandmarkFiles
+from iid_mm.preparation.layouts.base import Scanner
+from iid_mm.structures.video_record import ImageFiles, LandmarkFiles
 
 FRAMES, LANDMARKS, MASKS = 'frames', 'landmarks', 'masks'
 # Frame numbers are int32 in the index; longer digits are times or hashes.
@@ -54,10 +45,16 @@ def order_frames(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[int, ...]
         found = _LAST_NUMBER.search(base.rpartition('.')[0] or base)
         number = int(found[1]) if found and len(found[1]) < 20 else -1
         if not 0 <= number <= MAX_FRAME or number in numbered:
-            return tuple(sorted(listed, key=natural_order)), tuple(range(len(listed)))
+            return tuple(sorted(listed, key=_natural_order)), tuple(range(len(listed)))
         numbered[number] = name
     numbers = tuple(sorted(numbered))
     return tuple(map(numbered.__getitem__, numbers)), numbers
+
+
+def _natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key that puts ``frame_10`` after ``frame_9``."""
+    parts = re.split(r'(\d+)', name)
+    return tuple((1, int(part), part) if part.isdigit() else (0, 0, part) for part in parts)
 
 
 @dataclass
@@ -175,100 +172,24 @@ def mask_files(folders: Folders, images: ImageFiles) -> ImageFiles | None:
     return ImageFiles(folder, *order_frames(names)) if folder and names else None
 
 
-def pick_compression(layout: Layout, options: LayoutOptions, present: Iterable[str], where: Path) -> str:
-    """The compression level to read.
+def image_folder(scanner: Scanner, folder: Path, files: Iterable[str]) -> ImageFiles | None:
+    """The images among the files of a folder as a video; other files are passed over.
 
     Args:
-        layout: Knows the levels, the default first.
-        options: What the user asked for.
-        present: Levels that are there, at least one.
-        where: What holds them, for the message.
-
-    Raises:
-        InputError: If the level that was asked for is unknown.
-        FileNotFoundError: If it is not there.
-    """
-    there = [level for level in layout.compressions if level in set(present)]
-    if options.compression is None:
-        return there[0]
-    wanted = layout.compression(options)
-    if wanted not in there:
-        raise FileNotFoundError(
-            f'compression={wanted!r}: not in {str(where)!r}; compression levels there: {", ".join(there)}'
-        )
-    return wanted
-
-
-@dataclass(frozen=True)
-class FfppVideo:
-    """A video of the tree of FaceForensics++.
-
-    Attributes:
-        label: 0 = genuine, 1 = fake.
-        method: Manipulation, or source folder of a genuine video.
-        compression: ``raw``, ``c23`` or ``c40``.
-        video: ``<id>`` or ``<target>_<source>``.
-    """
-
-    label: int
-    method: str
-    compression: str
-    video: str
-
-
-def parse_ffpp(parts: Sequence[str]) -> FfppVideo | None:
-    """Read a path that ends in ``original_sequences/youtube/c23/frames/000`` or its like; None if none."""
-    if len(parts) < 5 or parts[-2] != FRAMES or parts[-5] not in (ORIGINALS, MANIPULATED):
-        return None
-    return FfppVideo(GENUINE if parts[-5] == ORIGINALS else FAKE, parts[-4], parts[-3], parts[-1])
-
-
-def ffpp_splits(root: Path, options: LayoutOptions) -> Splits | None:
-    """Official splits of FaceForensics++.
-
-    Args:
-        root: Folder of the dataset.
-        options: What the user asked for.
+        scanner: Takes what is passed over.
+        folder: The folder.
+        files: Names of its files.
 
     Returns:
-        The splits; None if there are no split files and none are asked for.
-
-    Raises:
-        FileNotFoundError: If one of the files is missing.
-        InputError: If a file is not a list of pairs, an id is in two splits, or a split is asked for too.
+        The frames; None if there are none.
     """
-    given = options.splits_dir is not None
-    if not given and not any((root / name / 'train.json').is_file() for name in SPLIT_FOLDERS):
-        return None
-    folder = find_splits_dir(root, options.splits_dir)
-    if options.split is not None:
-        raise InputError(
-            f'split={options.split!r} has no use: the split files in {str(folder)!r} decide; leave it out'
-        )
-    return read_splits(folder)
-
-
-def ffpp_split(video: FfppVideo, splits: Splits) -> tuple[str, str]:
-    """Split of a video of FaceForensics++.
-
-    Args:
-        video: The video.
-        splits: The official splits.
-
-    Returns:
-        Split and an empty text, or an empty text and the reason why it is in none.
-    """
-    if video.label == GENUINE:
-        split = splits.of.get(video.video, '')
-        return split, '' if split else 'its id is in no split'
-    target, _, source = video.video.partition('_')
-    if not target or not source:
-        return '', 'its name is not <target>_<source>'
-    if target not in splits.of or source not in splits.of:
-        return '', 'an id of it is in no split'
-    if splits.of[target] != splits.of[source]:
-        return '', 'its target and its source are in different splits'
-    return splits.of[target], ''
+    names = []
+    for name in files:
+        if is_image(name):
+            names.append(name)
+        else:
+            scanner.pass_over(folder, name)
+    return ImageFiles(folder, *order_frames(names)) if names else None
 
 
 def dataset_name(root: Path) -> str:

@@ -20,19 +20,12 @@ from tqdm import tqdm
 from iid_mm.errors import InputError
 from iid_mm.media.archives import ArchiveListing, list_images
 from iid_mm.media.suffixes import ARCHIVE_SUFFIXES
-from iid_mm.preparation.layouts.base import (
-    SPLIT_NAMES,
-    Layout,
-    Scanner,
-    refuse_options,
-    walk,
-)
-from iid_mm.preparation.layouts.images import is_image, order_frames
-from iid_mm.preparation.records import LayoutOptions, LayoutScan
-from iid_mm.structures.video_record import FAKE, GENUINE, ArchiveImages, FrameSource, ImageFiles
+from iid_mm.preparation.layouts.base import SPLIT_NAMES, Layout, Scanner
+from iid_mm.preparation.layouts.images import image_folder, is_image, order_frames
+from iid_mm.preparation.layouts.walking import walk
+from iid_mm.structures.video_record import FAKE, GENUINE, ArchiveImages, FrameSource
 from iid_mm.utils.workers import map_in_processes
 
-DATASET = 'wilddeepfake'
 LABELS = {'real': GENUINE, 'fake': FAKE}
 # The folder that the download comes in.
 OUTER_FOLDER = 'deepfake_in_the_wild'
@@ -42,22 +35,8 @@ EXTRA_FOLDERS = ('extracted', 'frames')
 PARALLEL_FROM, MAX_PROCESSES = 64, 8
 
 
-def scan_wilddeepfake(root: Path, options: LayoutOptions) -> LayoutScan:
-    """List the sequences of WildDeepfake.
-
-    Args:
-        root: Folder that holds ``real_train``, ``fake_train``, ``real_test`` and ``fake_test``.
-        options: What to read.
-
-    Returns:
-        The sequences; archives that are refused or damaged are in ``left_out``.
-
-    Raises:
-        InputError: If an option is unknown.
-        FileNotFoundError: If there is no such folder, or nothing in it.
-    """
-    refuse_options(DATASET, options, 'splits_dir', 'split', 'stills')
-    scanner = Scanner(root, DATASET, LAYOUT.compression(options), options)
+def _read(scanner: Scanner) -> None:
+    root = scanner.root
     if (root / OUTER_FOLDER).is_dir():
         root = root / OUTER_FOLDER
     sets = {(label, split): root / f'{label}_{split}' for split in SPLIT_NAMES for label in LABELS}
@@ -65,21 +44,15 @@ def scan_wilddeepfake(root: Path, options: LayoutOptions) -> LayoutScan:
     if not sets:
         raise FileNotFoundError(
             f'{str(root)!r} holds none of the folders real_train, fake_train, real_test, fake_test of '
-            f'WildDeepfake:\n{LAYOUT.tree}'
+            f'WildDeepfake:\n{scanner.layout.tree}'
         )
     kept = {'real', *scanner.keep_methods(label for label, _ in sets if LABELS[label] == FAKE)}
-    archives = {
-        path: name
-        for name, folder in sets.items()
-        if name[0] in kept
-        for path in _list_archives(scanner, folder)
-    }
-    for path, listing in _list_all(list(archives), options.cache_dir):
+    sets = {name: folder for name, folder in sets.items() if name[0] in kept}
+    archives = {path: name for name, folder in sets.items() for path in _list_archives(scanner, folder)}
+    for path, listing in _list_all(list(archives), scanner.options.cache_dir):
         _add_archive(scanner, path, *archives[path], listing)
     for (label, split), folder in sets.items():
-        if label in kept:
-            _add_folders(scanner, folder, label, split)
-    return scanner.finish('fake_train/1.tar.gz')
+        _add_folders(scanner, folder, label, split)
 
 
 def _list_archives(scanner: Scanner, folder: Path) -> list[Path]:
@@ -143,45 +116,23 @@ def _add_archive(
     archive = path.name[: -len(suffix)]
     for folder, names in sequences.items():
         source = ArchiveImages(path, *order_frames(names))
-        _add(
-            scanner,
-            source,
-            (archive, *PurePosixPath(folder).parts),
-            label,
-            split,
-            f'{scanner.name(path)}/{folder}',
-        )
+        parts = (archive, *PurePosixPath(folder).parts)
+        _add(scanner, source, parts, label, split, f'{scanner.name(path)}/{folder}')
 
 
 def _add_folders(scanner: Scanner, base: Path, label: str, split: str) -> None:
     """Add the folders that hold images, which may lie at any depth."""
     for visit in walk(scanner, base):
         folder = visit.folder
-        if folder == base:
-            # What lies beside the archives was told.
-            continue
-        names = [name for name in visit.files if is_image(name)]
-        for name in visit.files:
-            if not is_image(name):
-                scanner.pass_over(folder, name)
-        if names:
-            source = ImageFiles(folder, *order_frames(names))
+        # The files beside the archives were listed with them.
+        if folder != base and (source := image_folder(scanner, folder, visit.files)):
             _add(scanner, source, folder.relative_to(base).parts, label, split, scanner.name(folder))
 
 
 def _add(
     scanner: Scanner, source: FrameSource, parts: tuple[str, ...], label: str, split: str, name: str
 ) -> None:
-    """Add a sequence.
-
-    Args:
-        scanner: Takes it.
-        source: Its frames.
-        parts: Archive and folders in it, e.g. ``('1', '1', 'fake', '35')``.
-        label: ``real`` or ``fake``.
-        split: Split of the folder.
-        name: What to call it in the report.
-    """
+    """Add a sequence; ``parts`` are its archive and the folders in it, as ``('1', '1', 'fake', '35')``."""
     if any(part in LABELS and part != label for part in parts):
         scanner.leave_out(name, f'its path contradicts the folder {label}_{split}')
         return
@@ -189,23 +140,19 @@ def _add(
     if kept[1:2] == kept[:1] and len(kept) > 2:
         # The archive repeats its own number.
         del kept[1]
-    scanner.add(
-        source,
-        '/'.join([split, *kept]),
-        method=label,
-        label=LABELS[label],
-        split=split,
-        cropped=True,
-        name=name,
-    )
+    video = '/'.join([split, *kept])
+    scanner.add(source, video, method=label, label=LABELS[label], split=split, cropped=True, name=name)
 
 
 LAYOUT = Layout(
-    name=DATASET,
-    scan=scan_wilddeepfake,
+    name='wilddeepfake',
+    read=_read,
     summary='WildDeepfake: 7314 sequences of face crops from 707 videos of the internet',
     tree="""\
 ROOT/     (or ROOT/deepfake_in_the_wild/)
   {real,fake}_{train,test}/<archive>.tar.gz, which holds <archive>/{real,fake}/<sequence>/<frame>.png
   {real,fake}_{train,test}/<archive>/{real,fake}/<sequence>/<frame>.png     (where extracted)""",
+    example='fake_train/1.tar.gz',
+    dataset='wilddeepfake',
+    unused=('splits_dir', 'split', 'stills'),
 )

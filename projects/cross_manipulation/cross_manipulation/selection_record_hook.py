@@ -31,16 +31,16 @@ class SelectionRecordHook(Hook):
     training samples and validation samples must be fakes of ``methods`` and genuine ones only, and the
     validation samples must not be those of the test split.
 
-    Every validation is written to ``selection.json`` in the work directory. A validation that a kill
-    interrupted is run again by :class:`~iid_mm.engine.MissedValidationHook`. ``progress.json`` holds the
-    current iteration.
+    Every validation is written to ``selection.json`` in the work directory, including one that a kill
+    interrupted and that :class:`~iid_mm.engine.ResumableEpochTrainLoop` runs again. ``progress.json`` holds
+    the current iteration.
 
     Args:
         methods: The manipulations that are trained on.
     """
 
-    # Behind the checkpoint hook (VERY_LOW), which chooses, and before MissedValidationHook (LOWEST).
-    priority = 95
+    # After the checkpoint hook (VERY_LOW), which chooses.
+    priority = 'LOWEST'
 
     def __init__(self, methods: Sequence[str]) -> None:
         self.methods = tuple(methods)

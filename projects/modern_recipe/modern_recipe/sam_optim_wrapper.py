@@ -28,8 +28,8 @@ class SAMOptimWrapper(OptimWrapper):
     one only. The losses that are logged are those at w.
 
     Wraps any optimizer, takes twice the time of a plain step, and works in distributed training, where the
-    gradients of both passes are averaged over the processes. Needs
-    :class:`~iid_mm.engine.ResumableEpochTrainLoop`, which lets the wrapper run the two passes.
+    gradients of both passes are averaged over the processes. Needs :class:`~modern_recipe.SAMTrainLoop`,
+    which lets the wrapper run the two passes.
 
     Args:
         optimizer: The optimizer that makes the step.
@@ -58,8 +58,8 @@ class SAMOptimWrapper(OptimWrapper):
             raise InputError(f'dtype={dtype!r}: must be one of {", ".join(DTYPES)}')
         if kwargs.get('accumulative_counts', 1) != 1:
             raise InputError(
-                f'accumulative_counts={kwargs["accumulative_counts"]!r}: SAM needs the whole gradient before '
-                'it can look around; leave it at 1 and take a smaller batch'
+                f'accumulative_counts={kwargs["accumulative_counts"]!r}: SAM needs the whole gradient in '
+                'each pass; leave it at 1 and take a smaller batch'
             )
         super().__init__(optimizer, **kwargs)
         self.rho = rho
@@ -112,8 +112,7 @@ class SAMOptimWrapper(OptimWrapper):
         """
         if self._climbs is None:
             raise InputError(
-                'SAMOptimWrapper runs two passes an iteration, which needs '
-                "train_cfg.type='ResumableEpochTrainLoop'"
+                "SAMOptimWrapper runs two passes an iteration; set train_cfg.type='SAMTrainLoop'"
             )
         self.backward(self.scale_loss(loss))
         if self._climbs:

@@ -103,7 +103,7 @@ def test_bfloat16() -> None:
 
 def test_needs_the_loop() -> None:
     model, wrapper = make()
-    with pytest.raises(InputError, match=r"train_cfg.type='ResumableEpochTrainLoop'"):
+    with pytest.raises(InputError, match=r"train_cfg.type='SAMTrainLoop'"):
         model.train_step(BATCH, wrapper)
 
 
@@ -118,21 +118,3 @@ def test_needs_the_loop() -> None:
 def test_bad_input(options: dict[str, Any], text: str) -> None:
     with pytest.raises(InputError, match=text):
         make(**options)
-
-
-def test_trains_in_the_loop_and_resumes(make_runner: Any, recorder: Any, killed: Any) -> None:
-    options = dict(optim_wrapper__type='SAMOptimWrapper', optim_wrapper__rho=0.05, train_cfg__max_epochs=1)
-    whole = recorder()
-    runner = make_runner('whole', **options)
-    runner.register_hook(whole)
-    runner.train()
-    assert sorted(whole.losses) == list(range(1, 7))
-    first, second = recorder(3), recorder()
-    runner = make_runner('killed', save_every=2, **options)
-    runner.register_hook(first)
-    with pytest.raises(killed):
-        runner.train()
-    runner = make_runner('killed', resume=True, save_every=2, **options)
-    runner.register_hook(second)
-    runner.train()
-    assert {**first.losses, **second.losses} == whole.losses

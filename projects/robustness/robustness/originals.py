@@ -22,7 +22,7 @@ from iid_mm.faces.cropping import Window
 from iid_mm.media.containers import choose_stream, open_container
 from iid_mm.media.sources import SourceOpener
 from iid_mm.preparation.layouts import scan_layout
-from iid_mm.preparation.records import LayoutOptions
+from iid_mm.preparation.layouts.base import LayoutOptions
 from iid_mm.structures.video_record import FrameSource, VideoFile
 
 if TYPE_CHECKING:

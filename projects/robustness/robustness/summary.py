@@ -13,13 +13,10 @@ from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.inputs import Labels, Scores
 from iid_mm.evaluation.functional.per_method import scored_set
 from iid_mm.evaluation.scores import FrameScores
-from iid_mm.evaluation.statistics.delong import delong_auc, delong_covariance
-from iid_mm.evaluation.statistics.intervals import Interval, normal_quantile
+from iid_mm.evaluation.statistics.delong import delong_covariance
+from iid_mm.evaluation.statistics.intervals import Interval
 from iid_mm.reporting.metrics_table import persons
 from robustness.grid import Cell
-
-# Smaller variances are rounding errors.
-_NO_VARIANCE = 1e-20
 
 
 @dataclass(frozen=True)
@@ -168,18 +165,14 @@ def summarize(
         raise InputError(f'{name}: {len(cells)} cells for {len(kinds)} distortions at {len(levels)} levels')
     rows = np.stack([np.asarray(clean, dtype=np.float64), *distorted.values()])
     both = delong_covariance(rows, labels, groups=groups, name=name)
-    aucs = [delong_auc(row, labels, groups=groups, level=level, name=name).interval for row in rows]
+    aucs = [delong_covariance([row], labels, groups=groups, name=name).interval(level=level) for row in rows]
 
     def mean_drop(chosen: Sequence[Cell]) -> Interval:
         weights = np.zeros(len(rows))
         weights[0] = 1
         for cell in chosen:
             weights[1 + cells.index(cell)] -= 1 / len(chosen)
-        value, variance = float(weights @ both.aucs), float(weights @ both.covariance @ weights)
-        if not variance > _NO_VARIANCE:
-            return Interval(value, np.nan, np.nan, 'none')
-        half = normal_quantile(level) * np.sqrt(variance)
-        return Interval(value, float(value - half), float(value + half), 'delong')
+        return both.contrast(weights, level)
 
     return Summary(
         name=name,

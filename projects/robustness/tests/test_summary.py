@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.inputs import OneClassError
 from iid_mm.evaluation.scores import FrameScores
-from iid_mm.evaluation.statistics.delong import delong_test
+from iid_mm.evaluation.statistics.delong import delong_covariance
 from iid_mm.evaluation.statistics.intervals import Interval
 from robustness.grid import Cell
 from robustness.report import format_summary
@@ -60,7 +60,7 @@ class TestSummary:
         found = summarize(clean, cells, labels)
         for key, scores in cells.items():
             assert found.cells[key].auc.value == pytest.approx(roc_auc_score(labels, scores))
-            test = delong_test(scores, clean, labels).difference
+            test = delong_covariance([scores, clean], labels).contrast([-1, 1])
             assert found.cells[key].drop[:3] == pytest.approx(test[:3])
             assert found.cells[key].auc.low < found.cells[key].auc.value < found.cells[key].auc.high
 

@@ -10,7 +10,6 @@ from sklearn import metrics as sk
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.inputs import OneClassError
 from iid_mm.evaluation.functional.roc import (
-    allowed_false_positives,
     area_under_roc,
     average_precision,
     brier,
@@ -167,8 +166,9 @@ def test_tpr_at_fpr_by_hand() -> None:
 
 def test_rounding_does_not_take_a_false_positive_away() -> None:
     assert 0.29 * 100 < 29
-    assert allowed_false_positives(0.29, 100) == 29
-    assert all(allowed_false_positives(k / n, n) == k for n in range(1, 400) for k in range(n + 1))
+    for hundredths in range(1, 101):
+        scores = [*np.where(np.arange(100) < hundredths, 0.9, 0.1), 0.5]
+        assert tpr_at_fpr(scores, [0] * 100 + [1], hundredths / 100) == 1.0
 
 
 @settings(deadline=None, max_examples=100)

@@ -12,21 +12,18 @@ from iid_mm.evaluation.functional.inputs import OneClassError
 from iid_mm.evaluation.functional.roc import (
     area_under_roc,
     average_precision,
-    brier,
-    log_loss,
     roc_curve,
-    tpr_at_fpr,
 )
-from iid_mm.evaluation.functional.weighted import METRIC_NAMES, WeightedMetrics
+from iid_mm.evaluation.functional.weighted import WeightedMetrics
 from iid_mm.evaluation.statistics import bootstrap
 from iid_mm.evaluation.statistics.bootstrap import bootstrap_difference, bootstrap_metrics
-from iid_mm.evaluation.statistics.delong import delong_auc
+from iid_mm.evaluation.statistics.delong import delong_covariance
 
-ALL = (*METRIC_NAMES, 'tpr@0.1', 'tpr@0.5')
+ALL = ('auc', 'eer', 'ap')
 
-samples = st.lists(
-    st.tuples(st.integers(0, 8), st.integers(0, 1), st.integers(0, 3)), min_size=2, max_size=25
-).filter(lambda rows: len({label for _, label, weight in rows if weight}) == 2)
+samples = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 1)), min_size=2, max_size=25).filter(
+    lambda rows: len({label for _, label in rows}) == 2
+)
 
 
 def normal_scores(fakes: int, genuine: int, shift: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -41,18 +38,13 @@ def probabilities(fakes: int, genuine: int, shift: float, seed: int) -> tuple[np
 
 def test_the_metrics_are_those_of_the_set() -> None:
     scores, labels = probabilities(30, 20, 1.5, 0)
-    found = bootstrap_metrics(scores, labels, ALL, threshold=0.6, resamples=200)
+    found = bootstrap_metrics(scores, labels, ALL, resamples=200)
     values = {name: interval.value for name, interval in found.items()}
     assert values == pytest.approx(
         {
             'auc': area_under_roc(scores, labels),
             'eer': roc_curve(scores, labels).eer,
             'ap': average_precision(scores, labels),
-            'accuracy': np.mean((scores >= 0.6) == labels),
-            'log_loss': log_loss(scores, labels),
-            'brier': brier(scores, labels),
-            'tpr@0.1': tpr_at_fpr(scores, labels, 0.1),
-            'tpr@0.5': tpr_at_fpr(scores, labels, 0.5),
         },
         abs=1e-12,
     )
@@ -62,14 +54,13 @@ def test_the_metrics_are_those_of_the_set() -> None:
 def test_draws_do_not_depend_on_chunks_metrics_or_other_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     scores, labels = probabilities(13, 9, 1.0, 1)
     groups = np.arange(22) % 7
-    metrics = tuple(name for name in ALL if name != 'tpr@0.1')  # NaN here, which equals nothing
-    expected = bootstrap_metrics(scores, labels, metrics, resamples=50)
+    expected = bootstrap_metrics(scores, labels, ALL, resamples=50)
     grouped = bootstrap_metrics(scores, labels, ('auc',), resamples=50, groups=groups)
     paired = bootstrap_difference(scores, scores**2 + 0.1 * labels, labels, resamples=50)
     assert bootstrap_metrics(scores, labels, ('auc',), resamples=50)['auc'] == expected['auc']
     for chunk in (1, 22 * 3, 22 * 7 + 5):
         monkeypatch.setattr(bootstrap, '_CHUNK', chunk)
-        assert bootstrap_metrics(scores, labels, metrics, resamples=50) == expected
+        assert bootstrap_metrics(scores, labels, ALL, resamples=50) == expected
         assert bootstrap_metrics(scores, labels, ('auc',), resamples=50, groups=groups) == grouped
         assert bootstrap_difference(scores, scores**2 + 0.1 * labels, labels, resamples=50) == paired
     assert bootstrap_metrics(scores, labels, ('auc',), resamples=50, seed=1)['auc'] != expected['auc']
@@ -148,9 +139,9 @@ def test_leaving_out_in_blocks_finds_the_same_skewness(monkeypatch: pytest.Monke
 
 def test_widths_agree_with_delong() -> None:
     scores, labels = normal_scores(150, 120, 1.0, 8)
-    exact = delong_auc(scores, labels)
+    variance = float(delong_covariance([scores], labels).covariance[0, 0])
     found = bootstrap_metrics(scores, labels, resamples=2000)['auc']
-    assert found.high - found.low == pytest.approx(2 * 1.96 * exact.variance**0.5, rel=0.08)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * variance**0.5, rel=0.08)
 
 
 def test_coverage_by_simulation() -> None:
@@ -193,11 +184,8 @@ def test_constant_metrics_get_an_honest_interval() -> None:
     assert (found['auc'].low, found['auc'].method) == (pytest.approx(0.8987, abs=1e-4), 'newcombe')
     assert (found['eer'].value, found['eer'].low, found['eer'].method) == (0.0, 0.0, 'exact')
     assert found['eer'].high == pytest.approx(1 - 0.0125 ** (1 / 20))
-    assert found['accuracy'].low == pytest.approx(0.025 ** (1 / 40))
-    assert found['tpr@0.1'].low == pytest.approx(0.025 ** (1 / 20))
     assert np.isnan(found['ap'].low)
     assert found['ap'].method == 'none'
-    assert found['log_loss'].low < found['log_loss'].value < found['log_loss'].high
     # Four persons are four units, however many videos they have.
     persons = bootstrap_metrics(scores, labels, resamples=100, groups=np.arange(40) // 10)['auc']
     assert persons.low < 0.6
@@ -205,13 +193,13 @@ def test_constant_metrics_get_an_honest_interval() -> None:
 
 def test_one_unit_of_a_class_says_nothing_on_how_units_differ() -> None:
     scores, labels = probabilities(30, 1, 1.0, 2)
-    found = bootstrap_metrics(scores, labels, ('auc', 'ap', 'log_loss'), resamples=200)
-    newcombe = delong_auc(scores, labels).interval
+    found = bootstrap_metrics(scores, labels, ('auc', 'ap'), resamples=200)
+    newcombe = delong_covariance([scores], labels).interval()
     assert newcombe.method == 'newcombe'
     assert found['auc'][1:3] == pytest.approx(newcombe[1:3])
     assert found['auc'].method == 'newcombe'
     assert found['auc'].high - found['auc'].low > 0.5
-    assert (found['ap'].method, found['log_loss'].method) == ('none', 'none')
+    assert found['ap'].method == 'none'
     # Ten genuine videos of one person are one unit; of ten persons, ten.
     scores, labels = probabilities(10, 10, 1.0, 2)
     alone = bootstrap_metrics(scores, labels, resamples=200, groups=[*range(10), *[99] * 10])['auc']
@@ -220,47 +208,30 @@ def test_one_unit_of_a_class_says_nothing_on_how_units_differ() -> None:
     change = bootstrap_difference(
         scores, scores[::-1], labels, resamples=200, groups=[*range(10), *[99] * 10]
     )
-    assert change['auc'].interval.method == 'mover'
-    assert np.isnan(change['auc'].p)
-
-
-def test_a_rate_that_cannot_be_measured_is_nan() -> None:
-    scores, labels = normal_scores(50, 50, 1.0, 0)
-    found = bootstrap_metrics(scores, labels, ('tpr@0.01', 'tpr@0.02'), resamples=50)
-    assert np.isnan(found['tpr@0.01'][:3]).all()
-    assert found['tpr@0.01'].method == 'none'
-    assert not np.isnan(found['tpr@0.02'].low)
+    assert change.interval.method == 'mover'
 
 
 def test_differences_are_paired() -> None:
     generator = np.random.default_rng(4)
     scores, labels = normal_scores(60, 60, 1.0, 4)
     better = scores + 0.3 * labels + 0.1 * generator.normal(size=120)
-    found = bootstrap_difference(scores, better, labels, ('auc', 'eer'), resamples=500)
-    assert found['auc'].first == area_under_roc(scores, labels)
-    assert found['auc'].second == area_under_roc(better, labels)
-    assert found['auc'].interval.value == pytest.approx(found['auc'].second - found['auc'].first)
-    assert found['auc'].interval.low > 0
-    assert found['auc'].p < 0.01
+    found = bootstrap_difference(scores, better, labels, resamples=500)
+    assert found.first == area_under_roc(scores, labels)
+    assert found.second == area_under_roc(better, labels)
+    assert found.interval.value == pytest.approx(found.second - found.first)
+    assert found.interval.low > 0
     # Much narrower than both intervals by themselves would say.
     alone = bootstrap_metrics(scores, labels, resamples=500)['auc']
-    assert found['auc'].interval.high - found['auc'].interval.low < 0.5 * (alone.high - alone.low)
-    back = bootstrap_difference(better, scores, labels, ('auc', 'eer'), resamples=500)
-    for name in found:
-        assert back[name].interval.low == pytest.approx(-found[name].interval.high, abs=1e-12)
-        assert back[name].p == found[name].p
-        assert back[name].standard_error == pytest.approx(found[name].standard_error)
+    assert found.interval.high - found.interval.low < 0.5 * (alone.high - alone.low)
+    back = bootstrap_difference(better, scores, labels, resamples=500)
+    assert back.interval.low == pytest.approx(-found.interval.high, abs=1e-12)
 
 
 def test_differences_that_no_resample_changes() -> None:
     scores, labels = probabilities(20, 20, 1.0, 0)
-    same = bootstrap_difference(scores, scores**2, labels, ('auc', 'ap', 'brier'), resamples=50)
-    for name in ('auc', 'ap'):
-        assert same[name].interval[:3] == (0.0, 0.0, 0.0)
-        assert same[name].p == 1.0
-    assert same['brier'].interval.low < same['brier'].interval.high
+    assert bootstrap_difference(scores, scores**2, labels, resamples=50).interval[:3] == (0.0, 0.0, 0.0)
     perfect = np.arange(40) / 40, np.repeat([0, 1], 20)
-    found = bootstrap_difference(perfect[0], -perfect[0], perfect[1], resamples=50)['auc']
+    found = bootstrap_difference(perfect[0], -perfect[0], perfect[1], resamples=50)
     assert found.interval.value == -1.0
     assert found.interval.method == 'mover'
     assert found.interval.high > -1.0
@@ -268,10 +239,8 @@ def test_differences_that_no_resample_changes() -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(samples, st.integers(0, 3))
-def test_rising_maps_change_no_interval(rows: list[tuple[int, int, int]], seed: int) -> None:
-    scores, labels, _ = np.array(rows).T
-    if len(set(labels)) < 2:
-        return
+def test_rising_maps_change_no_interval(rows: list[tuple[int, int]], seed: int) -> None:
+    scores, labels = np.array(rows).T
     found = bootstrap_metrics(scores, labels, ('auc', 'eer', 'ap'), resamples=20, seed=seed)
     risen = bootstrap_metrics(np.exp(scores), labels, ('auc', 'eer', 'ap'), resamples=20, seed=seed)
     assert str(risen) == str(found)
@@ -283,8 +252,6 @@ def test_bad_arguments_are_refused() -> None:
     scores, labels = normal_scores(5, 5, 1.0, 0)
     for arguments, message in (
         ({'metrics': ('f1',)}, "metric 'f1' is unknown; choose among auc, eer"),
-        ({'metrics': ('tpr@2',)}, "metric 'tpr@2' is unknown"),
-        ({'metrics': ('log_loss',)}, 'log_loss needs probabilities'),
         ({'resamples': 0}, 'resamples=0: give at least 1'),
         ({'level': 95}, 'level=95: give a confidence level between 0 and 1'),
         ({'method': 'normal'}, "method='normal' is unknown; choose one of percentile, bca"),

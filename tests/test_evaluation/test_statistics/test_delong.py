@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.inputs import OneClassError
-from iid_mm.evaluation.statistics.delong import delong_auc, delong_covariance, delong_test
+from iid_mm.evaluation.statistics.delong import delong_covariance
 
 # The example of DeLong, DeLong, Clarke-Pearson (1988): albumin, total protein and K-G score of patients with
 # ovarian cancer, and whether surgery was of no (0) or of some (1) benefit; the 43 complete records.
@@ -80,24 +80,24 @@ def brute_force_groups(scores: np.ndarray, labels: np.ndarray, groups: np.ndarra
 
 def test_the_published_example() -> None:
     # As SAS/STAT's documentation of PROC LOGISTIC prints it for these data, to four decimals.
-    for scores, auc, error in ((ALBUMIN, 0.7366, 0.0927), (KG, 0.7258, 0.1028), (PROTEIN, 0.6478, 0.1000)):
-        found = delong_auc(scores, BENEFIT)
-        assert found.auc == pytest.approx(auc, abs=5e-5)
-        assert found.variance**0.5 == pytest.approx(error, abs=5e-5)
-    for scores, expected in (
-        (ALBUMIN, (0.0108, 0.0953, -0.1761, 0.1976, 0.0127, 0.9102)),
-        (PROTEIN, (-0.0780, 0.1046, -0.2830, 0.1271, 0.5554, 0.4561)),
-    ):
-        test = delong_test(KG, scores, BENEFIT)
-        low, high = test.difference.low, test.difference.high
-        metrics = (test.difference.value, test.variance**0.5, low, high, test.z**2, test.p)
-        assert metrics == pytest.approx(expected, abs=5e-5)
-    # All three against each other: chi-square with 2 degrees of freedom.
     both = delong_covariance([ALBUMIN, KG, PROTEIN], BENEFIT)
+    assert both.aucs == pytest.approx([0.7366, 0.7258, 0.6478], abs=5e-5)
+    assert np.diag(both.covariance) ** 0.5 == pytest.approx([0.0927, 0.1028, 0.1000], abs=5e-5)
+    for detector, contrast, (value, low, high, p) in (
+        (0, [1, -1, 0], (0.0108, -0.1761, 0.1976, 0.9102)),
+        (2, [0, -1, 1], (-0.0780, -0.2830, 0.1271, 0.4561)),
+    ):
+        assert both.contrast(contrast)[:3] == pytest.approx((value, low, high), abs=5e-5)
+        assert both.p_value(1, detector) == pytest.approx(p, abs=5e-5)
+    # All three against each other: chi-square with 2 degrees of freedom.
     contrast = np.array([[1, -1, 0], [0, -1, 1]])
     change = contrast @ both.aucs
     chi_square = change @ np.linalg.solve(contrast @ both.covariance @ contrast.T, change)
     assert chi_square == pytest.approx(2.5340, abs=5e-5)
+
+
+def variance_of(scores: np.ndarray, labels: np.ndarray, groups: object = None) -> float:
+    return float(delong_covariance([scores], labels, groups=groups).covariance[0, 0])
 
 
 @settings(deadline=None, max_examples=80)
@@ -116,7 +116,7 @@ def test_agrees_with_brute_force(rows: list[tuple[int, int, int]]) -> None:
 def test_groups_agree_with_brute_force(rows: list[tuple[int, int, int]], random: object) -> None:
     scores, _, labels = np.array(rows).T
     groups = np.array([random.randrange(5) for _ in rows])  # type: ignore[attr-defined]
-    found = delong_auc(scores, labels, groups=groups).variance
+    found = variance_of(scores, labels, groups)
     if min(len(set(groups[labels == label])) for label in (0, 1)) < 2:
         assert np.isnan(found)
     else:
@@ -126,56 +126,48 @@ def test_groups_agree_with_brute_force(rows: list[tuple[int, int, int]], random:
 def test_groups_of_one_are_no_groups() -> None:
     names = np.array([f'p{i}' for i in range(BENEFIT.size)], dtype=object)
     names[::3] = None
-    assert delong_auc(KG, BENEFIT, groups=names).variance == pytest.approx(
-        delong_auc(KG, BENEFIT).variance, rel=1e-12
-    )
+    assert variance_of(KG, BENEFIT, names) == pytest.approx(variance_of(KG, BENEFIT), rel=1e-12)
     # Every patient twice: as groups, the information stays what it was.
     twice = np.repeat(KG, 2), np.repeat(BENEFIT, 2)
-    grouped = delong_auc(*twice, groups=np.repeat(np.arange(BENEFIT.size), 2)).variance
-    assert grouped == pytest.approx(delong_auc(KG, BENEFIT).variance, rel=1e-12)
-    assert delong_auc(*twice).variance < 0.6 * grouped
+    grouped = variance_of(*twice, np.repeat(np.arange(BENEFIT.size), 2))
+    assert grouped == pytest.approx(variance_of(KG, BENEFIT), rel=1e-12)
+    assert variance_of(*twice) < 0.6 * grouped
 
 
 @settings(deadline=None, max_examples=60)
 @given(pairs_of_scores)
 def test_symmetries(rows: list[tuple[int, int, int]]) -> None:
     a, b, labels = np.array(rows).T
-    test, back = delong_test(a, b, labels), delong_test(b, a, labels)
-    assert back.difference.value == pytest.approx(-test.difference.value, abs=1e-12)
-    assert (back.difference.low, back.difference.high) == pytest.approx(
-        (-test.difference.high, -test.difference.low), abs=1e-9
-    )
-    assert back.p == pytest.approx(test.p, abs=1e-9, nan_ok=True)
-    turned = delong_test(-a, -b, 1 - labels)
-    assert turned.difference.value == pytest.approx(test.difference.value, abs=1e-12)
-    assert turned.variance == pytest.approx(test.variance, abs=1e-12)
-    risen = delong_test(np.exp(a), b**3 + 2 * b, labels)
-    assert risen.difference.value == pytest.approx(test.difference.value, abs=1e-12)
-    one = delong_auc(a, labels)
-    assert 0 <= one.interval.low <= one.auc <= one.interval.high <= 1
+    both, turned = delong_covariance([a, b], labels), delong_covariance([-a, -b], 1 - labels)
+    assert both.p_value(1, 0) == pytest.approx(both.p_value(0, 1), abs=1e-9, nan_ok=True)
+    assert turned.aucs == pytest.approx(both.aucs, abs=1e-12)
+    assert turned.covariance == pytest.approx(both.covariance, abs=1e-12)
+    risen = delong_covariance([np.exp(a), b**3 + 2 * b], labels)
+    assert risen.aucs == pytest.approx(both.aucs, abs=1e-12)
+    interval = both.interval(0)
+    assert 0 <= interval.low <= interval.value == both.aucs[0] <= interval.high <= 1
 
 
 def test_perfect_detectors_are_not_certain() -> None:
     labels = np.repeat([0, 1], 20)
-    one = delong_auc(np.arange(40), labels)
-    assert (one.auc, one.interval.high, one.interval.method) == (1.0, 1.0, 'newcombe')
-    assert one.variance == pytest.approx(0, abs=1e-20)
-    assert one.interval.low == pytest.approx(0.8987, abs=1e-4)
-    test = delong_test(np.arange(40), np.arange(40) ** 2, labels)
-    assert (test.p, test.difference.low, test.difference.high) == (1.0, 0.0, 0.0)
+    perfect = np.arange(40)
+    both = delong_covariance([perfect, perfect**2, -perfect], labels)
+    one = both.interval(0)
+    assert (one.value, one.high, one.method) == (1.0, 1.0, 'newcombe')
+    assert both.covariance[0, 0] == pytest.approx(0, abs=1e-20)
+    assert one.low == pytest.approx(0.8987, abs=1e-4)
+    assert both.p_value(0, 1) == 1.0
     # One perfect, one perfectly wrong: the test has no variance to work with, and says so.
-    test = delong_test(np.arange(40), -np.arange(40), labels)
-    assert np.isnan(test.p)
-    assert np.isnan(test.z)
-    assert test.difference.method == 'mover'
-    assert -1 <= test.difference.low < test.difference.high < -0.8
+    assert np.isnan(both.p_value(0, 2))
+    assert both.contrast([-1, 0, 1])[0] == -1
+    assert np.isnan(both.contrast([-1, 0, 1])[1:3]).all()
 
 
 def test_one_sample_of_a_class_has_no_variance() -> None:
-    one = delong_auc([0.1, 0.2, 0.3, 0.25], [0, 0, 0, 1])
-    assert np.isnan(one.variance)
-    assert one.interval.method == 'newcombe'
-    assert np.isnan(delong_test([0.1, 0.2, 0.3, 0.25], [0.3, 0.2, 0.1, 0.0], [0, 0, 0, 1]).p)
+    both = delong_covariance([[0.1, 0.2, 0.3, 0.25], [0.3, 0.2, 0.1, 0.0]], [0, 0, 0, 1])
+    assert np.isnan(both.covariance).all()
+    assert both.interval(0).method == 'newcombe'
+    assert np.isnan(both.p_value())
 
 
 def test_level_and_size_of_the_test() -> None:
@@ -185,9 +177,10 @@ def test_level_and_size_of_the_test() -> None:
     for _ in range(runs):
         shared = generator.normal(size=120)
         a, b = shared + generator.normal(size=(2, 120)) + 1.0 * labels
-        covered += delong_auc(a, labels).interval.low <= 0.6914625 <= delong_auc(a, labels).interval.high
-        rejected += delong_test(a, b, labels).p < 0.05
-        sure += delong_test(a, b + 2 * labels, labels).p < 0.05
+        found = delong_covariance([a, b, b + 2 * labels], labels)
+        covered += found.interval(0).low <= 0.6914625 <= found.interval(0).high
+        rejected += found.p_value(0, 1) < 0.05
+        sure += found.p_value(0, 2) < 0.05
     # AUC of shift 1 at variance 2 in each class: Phi(1 / 2). Five standard errors of the simulation.
     assert covered / runs == pytest.approx(0.95, abs=5 * (0.95 * 0.05 / runs) ** 0.5)
     assert rejected / runs == pytest.approx(0.05, abs=5 * (0.95 * 0.05 / runs) ** 0.5)
@@ -195,13 +188,14 @@ def test_level_and_size_of_the_test() -> None:
 
 
 def test_bad_input_is_refused() -> None:
+    for scores, labels, groups, message in (
+        ([[0.1, 0.2], [0.1, 0.2, 0.3]], [0, 1], None, r'scores of shape \(3,\) and labels of shape \(2,\)'),
+        ([0.1, 0.2], [0, 1], None, r'scores of shape \(\)'),
+        ([], [0, 1], None, 'give one row per detector'),
+        ([[0.1, 0.2]], [0, 1], ['a', 'b', 'c'], 'groups of 3 samples for 2 scores'),
+        ([[0.1, float('nan')]], [0, 1], None, '1 of 2 scores are NaN'),
+    ):
+        with pytest.raises(InputError, match=message):
+            delong_covariance(scores, labels, groups=groups)
     with pytest.raises(OneClassError, match="set 'x': all 2 samples are fake"):
-        delong_auc([0.1, 0.2], [1, 1], name="set 'x'")
-    with pytest.raises(InputError, match=r'scores of shapes \(2,\) and \(3,\)'):
-        delong_test([0.1, 0.2], [0.1, 0.2, 0.3], [0, 1])
-    with pytest.raises(InputError, match=r'scores of shape \(2,\); give one row a detector'):
-        delong_covariance([0.1, 0.2], [0, 1])
-    with pytest.raises(InputError, match='groups of 3 samples for 2 scores'):
-        delong_auc([0.1, 0.2], [0, 1], groups=['a', 'b', 'c'])
-    with pytest.raises(InputError, match='1 of 2 scores are NaN'):
-        delong_auc([0.1, float('nan')], [0, 1])
+        delong_covariance([[0.1, 0.2]], [1, 1], name="set 'x'")

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes of a distributed run on machines without a GPU."""
+"""Distributed runs: processes on machines without a GPU, and synchronized batch norm."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ LAUNCHER_VARIABLES = {
         'LOCAL_RANK': 'OMPI_COMM_WORLD_LOCAL_RANK',
     },
 }
-"""Where launchers say what torchrun says in RANK, WORLD_SIZE and LOCAL_RANK."""
+"""Environment variables in which launchers set what torchrun sets in RANK, WORLD_SIZE and LOCAL_RANK."""
 
 DEFAULT_PORT = '29500'
 
@@ -29,18 +30,18 @@ DEFAULT_PORT = '29500'
 def join_cpu_processes(launcher: str, dist_cfg: dict[str, Any] | None = None) -> bool:
     """Join the other processes of a run through gloo where there is no GPU.
 
-    MMEngine selects a CUDA device whatever the backend is, and leaves a process group that exists.
+    MMEngine would select a CUDA device whatever the backend is; it keeps a process group that exists.
 
     Args:
         launcher: What started the processes: 'none', 'pytorch' (torchrun), 'slurm' or 'mpi'.
-        dist_cfg: The config's ``env_cfg.dist_cfg``; its ``timeout`` (seconds) and, with Slurm, ``port``
-            count here.
+        dist_cfg: The config's ``env_cfg.dist_cfg``; only its ``timeout`` (seconds) and, with Slurm, ``port``
+            are used here.
 
     Returns:
         Whether the processes were joined; False on machines with a GPU and for launcher 'none'.
 
     Raises:
-        InputError: If the launcher did not start this process, or does not tell where the first one runs.
+        InputError: If the launcher did not start this process, or the address of the first one is unknown.
     """
     if launcher == 'none' or torch.cuda.is_available() or dist.is_initialized():
         return False
@@ -56,7 +57,7 @@ def _variables(launcher: str, dist_cfg: dict[str, Any]) -> dict[str, str]:
     names = LAUNCHER_VARIABLES.get(launcher, {'RANK': 'RANK', 'WORLD_SIZE': 'WORLD_SIZE'})
     if missing := sorted(set(names.values()) - set(os.environ)):
         raise InputError(
-            f'--launcher {launcher}: {", ".join(missing)} is not set, so that {launcher} did not start this '
+            f'--launcher {launcher}: {", ".join(missing)} is not set, so {launcher} did not start this '
             'process; use tools/dist_train.sh or tools/slurm_train.sh, or --launcher none'
         )
     found = {name: os.environ[theirs] for name, theirs in names.items()}
@@ -65,8 +66,8 @@ def _variables(launcher: str, dist_cfg: dict[str, Any]) -> dict[str, str]:
     if 'MASTER_ADDR' not in os.environ:
         if launcher != 'slurm':
             raise InputError(
-                f'--launcher {launcher}: MASTER_ADDR is not set; set it to the name of the machine of the '
-                'first process, e.g. 127.0.0.1 on a single one'
+                f'--launcher {launcher}: MASTER_ADDR is not set; set it to the host of the first process, '
+                'e.g. 127.0.0.1 on a single machine'
             )
         found['MASTER_ADDR'] = _first_slurm_host()
     if 'MASTER_PORT' not in {**os.environ, **found}:
@@ -75,6 +76,7 @@ def _variables(launcher: str, dist_cfg: dict[str, Any]) -> dict[str, str]:
 
 
 def _first_slurm_host() -> str:
+    """Host of the first process of a Slurm job."""
     command = ['scontrol', 'show', 'hostnames', os.environ.get('SLURM_NODELIST', '')]
     try:
         hosts = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
@@ -85,3 +87,26 @@ def _first_slurm_host() -> str:
     if not hosts:
         raise InputError(f'--launcher slurm: {" ".join(command)!r} names no machine; set MASTER_ADDR')
     return hosts[0]
+
+
+def check_sync_bn(sync_bn: Any) -> None:
+    """Check the config's ``sync_bn`` of a distributed run before the model is converted.
+
+    Args:
+        sync_bn: 'torch', 'mmcv', or None for batch norm over each process's own samples.
+
+    Raises:
+        InputError: If the value is unknown, or its layers are not available on this device.
+    """
+    if sync_bn is None:
+        return
+    if sync_bn not in ('torch', 'mmcv'):
+        raise InputError(f"sync_bn={sync_bn!r}: must be 'torch', 'mmcv' or None")
+    if not torch.cuda.is_available():
+        raise InputError(
+            f'sync_bn={sync_bn!r} needs a GPU in every process, and none was found: PyTorch has no '
+            'synchronized batch norm for CPUs; set sync_bn=None, or use group norm '
+            "(norm_cfg=dict(type='GN', num_groups=32))"
+        )
+    if sync_bn == 'mmcv' and not hasattr(import_module('mmcv.ops'), 'SyncBatchNorm'):
+        raise InputError("sync_bn='mmcv': mmcv is installed without compiled operators; use sync_bn='torch'")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs of the runner, its loop and its hooks on a tiny set."""
+"""Training on a tiny set: whole, killed and resumed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from mmengine.hooks import Hook
 
 from iid_mm.apis import init_model, load_checkpoint_file
-from iid_mm.datasets.loader_workers import TIMEOUT
 from iid_mm.engine import SafeRunner
 from iid_mm.errors import InputError
 
@@ -189,31 +187,3 @@ def test_data_that_do_not_fill_a_batch_are_an_error(make_runner: Any) -> None:
         InputError, match=r'has 24 of 24 training samples .* do not fill a batch of 25.*batch_size'
     ):
         make_runner('small', train_dataloader__batch_size=25).train()
-
-
-def test_checkpoint_of_another_model(make_runner: Any, tmp_path: Path) -> None:
-    torch.save(dict(state_dict=dict(weight=torch.ones(1))), tmp_path / 'other.pth')
-    runner = make_runner('other')
-    with pytest.raises(InputError, match=r'other\.pth is of another model.*not of this model: weight'):
-        runner.load_checkpoint(str(tmp_path / 'other.pth'))
-
-
-def test_test_reports_the_metrics_of_the_checkpoint(whole_run: Any, make_runner: Any, tmp_path: Path) -> None:
-    _, work_dir = whole_run
-    runner = make_runner('test', test_evaluator__scores_file=str(tmp_path / 's.parquet'))
-    runner._load_from = str(work_dir / 'epoch_2.pth')
-    metrics = runner.test()
-    assert metrics['forgery/num_videos'] == 9
-    assert 0 <= metrics['forgery/video_auc'] <= 1
-    assert (tmp_path / 's.parquet').is_file()
-
-
-def test_parts_of_the_model_are_checked_before_training(make_runner: Any) -> None:
-    with pytest.raises(InputError, match=r'model\.forgery_head: ForgeryHead expects 64 channels and got 32'):
-        make_runner(model__forgery_head__in_channels=64)
-
-
-def test_runners_harden_their_loaders(make_runner: Any) -> None:
-    runner = make_runner(train_dataloader__num_workers=1, train_dataloader__persistent_workers=False)
-    built = runner.build_dataloader(runner.cfg.train_dataloader, seed=0)
-    assert built.timeout == TIMEOUT

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from iid_mm.errors import InputError
-from iid_mm.models import wiring
-from iid_mm.models.wiring import check_wiring
+from iid_mm.models.detectors import wiring_probe
 from iid_mm.registry import MODELS
 
 SIZE = (112, 112)
@@ -28,25 +27,25 @@ def build(cfg: dict[str, Any], **parts: dict[str, Any]) -> Any:
 @pytest.fixture
 def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     messages: list[str] = []
-    monkeypatch.setattr(wiring, 'print_log', lambda text, **_: messages.append(text))
+    monkeypatch.setattr(wiring_probe, 'print_log', lambda text, **_: messages.append(text))
     return messages
 
 
 def test_a_good_model_is_left_as_it_was(tiny_model_cfg: dict[str, Any], warnings: list[str]) -> None:
     model = build(tiny_model_cfg).train()
     before = copy.deepcopy(model.state_dict())
-    check_wiring(model, SIZE)
+    model.check_wiring(SIZE)
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert warnings == []
-    check_wiring(model.eval(), SIZE)
+    model.eval().check_wiring(SIZE)
     assert not model.training
 
 
 def test_a_plain_classifier(tiny_model_cfg: dict[str, Any]) -> None:
     tiny_model_cfg |= dict(neck=None, artifact_head=None)
-    check_wiring(build(tiny_model_cfg, forgery_head=dict(artifact_channels=None)), SIZE)
+    build(tiny_model_cfg, forgery_head=dict(artifact_channels=None)).check_wiring(SIZE)
 
 
 FPN = dict(_delete_=True, type='mmdet.FPN', in_channels=[8, 16, 32], out_channels=16, num_outs=3)
@@ -64,9 +63,8 @@ RETINA = dict(
 
 
 def test_levels_of_mmdet(tiny_model_cfg: dict[str, Any], warnings: list[str]) -> None:
-    check_wiring(
-        build(tiny_model_cfg, backbone=dict(out_indices=(0, 1, 2)), neck=FPN, artifact_head=RETINA), SIZE
-    )
+    parts = dict(backbone=dict(out_indices=(0, 1, 2)), neck=FPN, artifact_head=RETINA)
+    build(tiny_model_cfg, **parts).check_wiring(SIZE)
     assert warnings == []
 
 
@@ -106,14 +104,14 @@ def test_levels_of_mmdet(tiny_model_cfg: dict[str, Any], warnings: list[str]) ->
                     patch_size=16,
                 )
             ),
-            "model.backbone must give a tuple of .*backbone 16.*; of a vision .*out_type='featmap'",
+            "model.backbone must give a tuple of .*backbone 16.*; for a vision .*out_type='featmap'",
         ),
     ],
 )
 def test_parts_that_do_not_fit(tiny_model_cfg: dict[str, Any], parts: dict[str, Any], text: str) -> None:
     model = build(tiny_model_cfg, **copy.deepcopy(parts)).train()
     with pytest.raises(InputError, match=text):
-        check_wiring(model, SIZE)
+        model.check_wiring(SIZE)
     assert model.training
 
 
@@ -121,6 +119,6 @@ def test_strides_that_do_not_cover_the_image(tiny_model_cfg: dict[str, Any], war
     head = copy.deepcopy(tiny_model_cfg['artifact_head'])
     head['anchor_generator']['strides'] = [16, 22, 37, 56]
     tiny_model_cfg['artifact_head'] = head
-    check_wiring(build(tiny_model_cfg), SIZE)
+    build(tiny_model_cfg).check_wiring(SIZE)
     assert len(warnings) == 1
     assert 'level 3 has 1x1 cells of stride (56, 56), which do not cover 112x112 px' in warnings[0]

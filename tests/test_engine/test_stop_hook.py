@@ -63,7 +63,7 @@ def test_a_signal_saves_and_stops(
     runner.register_hook(first)
     runner.register_hook(Ask('before_train_iter', getattr(signal, name), 4))
     with pytest.raises(
-        StoppedError, match=r'interrupted\.pth holds where it stands; go on with --resume'
+        StoppedError, match=r'interrupted\.pth holds its state; continue with --resume'
     ) as caught:
         runner.train()
     assert caught.value.status == status
@@ -81,7 +81,7 @@ def test_a_second_ctrl_c_does_not_wait(
     make_runner: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     hook = StopHook()
-    with hook.listening():
+    with hook.during_training():
         os.kill(os.getpid(), signal.SIGINT)
         # The terminal and a launcher send the same one.
         os.kill(os.getpid(), signal.SIGINT)

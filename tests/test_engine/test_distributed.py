@@ -2,19 +2,24 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
 from torch import distributed as dist
+from torch import nn
 
-from iid_mm.engine.runner.cpu_processes import join_cpu_processes
+from iid_mm.engine.runner.distributed import check_sync_bn, join_cpu_processes
 from iid_mm.errors import InputError
+from iid_mm.registry import MODELS
+from iid_mm.utils.checkpoint import check_state_dict
 
 NAMES = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'SLURM_PROCID', 'SLURM_NTASKS')
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def joined(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Calls of ``init_process_group``, which does nothing; no variable of a launcher is set."""
     calls: list[Any] = []
@@ -57,6 +62,7 @@ def test_one_process_and_machines_with_a_gpu(joined: list[Any], monkeypatch: pyt
     ('launcher', 'missing'),
     [('pytorch', 'RANK, WORLD_SIZE'), ('slurm', 'SLURM_LOCALID, SLURM_NTASKS, SLURM_PROCID')],
 )
+@pytest.mark.usefixtures('joined')
 def test_not_started_by_the_launcher(launcher: str, missing: str) -> None:
     with pytest.raises(InputError, match=rf'--launcher {launcher}: {missing} is not set'):
         join_cpu_processes(launcher)
@@ -84,9 +90,56 @@ def test_not_started_by_the_launcher(launcher: str, missing: str) -> None:
     ],
 )
 def test_the_first_machine_is_not_told(
-    launcher: str, given: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+    launcher: str, given: dict[str, str], message: str, joined: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=message):
         join_cpu_processes(launcher)
+
+
+# Synchronized batch norm
+
+
+@pytest.fixture
+def has_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+
+
+@pytest.mark.usefixtures('has_gpu')
+@pytest.mark.parametrize('sync_bn', [None, 'torch'])
+def test_good_values(sync_bn: str | None) -> None:
+    check_sync_bn(sync_bn)
+
+
+@pytest.mark.usefixtures('has_gpu')
+@pytest.mark.parametrize(
+    ('sync_bn', 'message'),
+    [(True, r"sync_bn=True: must be 'torch', 'mmcv' or None"), ('mmcv', r'without compiled operators')],
+)
+def test_bad_values(sync_bn: Any, message: str) -> None:
+    import mmcv.ops
+
+    if sync_bn == 'mmcv' and hasattr(mmcv.ops, 'SyncBatchNorm'):
+        pytest.skip('mmcv has compiled operators')
+    with pytest.raises(InputError, match=message):
+        check_sync_bn(sync_bn)
+
+
+@pytest.mark.distributed
+def test_processes_without_a_gpu_end_before_they_train(train_processes: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"sync_bn='torch' needs a GPU in every process.*norm_cfg"):
+        train_processes(2, tmp_path, sync_bn='torch')
+
+
+@pytest.mark.usefixtures('iid_scope')
+def test_checkpoints_of_converted_and_plain_models_are_the_same(tiny_model_cfg: dict[str, Any]) -> None:
+    """What MMEngine does to a model on GPUs; the layers themselves run there only."""
+    plain = MODELS.build(tiny_model_cfg)
+    before = {name: value.clone() for name, value in plain.state_dict().items()}
+    count = sum(isinstance(m, nn.BatchNorm2d) for m in plain.modules())
+    converted = convert_sync_batchnorm(plain, 'torch')
+    assert sum(isinstance(m, nn.SyncBatchNorm) for m in converted.modules()) == count > 0
+    check_state_dict(converted, before, 'plain')
+    back = revert_sync_batchnorm(converted).state_dict()
+    assert all(torch.equal(back[name], value) for name, value in before.items())
