@@ -103,7 +103,6 @@ def test_load_crops(tiny_prepared, tmp_path):
         load_crops(tmp_path / 'gone', 3)
 
 
-@pytest.mark.slow
 def test_tool(tiny_prepared, tmp_path, monkeypatch, capsys):
     main = runpy.run_path(str(TOOL))['main']
     command = [str(TOOL), 'storage', '--samples', '2', '--out', str(tmp_path / 'f.json')]
