@@ -13,6 +13,7 @@ from iid_mm.errors import InputError
 from iid_mm.evaluation.statistics.intervals import Interval, check_level
 from iid_mm.identity.clips import Codes, fewer_clips, hold_out, shuffle_identities
 from iid_mm.identity.linear import STRENGTHS, Array, class_scores, group_means, macro, standardize, true_ranks
+from iid_mm.identity.shift import sums_of_squares
 
 _FOLDS = 3
 
@@ -202,12 +203,9 @@ def variance_share(values: Array, identity: Codes, clip: Codes) -> float:
     """
     scaled = standardize(values, values)[0]
     clips, owner = _clip_means(scaled, identity, clip)
-    counts = np.bincount(owner).astype(float)
-    means = group_means(clips, owner, counts.size)
-    people, total = int(np.count_nonzero(counts)), float(counts.sum())
-    between = float(np.sum(counts[:, None] * (means - clips.mean(axis=0)) ** 2)) / (people - 1)
-    within = float(np.sum((clips - means[owner]) ** 2)) / (total - people)
-    size = (total - float(np.sum(counts**2)) / total) / (people - 1)
+    between, within, size = sums_of_squares(clips, owner)
+    people = int(owner.max()) + 1
+    between, within = between / (people - 1), within / (len(clips) - people)
     bottom = between + (size - 1) * within
     return (between - within) / bottom if bottom > 1e-12 else float('nan')
 

@@ -24,6 +24,7 @@ from scipy import stats
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.inputs import factorize
 from iid_mm.evaluation.statistics.intervals import Interval, check_level
+from iid_mm.identity.linear import group_means
 
 Array = npt.NDArray[np.float64]
 CLIP = 1e-6
@@ -105,11 +106,8 @@ def intraclass_correlation(scores: npt.ArrayLike, identities: Any, *, level: flo
             f'{values.size} genuine videos of {people} identities: the variance within a person needs at '
             'least 2 identities and several genuine videos of a person; give further takes of the same people'
         )
-    means = np.bincount(codes, weights=values) / counts
-    between = float(np.sum(counts * (means - values.mean()) ** 2))
-    within = float(np.sum((values - means[codes]) ** 2))
+    between, within, size = sums_of_squares(values[:, None], codes)
     df_between, df_within = people - 1, values.size - people
-    size = (total - float(np.sum(counts**2)) / total) / df_between
     # Sums of squares of equal numbers are rounding errors.
     tiny = 1e-20 * max(1.0, float(np.sum(values**2)))
     between, within = (0.0 if part < tiny else part for part in (between, within))
@@ -130,6 +128,24 @@ def intraclass_correlation(scores: npt.ArrayLike, identities: Any, *, level: flo
         between / (between + within),
         size,
     )
+
+
+def sums_of_squares(values: Array, codes: npt.NDArray[np.int64]) -> tuple[float, float, float]:
+    """Sums of squares of a one-way layout.
+
+    Args:
+        values: (N, D); the sums run over all dimensions.
+        codes: (N,) groups 0..K-1, each of them used.
+
+    Returns:
+        Sum between groups, sum within groups, effective mean size n0 of a group.
+    """
+    counts = np.bincount(codes).astype(float)
+    total = float(counts.sum())
+    means = group_means(values, codes, counts.size)
+    between = float(np.sum(counts[:, None] * (means - values.mean(axis=0)) ** 2))
+    within = float(np.sum((values - means[codes]) ** 2))
+    return between, within, (total - float(np.sum(counts**2)) / total) / (counts.size - 1)
 
 
 def concordance(
