@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user may get wrong: exit status 1 and one line that says what and where."""
+"""Mistakes of users: exit status 1 and one line that says what is wrong and where."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -29,6 +29,8 @@ BASELINE = {
     'model.artifact_head': None,
     'model.forgery_head.artifact_channels': None,
 }
+
+SPLIT, LABEL = pa.compute.field('split'), pa.compute.field('label')
 
 
 @pytest.fixture
@@ -73,34 +75,40 @@ def test_unknown_analyzer(fails: Any, tmp_path: Path) -> None:
     assert 'mediapipe' in message
 
 
-def test_empty_split(fails: Any, tiny_config: Path, copied_set: Path) -> None:
-    table = pq.read_table(copied_set / 'index.parquet')
-    pq.write_table(table.filter(pa.compute.field('split') == 'val'), copied_set / 'index.parquet')
-    message = fails('train.py', tiny_config, *options(copied_set))
-    assert f"split='train' is empty in {copied_set}/index.parquet; splits there: val" in message
+def rewrite(root: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Change the table of an index."""
+    path = root / 'index.parquet'
+    pq.write_table(change(pq.read_table(path)), path)
 
 
-def test_index_without_a_column(fails: Any, tiny_config: Path, copied_set: Path) -> None:
-    table = pq.read_table(copied_set / 'index.parquet')
-    pq.write_table(table.drop_columns(['video_key']), copied_set / 'index.parquet')
-    message = fails('train.py', tiny_config, *options(copied_set))
-    assert f'{copied_set}/index.parquet: missing column(s) video_key' in message
-
-
-def test_index_that_is_none(fails: Any, tiny_config: Path, copied_set: Path) -> None:
-    (copied_set / 'index.parquet').write_text('image,label\n')
-    assert 'is not a readable Parquet file' in fails('train.py', tiny_config, *options(copied_set))
-
-
-def test_landmarks_of_the_wrong_shape(fails: Any, tiny_config: Path, copied_set: Path) -> None:
-    table = pq.read_table(copied_set / 'index.parquet')
+def short_landmarks(table: pa.Table) -> pa.Table:
     rows = table['landmarks'].to_pylist()
     rows[3] = rows[3][:10]
     column = pa.array(rows, type=pa.list_(pa.float32()))
-    table = table.set_column(table.column_names.index('landmarks'), 'landmarks', column)
-    pq.write_table(table, copied_set / 'index.parquet')
-    message = fails('train.py', tiny_config, *options(copied_set))
-    assert "index.parquet, row 3, column 'landmarks': needs 136 or 162 values" in message
+    return table.set_column(table.column_names.index('landmarks'), 'landmarks', column)
+
+
+@pytest.mark.parametrize(
+    ('change', 'part'),
+    [
+        (
+            lambda t: t.filter(SPLIT == 'val'),
+            "split='train' is empty in ROOT/index.parquet; splits there: val",
+        ),
+        (lambda t: t.filter(SPLIT != 'val'), "split='val' is empty"),
+        (lambda t: t.drop_columns(['video_key']), 'ROOT/index.parquet: missing column(s) video_key'),
+        (short_landmarks, "index.parquet, row 3, column 'landmarks': needs 136 or 162 values"),
+    ],
+    ids=('no training', 'no validation', 'no column', 'landmarks'),
+)
+def test_damaged_index(change: Any, part: str, fails: Any, tiny_config: Path, copied_set: Path) -> None:
+    rewrite(copied_set, change)
+    assert part.replace('ROOT', str(copied_set)) in fails('train.py', tiny_config, *options(copied_set))
+
+
+def test_index_that_is_no_parquet(fails: Any, tiny_config: Path, copied_set: Path) -> None:
+    (copied_set / 'index.parquet').write_text('image,label\n')
+    assert 'is not a readable Parquet file' in fails('train.py', tiny_config, *options(copied_set))
 
 
 @pytest.mark.parametrize('workers', [0, 1])
@@ -124,17 +132,14 @@ def test_missing_image(fails: Any, tiny_config: Path, tiny_checkpoint: Path, cop
 
 
 def test_one_class_only(fails: Any, tiny_config: Path, tiny_checkpoint: Path, copied_set: Path) -> None:
-    table = pq.read_table(copied_set / 'index.parquet')
-    pq.write_table(table.filter(pa.compute.field('label') == 1), copied_set / 'index.parquet')
+    rewrite(copied_set, lambda table: table.filter(LABEL == 1))
     message = fails('test.py', tiny_config, tiny_checkpoint, *options(copied_set))
     assert 'genuine' in message
 
 
 def one_class(root: Path, split: str, label: int) -> None:
     """Leave only one class in a split."""
-    table = pq.read_table(root / 'index.parquet')
-    other = (pa.compute.field('split') != split) | (pa.compute.field('label') == label)
-    pq.write_table(table.filter(other), root / 'index.parquet')
+    rewrite(root, lambda table: table.filter((split != SPLIT) | (label == LABEL)))
 
 
 @pytest.mark.parametrize(('label', 'present'), [(0, 'genuine'), (1, 'fake')])
@@ -150,10 +155,9 @@ def test_validation_of_one_class(
     assert not list((tmp_path / 'work').glob('*.pth'))
 
 
-def test_validation_of_one_class_that_nothing_compares(
+def test_without_validation_its_split_does_not_matter(
     call_tool: Any, tiny_config: Path, copied_set: Path, tmp_path: Path
 ) -> None:
-    """Without validation the split does not matter."""
     one_class(copied_set, 'val', 1)
     config = tmp_path / 'child.py'
     config.write_text(
@@ -164,12 +168,7 @@ def test_validation_of_one_class_that_nothing_compares(
     assert call_tool('train.py', *arguments) == (0, '')
 
 
-def test_empty_validation(fails: Any, tiny_config: Path, copied_set: Path) -> None:
-    one_class(copied_set, 'val', 2)
-    assert "split='val' is empty" in fails('train.py', tiny_config, *options(copied_set))
-
-
-def test_eval_sets_of_one_class_are_told_each(
+def test_each_eval_set_of_one_class_is_reported(
     call_tool: Any, tiny_config: Path, tiny_checkpoint: Path, copied_set: Path, tmp_path: Path
 ) -> None:
     second = Path(shutil.copytree(copied_set, tmp_path / 'second'))
@@ -368,67 +367,7 @@ def test_a_config_without_one_of_the_parts_of_a_run(fails: Any, tiny_config: Pat
     assert part in message
 
 
-class TestConverter:
-    tool = 'model_converters/caddm2iid.py'
-
-    def run(self, fails: Any, content: Any, tmp_path: Path, backbone: str = 'resnet34') -> str:
-        torch.save(content, tmp_path / 'in.pkl')
-        arguments = (tmp_path / 'in.pkl', tmp_path / 'out.pth', '--backbone', backbone)
-        message: str = fails(self.tool, *arguments, work_dir=False)
-        assert not (tmp_path / 'out.pth').exists()
-        return message
-
-    def weights(self) -> dict[str, torch.Tensor]:
-        """All keys of a ResNet-34 checkpoint; weights without memory."""
-        from iid_mm.models.caddm import convert_caddm
-
-        model = init_model(REPOSITORY / 'configs/iid_r34_ffpp.py')
-        names = {}
-        for name, value in model.state_dict().items():
-            original = name.replace('backbone.', 'base_model.').replace('forgery_head.', '')
-            original = original.replace('neck.blocks.', 'adm.adm_extra_layers.').replace(
-                'shortcut', 'downsample'
-            )
-            for ours, theirs in (('cls', 'cls'), ('reg', 'dets')):
-                original = original.replace(
-                    f'artifact_head.conv_{ours}', f'adm.multi_scale_detection_module.ms_{theirs}'
-                )
-            names[original] = torch.zeros((), dtype=value.dtype).expand(value.shape)
-        assert convert_caddm(names, 'resnet34')[1] == []
-        return names
-
-    def test_no_network_entry(self, fails: Any, tmp_path: Path) -> None:
-        message = self.run(fails, dict(state_dict={}, epoch=3), tmp_path)
-        assert 'no entry "network" (it has state_dict, epoch)' in message
-
-    def test_other_backbone(self, fails: Any, tmp_path: Path) -> None:
-        network = {'base_model._conv_stem.weight': torch.ones(1), 'fc.weight': torch.ones(2, 512)}
-        message = self.run(fails, dict(network=network), tmp_path)
-        assert 'missing' in message
-        assert 'backbone.conv1.weight' in message
-        network = {'base_model.layer1.0.conv1.weight': torch.ones(1)}
-        message = self.run(fails, dict(network=network), tmp_path, 'efficientnet-b4')
-        assert '1 keys have no counterpart, e.g. base_model.layer1.0.conv1.weight' in message
-
-    def test_missing_extra_and_reshaped_keys(self, fails: Any, tmp_path: Path) -> None:
-        weights = self.weights()
-        weights.pop('fc.bias')
-        weights['fc.weight'] = torch.zeros(3, 512)
-        message = self.run(fails, dict(network=weights), tmp_path)
-        assert '1 missing: forgery_head.fc.bias' in message
-        assert '1 of another shape: forgery_head.fc.weight (3, 512) instead of (2, 512)' in message
-        message = self.run(fails, dict(network=weights | dict(other=torch.zeros(1))), tmp_path)
-        assert 'other' in message
-
-    def test_converted_file_loads(self, call_tool: Any, tmp_path: Path) -> None:
-        """Numpy metrics beside the weights, as training scripts write them, need no trust."""
-        torch.save(dict(network=self.weights(), epoch=7, auc=np.float64(0.9)), tmp_path / 'in.pkl')
-        arguments = (tmp_path / 'in.pkl', tmp_path / 'new/out.pth', '--backbone', 'resnet34')
-        assert call_tool(self.tool, *arguments) == (0, '')
-        model = init_model(REPOSITORY / 'configs/iid_r34_ffpp.py', tmp_path / 'new/out.pth')
-        assert all((p == 0).all() for p in model.parameters())
-
-
+@pytest.mark.slow
 def test_message_and_status_of_a_real_process() -> None:
     result = subprocess.run(
         [sys.executable, str(REPOSITORY / 'tools/train.py'), '/nowhere.py'],

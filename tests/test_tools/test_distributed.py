@@ -21,6 +21,13 @@ from iid_mm.evaluation.scores import read_scores
 from iid_mm.utils.latest_checkpoint import stored_position
 from support.paths import REPOSITORY
 
+ENDLESS = ('train_cfg.max_epochs=1000', 'train_cfg.val_interval=1000')
+
+
+def several_processes(test: Any) -> Any:
+    """Mark a test that starts several processes."""
+    return pytest.mark.slow(pytest.mark.distributed(test))
+
 
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +70,7 @@ def metrics(work_dir: Path) -> dict[str, float]:
     return json.loads(next(work_dir.glob('2*/2*.json')).read_text())
 
 
+@several_processes
 def test_two_processes_train(run_script: Any, tiny_config: Path, tmp_path: Path) -> None:
     work_dir = tmp_path / 'work'
     options = ('--cfg-options', 'train_cfg.max_epochs=1')
@@ -77,6 +85,7 @@ def test_two_processes_train(run_script: Any, tiny_config: Path, tmp_path: Path)
     assert not any(name.startswith('module.') for name in state)
 
 
+@several_processes
 def test_two_processes_give_the_metrics_of_one(
     run_script: Any, call_tool: Any, tiny_config: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -84,16 +93,8 @@ def test_two_processes_give_the_metrics_of_one(
     arguments = ['--work-dir', tmp_path / 'one', '--out', tmp_path / 'one.parquet']
     status, message = call_tool('test.py', tiny_config, tiny_checkpoint, *arguments)
     assert (status, message) == (0, '')
-    result = run_script(
-        'dist_test.sh',
-        tiny_config,
-        tiny_checkpoint,
-        2,
-        '--work-dir',
-        tmp_path / 'two',
-        '--out',
-        tmp_path / 'two.parquet',
-    )
+    arguments = ['--work-dir', tmp_path / 'two', '--out', tmp_path / 'two.parquet']
+    result = run_script('dist_test.sh', tiny_config, tiny_checkpoint, 2, *arguments)
     assert result.returncode == 0, result.stderr[-3000:]
     one, two = read_scores(tmp_path / 'one.parquet'), read_scores(tmp_path / 'two.parquet')
     assert len(one) == len(two) == 27
@@ -102,29 +103,22 @@ def test_two_processes_give_the_metrics_of_one(
     # Batches differ, and with them the last bits of the scores.
     assert one.score == pytest.approx(two.score, abs=1e-6)
     expected, found = metrics(tmp_path / 'one'), metrics(tmp_path / 'two')
-    timing = {'data_time', 'time'}
-    assert {k: v for k, v in found.items() if k not in timing} == {
-        k: v for k, v in expected.items() if k not in timing
-    }
+    for values in (expected, found):
+        del values['data_time'], values['time']
+    assert found == expected
     assert 'forgery/video_auc' in found
 
 
+@several_processes
 def test_an_error_in_two_processes_ends_both(run_script: Any, tiny_config: Path, tmp_path: Path) -> None:
-    result = run_script(
-        'dist_train.sh',
-        tiny_config,
-        2,
-        '--work-dir',
-        tmp_path,
-        '--cfg-options',
-        'data_root=/nowhere',
-        timeout=120,
-    )
+    arguments = ('--work-dir', tmp_path, '--cfg-options', 'data_root=/nowhere')
+    result = run_script('dist_train.sh', tiny_config, 2, *arguments, timeout=120)
     assert result.returncode == 1
     assert result.stderr.count("error: index '/nowhere/index.parquet' does not exist") == 1
     assert 'Traceback' not in result.stderr
 
 
+@several_processes
 @pytest.mark.parametrize(
     ('number', 'status'), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)], ids=str
 )
@@ -132,9 +126,7 @@ def test_a_signal_to_the_script_saves_and_ends_all(
     number: signal.Signals, status: int, tiny_config: Path, tmp_path: Path
 ) -> None:
     """As a cluster, a scheduler or a terminal sends it: to the launcher, which has started two processes."""
-    process = start_script(
-        tiny_config, 2, tmp_path, 'train_cfg.max_epochs=1000', 'train_cfg.val_interval=1000'
-    )
+    process = start_script(tiny_config, 2, tmp_path, *ENDLESS)
     wait_for_iterations(tmp_path)
     process.send_signal(number)
     _, errors = process.communicate(timeout=120)
@@ -150,12 +142,9 @@ def test_a_signal_to_the_script_saves_and_ends_all(
     assert not list(tmp_path.glob('.*'))
 
 
+@several_processes
 def test_a_killed_loader_worker_of_one_process_ends_both(tiny_config: Path, tmp_path: Path) -> None:
-    options = (
-        'train_cfg.max_epochs=1000',
-        'train_cfg.val_interval=1000',
-        'default_hooks.checkpoint.interval=1000',
-    )
+    options = (*ENDLESS, 'default_hooks.checkpoint.interval=1000')
     workers = ('train_dataloader.num_workers=1', 'train_dataloader.persistent_workers=True')
     process = start_script(tiny_config, 2, tmp_path, *options, *workers)
     wait_for_iterations(tmp_path)
@@ -196,6 +185,7 @@ exit "$status"
 """
 
 
+@several_processes
 def test_slurm_on_nodes_without_gpus(
     run_script: Any, tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

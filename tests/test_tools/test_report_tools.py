@@ -173,6 +173,8 @@ def test_nan_scores(call_tool: Any, tiny_config: Path, tiny_checkpoint: Path, tm
 
 @pytest.mark.slow
 @pytest.mark.distributed
+@pytest.mark.slow
+@pytest.mark.distributed
 def test_any_number_of_processes_gives_the_same_report(
     run_script: Any, call_tool: Any, tiny_config: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
