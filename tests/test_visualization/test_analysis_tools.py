@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from iid_mm.evaluation.scores import FrameScore, FrameScores, write_scores
+from iid_mm.evaluation.scores import write_scores
 from iid_mm.registry import DATASETS
 from support.paths import REPOSITORY
+from support.scores import FrameScore, frame_scores
 
 from .stub_dataset import StubDataset
 
@@ -86,7 +87,7 @@ def test_plot_scores(tmp_path: Path, run_tool: Tool) -> None:
         for video in range(3)
         for frame in range(2)
     ]
-    path = write_scores(FrameScores.from_records(records), tmp_path / 'scores.parquet')
+    path = write_scores(frame_scores(records), tmp_path / 'scores.parquet')
     status, text = run_tool('plot_scores.py', path, '--out', tmp_path / 'plots')
     assert status == 0
     rows = [line.split('|') for line in text.splitlines() if '|' in line]
@@ -97,7 +98,7 @@ def test_plot_scores(tmp_path: Path, run_tool: Tool) -> None:
     assert len(list((tmp_path / 'plots').iterdir())) == 4
 
     genuine = [record for record in records if record.label == 0]
-    path = write_scores(FrameScores.from_records(genuine), tmp_path / 'genuine.parquet')
+    path = write_scores(frame_scores(genuine), tmp_path / 'genuine.parquet')
     status, text = run_tool('plot_scores.py', path, '--out', tmp_path / 'none')
     assert status == 1
     assert "set 'toy': all 6 frames are genuine" in text
