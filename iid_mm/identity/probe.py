@@ -13,7 +13,7 @@ from iid_mm.errors import InputError
 from iid_mm.evaluation.statistics.intervals import Interval, check_level
 from iid_mm.identity.clips import Codes, fewer_clips, hold_out, shuffle_identities
 from iid_mm.identity.linear import STRENGTHS, Array, class_scores, group_means, macro, standardize, true_ranks
-from iid_mm.identity.shift import sums_of_squares
+from iid_mm.identity.shift import percentile_interval, sums_of_squares
 
 _FOLDS = 3
 
@@ -268,6 +268,4 @@ def _interval(shares: Array, settings: ProbeSettings) -> Interval:
     shares = shares[np.isfinite(shares)]
     generator = np.random.Generator(np.random.PCG64(0))
     drawn = generator.integers(0, shares.size, (settings.resamples, shares.size))
-    tail = (1 - settings.level) / 2
-    low, high = np.quantile(shares[drawn].mean(axis=1), [tail, 1 - tail])
-    return Interval(float(shares.mean()), float(low), float(high), 'percentile')
+    return percentile_interval(float(shares.mean()), shares[drawn].mean(axis=1), settings.level)

@@ -91,11 +91,6 @@ class ProbeReport:
     skipped: dict[str, str]
     notes: list[str]
 
-    def find(self, source: str, feature: str) -> ProbeResult | None:
-        """The accuracies of a row, None if there is none."""
-        rows = (row.result for row in self.rows if (row.source, row.feature) == (source, feature))
-        return next(rows, None)
-
 
 def untrained_model(cfg: Config, seed: int, device: str = 'cpu') -> Any:
     """The network of a config with random weights, without the pretrained weights that the config names."""

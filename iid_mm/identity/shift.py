@@ -233,16 +233,21 @@ def identity_auc(
         parts.append(_aucs(weights.astype(float), concordant, pairs))
     drawn = np.concatenate(parts)
     drawn = drawn[np.isfinite(drawn).all(axis=1)]
+    return IdentityAuc(
+        percentile_interval(own[0], drawn[:, 0], level),
+        percentile_interval(own[1], drawn[:, 1], level),
+        percentile_interval(own[0] - own[1], drawn[:, 0] - drawn[:, 1], level),
+        int(within),
+        int(across),
+        people,
+    )
+
+
+def percentile_interval(value: float, drawn: Array, level: float) -> Interval:
+    """Interval of a value from its resamples, (R,); NaN without any."""
     tail = (1 - level) / 2
-    found = []
-    for values_of, value in (
-        (drawn[:, 0], own[0]),
-        (drawn[:, 1], own[1]),
-        (drawn[:, 0] - drawn[:, 1], own[0] - own[1]),
-    ):
-        low, high = np.quantile(values_of, [tail, 1 - tail]) if values_of.size else (np.nan, np.nan)
-        found.append(Interval(float(value), float(low), float(high), 'percentile'))
-    return IdentityAuc(found[0], found[1], found[2], int(within), int(across), people)
+    low, high = np.quantile(drawn, [tail, 1 - tail]) if drawn.size else (np.nan, np.nan)
+    return Interval(float(value), float(low), float(high), 'percentile')
 
 
 def _aucs(weights: Array, concordant: Array, pairs: Array) -> Array:

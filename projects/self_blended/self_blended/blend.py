@@ -177,7 +177,7 @@ def self_blend(
         image: (H, W, 3).
         landmarks: (K, 2) pixels.
         plan: The draws.
-        donor: (H, W, 3) another person's face, warped onto the one of the image, as the source instead
+        donor: (H, W, 3) another person's face, warped onto the one of the image, as the source
             (Li et al., "Face X-ray", CVPR 2020, section 3.2); None blends the image with itself.
 
     Returns:
