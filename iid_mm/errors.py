@@ -8,6 +8,10 @@ class InputError(ValueError):
     """Bad user input; the message names the argument, its value and the remedy."""
 
 
+class InvalidIndexError(InputError):
+    """An index breaks its schema; the message names the file, the row and the column."""
+
+
 class MissingExtraError(ImportError):
     """An optional dependency is needed that is not installed."""
 

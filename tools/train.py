@@ -76,10 +76,12 @@ def prepare_config(args: argparse.Namespace) -> Config:
 
 def use_mixed_precision(cfg: Config) -> None:
     """Put MMEngine's mixed-precision wrapper in the place of the plain one."""
-    name = type_name(cfg.optim_wrapper) or 'OptimWrapper'
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    name = type_name(dict(type=kind))
     if name in ('AmpOptimWrapper', 'BFloat16OptimWrapper'):
         return
     if name != 'OptimWrapper':
+        kind = cfg.optim_wrapper.type
         wrapper = OPTIM_WRAPPERS.get(kind) if isinstance(kind, str) else kind
         has_own = wrapper is not None and 'dtype' in signature(wrapper).parameters
         remedy = "give that optim_wrapper.dtype='bfloat16' instead" if has_own else 'leave it out'

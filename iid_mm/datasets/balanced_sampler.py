@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sampler that deals out classes, manipulations and videos in equal parts."""
+"""Sampler that gives classes, manipulations and videos equal shares."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ KEYS = {
     'video': 'video_key',
     'target': 'target_id',
 }
-"""What samples can be grouped by, and where it stands in a sample."""
+"""What samples can be grouped by, and the key of a sample that holds it."""
 
 Indices = npt.NDArray[np.int64]
 
 
 class RepeatedIndex(int):
-    """An index that an epoch deals out again; ``repeat`` counts, from 1 for the second time.
+    """An index that occurs again in an epoch; ``repeat`` is 1 for the second time.
 
-    :class:`~iid_mm.datasets.forgery_dataset.ForgeryDataset` draws another augmentation for each.
+    :class:`~iid_mm.datasets.forgery_dataset.ForgeryDataset` draws another augmentation for each repeat.
     """
 
     repeat: int
@@ -41,7 +41,7 @@ class RepeatedIndex(int):
         made.repeat = repeat
         return made
 
-    # Datasets that wrap others count on: RepeatDataset takes remainders, ConcatDataset differences.
+    # Wrapping datasets compute with indices: RepeatDataset takes remainders, ConcatDataset differences.
     def __mod__(self, other: int) -> RepeatedIndex:
         """Keep ``repeat``."""
         return RepeatedIndex(int(self) % other, self.repeat)
@@ -61,18 +61,18 @@ class BalancedSampler(ResumableSampler):
 
     With ``by=('label', 'method', 'video')`` half of the samples are genuine, every manipulation has an equal
     share of the fakes, and every video an equal share of its manipulation, however many frames it has.
-    Shares that do not come out even differ by one sample, another group's turn every epoch. Within a group
-    samples are drawn without repeats until all were drawn, and the samples of an epoch that repeat are
-    augmented anew. The order depends on the seed and the epoch only, and a run resumes within an epoch.
+    Shares that cannot be equal differ by one sample, in every epoch for other groups. Within a group samples
+    are drawn without repeats until all were drawn, and samples that repeat within an epoch are augmented
+    differently. The order depends on the seed and the epoch only, and a run resumes within an epoch.
 
     Args:
-        dataset: Dataset whose samples tell what they are grouped by.
+        dataset: Dataset whose samples have the keys to group by.
         by: The levels, outermost first: ``label``, ``dataset``, ``method``, ``video``, ``target`` (the
             person shown).
-        size: Samples of an epoch, all processes together; None takes as many as the dataset has.
+        size: Samples of an epoch over all processes; None: the size of the dataset.
         seed: Seed of the order; the same in all processes.
-        round_up: Without ``drop_last``: whether to add samples so that all processes get equally many.
-        drop_last: Whether to leave samples out for that, as in :class:`ResumableSampler`.
+        round_up: Without ``drop_last``: whether to repeat samples so that all processes get equally many.
+        drop_last: Whether to leave samples out instead, as in :class:`ResumableSampler`.
 
     Raises:
         InputError: If a level is unknown or named twice, ``size`` is below 1, the set is empty, or ``label``
@@ -98,7 +98,7 @@ class BalancedSampler(ResumableSampler):
         self.by = by
         self.size = len(dataset) if size is None else size
         super().__init__(range(self.size), shuffle=True, seed=seed, round_up=round_up, drop_last=drop_last)
-        # Of millions of samples only what they are grouped by, and each text once.
+        # Only what millions of samples are grouped by, and each string once.
         infos = [_keys(dataset.get_data_info(number), by) for number in range(len(dataset))]
         if 'label' in by:
             _check_classes(infos, by.index('label'))
@@ -112,7 +112,7 @@ class BalancedSampler(ResumableSampler):
         for index in indices.tolist():
             order.append(RepeatedIndex(index, times[index]) if times[index] else index)
             times[index] += 1
-        # As in the parent: repeat from the start until all processes get equally many, then take turns.
+        # As in the parent: repeat from the start until all processes get equally many, then deal in turn.
         if self.total_size > len(order):
             order = (order * -(-self.total_size // len(order)))[: self.total_size]
         return order[self.rank : self.total_size : self.world_size]
@@ -131,7 +131,7 @@ def _check_classes(infos: Sequence[tuple[str, ...]], level: int) -> None:
                 of = f' of {", ".join(group)}' if group else ''
                 total = sum(count for (above, _), count in counts.items() if above == group)
                 raise InputError(
-                    f"by: 'label' asks for equal parts of both classes, and the training set{of} has no "
+                    f"by: 'label' asks for equal shares of both classes, and the training set{of} has no "
                     f'{name} sample among its {total}; check split, methods, paired_only and genuine_only of '
                     "the dataset, or leave 'label' out"
                 )
@@ -149,7 +149,7 @@ def _tree(infos: Sequence[tuple[str, ...]], members: Indices, depth: int, level:
 
 
 def _draw(group: Any, count: int, generator: np.random.Generator) -> Iterator[Indices]:
-    """Draw ``count`` samples of a group, in equal parts of its groups."""
+    """Draw ``count`` samples of a group, in equal shares of its groups."""
     if count == 0:
         return
     if isinstance(group, np.ndarray):

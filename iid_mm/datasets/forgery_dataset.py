@@ -60,12 +60,12 @@ class ForgeryDataset(BaseDataset):
         methods: Keep only fakes of these manipulations; genuine samples stay. None keeps all.
         frames_per_video: Keep at most this many frames of a video, evenly spaced. None keeps all.
         require_pair: Drop fakes without a genuine frame.
-        paired_only: Drop genuine samples, too: each fake brings its genuine frame along, see
+        paired_only: Drop genuine samples, too: each fake comes with its genuine frame, see
             :class:`~iid_mm.datasets.transforms.PackForgeryPair`. Implies ``require_pair``.
         genuine_only: Drop all fakes, for pipelines that make their own.
-        seed: Seed of the draws of the pipeline. With a seed a sample depends on the seed, the epoch
-            (:meth:`set_epoch`) and its number alone, not on workers, order or where a run was
-            resumed. None leaves the global generators alone.
+        seed: Seed of the random draws of the pipeline. With a seed a sample depends only on the seed, the
+            epoch (:meth:`set_epoch`) and its number, not on workers, order, or where a run was resumed. None
+            does not seed.
         backend_args: LMDB database that images and masks are read from, see
             :class:`~iid_mm.datasets.storage.LmdbStorage`; a list with one for each index where they differ.
             None reads files. One image of each index is read when the dataset is built, so that mistakes show
@@ -119,7 +119,6 @@ class ForgeryDataset(BaseDataset):
         self.genuine_only = genuine_only
         self.seed = seed
         self.backend_args = backend_args
-        self.storages: list[LmdbStorage | None] = []
         # Shared memory: workers that outlive an epoch must see the new one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         single = isinstance(ann_file, (str, os.PathLike))
@@ -149,18 +148,17 @@ class ForgeryDataset(BaseDataset):
         """Read the indices and select the samples."""
         tables = [read_index(file, columns=_COLUMNS) for file in self.ann_files]
         self._check_present(tables)
-        self.storages = make_storages(self.backend_args, self.ann_files)
+        storages = make_storages(self.backend_args, self.ann_files)
         samples = SampleTable()
-        for number, file in enumerate(self.ann_files):
-            # Let go of each table as soon as its rows are chosen.
+        for file, storage in zip(self.ann_files, storages, strict=True):
+            # Free each table as soon as its rows are chosen.
             chosen = self._select(tables.pop(0), file)
             if not chosen.num_rows:
                 continue
-            storage = self.storages[number]
-            samples.add(chosen, os.path.dirname(file), None if storage is None else number)
+            samples.add(chosen, os.path.dirname(file), storage)
             if storage is not None:
                 self._check_storage(storage, file, samples[len(samples) - chosen.num_rows]['img_path'])
-        # Reading needs several times the memory of what is kept.
+        # Reading needs several times as much memory as what is kept.
         del tables
         pa.default_memory_pool().release_unused()
         if not len(samples):
@@ -227,13 +225,6 @@ class ForgeryDataset(BaseDataset):
             table = table.take(_spaced_rows(table['video_key'], self.frames_per_video))
         return table
 
-    def get_data_info(self, idx: int) -> dict[str, Any]:
-        """Get a sample, before the pipeline."""
-        info: dict[str, Any] = super().get_data_info(idx)
-        if 'storage' in info:
-            info['storage'] = self.storages[info['storage']]
-        return info
-
     def get_cat_ids(self, idx: int) -> list[int]:
         """Label of a sample, for wrappers that balance classes."""
         return [int(self.get_data_info(idx)['gt_label'])]
@@ -249,7 +240,7 @@ class ForgeryDataset(BaseDataset):
         if self.seed is None:
             data = self.pipeline(info)
         else:
-            # Samplers that deal out a sample again within an epoch say so in the index.
+            # Samplers that repeat a sample within an epoch say so in the index.
             repeat = idx.repeat if isinstance(idx, RepeatedIndex) else 0
             with _seeded(self.seed, self.epoch, info['sample_idx'], *([repeat] if repeat else [])):
                 data = self.pipeline(info)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The index of a prepared set: the only place that knows its columns.
+"""The index of a prepared set; its columns are defined only here.
 
 One Parquet file lists the face crops of a set, one row a crop, sorted by video and frame. Paths are
 relative to the folder of the index and use ``/``, so a prepared folder can be moved as a whole.
@@ -18,29 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from iid_mm.datasets.table_checks import (
-    InvalidIndexError,
-    cast_column,
-    check_lists,
-    fail_first,
-    same_kind,
-)
-from iid_mm.errors import InputError
+from iid_mm.datasets.table_checks import cast_column, check_lists, fail_first, same_kind
+from iid_mm.errors import InputError, InvalidIndexError
 from iid_mm.utils.files import replacing
 from iid_mm.utils.parquet import open_parquet, read_parquet
-
-__all__ = [
-    'INDEX_SCHEMA',
-    'INDEX_VERSION',
-    'LANDMARK_COUNTS',
-    'SPLITS',
-    'InvalidIndexError',
-    'make_video_key',
-    'read_index',
-    'resolve_inside',
-    'validate_index',
-    'write_index',
-]
 
 INDEX_VERSION = '1'
 SPLITS = ('train', 'val', 'test')
@@ -72,7 +53,7 @@ INDEX_SCHEMA = pa.schema(
 _PATH_COLUMNS = ('image', 'source_image', 'mask')
 _KEY_PARTS = ('dataset', 'method', 'compression')
 _PLAIN_STRINGS = [field.name for field in INDEX_SCHEMA if pa.types.is_string(field.type)]
-# Empty, absolute, with a drive letter, a backslash, a NUL or a `..` step; or an address, to be opened.
+# Empty, absolute, with a drive letter, a backslash, a NUL or a `..` step; or a URL.
 _BAD_PATH = r'^$|^/|^[A-Za-z]:|\\|\x00|(^|/)\.\.(/|$)|://'
 _BAD_PATH_RE = re.compile(_BAD_PATH)
 
@@ -103,8 +84,8 @@ def make_video_key(dataset: str, method: str, compression: str, video: str) -> s
 def resolve_inside(root: str | os.PathLike[str], relative: str) -> Path:
     """Join a path of the index to its root and refuse a path that leaves the root.
 
-    The check is on the text of the path: symbolic links below the root are the owner's business, since the
-    folders of large sets often lie on other disks.
+    Only the text of the path is checked: symbolic links below the root are followed, since the folders of
+    large sets often lie on other disks.
 
     Args:
         root: Folder of the index.
@@ -114,7 +95,7 @@ def resolve_inside(root: str | os.PathLike[str], relative: str) -> Path:
         ``root / relative``.
 
     Raises:
-        InvalidIndexError: If the path is empty, absolute, an address, or has ``..`` or backslashes.
+        InvalidIndexError: If the path is empty, absolute, a URL, or has ``..`` or backslashes.
     """
     if _BAD_PATH_RE.search(relative):
         raise InvalidIndexError(
@@ -309,7 +290,7 @@ def _check_columns(found: Sequence[str], needed: Sequence[str], name: str) -> No
 
 
 def _check_videos(table: pa.Table, present: set[str], name: str) -> None:
-    """Check what ties the rows of one video together."""
+    """Check the rules that hold among the rows of one video."""
     if {'video_key', 'frame'} <= present:
         keys = pc.dictionary_encode(table.column('video_key')).combine_chunks()
         if isinstance(keys, pa.ChunkedArray):
@@ -319,7 +300,7 @@ def _check_videos(table: pa.Table, present: set[str], name: str) -> None:
         order = np.argsort(pairs, kind='stable')
         bad = np.zeros(len(pairs), dtype=bool)
         bad[order[1:]] = np.diff(pairs[order]) == 0
-        rule = 'the same frame of the video is listed before'
+        rule = 'the same frame of the video is listed twice'
         if bad.any():
             first = int(np.flatnonzero(bad)[0])
             rule += f' (video {table.column("video_key")[first].as_py()!r})'

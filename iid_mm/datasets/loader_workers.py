@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data loader workers that need few open files and never leave training waiting."""
+"""Data loader workers that need few open files and never let training hang."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _ALIGNMENT = 64
 
 
 def harden_loader(loader: DataLoader[Any]) -> DataLoader[Any]:
-    """Let the workers of a data loader send each batch as one piece, and end rather than hang.
+    """Let the workers of a data loader send each batch as one tensor, and fail rather than hang.
 
-    PyTorch sends every tensor by itself and keeps an open file for each: a batch of 128 faces with labels and
-    boxes takes 512, of which 8 workers keep 16 ready. Here it is one, whatever the batch size.
+    PyTorch sends every tensor separately and keeps an open file for each: a batch of 128 faces with labels
+    and boxes needs 512, and 8 workers keep 16 batches ready. Here a batch needs one file, whatever its size.
 
     Args:
         loader: A data loader that has not been iterated over; changed in place.
@@ -42,7 +42,7 @@ def harden_loader(loader: DataLoader[Any]) -> DataLoader[Any]:
         The data loader; unchanged if it has no workers.
 
     Raises:
-        InputError: If this process may not have as many open files as the workers need.
+        InputError: If the workers need more open files than the process may have.
     """
     if loader.num_workers > 0 and not isinstance(loader.collate_fn, PackedCollate):
         _check_open_files(loader)
@@ -53,7 +53,7 @@ def harden_loader(loader: DataLoader[Any]) -> DataLoader[Any]:
 
 
 def _check_open_files(loader: DataLoader[Any]) -> None:
-    """PyTorch fails with several tracebacks if files run out while it starts workers."""
+    """Fail with one line: PyTorch prints several tracebacks if files run out while workers start."""
     if resource is None:
         return
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -61,7 +61,7 @@ def _check_open_files(loader: DataLoader[Any]) -> None:
         present = len(os.listdir('/proc/self/fd'))
     except OSError:
         present = 32
-    # Three for each worker, one for each batch that is ready, and those that are opened in passing.
+    # Three for each worker, one for each batch that is ready, and some that are opened briefly.
     needed = present + loader.num_workers * (3 + (loader.prefetch_factor or 2)) + 16
     if limit not in (-1, resource.RLIM_INFINITY) and needed > limit:
         raise InputError(
@@ -71,23 +71,23 @@ def _check_open_files(loader: DataLoader[Any]) -> None:
 
 
 class PackedCollate:
-    """Collate function whose batches travel between processes as one tensor; the receiver sees no difference.
+    """Collate function whose batches travel between processes as one tensor.
 
     Args:
-        collate: The collate function that makes the batch.
+        collate: The function that makes the batch.
     """
 
     def __init__(self, collate: Callable[[Any], Any]) -> None:
         self.collate = collate
 
     def __call__(self, samples: Any) -> Any:
-        """Make a batch; wrapped within a worker, where it will be sent."""
+        """Make a batch; a worker wraps it for sending."""
         batch = self.collate(samples)
         return batch if get_worker_info() is None else _Packed(batch)
 
 
 class _Packed:
-    """A batch; to pickle it is to pack it, and to unpickle it gives the batch itself."""
+    """A batch that is packed when it is pickled; unpickling gives the batch itself."""
 
     def __init__(self, batch: Any) -> None:
         self.batch = batch
@@ -100,7 +100,7 @@ def pack(batch: Any) -> tuple[bytes, torch.Tensor]:
     """Pack a nested object that holds tensors.
 
     Args:
-        batch: The object; plain tensors on the CPU go into the buffer, all else into the text.
+        batch: The object; plain tensors on the CPU go into the buffer, everything else into the text.
 
     Returns:
         The object without its tensors, pickled, and a buffer with the values of all of them, (bytes,) uint8
@@ -109,7 +109,7 @@ def pack(batch: Any) -> tuple[bytes, torch.Tensor]:
     text = io.BytesIO()
     pickler = _Pickler(text)
     pickler.dump(batch)
-    # As PyTorch's own collate function does: memory that is shared from the start needs no copy to be.
+    # As in PyTorch's own collate function: memory that is shared from the start needs no copy.
     storage = torch.UntypedStorage._new_shared(max(pickler.size, 1))
     buffer = torch.empty(0, dtype=torch.uint8).set_(storage)
     for tensor, (start, _, dtype) in zip(pickler.tensors, pickler.places, strict=True):
@@ -140,7 +140,7 @@ class _Pickler(pickle.Pickler):
         self._known: dict[int, int] = {}
 
     def persistent_id(self, obj: Any) -> tuple[int, tuple[int, ...], torch.dtype] | None:
-        """Leave plain tensors to the buffer, each one once."""
+        """Put plain tensors into the buffer, each one once."""
         if type(obj) is not torch.Tensor or obj.device.type != 'cpu' or obj.layout is not torch.strided:
             return None
         if obj.requires_grad or obj.is_quantized or obj.dtype.is_complex:
@@ -160,7 +160,7 @@ class _Unpickler(pickle.Unpickler):
         self._known: dict[tuple[Any, ...], torch.Tensor] = {}
 
     def persistent_load(self, pid: tuple[int, tuple[int, ...], torch.dtype]) -> torch.Tensor:
-        """Give a view of the buffer; the same one where the same tensor stood twice."""
+        """Return a view of the buffer, the same one for every reference to a tensor."""
         if pid not in self._known:
             start, shape, dtype = pid
             count = 1
@@ -172,16 +172,16 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _WorkerStart:
-    """Function that a worker calls first: the data loader's own, and what keeps a run from waiting for it."""
+    """Called when a worker starts: makes failures end the worker, then calls the loader's own function."""
 
     def __init__(self, first: Callable[[int], None] | None) -> None:
         self.first = first
 
     def __call__(self, worker: int) -> None:
         ignore_stop_signals()
-        # PyTorch only prints that a batch could not be sent, and the run would wait for it.
+        # PyTorch would only print that a batch could not be sent, and the run would hang.
         queues.Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]
-        sys.excepthook = _without_partings
+        sys.excepthook = _quiet_on_disconnect
         if self.first is not None:
             self.first(worker)
 
@@ -191,18 +191,18 @@ def _end_worker(error: BaseException, item: Any) -> None:
     os._exit(1)
 
 
-def _without_partings(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """Say nothing of a parent that has ended while a batch was on its way."""
+def _quiet_on_disconnect(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Print no traceback if the parent ended while a batch was being sent."""
     if not issubclass(kind, (ConnectionError, EOFError)):
         sys.__excepthook__(kind, error, trace)
 
 
 def ignore_stop_signals() -> None:
-    """Let this worker outlive signals that ask a whole job to stop, unless they come from its parent.
+    """Ignore signals that ask a whole job to stop, unless they come from the parent.
 
-    A worker that dies when its run is asked to stop takes the checkpoint along that the run is about to
-    write. The parent, which ends its workers by SIGTERM, is told apart by its number; where the system cannot
-    tell senders, SIGTERM ends the worker, as PyTorch has it.
+    If a worker died when its run is asked to stop, the run could not write its last checkpoint. The parent
+    ends its workers by SIGTERM and is recognized by its process ID; where the system does not report senders,
+    every SIGTERM ends the worker, as in PyTorch.
     """
     for name in ('SIGINT', 'SIGUSR1'):
         if hasattr(signal, name):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data samplers."""
+"""Sampler that resumes within an epoch."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from iid_mm.registry import DATA_SAMPLERS
 class ResumableSampler(DefaultSampler):
     """MMEngine's default sampler that can enter an epoch in the middle.
 
-    Its order depends on the seed and the epoch only. :meth:`skip` makes the next pass start later, so
-    that a run killed in the middle of an epoch goes on with the sample that was next.
+    Its order depends on the seed and the epoch only. :meth:`skip` makes the next pass start later, so that
+    a run that was killed within an epoch goes on with the next sample.
 
     Args:
         dataset: Dataset to draw from.
         shuffle: Whether every epoch has an order of its own.
         seed: Seed of the order; the same in all processes.
-        round_up: Without ``drop_last``: whether processes that would get one sample less get one that another
-            has, too.
-        drop_last: Leave out the samples that do not make one for every process, in place of dealing out
-            some twice. With a data loader that drops incomplete batches, the number of batches then depends
+        round_up: Without ``drop_last``: whether samples are repeated so that all processes get equally many.
+        drop_last: Leave out the last samples that are not enough for all processes, instead of repeating
+            some. With a data loader that drops incomplete batches, the number of batches then depends
             on the total batch size only, not on the number of processes.
 
     Raises:

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from iid_mm.datasets.storage import LmdbStorage
+
 _NAMES = ('dataset', 'method', 'video_key', 'target_id', 'source_id')
 _PATHS = {'img_path': 'image', 'source_img_path': 'source_image', 'mask_path': 'mask'}
 
@@ -20,7 +22,7 @@ _PATHS = {'img_path': 'image', 'source_img_path': 'source_image', 'mask_path': '
 class _Part:
     """Samples of one index."""
 
-    def __init__(self, table: pa.Table, root: str, storage: int | None) -> None:
+    def __init__(self, table: pa.Table, root: str, storage: LmdbStorage | None) -> None:
         self.root = root
         self.storage = storage
         self.size: int = table.num_rows
@@ -53,23 +55,23 @@ class _Part:
 
 
 class SampleTable(Sequence[dict[str, Any]]):
-    """A sequence of samples that makes the dictionary of each when it is asked for.
+    """A sequence of samples whose dictionaries are made on access.
 
-    A sample takes the bytes of its landmarks and paths and little more, and processes that are forked share
-    nearly all of it, because columns do not count references.
+    A sample takes little more memory than its landmarks and paths, and forked processes share nearly all of
+    it, because columns have no reference counts.
     """
 
     def __init__(self) -> None:
         self._parts: list[_Part] = []
         self._ends: list[int] = []
 
-    def add(self, table: pa.Table, root: str, storage: int | None = None) -> None:
+    def add(self, table: pa.Table, root: str, storage: LmdbStorage | None = None) -> None:
         """Append samples.
 
         Args:
             table: Rows of an index.
             root: Folder of the index, to which paths are relative.
-            storage: Number of the storage that images are read through; None: files.
+            storage: Database that images are read from; None: files.
         """
         self._parts.append(_Part(table, root, storage))
         self._ends.append(len(self) + table.num_rows)
@@ -94,7 +96,7 @@ class SampleTable(Sequence[dict[str, Any]]):
     def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
 
     def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        """Make a sample, or a list of some."""
+        """Make a sample, or a list of them."""
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         number = int(index) + (len(self) if index < 0 else 0)
@@ -104,7 +106,7 @@ class SampleTable(Sequence[dict[str, Any]]):
         return self._parts[part].sample(number - (self._ends[part - 1] if part else 0))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Make all samples, one after the other."""
+        """Make all samples in turn."""
         for part in self._parts:
             yield from map(part.sample, range(part.size))
 
@@ -116,7 +118,7 @@ def _one_array(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _coded(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int32], list[str | None]]:
-    """Numbers that stand for the values of a column, and the values."""
+    """Codes of the values of a column, and the values."""
     array = _one_array(pc.dictionary_encode(column, null_encoding='encode'))
     codes: npt.NDArray[np.int32] = array.indices.to_numpy(zero_copy_only=False).astype(np.int32)
     return codes, array.dictionary.to_pylist()

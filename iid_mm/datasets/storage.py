@@ -118,10 +118,8 @@ class LmdbStorage:
             environment = lmdb.open(self.path, readonly=True, lock=False, **self._options)
         except (lmdb.Error, TypeError) as error:
             raise self._error(reason_of(error)) from error
-        needed = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
-        if (size := self._file.stat().st_size) < needed:
+        if (size := self._file.stat().st_size) < (needed := whole_size(environment)):
             environment.close()
-            # Reading past the end would kill the process.
             raise self._error(f'{self._file} has {size} of {needed} bytes: it is truncated; copy it anew')
         return environment
 
@@ -130,6 +128,11 @@ class LmdbStorage:
             f'backend_args={dict(self.backend_args)}: {problem}; pack the set with {PACKING_TOOL}, or name '
             'the LMDB database of this set'
         )
+
+
+def whole_size(environment: Any) -> int:
+    """Bytes that the file of an open database must have: reading past its end would kill the process."""
+    return int((environment.info()['last_pgno'] + 1) * environment.stat()['psize'])
 
 
 def close_databases() -> None:

@@ -10,15 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from iid_mm.errors import InputError
-
-
-class InvalidIndexError(InputError):
-    """An index breaks the schema; the message names the file, the row and the column."""
+from iid_mm.errors import InvalidIndexError
 
 
 def same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether values of one type can stand for the other without changing what they mean."""
+    """Whether values of one type can be converted to the other without changing their meaning."""
     types = pa.types
     if types.is_dictionary(found):
         return same_kind(found.value_type, wanted)

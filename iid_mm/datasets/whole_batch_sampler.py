@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sampler for tests whose scores do not depend on the number of processes."""
+"""Sampler that makes test scores independent of the number of processes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from iid_mm.registry import DATA_SAMPLERS
 
 @DATA_SAMPLERS.register_module()
 class WholeBatchSampler(torch.utils.data.Sampler[int]):
-    """Deal out whole batches to the processes, in the order of the dataset and without repeats.
+    """Distribute whole batches over the processes, in the order of the dataset and without repeats.
 
     The last bits of a network's outputs depend on which images share a batch. MMEngine's default sampler
-    deals out single samples, so that every number of processes makes other batches, and repeats some to
-    give each process as many as the others. Here batch b is always samples ``b * batch_size`` up to
-    ``(b + 1) * batch_size`` and goes to process ``b % processes``: one process or many, the batches are
-    the same. The processes may get unequal numbers of batches, also none, so this is not for training.
+    distributes single samples, so that the batches change with the number of processes, and repeats some to
+    give every process equally many. Here batch b always has samples ``b * batch_size`` up to
+    ``(b + 1) * batch_size`` and goes to process ``b % processes``. Processes may get different numbers of
+    batches, even none, so this is not for training.
 
     Args:
         dataset: The dataset.

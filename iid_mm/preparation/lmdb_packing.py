@@ -2,8 +2,8 @@
 """Pack the images of a prepared set into one LMDB database.
 
 Keys are the paths of the index (UTF-8), values the bytes of the files, in the order of the keys. One more
-key, ``NOTE_KEY``, says what was packed; no path can have its name. The database grows in a folder of its own
-beside its place and is moved there when it is whole.
+key, ``NOTE_KEY``, says what was packed. The database grows in a temporary folder beside its destination and
+is moved there when it is complete.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from typing import Any
 from tqdm import tqdm
 
 from iid_mm.datasets.index import read_index, resolve_inside
-from iid_mm.datasets.storage import DATABASE_NAME, NOTE_KEY
+from iid_mm.datasets.storage import DATABASE_NAME, NOTE_KEY, whole_size
 from iid_mm.errors import InputError, MissingExtraError
-from iid_mm.utils.files import reason_of, sha256
+from iid_mm.utils.files import read_limited, reason_of, sha256
 from iid_mm.utils.run_lock import RunLock
 
 Reader = Callable[[Sequence[bytes]], Iterable[bytes]]
-"""Reads the files of some keys."""
+"""From keys to the contents of their files."""
 
 BATCH = 256
-"""Images of one transaction: what a kill can cost."""
+"""Images of one transaction: as many may have to be packed again after a kill."""
 MIN_MAP_SIZE = 2**30
 MAX_KEY_BYTES = 511
-# Beside the images: pages that are rewritten with each transaction.
+# Room beside the images for pages that are rewritten with each transaction.
 _SPARE_BYTES = 2**24
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
 class PackResult:
-    """What a database holds.
+    """A packed database.
 
     Attributes:
         path: Its folder.
         images: Number of images and masks.
         size: Bytes of the file.
-        packed: How many of the images this run has packed.
+        packed: How many of the images were packed by this run.
     """
 
     path: Path
@@ -69,25 +69,22 @@ def pack_index(
 ) -> PackResult:
     """Pack all images, genuine counterparts and masks that an index lists.
 
-    Started again after a kill it goes on after the last transaction. A database that is there already, of the
-    same index, is only checked.
+    After a kill, the next call goes on after the last transaction. An existing database of the same index is
+    only checked.
 
     Args:
         index: The index, or its folder.
-        out: Folder to make; None: ``images.lmdb`` beside the index.
-        compare: Read all files once more and compare every byte with the database.
+        out: Folder of the database; None: ``images.lmdb`` beside the index.
+        compare: At the end, compare every byte of the database with the files.
         overwrite: Replace a database of another set.
-        num_threads: Files that are read at a time.
+        num_threads: Files read at a time.
         progress: Show a progress bar.
-
-    Returns:
-        What the database holds.
 
     Raises:
         MissingExtraError: lmdb is not installed.
         FileNotFoundError: The index or an image is missing.
         InputError: A file cannot be read, a path is too long for a key, ``out`` is taken, another process is
-            packing, the disk is full, or the database is not what it should be.
+            packing, the disk is full, or the content of the database is wrong.
     """
     try:
         import lmdb  # noqa: F401
@@ -143,7 +140,7 @@ def stored_names(index: Path) -> list[bytes]:
 def _read_file(index: Path, name: bytes) -> bytes:
     path = resolve_inside(index.parent, name.decode())
     try:
-        data = path.read_bytes()
+        data = read_limited(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f'image {str(path)!r}, which {index} lists, does not exist; prepare the set again '
@@ -157,9 +154,9 @@ def _read_file(index: Path, name: bytes) -> bytes:
 
 
 def _fill(part: Path, names: Sequence[bytes], note: bytes, read: Reader, bar: Any) -> int:
-    """Pack what is not packed yet; returns how much that was."""
+    """Pack what is not packed yet; returns the number of images."""
     if _note_of(part) != note:
-        # Nothing yet, or what was packed of an index that has changed since.
+        # There is none yet, or the index has changed since.
         (part / 'data.mdb').unlink(missing_ok=True)
     with _environment(part, write=True) as environment:
         _put(environment, part, [(NOTE_KEY.encode(), note)], 'nothing is packed yet')
@@ -193,7 +190,7 @@ def _put(environment: Any, part: Path, items: Sequence[tuple[bytes, bytes]], sta
         except lmdb.MapFullError:
             environment.set_mapsize(2 * environment.info()['map_size'])
         except lmdb.Error as error:
-            # A write that stops half way is an input/output error to LMDB.
+            # LMDB reports an incomplete write as an input/output error.
             is_full = any(os.strerror(number) in str(error) for number in _FULL)
             if is_full or shutil.disk_usage(part).free < needed:
                 raise InputError(full) from error
@@ -221,7 +218,7 @@ def _verify(path: Path, names: Sequence[bytes], read: Reader | None, bar: Any) -
 
 
 def _broken(path: Path, what: str) -> str:
-    return f'LMDB {str(path)!r} is not what its index lists: {what}; delete the folder and pack again'
+    return f'LMDB {str(path)!r} differs from its index: {what}; delete the folder and pack again'
 
 
 @contextmanager
@@ -241,7 +238,7 @@ def _environment(path: Path, write: bool = False) -> Iterator[Any]:
             'again'
         ) from error
     try:
-        if 0 < size < (environment.info()['last_pgno'] + 1) * environment.stat()['psize']:
+        if 0 < size < whole_size(environment):
             raise InputError(_broken(path, 'the file is truncated'))
         yield environment
     finally:
@@ -249,7 +246,7 @@ def _environment(path: Path, write: bool = False) -> Iterator[Any]:
 
 
 def _note_of(path: Path) -> bytes | None:
-    """What the database in a folder says that it holds; None: there is none, or it is of another making."""
+    """The note of the database in a folder; None: there is no database, or it has none."""
     if not (path / 'data.mdb').is_file():
         return None
     with _environment(path) as environment, environment.begin() as transaction:
@@ -279,18 +276,15 @@ def _locked(part: Path) -> Iterator[None]:
         raise InputError(
             f'{str(part)!r} cannot be made: {reason_of(error)}; name another place with --out'
         ) from error
-    lock = RunLock(part / 'lock')
-    try:
-        is_free = lock.acquire()
-    except OSError:
-        # Some network file systems know no locks.
-        is_free = True
-    if not is_free:
-        raise InputError(f'another process is packing into {str(part)!r}; wait for it')
-    try:
+    with RunLock(part / 'lock') as lock:
+        try:
+            is_free = lock.acquire()
+        except OSError:
+            # Some network file systems have no locks.
+            is_free = True
+        if not is_free:
+            raise InputError(f'another process is packing into {str(part)!r}; wait for it')
         yield
-    finally:
-        lock.release()
 
 
 def _bar(total: int, show: bool, **options: Any) -> Any:

@@ -15,8 +15,8 @@ from mmengine.dataset import BaseDataset
 from torch.utils.data import DataLoader
 
 from iid_mm.datasets.forgery_dataset import ForgeryDataset
-from iid_mm.datasets.index import INDEX_SCHEMA, InvalidIndexError, read_index, write_index
-from iid_mm.errors import InputError
+from iid_mm.datasets.index import INDEX_SCHEMA, read_index, write_index
+from iid_mm.errors import InputError, InvalidIndexError
 from iid_mm.registry import DATASETS
 
 PIPELINE = [

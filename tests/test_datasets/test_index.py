@@ -13,14 +13,13 @@ import pytest
 
 from iid_mm.datasets.index import (
     INDEX_SCHEMA,
-    InvalidIndexError,
     make_video_key,
     read_index,
     resolve_inside,
     validate_index,
     write_index,
 )
-from iid_mm.errors import InputError
+from iid_mm.errors import InputError, InvalidIndexError
 
 
 def make_row(video: str = '000_003', frame: int = 0, **changes: Any) -> dict[str, Any]:

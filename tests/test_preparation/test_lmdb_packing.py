@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from iid_mm.datasets.index import InvalidIndexError, make_video_key, write_index
+from iid_mm.datasets.index import make_video_key, write_index
 from iid_mm.datasets.storage import NOTE_KEY
-from iid_mm.errors import InputError, MissingExtraError
+from iid_mm.errors import InputError, InvalidIndexError, MissingExtraError
 from iid_mm.preparation import lmdb_packing
 from iid_mm.preparation.lmdb_packing import pack_index, stored_names
 from iid_mm.utils.run_lock import RunLock
@@ -196,7 +196,7 @@ def test_missing_unreadable_and_empty_files(tmp_path: Path) -> None:
         packed(tmp_path)
     file.unlink()
     file.mkdir()
-    with pytest.raises(InputError, match=r"fake/00003\.png' cannot be read: Is a directory"):
+    with pytest.raises(InputError, match=r'fake/00003\.png is no ordinary file'):
         packed(tmp_path)
     file.rmdir()
     file.write_bytes(b'back')

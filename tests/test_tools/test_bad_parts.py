@@ -48,7 +48,7 @@ model = dict(
             ),
         ),
         (LORA, ("targets: 'query' names no linear layer of the backbone", "'layers.0.attn.qkv'")),
-        (SAMPLER, ("by: 'label' asks for equal parts", 'no fake sample among its 8', 'genuine_only')),
+        (SAMPLER, ("by: 'label' asks for equal shares", 'no fake sample among its 8', 'genuine_only')),
         (
             "train_dataloader = dict(dataset=dict(backend_args=dict(backend='lmdb', db_path='/nowhere')))\n",
             ('backend_args', '/nowhere'),

@@ -55,7 +55,7 @@ class Distortion:
     Attributes:
         name: Name in commands and files.
         title: Name in tables.
-        parameter: What :attr:`values` measure.
+        parameter: Meaning and unit of :attr:`values`.
         values: Strength at levels 1 to 5.
         source: Where the values come from.
     """
@@ -136,7 +136,7 @@ def sample_seed(video_key: str, frame: int, image_name: str, kind: str) -> Seed:
     Args:
         video_key: Key of the video.
         frame: Number of the frame.
-        image_name: File name of the crop, which tells several faces of a frame apart.
+        image_name: File name of the crop, which differs among the faces of a frame.
         kind: Name of the distortion.
 
     Returns:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Video compression through a real H.264 encoder and decoder.
+"""Video compression with an H.264 encoder and decoder.
 
 The encoder is libx264 with the settings that ``ffmpeg -crf N`` uses, which is how DeeperForensics-1.0 makes
 its video compression: preset *medium*, 4:2:0, one key frame in at most 250, up to 3 B frames. One thread

@@ -66,9 +66,8 @@ class AlignFace(FaceTransform):
     ) -> None:
         if len(size) != 2 or min(size) < 1:
             raise InputError(f'size={size!r}: expected (width, height), both at least 1')
-        alignment.template(
-            (int(size[0]), int(size[1])), scale
-        )  # refuses a bad scale before any sample is read
+        # Refuses a bad scale before any sample is read.
+        alignment.template((int(size[0]), int(size[1])), scale)
         if unknown := sorted(set(jitter or {}) - set(JITTER)):
             raise InputError(f'jitter: unknown {", ".join(unknown)}; known: {", ".join(JITTER)}')
         self.size = (int(size[0]), int(size[1]))

@@ -16,13 +16,13 @@ from iid_mm.utils.typing import Results
 
 @TRANSFORMS.register_module()
 class LoadForgeryMask(FaceTransform):
-    """Read which pixels of a fake were manipulated and warp that to the canvas.
+    """Read the mask of manipulated pixels of a fake and warp it to the canvas.
 
-    The mask has the window and the size of the stored crop and goes through the whole matrix that the
-    image went through, so this transform stands after all that move the image. Its gray values are
-    warped as those of the image are, by area where they shrink, and then compared with the threshold:
-    with a mask of black and white a pixel of the canvas counts where at least half of it is masked.
-    Genuine faces get an empty mask without a file; fakes without a mask get none.
+    The mask has the window and size of the stored crop and is warped by the same matrix as the image, so
+    this transform comes after all that move the image. Gray values are warped like the image, by area where
+    they shrink, and then compared with the threshold: of a black and white mask a pixel of the canvas
+    counts where at least half of it is masked. Genuine faces get an empty mask without a file; fakes
+    without a mask file get none.
 
     Required Keys:
 

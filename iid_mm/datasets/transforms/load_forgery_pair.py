@@ -33,8 +33,8 @@ class LoadForgeryPair(FaceTransform):
     Args:
         with_source: Read the genuine image of fakes; pipelines without
             :class:`~iid_mm.datasets.transforms.MultiScaleFacialSwap` save the time.
-        cache_mib: Keep decoded images in memory, up to so many MiB in each worker of the data loader. Worth
-            it where a worker can keep its share of the set, and only with ``persistent_workers=True``.
+        cache_mib: Keep decoded images in memory, up to this many MiB in each worker of the data loader. It
+            pays where a worker can keep its share of the set, and only with ``persistent_workers=True``.
     """
 
     def __init__(self, with_source: bool = True, cache_mib: int = 0) -> None:
@@ -72,7 +72,7 @@ class LoadForgeryPair(FaceTransform):
             if image.nbytes <= self._room:
                 self._room -= image.nbytes
                 self._cache[path] = image
-        # Whoever comes after may draw into it.
+        # Later transforms may change it in place.
         return image.copy() if path in self._cache else image
 
     def __getstate__(self) -> dict[str, Any]:

@@ -34,10 +34,10 @@ class MultiScaleFacialSwap(FaceTransform):
     * stays as it is.
 
     A result that hardly differs from the genuine frame is drawn again, by three rules: ``min_changed``
-    for every result, ``min_kept`` for genuine faces in fake frames, and ``min_kept_share``. Genuine faces
-    in fake frames restore the genuine frame where the forgery lies inside the hull, and what video
-    compression leaves as difference passes the first rule easily. After ``max_redraws`` more draws the
-    fake stays as it is. So does a fake without a genuine frame. ``swap_kind`` tells what was done:
+    for every result, ``min_kept`` for genuine faces in fake frames, and ``min_kept_share``. A genuine face
+    in a fake frame restores the genuine frame where the forgery lies inside the hull, and the remaining
+    differences by video compression alone pass the first rule easily. After ``max_redraws`` more draws the
+    fake stays as it is. So does a fake without a genuine frame. ``swap_kind`` says what was done:
     ``genuine``, ``untouched``, ``genuine_into_fake``, ``fake_into_genuine``, or ``partial``.
 
     Required Keys:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hand a sample to the model."""
+"""Pack a sample for the model."""
 
 from __future__ import annotations
 

@@ -19,12 +19,12 @@ from iid_mm.utils.typing import Results
 class PackForgeryPair(PackForgeryInputs):
     """Pack a fake together with the genuine image it was made from.
 
-    Both reach the network in one batch, aligned, mirrored and degraded alike, so that the forgery alone
-    tells them apart: neither the person nor the scene does, and the gradient of the difference is not
-    buried under that of other differences (the training scheme of Shiohara and Yamasaki, "Detecting
-    Deepfakes with Self-Blended Images", CVPR 2022, section 4.1, for fakes of any kind). Use
-    ``DegradeFace(with_source=True)`` before it, and ``collate_fn=dict(type='iid_mm.collate_pairs')`` in the
-    data loader, whose batches then hold up to twice ``batch_size`` images.
+    Both reach the network in one batch, aligned, mirrored and degraded alike, so that they differ only by
+    the forgery, not by person or scene, and the gradient of that difference dominates (the training scheme
+    of Shiohara and Yamasaki, "Detecting Deepfakes with Self-Blended Images", CVPR 2022, section 4.1, for
+    fakes of any kind). Use ``DegradeFace(with_source=True)`` before it, and
+    ``collate_fn=dict(type='iid_mm.collate_pairs')`` in the data loader, whose batches then hold up to twice
+    ``batch_size`` images.
 
     Required Keys:
 
@@ -60,7 +60,7 @@ class PackForgeryPair(PackForgeryInputs):
 
 @FUNCTIONS.register_module()
 def collate_pairs(batch: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
-    """Put the members of all pairs into one batch.
+    """Collate the members of all pairs into one batch.
 
     Args:
         batch: What :class:`~iid_mm.datasets.transforms.PackForgeryPair` returns for each item: lists of one

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from iid_mm.datasets.index import INDEX_SCHEMA, LANDMARK_COUNTS, InvalidIndexError, read_index
-from iid_mm.errors import InputError
+from iid_mm.datasets.index import INDEX_SCHEMA, LANDMARK_COUNTS, read_index
+from iid_mm.errors import InputError, InvalidIndexError
 from iid_mm.utils.files import read_json
 from iid_mm.utils.parquet import check_size, open_parquet
 

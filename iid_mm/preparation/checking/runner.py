@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from iid_mm.datasets.index import InvalidIndexError
-from iid_mm.errors import InputError
+from iid_mm.errors import InputError, InvalidIndexError
 from iid_mm.preparation.checking.counts import CountRow, check_counts, count_videos
 from iid_mm.preparation.checking.findings import SEVERITIES, Finding, FindingList
 from iid_mm.preparation.checking.image_checks import (
