@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Generate a small synthetic set of genuine and manipulated videos (FaceForensics++ layout)."""
+"""Generate a small synthetic dataset of genuine and manipulated videos (FaceForensics++ layout)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     default = ToyConfig()
-    parser.add_argument('out', metavar='OUT', help='folder of the set; an interrupted run resumes')
+    parser.add_argument('out', metavar='OUT', help='folder of the dataset; an interrupted run resumes')
     parser.add_argument('--num-identities', type=int, default=default.num_identities)
     parser.add_argument('--frames', type=int, default=default.frames, help='frames a video')
     parser.add_argument('--size', type=int, default=default.size, help='width and height, pixels')
@@ -35,18 +35,18 @@ def parse_args() -> argparse.Namespace:
         '--strength',
         type=float,
         default=default.strength,
-        help='how visible the traces are: 1 is subtle, 2 is plain to see',
+        help='visibility of the manipulation traces: 1 is subtle, 2 is obvious',
     )
     parser.add_argument('--seed', type=int, default=default.seed)
     parser.add_argument(
         '--take',
         type=int,
         default=default.take,
-        help='recording session: other clips of the same persons; one folder for each take',
+        help='recording session: other clips of the same people; one folder for each take',
     )
     parser.add_argument('--num-workers', type=int, default=1, help='processes')
     parser.add_argument(
-        '--overwrite', action='store_true', help='delete a toy set of another configuration in OUT'
+        '--overwrite', action='store_true', help='delete a toy dataset of another configuration in OUT'
     )
     return parser.parse_args()
 

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,7 @@ SCORES_SCHEMA = pa.schema(
     ]
 )
 """Columns of a scores file: ``score`` = probability of fake, ``label`` 0 = genuine, 1 = fake, ``target_id``
-= whose head and scene (null: unknown), ``split`` = the split of the index (null: unknown)."""
+= person whose head it is, and scene (null: unknown), ``split`` = the split of the index (null: unknown)."""
 
 OPTIONAL_COLUMNS = ('target_id', 'split')
 """Columns that files of earlier versions lack; they are read as null."""
@@ -53,26 +53,12 @@ def _memory_type(field: pa.Field) -> pa.DataType:
 _MEMORY_SCHEMA = pa.schema([field.with_type(_memory_type(field)) for field in SCORES_SCHEMA])
 
 
-class FrameScore(NamedTuple):
-    """Score of one face; plain values only, so that millions of them stay small."""
-
-    video_key: str
-    frame: int
-    image: str
-    dataset: str
-    method: str
-    label: int
-    score: float
-    target_id: str | None = None
-    split: str | None = None
-
-
 @dataclass(frozen=True)
 class FrameScores:
     """Scores of N faces, sorted by (video_key, frame, image).
 
-    Made by :meth:`from_records`, :meth:`from_columns` or :func:`read_scores`. Names that repeat are kept
-    once: 3 million faces take some 0.4 GB, most of it the paths of the images.
+    Made by :meth:`from_columns` or :func:`read_scores`. Repeating names are stored once: 3 million faces
+    take about 0.4 GB, most of it the paths of the images.
 
     Attributes:
         table: The columns of :data:`SCORES_SCHEMA`; repeating names are of dictionary type.
@@ -95,7 +81,7 @@ class FrameScores:
 
     @property
     def video_key(self) -> Names:
-        """(N,) str, ``dataset/method/compression/video``; :meth:`coded` is faster where it will do."""
+        """(N,) str, ``dataset/method/compression/video``; :meth:`coded` is faster."""
         return np.asarray(self.coded('video_key'))
 
     @cached_property
@@ -115,12 +101,12 @@ class FrameScores:
 
     @property
     def image(self) -> Names:
-        """(N,) str, path of the crop; made anew at every call, which costs memory for large N."""
+        """(N,) str, path of the crop; created at every call, which costs memory for large N."""
         return self._with_nulls('image')
 
     @property
     def target_id(self) -> Names:
-        """(N,) str or None (unknown): whose head and scene."""
+        """(N,) str or None (unknown): the person whose head it is, and the scene."""
         return self._with_nulls('target_id')
 
     @property
@@ -149,7 +135,7 @@ class FrameScores:
         column = self.table[name].unify_dictionaries() if name in _REPEATING else self.table[name]
         if name not in _REPEATING:
             return np.asarray(column.to_numpy(), dtype=object)
-        # One object a name instead of one a row; the last one stands for null.
+        # One object per name instead of one per row; the last one stands for null.
         dictionary = column.chunk(0).dictionary.to_pylist() if column.num_chunks else []
         names = np.array([*dictionary, None], dtype=object)
         codes = [np.asarray(pc.fill_null(chunk.indices, len(dictionary))) for chunk in column.chunks]
@@ -169,34 +155,19 @@ class FrameScores:
         return FrameScores(self.table.take(pa.array(chosen)))
 
     @classmethod
-    def from_records(cls, records: Iterable[FrameScore]) -> FrameScores:
-        """Sort the records and remove what the padding of a distributed sampler repeated.
-
-        The same (video_key, frame, image) is the same face. The image is part of it because one
-        frame can hold several faces. Of repeated records the first stays.
-
-        Args:
-            records: In any order.
-
-        Returns:
-            The scores in an order that does not depend on the order of the records, so that sums
-            over them are equal to the last bit however many processes made them.
-        """
-        rows = records if isinstance(records, list) else list(records)
-        return cls.from_columns(
-            {name: [row[place] for row in rows] for place, name in enumerate(FrameScore._fields)}
-        )
-
-    @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> FrameScores:
-        """Sort rows that are given column by column and remove repeated ones, see :meth:`from_records`.
+        """Sort rows and remove those that the padding of a distributed sampler repeated.
+
+        The same (video_key, frame, image) is the same face. The image is part of it because one frame can
+        show several faces. Of repeated rows the first is kept.
 
         Args:
-            columns: By name, sequences, NumPy or Arrow arrays or :class:`~.functional.Coded`, each (N,);
+            columns: By name, (N,) sequences, NumPy or Arrow arrays or :class:`~.functional.inputs.Coded`;
                 ``target_id`` and ``split`` may be absent and may hold None.
 
         Returns:
-            The scores.
+            The scores in an order that does not depend on that of the rows, so that sums over them are equal
+            to the last bit for any number of processes.
 
         Raises:
             InputError: A column is missing, has another length, or a value it cannot hold.
@@ -245,7 +216,7 @@ def _sorted_unique(table: pa.Table) -> pa.Table:
     video, frame = video[order], frame[order]
     equal = np.flatnonzero((video[1:] == video[:-1]) & (frame[1:] == frame[:-1]))
     if equal.size:
-        # Only faces of one frame have to be told apart by their image; they are few.
+        # Only the few faces that share a frame are compared by their image.
         tied = np.union1d(equal, equal + 1)
         image = np.zeros(order.size, dtype=np.int64)
         image[tied] = factorize(table['image'].take(pa.array(order[tied]))).codes
@@ -265,8 +236,8 @@ def write_scores(scores: FrameScores, path: str | os.PathLike[str]) -> Path:
     Equal scores give an equal file, byte by byte.
 
     Args:
-        scores: The scores; NaN is kept, so that a diverged run can be looked into.
-        path: The Parquet file; its folder is made.
+        scores: The scores; NaN is kept, so that a diverged run can be examined.
+        path: The Parquet file; its folder is created.
 
     Returns:
         The path.
@@ -276,7 +247,7 @@ def write_scores(scores: FrameScores, path: str | os.PathLike[str]) -> Path:
         replacing(target) as temporary,
         pq.ParquetWriter(temporary, SCORES_SCHEMA, compression='zstd') as writer,
     ):
-        # Plain strings: a dictionary in memory may have any order, which would change the bytes.
+        # Plain strings: the order of a dictionary in memory varies and would change the bytes.
         for start in range(0, max(len(scores), 1), _ROWS_A_GROUP):
             writer.write_table(scores.table.slice(start, _ROWS_A_GROUP).cast(SCORES_SCHEMA))
     return target
@@ -295,7 +266,7 @@ def read_scores(path: str | os.PathLike[str]) -> FrameScores:
     Raises:
         FileNotFoundError: There is no such file.
         InputError: The file is not Parquet, lacks a column, has one of another type or empty cells where
-            there must be none, or would grow out of all proportion in memory.
+            there must be none, or would expand out of proportion in memory.
     """
     source = Path(path)
     if not source.is_file():

@@ -27,7 +27,6 @@ class Clips:
         rows: (N,) rows of the face table.
         identity: (N,) codes 0..K-1.
         clip: (N,) codes; a clip belongs to one identity and is on one side of a split as a whole.
-        order: (N,) frame numbers, for splits within a clip.
         names: Names of the K identities.
         notes: Caveats for readers of the metrics.
     """
@@ -35,7 +34,6 @@ class Clips:
     rows: Codes
     identity: Codes
     clip: Codes
-    order: Codes
     names: list[str]
     notes: list[str] = field(default_factory=list)
 
@@ -81,23 +79,26 @@ def select_clips(
     if missing := int((chosen & ~known).sum()):
         notes.append(f'{missing} faces without a known identity are left out.')
     rows = np.flatnonzero(known)
-    take = faces.column('take')[rows]
-    recording = faces.column('recording')[rows]
-    keys = [f'{t}|{r}|{p}' for t, r, p in zip(take, recording, people[rows], strict=True)]
+    columns = (faces.column('take')[rows], faces.column('recording')[rows], people[rows])
+    keys = [f'{take}|{recording}|{person}' for take, recording, person in zip(*columns, strict=True)]
     clip = np.unique(keys, return_inverse=True)[1].astype(np.int64)
-    order = faces.column('frame')[rows].astype(np.int64)
     names, codes = np.unique(people[rows].astype(str), return_inverse=True)
     if split_time:
-        clip = time_blocks(clip, order)
+        clip = time_blocks(clip, faces.column('frame')[rows].astype(np.int64))
         notes.append(
             'WEAK SPLIT (--split-time): blocks of one recording share light, pose, clothes and '
             'background, so these accuracies say less about identity than a split by clips.'
         )
         keep = clip >= 0
-        rows, codes, clip, order = rows[keep], codes[keep], clip[keep], order[keep]
+        rows, codes, clip = rows[keep], codes[keep], clip[keep]
     if which != 'genuine' and identity == 'source':
         notes += _confusion(faces, rows)
-    return _drop_single(rows, codes.astype(np.int64), clip, order, list(names), notes, split_time)
+    kept = _recognizable(codes, clip, len(names), split_time)
+    if dropped := len(names) - kept.size:
+        notes.append(f'{dropped} of {len(names)} identities have one clip only and are left out.')
+    keep = np.isin(codes, kept)
+    clip = np.unique(clip[keep], return_inverse=True)[1].astype(np.int64)
+    return Clips(rows[keep], np.searchsorted(kept, codes[keep]), clip, [names[i] for i in kept], notes)
 
 
 def _confusion(faces: FaceTable, rows: Codes) -> list[str]:
@@ -112,35 +113,17 @@ def _confusion(faces: FaceTable, rows: Codes) -> list[str]:
     return []
 
 
-def _drop_single(
-    rows: Codes,
-    identity: Codes,
-    clip: Codes,
-    order: Codes,
-    names: list[str],
-    notes: list[str],
-    split_time: bool,
-) -> Clips:
+def _recognizable(identity: Codes, clip: Codes, people: int, split_time: bool) -> Codes:
+    """Codes of the identities with at least two clips."""
     pairs = np.unique(np.stack([identity, clip]), axis=1)
-    counts = np.bincount(pairs[0], minlength=len(names))
-    kept = np.flatnonzero(counts >= 2)
+    kept = np.flatnonzero(np.bincount(pairs[0], minlength=people) >= 2)
     if kept.size < 2:
         raise InputError(
-            f'{kept.size} of {len(names)} identities have two clips or more; a probe needs at least 2 such '
+            f'{kept.size} of {people} identities have two clips or more; a probe needs at least 2 such '
             'identities: give further indexes with other clips of the same people (--index A B ...)'
             + ('' if split_time else ', or split clips in time with --split-time, which is weaker')
         )
-    if dropped := len(names) - kept.size:
-        notes.append(f'{dropped} of {len(names)} identities have one clip only and are left out.')
-    keep = np.isin(identity, kept)
-    return Clips(
-        rows[keep],
-        np.searchsorted(kept, identity[keep]),
-        np.unique(clip[keep], return_inverse=True)[1].astype(np.int64),
-        order[keep],
-        [names[i] for i in kept],
-        notes,
-    )
+    return kept
 
 
 def time_blocks(clip: Codes, order: Codes, blocks: int = TIME_BLOCKS) -> Codes:

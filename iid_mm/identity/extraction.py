@@ -64,17 +64,12 @@ class FaceTable:
 
     def feature(self, name: str) -> np.ndarray:
         """One feature, (N, D) float32."""
-        column = self.table[_PREFIX + name].combine_chunks()
-        column = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
-        return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(len(column), -1)
+        chunks = self.table[_PREFIX + name].chunks
+        return np.concatenate([chunk.flatten().to_numpy().reshape(len(chunk), -1) for chunk in chunks])
 
     def column(self, name: str) -> np.ndarray:
         """Another column, (N,) object or int."""
         return np.asarray(self.table[name].to_pylist(), dtype=object)
-
-    def select(self, chosen: np.ndarray) -> FaceTable:
-        """The rows where ``chosen`` (N,) bool is true."""
-        return FaceTable(self.table.filter(pa.array(chosen)))
 
 
 def face_datasets(

@@ -13,6 +13,7 @@ from iid_mm.errors import InputError
 from iid_mm.evaluation.statistics.intervals import Interval, check_level
 from iid_mm.identity.clips import Codes, fewer_clips, hold_out, shuffle_identities
 from iid_mm.identity.linear import STRENGTHS, Array, class_scores, group_means, macro, standardize, true_ranks
+from iid_mm.identity.shift import percentile_interval, sums_of_squares
 
 _FOLDS = 3
 
@@ -202,12 +203,9 @@ def variance_share(values: Array, identity: Codes, clip: Codes) -> float:
     """
     scaled = standardize(values, values)[0]
     clips, owner = _clip_means(scaled, identity, clip)
-    counts = np.bincount(owner).astype(float)
-    means = group_means(clips, owner, counts.size)
-    people, total = int(np.count_nonzero(counts)), float(counts.sum())
-    between = float(np.sum(counts[:, None] * (means - clips.mean(axis=0)) ** 2)) / (people - 1)
-    within = float(np.sum((clips - means[owner]) ** 2)) / (total - people)
-    size = (total - float(np.sum(counts**2)) / total) / (people - 1)
+    between, within, size = sums_of_squares(clips, owner)
+    people = int(owner.max()) + 1
+    between, within = between / (people - 1), within / (len(clips) - people)
     bottom = between + (size - 1) * within
     return (between - within) / bottom if bottom > 1e-12 else float('nan')
 
@@ -270,6 +268,4 @@ def _interval(shares: Array, settings: ProbeSettings) -> Interval:
     shares = shares[np.isfinite(shares)]
     generator = np.random.Generator(np.random.PCG64(0))
     drawn = generator.integers(0, shares.size, (settings.resamples, shares.size))
-    tail = (1 - settings.level) / 2
-    low, high = np.quantile(shares[drawn].mean(axis=1), [tail, 1 - tail])
-    return Interval(float(shares.mean()), float(low), float(high), 'percentile')
+    return percentile_interval(float(shares.mean()), shares[drawn].mean(axis=1), settings.level)

@@ -33,15 +33,16 @@ def probe_table(report: ProbeReport) -> str:
     """Markdown table of the accuracies, with notes below it."""
     accuracies = ('top-1', 'top-5', 'clip top-1', 'over splits', 'selectivity')
     table = [['source', 'feature', *accuracies, 'variance', 'rank']]
+    shuffled = {row.feature: row.result.top1.value for row in report.rows if row.source == SHUFFLED}
     for row in report.rows:
         found = row.result
-        shuffled = report.find(SHUFFLED, row.feature) if row.source == TRAINED else None
+        has_control = row.source == TRAINED and row.feature in shuffled
         metrics = [
             written(found.top1),
             f'{found.top5.value:.3f}',
             f'{found.clip_top1.value:.3f}',
             f'{found.seed_low:.3f}-{found.seed_high:.3f}',
-            f'{found.top1.value - shuffled.top1.value:.3f}' if shuffled else '',
+            f'{found.top1.value - shuffled[row.feature]:.3f}' if has_control else '',
             f'{found.variance_share:.3f}',
             f'{found.rank:.1f}',
         ]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -92,22 +91,20 @@ class ProbeReport:
     skipped: dict[str, str]
     notes: list[str]
 
-    def find(self, source: str, feature: str) -> ProbeResult | None:
-        """The accuracies of a row, None if there is none."""
-        rows = (row.result for row in self.rows if (row.source, row.feature) == (source, feature))
-        return next(rows, None)
-
 
 def untrained_model(cfg: Config, seed: int, device: str = 'cpu') -> Any:
     """The network of a config with random weights, without the pretrained weights that the config names."""
-    cfg = copy.deepcopy(cfg)
-    _drop_pretrained(cfg.model)
     state = torch.random.get_rng_state()
     logger = MMLogger.get_current_instance()
     level = logger.level
     torch.manual_seed(seed)
     try:
         model = init_model(cfg, device='cpu')
+        for module in model.modules():
+            settings = getattr(module, 'init_cfg', None) or []
+            entries = [settings] if isinstance(settings, dict) else settings
+            if any(entry.get('type') == 'Pretrained' for entry in entries):
+                module.init_cfg = None
         # MMEngine would list every parameter.
         logger.setLevel('WARNING')
         model.init_weights()
@@ -115,19 +112,6 @@ def untrained_model(cfg: Config, seed: int, device: str = 'cpu') -> Any:
         logger.setLevel(level)
         torch.random.set_rng_state(state)
     return model.to(device).eval()
-
-
-def _drop_pretrained(node: Any) -> None:
-    if isinstance(node, list | tuple):
-        for item in node:
-            _drop_pretrained(item)
-    elif isinstance(node, dict):
-        settings = node.get('init_cfg')
-        entries = settings if isinstance(settings, list | tuple) else [settings]
-        if any(isinstance(entry, dict) and entry.get('type') == 'Pretrained' for entry in entries):
-            node['init_cfg'] = None
-        for item in node.values():
-            _drop_pretrained(item)
 
 
 def list_features(model: Any, cfg: Config) -> dict[str, int]:

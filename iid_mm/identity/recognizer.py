@@ -99,14 +99,12 @@ def _inputs(
 ) -> Iterator[npt.NDArray[np.float32]]:
     places = [(dataset, i) for _, dataset in datasets for i in range(len(dataset))]
     for start in range(0, rows.size, size):
-        faces = [aligned(*_load(*places[row])) for row in rows[start : start + size]]
+        faces = []
+        for dataset, number in (places[row] for row in rows[start : start + size]):
+            info = dataset.get_data_info(number)
+            faces.append(aligned(read_crop(info['img_path'], storage=info.get('storage')), info['landmarks']))
         batch = np.stack(faces)[..., ::-1].transpose(0, 3, 1, 2)
         yield np.ascontiguousarray((batch.astype(np.float32) - 127.5) / 127.5)
-
-
-def _load(dataset: Any, number: int) -> tuple[Any, Any]:
-    info = dataset.get_data_info(int(number))
-    return read_crop(info['img_path'], storage=info.get('storage')), info['landmarks']
 
 
 def aligned(image: Any, landmarks: Any) -> npt.NDArray[np.uint8]:

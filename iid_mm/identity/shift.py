@@ -24,6 +24,7 @@ from scipy import stats
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.inputs import factorize
 from iid_mm.evaluation.statistics.intervals import Interval, check_level
+from iid_mm.identity.linear import group_means
 
 Array = npt.NDArray[np.float64]
 CLIP = 1e-6
@@ -105,11 +106,8 @@ def intraclass_correlation(scores: npt.ArrayLike, identities: Any, *, level: flo
             f'{values.size} genuine videos of {people} identities: the variance within a person needs at '
             'least 2 identities and several genuine videos of a person; give further takes of the same people'
         )
-    means = np.bincount(codes, weights=values) / counts
-    between = float(np.sum(counts * (means - values.mean()) ** 2))
-    within = float(np.sum((values - means[codes]) ** 2))
+    between, within, size = sums_of_squares(values[:, None], codes)
     df_between, df_within = people - 1, values.size - people
-    size = (total - float(np.sum(counts**2)) / total) / df_between
     # Sums of squares of equal numbers are rounding errors.
     tiny = 1e-20 * max(1.0, float(np.sum(values**2)))
     between, within = (0.0 if part < tiny else part for part in (between, within))
@@ -130,6 +128,24 @@ def intraclass_correlation(scores: npt.ArrayLike, identities: Any, *, level: flo
         between / (between + within),
         size,
     )
+
+
+def sums_of_squares(values: Array, codes: npt.NDArray[np.int64]) -> tuple[float, float, float]:
+    """Sums of squares of a one-way layout.
+
+    Args:
+        values: (N, D); the sums run over all dimensions.
+        codes: (N,) groups 0..K-1, each of them used.
+
+    Returns:
+        Sum between groups, sum within groups, effective mean size n0 of a group.
+    """
+    counts = np.bincount(codes).astype(float)
+    total = float(counts.sum())
+    means = group_means(values, codes, counts.size)
+    between = float(np.sum(counts[:, None] * (means - values.mean(axis=0)) ** 2))
+    within = float(np.sum((values - means[codes]) ** 2))
+    return between, within, (total - float(np.sum(counts**2)) / total) / (counts.size - 1)
 
 
 def concordance(
@@ -217,16 +233,21 @@ def identity_auc(
         parts.append(_aucs(weights.astype(float), concordant, pairs))
     drawn = np.concatenate(parts)
     drawn = drawn[np.isfinite(drawn).all(axis=1)]
+    return IdentityAuc(
+        percentile_interval(own[0], drawn[:, 0], level),
+        percentile_interval(own[1], drawn[:, 1], level),
+        percentile_interval(own[0] - own[1], drawn[:, 0] - drawn[:, 1], level),
+        int(within),
+        int(across),
+        people,
+    )
+
+
+def percentile_interval(value: float, drawn: Array, level: float) -> Interval:
+    """Interval of a value from its resamples, (R,); NaN without any."""
     tail = (1 - level) / 2
-    found = []
-    for values_of, value in (
-        (drawn[:, 0], own[0]),
-        (drawn[:, 1], own[1]),
-        (drawn[:, 0] - drawn[:, 1], own[0] - own[1]),
-    ):
-        low, high = np.quantile(values_of, [tail, 1 - tail]) if values_of.size else (np.nan, np.nan)
-        found.append(Interval(float(value), float(low), float(high), 'percentile'))
-    return IdentityAuc(found[0], found[1], found[2], int(within), int(across), people)
+    low, high = np.quantile(drawn, [tail, 1 - tail]) if drawn.size else (np.nan, np.nan)
+    return Interval(float(value), float(low), float(high), 'percentile')
 
 
 def _aucs(weights: Array, concordant: Array, pairs: Array) -> Array:

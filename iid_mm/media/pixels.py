@@ -57,8 +57,7 @@ def colors_of(codec: Any) -> Colors:
     """Colors that a container specifies.
 
     Args:
-        codec: ``av.VideoCodecContext``, before anything was decoded: decoders drop what their data do not
-        specify.
+        codec: ``av.VideoCodecContext``, before decoding: decoders drop what their data do not specify.
     """
     return Colors(codec.color_trc, codec.color_primaries, codec.colorspace, codec.color_range)
 
@@ -86,8 +85,7 @@ def to_image(frame: Any, aspect: Fraction | None = None) -> tuple[ImageArray, st
         aspect: Width of a pixel divided by its height; None for square pixels.
 
     Returns:
-        (H, W, 3) uint8 BGR, and how the colors or lines differ from those of other videos; empty if they do
-        not.
+        (H, W, 3) uint8 BGR, and how it differs from frames of other videos; empty if it does not.
     """
     transfer = frame.color_trc
     notes = []
@@ -134,9 +132,8 @@ def turned(image: ImageArray, matrix: tuple[int, int, int, int]) -> ImageArray:
 
     Args:
         image: (H, W, 3) uint8.
-        matrix: a, b, c, d: a point (x, y) is shown at (a x + c y, b x + d y). Only the signs and whether a
-        and d
-            or b and c are larger count.
+        matrix: a, b, c, d: a point (x, y) is shown at (a x + c y, b x + d y). Only the signs count, and
+            whether a and d or b and c are larger.
 
     Returns:
         The image, contiguous.

@@ -33,9 +33,9 @@ from iid_mm.preparation.shards import (
     read_manifests,
     read_settings,
 )
-from iid_mm.utils.files import printable, reason_of, write_bytes, write_text
+from iid_mm.utils.files import printable, read_json, reason_of, write_bytes, write_text
 
-INDEX, REPORT = 'index.parquet', 'report.json'
+INDEX, REPORT, FINISHED = 'index.parquet', 'report.json', 'finished'
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def prepare(root: Path, out_dir: Path, settings: Settings, run: RunOptions | Non
         with _writing(out_dir, done, mine):
             report = _write_outputs(store, list(finished), scan.left_out, scan.missing, given_up)
             if not failed:
-                _note_finished(store, fingerprints, scan)
+                write_text(store.folder / FINISHED, _state(fingerprints, scan))
         return report
     names = digest_names([group.name for group in groups])
     index, total = run.shard.index, run.shard.total
@@ -269,22 +269,18 @@ def _state(fingerprints: Mapping[str, str], scan: LayoutScan) -> str:
     return digest_names([*(f'{name}={value}' for name, value in fingerprints.items()), json.dumps(noted)])
 
 
-def _note_finished(store: PartStore, fingerprints: Mapping[str, str], scan: LayoutScan) -> None:
-    write_text(store.folder / 'finished', _state(fingerprints, scan))
-
-
 def _finished(store: PartStore, fingerprints: Mapping[str, str], scan: LayoutScan) -> dict[str, Any] | None:
     """Report of an earlier run that has nothing left to do; None if there is something."""
-    note, report = store.folder / 'finished', store.out_dir / REPORT
-    if not (note.is_file() and report.is_file() and (store.out_dir / INDEX).is_file()):
+    note = store.folder / FINISHED
+    if not (note.is_file() and (store.out_dir / INDEX).is_file()):
         return None
-    if note.read_text(encoding='utf-8', errors='replace') != _state(fingerprints, scan):
+    if note.read_bytes() != _state(fingerprints, scan).encode():
         return None
     try:
-        known = json.loads(report.read_text(encoding='utf-8'))
-    except (OSError, ValueError, RecursionError):
+        report = read_json(store.out_dir / REPORT)
+    except (OSError, ValueError):
         return None
-    return known if isinstance(known, dict) else None
+    return report if isinstance(report, dict) else None
 
 
 @contextmanager

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from time import perf_counter, process_time
+from dataclasses import replace
+from time import process_time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,43 +14,26 @@ from iid_mm.faces.analyzers.base import Face, FaceAnalyzer
 from iid_mm.faces.appearance import describe
 from iid_mm.faces.cropping import crop_image
 from iid_mm.faces.registration import MIN_LAID_LIKENESS, MIN_LIKENESS, register_crop, scene_correlation
-from iid_mm.faces.tracking import box_distance
 from iid_mm.media.readers import FrameReader
 from iid_mm.media.sources import SourceOpener
-from iid_mm.preparation.faces import (
-    FaceCrop,
-    FaceFinder,
-    Track,
-    VideoFaces,
-    differences,
-    main_candidates,
-    mask_overlaps,
-)
-from iid_mm.preparation.records import GroupResult, VideoGroup, VideoReport
+from iid_mm.preparation.faces import FaceCrop, FaceFinder, Track, VideoFaces
+from iid_mm.preparation.people import apart, differences, main_candidates, mask_overlaps
+from iid_mm.preparation.records import GroupResult, VideoGroup
 from iid_mm.preparation.settings import Settings
-from iid_mm.preparation.writer import MASKS, WHOLE_FRAMES, CropWriter, Sample, fit_mask, make_row
-from iid_mm.structures.video_record import FrameSource, VideoRecord
+from iid_mm.preparation.video_access import OpenVideo, VideoAccess
+from iid_mm.preparation.writer import FRAMES, MASKS, CropWriter, Sample, fit_mask, make_row
+from iid_mm.structures.video_record import FrameSource
 from iid_mm.utils.sampling import evenly_spaced
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray, Size
 
-# In how many frames it is looked which of several people a fake manipulates.
+# Frames sampled to decide which person is manipulated.
 CHOICE_FRAMES = 8
 # How much more a fake must differ in another place than in the weightiest person's.
 CHOICE_RATIO = 1.2
 # Crops of the same scene that others have cut differ by a few pixels; what differs by more was scaled.
 MAX_SIZE_CHANGE = 0.1
-
-
-@dataclass
-class _Video:
-    """A video that is being worked on, with the numbers of the frames that are wanted."""
-
-    record: VideoRecord
-    reader: FrameReader
-    report: VideoReport
-    numbers: list[int]
 
 
 class GroupProcessor:
@@ -76,8 +59,7 @@ class GroupProcessor:
         self.finder = FaceFinder(settings, analyzer)
         self.opener = opener
         self.writer = writer
-        self._decode = 0.0
-        self._analyzed = 0
+        self.videos = VideoAccess(settings, analyzer, opener, writer)
 
     def process(self, group: VideoGroup) -> GroupResult:
         """Prepare one group.
@@ -89,93 +71,35 @@ class GroupProcessor:
             Rows, reports and times; videos that are broken give fewer rows and a problem.
         """
         start = process_time()
-        self._decode = self.writer.seconds = 0.0
-        self._analyzed = 0
+        self.writer.seconds = self.videos.seconds = 0.0
+        self.videos.analyzed = 0
         self.analyzer.seconds.clear()
-        videos = [self._open(record) for record in group.records]
+        videos = [self.videos.open(record) for record in group.records]
         genuine = videos[0] if group.genuine and videos[0].numbers else None
         fakes = [video for video in videos if video.record is not group.genuine and video.numbers]
-        self._choose_numbers(genuine, fakes)
+        self.videos.choose_numbers(genuine, fakes)
         samples: dict[str, list[Sample]] = {}
-        paired = []
         if genuine is not None:
-            paired = [fake for fake in fakes if not set(fake.numbers).isdisjoint(genuine.reader.numbers)]
-            samples |= self._process_pairs(genuine, paired)
-        for fake in (fake for fake in fakes if fake not in paired):
+            there = set(genuine.reader.numbers)
+            paired = [fake for fake in fakes if not there.isdisjoint(fake.numbers)]
+            samples = self._process_pairs(genuine, paired)
+        for fake in (fake for fake in fakes if fake.record.key not in samples):
             if fake.record.pair:
                 reason = 'has no frame numbers in common' if genuine else 'is missing or unusable'
                 fake.report.problems.append(f'its genuine video {reason}: stored without pairs')
-            samples[fake.record.key] = self._process_alone(fake)
+            samples[fake.record.key] = self._process_own(fake)[0]
         rows = [make_row(r, s) for r in group.records for s in samples.get(r.key, ())]
-        seconds = {'decode': self._decode, 'write': self.writer.seconds, **self.analyzer.seconds}
+        seconds = {'decode': self.videos.seconds, 'write': self.writer.seconds, **self.analyzer.seconds}
         reports = [video.report for video in videos]
-        return GroupResult(group.name, rows, reports, seconds, process_time() - start, self._analyzed)
-
-    # Frames
-
-    def _open(self, record: VideoRecord) -> _Video:
-        self.writer.clear(record.key)
-        report = VideoReport(record.key, record.method, record.split, record.label)
-        reader = self._open_source(record.source)
-        numbers = list(reader.numbers)
-        report.total = len(numbers)
-        report.asked = self.settings.frames
-        if reader.problem:
-            report.problems.append(reader.problem)
-        if problem := self.analyzer.check_video(record):
-            report.problems.append(problem)
-            numbers = []
-        return _Video(record, reader, report, numbers)
-
-    def _open_source(self, source: FrameSource) -> FrameReader:
-        start = perf_counter()
-        reader = self.opener.open(source)
-        self._decode += perf_counter() - start
-        return reader
-
-    def _choose_numbers(self, genuine: _Video | None, fakes: Sequence[_Video]) -> None:
-        """Choose evenly spaced frames; of a fake first those that its genuine video has, too."""
-        there = set(genuine.numbers) if genuine else set()
-        for video in [*([genuine] if genuine else []), *fakes]:
-            common = [number for number in video.numbers if number in there]
-            others = [number for number in video.numbers if number not in there]
-            chosen = [common[i] for i in evenly_spaced(len(common), self.settings.frames)]
-            free = self.settings.frames - len(chosen)
-            if free and others:
-                chosen += [others[i] for i in evenly_spaced(len(others), free)]
-            video.numbers = sorted(chosen)
-            video.report.asked = len(video.numbers)
-
-    def _read(
-        self, video: _Video, numbers: Sequence[int], *, keep: bool = False
-    ) -> Iterator[tuple[int, ImageArray]]:
-        """Decode frames of a video; ``keep`` writes them whole if the settings ask for it."""
-        for number, image in self._read_timed(video.reader, numbers):
-            if keep and self.settings.keep_frames:
-                self.writer.write(image, WHOLE_FRAMES, video.record.key, number)
-            self._analyzed += keep
-            yield number, image
-        if problem := video.reader.problem:
-            known = [text for text in video.report.problems if text not in problem]
-            video.report.problems = [*known, problem]
-
-    def _read_timed(self, reader: FrameReader, numbers: Sequence[int]) -> Iterator[tuple[int, ImageArray]]:
-        frames = reader.read(numbers)
-        while True:
-            start = perf_counter()
-            item = next(frames, None)
-            self._decode += perf_counter() - start
-            if item is None:
-                return
-            yield item
+        return GroupResult(group.name, rows, reports, seconds, process_time() - start, self.videos.analyzed)
 
     # Videos
 
-    def _process_pairs(self, genuine: _Video, fakes: Sequence[_Video]) -> dict[str, list[Sample]]:
+    def _process_pairs(self, genuine: OpenVideo, fakes: Sequence[OpenVideo]) -> dict[str, list[Sample]]:
         """Prepare a genuine video and the fakes that follow it; samples by video key."""
         there = set(genuine.reader.numbers)
         union = sorted({n for video in (genuine, *fakes) for n in video.numbers if n in there})
-        faces = self.finder.find(genuine.record, self._read(genuine, union, keep=True))
+        faces = self.finder.find(genuine.record, self.videos.read(genuine, union, keep=True))
         people = main_candidates(faces) or [Track()]
         choices = [self._choose_person(fake, people) for fake in fakes]
         # The genuine video's own samples show the person whom most of its fakes manipulate.
@@ -196,7 +120,7 @@ class GroupProcessor:
             samples[fake.record.key] = process(fake, genuine, people[person], paths[person])
         return samples
 
-    def _choose_person(self, fake: _Video, people: Sequence[Track]) -> int:
+    def _choose_person(self, fake: OpenVideo, people: Sequence[Track]) -> int:
         """Whom of the people in a genuine video a fake manipulates."""
         if len(people) < 2:
             return 0
@@ -205,23 +129,21 @@ class GroupProcessor:
             if max(scores) > 0:
                 return int(np.argmax(scores))
         numbers = [fake.numbers[i] for i in evenly_spaced(len(fake.numbers), CHOICE_FRAMES)]
-        scores = differences(people, self._read(fake, numbers), self.settings.max_side)
+        scores = differences(people, self.videos.read(fake, numbers), self.settings.max_side)
         best = int(np.argmax(scores))
         return best if scores[best] > CHOICE_RATIO * scores[0] else 0
 
     def _process_fake(
-        self, fake: _Video, genuine: _Video, track: Track, paths: dict[int, str]
+        self, fake: OpenVideo, genuine: OpenVideo, track: Track, paths: dict[int, str]
     ) -> list[Sample]:
         """Cut a fake with the windows of its genuine video."""
         if not set(fake.numbers) & set(track.faces):
             fake.report.problems.append('its genuine video shows no face: stored without pairs')
-            return self._process_alone(fake)
+            return self._process_own(fake)[0]
         there = set(genuine.reader.numbers)
-        samples = []
-        decoded = []
-        correlations = []
+        samples, decoded, correlations = [], [], []
         own, unpaired = Track(), {}
-        for number, image in self._read(fake, fake.numbers, keep=True):
+        for number, image in self.videos.read(fake, fake.numbers, keep=True):
             decoded.append(number)
             lead = track.faces.get(number)
             if lead is None:
@@ -235,18 +157,13 @@ class GroupProcessor:
                     f'{lead.size[0]}x{lead.size[1]}'
                 )
                 return self._process_moved(fake, track, reason)
-            found = self.finder.find_at(fake.record, number, image, lead.face)
-            if found:
-                # The detector has seen the genuine frame; the fake's face was looked for in its place.
-                face = Face(found.box, lead.face.score, found.landmarks)
-                stored = crop_image(image, lead.window, self.settings.max_side)
-                crop = FaceCrop(size, lead.window, face, stored)
+            if crop := self._cut_along(fake, number, image, lead):
                 path = self.writer.write_face(crop, fake.record.key, number)
                 samples.append(self.writer.sample(crop, number, path))
                 samples[-1].source_image = paths[number]
-                correlations.append(scene_correlation(stored, lead.crop, samples[-1].landmarks))
+                correlations.append(scene_correlation(crop.crop, lead.crop, samples[-1].landmarks))
                 if not there.issuperset(fake.numbers):
-                    own.faces[number] = replace(crop, look=describe(image, [face])[0])
+                    own.faces[number] = replace(crop, look=describe(image, [crop.face])[0])
         if correlations and (likeness := float(np.median(correlations))) < MIN_LIKENESS:
             reason = f'its frames do not show the scene of its genuine video (correlation {likeness:.2f})'
             return self._process_moved(fake, track, reason)
@@ -264,13 +181,24 @@ class GroupProcessor:
             fake.report.problems.append(f'{len(lost)} frames have no face in the genuine video: {lost}')
         return self._close(fake, decoded, samples, (track.others - set(track.faces)) | own.others)
 
-    def _find_unpaired(self, fake: _Video, number: int, image: ImageArray, track: Track) -> FaceCrop | None:
+    def _cut_along(self, fake: OpenVideo, number: int, image: ImageArray, lead: FaceCrop) -> FaceCrop | None:
+        """Cut the face of a fake with the window of its genuine frame; None if there is no face."""
+        found = self.finder.find_at(fake.record, number, image, lead.face)
+        if found is None:
+            return None
+        # The detector has seen the genuine frame; the fake's face was looked for in its place.
+        face = Face(found.box, lead.face.score, found.landmarks)
+        return FaceCrop(lead.size, lead.window, face, crop_image(image, lead.window, self.settings.max_side))
+
+    def _find_unpaired(
+        self, fake: OpenVideo, number: int, image: ImageArray, track: Track
+    ) -> FaceCrop | None:
         """Cut a frame out that the genuine video does not have, where the person is in the nearest one."""
         face = self.finder.find_at(fake.record, number, image, track.nearest(number))
         crop = self.finder.cut(fake.record, image, face) if face else None
         return None if face is None or crop is None else replace(crop, look=describe(image, [face])[0])
 
-    def _process_moved(self, fake: _Video, track: Track, reason: str) -> list[Sample]:
+    def _process_moved(self, fake: OpenVideo, track: Track, reason: str) -> list[Sample]:
         """Prepare a fake that its genuine video does not fit as it is: others may have cropped both.
 
         Args:
@@ -297,11 +225,7 @@ class GroupProcessor:
             return samples
         for sample in samples:
             if sample.number in laid:
-                crop, lead = pairs[sample.number]
-                stored = FaceCrop(crop.size, crop.window, lead.face, laid[sample.number])
-                sample.source_image = self.writer.write_face(
-                    stored, fake.record.key, sample.number, '_genuine'
-                )
+                sample.source_image = self._write_laid(fake, sample.number, laid[sample.number])
         fake.report.paired = len(laid)
         fake.report.problems.append(
             f'{reason}: genuine crops are laid over those of {len(laid)} of {len(samples)} frames'
@@ -309,10 +233,10 @@ class GroupProcessor:
         return samples
 
     def _process_cropped(
-        self, fake: _Video, genuine: _Video, track: Track, paths: dict[int, str]
+        self, fake: OpenVideo, genuine: OpenVideo, track: Track, paths: dict[int, str]
     ) -> list[Sample]:
         """Take over the crops of a fake, and lay those of its genuine video over them."""
-        faces = self.finder.find(fake.record, self._read(fake, fake.numbers, keep=True))
+        faces = self.finder.find(fake.record, self.videos.read(fake, fake.numbers, keep=True))
         own = faces.tracks[0] if faces.tracks else Track()
         samples = self._collect(fake, faces.decoded, own, self._write_faces(fake, own, set(fake.numbers)))
         for sample in samples:
@@ -323,10 +247,7 @@ class GroupProcessor:
             if laid is lead.crop:
                 sample.source_image = paths[sample.number]
             elif laid is not None:
-                stored = FaceCrop(crop.size, crop.window, lead.face, laid)
-                sample.source_image = self.writer.write_face(
-                    stored, fake.record.key, sample.number, '_genuine'
-                )
+                sample.source_image = self._write_laid(fake, sample.number, laid)
         fake.report.paired = sum(sample.source_image is not None for sample in samples)
         extra = sorted({sample.number for sample in samples} - set(genuine.reader.numbers))
         if extra:
@@ -335,11 +256,11 @@ class GroupProcessor:
             fake.report.problems.append(f'{lost} frames do not fit those of the genuine video: unpaired')
         return samples
 
-    def _process_alone(self, video: _Video) -> list[Sample]:
-        """Prepare a video without a genuine counterpart."""
-        return self._process_own(video)[0]
+    def _write_laid(self, fake: OpenVideo, number: int, genuine: ImageArray) -> str:
+        """Write a genuine crop that was registered to the crop of a fake."""
+        return self.writer.write(genuine, FRAMES, fake.record.key, number, '_genuine')
 
-    def _process_own(self, video: _Video, like: Track | None = None) -> tuple[list[Sample], Track]:
+    def _process_own(self, video: OpenVideo, like: Track | None = None) -> tuple[list[Sample], Track]:
         """Prepare a video with windows of its own; its samples, and who is shown.
 
         Args:
@@ -347,24 +268,26 @@ class GroupProcessor:
             like: The person in its genuine video; None takes the one under the mask, or the weightiest.
         """
         self.writer.clear(video.record.key)
-        faces = self.finder.find(video.record, self._read(video, video.numbers, keep=True))
+        faces = self.finder.find(video.record, self.videos.read(video, video.numbers, keep=True))
         people = main_candidates(faces) or [Track()]
         person = 0
         if like is not None:
-            person = int(np.argmin([_apart(track, like) for track in people]))
+            person = int(np.argmin([apart(track, like) for track in people]))
         elif len(people) > 1 and video.record.mask is not None:
             person = int(np.argmax(self._mask_scores(video, people)))
         self._retry(video, faces, people[person], set(video.numbers))
         paths = self._write_faces(video, people[person], set(video.numbers))
         return self._collect(video, faces.decoded, people[person], paths), people[person]
 
-    def _retry(self, video: _Video, faces: VideoFaces, track: Track, numbers: set[int]) -> None:
+    def _retry(self, video: OpenVideo, faces: VideoFaces, track: Track, numbers: set[int]) -> None:
         """Look again where a person was missed."""
         missed = sorted((numbers & set(faces.decoded)) - set(track.faces))
         if missed and track.faces and self.analyzer.searches:
-            self.finder.retry(video.record, self._read(video, missed), track, faces.tracks)
+            self.finder.retry(video.record, self.videos.read(video, missed), track, faces.tracks)
 
-    def _write_faces(self, video: _Video, track: Track, numbers: set[int], note: str = '') -> dict[int, str]:
+    def _write_faces(
+        self, video: OpenVideo, track: Track, numbers: set[int], note: str = ''
+    ) -> dict[int, str]:
         """Write the crops of a person; paths by frame number."""
         return {
             number: self.writer.write_face(track.faces[number], video.record.key, number, note)
@@ -372,7 +295,7 @@ class GroupProcessor:
         }
 
     def _collect(
-        self, video: _Video, decoded: Sequence[int], track: Track, paths: dict[int, str]
+        self, video: OpenVideo, decoded: Sequence[int], track: Track, paths: dict[int, str]
     ) -> list[Sample]:
         """Samples of a video from crops that were written."""
         wanted = [number for number in video.numbers if number in paths]
@@ -380,7 +303,7 @@ class GroupProcessor:
         return self._close(video, decoded, samples, track.others - set(track.faces))
 
     def _close(
-        self, video: _Video, decoded: Sequence[int], samples: list[Sample], others: set[int]
+        self, video: OpenVideo, decoded: Sequence[int], samples: list[Sample], others: set[int]
     ) -> list[Sample]:
         """Count, and add the masks; ``others`` are frames that show somebody else."""
         report = video.report
@@ -403,28 +326,28 @@ class GroupProcessor:
 
     # Masks
 
-    def _mask_scores(self, video: _Video, people: Sequence[Track]) -> list[float]:
+    def _mask_scores(self, video: OpenVideo, people: Sequence[Track]) -> list[float]:
         """How well each person covers the mask of a video."""
         if video.record.mask is None:
             return [0.0] * len(people)
         sizes = {number: crop.size for track in people for number, crop in track.faces.items()}
         wanted = [number for number in video.numbers if number in sizes]
         numbers = [wanted[i] for i in evenly_spaced(len(wanted), CHOICE_FRAMES)]
-        reader = self._open_source(video.record.mask)
+        reader = self.videos.open_source(video.record.mask)
         return mask_overlaps(people, self._read_masks(reader, numbers, sizes))
 
     def _read_masks(
         self, reader: FrameReader, numbers: Sequence[int], sizes: dict[int, Size]
     ) -> Iterator[tuple[int, ImageArray]]:
         """Masks in the size of their frames; those of another shape are left out."""
-        for number, mask in self._read_timed(reader, numbers):
+        for number, mask in self.videos.read_timed(reader, numbers):
             fitted = fit_mask(mask, sizes[number])
             if fitted is not None:
                 yield number, fitted
 
-    def _add_masks(self, video: _Video, source: FrameSource, samples: dict[int, Sample]) -> None:
+    def _add_masks(self, video: OpenVideo, source: FrameSource, samples: dict[int, Sample]) -> None:
         """Write the mask crops of a fake."""
-        reader = self._open_source(source)
+        reader = self.videos.open_source(source)
         sizes = {number: sample.size for number, sample in samples.items()}
         for number, mask in self._read_masks(reader, sorted(samples), sizes):
             gray = np.ascontiguousarray(mask.max(axis=2))
@@ -447,13 +370,6 @@ def _list(numbers: Sequence[int]) -> str:
     return f'{numbers[:8]} ...' if len(numbers) > 8 else f'{numbers}'
 
 
-def _apart(track: Track, other: Track) -> float:
-    """How far apart two people are in the frames that show both."""
-    both = track.faces.keys() & other.faces.keys()
-    gaps = [box_distance(track.faces[n].face.box, other.faces[n].face.box) for n in both]
-    return float(np.mean(gaps)) if gaps else float('inf')
-
-
 def _alike(size: Size, other: Size) -> bool:
-    """Whether two pictures differ so little in size that they may show the same at the same scale."""
+    """Whether two frames differ so little in size that they may show the same at the same scale."""
     return all(abs(a - b) <= MAX_SIZE_CHANGE * max(a, b) for a, b in zip(size, other, strict=True))

@@ -25,7 +25,7 @@ from iid_mm.errors import InputError
 from iid_mm.preparation.records import GroupResult, VideoGroup
 from iid_mm.preparation.settings import Settings
 from iid_mm.structures.video_record import FrameSource, ImageFiles, LandmarkValues, VideoFile
-from iid_mm.utils.files import write_bytes
+from iid_mm.utils.files import read_json, write_bytes
 
 PARTS = '.parts'
 STORED = ('frames', 'masks', 'whole_frames')
@@ -102,25 +102,17 @@ class PartStore:
 
     def _changes(self, file: Path) -> str:
         try:
-            old = json.loads(file.read_text(encoding='utf-8'))
-        except (ValueError, RecursionError):
+            old = read_json(file)
+        except ValueError:
             old = None
         if not isinstance(old, dict):
             return 'the record of them is unreadable'
         new = json.loads(self.settings.to_json())
-        names = sorted({*old, *new})
-        return ', '.join(
-            f'{name}: {old.get(name)!r} there, {new.get(name)!r} now'
-            for name in names
-            if old.get(name) != new.get(name)
-        )
+        changed = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+        return ', '.join(f'{name}: {old.get(name)!r} there, {new.get(name)!r} now' for name in changed)
 
     def path(self, name: str) -> Path:
-        """Where the rows of a group are kept.
-
-        Args:
-            name: Name of the group.
-        """
+        """Where the rows of a group are kept."""
         # Names of videos may be longer than a file system allows once they are joined.
         digest = hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:24]
         return self.folder / f'{digest}.parquet'

@@ -20,7 +20,7 @@ from iid_mm.errors import InputError
 from iid_mm.preparation.parts import PARTS, STORED, PartStore
 from iid_mm.preparation.settings import Settings
 from iid_mm.preparation.writer import CropWriter
-from iid_mm.utils.files import write_text
+from iid_mm.utils.files import read_json, write_text
 
 T = TypeVar('T')
 
@@ -97,10 +97,10 @@ def read_settings(folder: Path) -> Settings:
     if not path.is_file():
         raise FileNotFoundError(f'{str(folder)!r} is no prepared folder: no {PARTS}/settings.json in it')
     try:
-        values = json.loads(path.read_text(encoding='utf-8'))
+        values = read_json(path)
         values['methods'] = tuple(values['methods']) if values['methods'] else None
         return Settings(**values)
-    except (ValueError, TypeError, LookupError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError) as error:
         raise InputError(f'{path}: not the settings of this version ({error}); prepare it again') from error
 
 
@@ -143,13 +143,13 @@ def read_manifests(folders: Sequence[Path]) -> dict[Path, list[Manifest]]:
 
 def _read_manifest(path: Path) -> Manifest:
     try:
-        manifest = Manifest(**json.loads(path.read_text(encoding='utf-8')))
+        manifest = Manifest(**read_json(path))
         kinds = {'index': int, 'total': int, 'scan': str, 'groups': dict, 'left_out': dict, 'missing': list}
         for name, kind in kinds.items():
             if not isinstance(getattr(manifest, name), kind):
                 raise TypeError(f'{name} is no {kind.__name__}')
         return manifest
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(f'{path} is unreadable ({error}); run this shard again') from error
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Factors:
-    """Which draw of every factor a clip takes; each number can be chosen freely.
+    """The draw of every factor of a clip; each number can be chosen freely.
 
     Args:
         identity: Number of the person.
@@ -138,7 +138,7 @@ class Forgery:
         frames: (T, H, W, 3) uint8, BGR; equal to the target's frames where the mask is 0.
         masks: (T, H, W) uint8, 255 where the frame was manipulated, else 0.
         landmarks: (T, 68, 2) float32, pixels (x, y) of the face that the frames show.
-        strength: How visible the traces are, 0 to 1.
+        strength: Visibility of the traces.
     """
 
     frames: ImageArray

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configuration of the toy set, its splits and the list of its videos."""
+"""Configuration of the toy dataset, its splits and its videos."""
 
 from __future__ import annotations
 
@@ -13,31 +13,29 @@ from iid_mm.toy.manipulations import METHODS
 from iid_mm.toy.streams import stream
 
 GENERATOR_VERSION = 2
-"""Raised whenever equal configurations would give other frames than before."""
+"""Incremented whenever equal configurations would give different frames than before."""
 
 SPLITS = ('train', 'val', 'test')
 
 
 @dataclass(frozen=True)
 class ToyConfig:
-    """What the toy set holds.
+    """Contents of the toy dataset.
 
     Args:
-        num_identities: Number of persons; even, each has one genuine video.
+        num_identities: Number of people; even, each has one genuine video.
         frames: Frames a video.
         size: Width and height of the frames in pixels; even, at least 96.
         fps: Frames a second.
         methods: The manipulations.
-        split_fractions: Shares of the persons in train, val and test; persons are never shared.
-        pairs_per_identity: In how many pairs each person takes part; every pair gives two fakes
-            a method, one in each direction.
-        seed: Seed of everything that is drawn.
+        split_fractions: Shares of the people in train, val and test; no person is in two splits.
+        pairs_per_identity: Number of pairs of each person; every pair gives two fakes per method, one in each
+            direction.
+        seed: Random seed.
         crf: Constant rate factor of H.264, 0 (best) to 51; 23 as in FaceForensics++ c23.
-        strength: Scale of how visible the traces of the manipulations are: 1 is subtle, 2 is plain to
-            see.
-        take: Number of the recording session: the same persons with other poses, expressions, light,
-            background and camera in every take. Sets that differ in ``take`` alone hold further clips of
-            the same persons under the same names, with the same pairs and splits.
+        strength: Visibility of the manipulation traces: 1 is subtle, 2 is obvious.
+        take: Number of the recording session. Datasets that differ only in ``take`` show the same people,
+            pairs and splits with other poses, expressions, light, background and camera.
 
     Raises:
         InputError: A value is out of range or the splits cannot hold the pairs.
@@ -91,7 +89,7 @@ class ToyConfig:
         used = sum(share > 0 for share in self.split_fractions)
         if self.num_identities % 2:
             raise InputError(
-                f'num_identities is {self.num_identities} but persons come in pairs; give an even number'
+                f'num_identities is {self.num_identities} but people come in pairs; give an even number'
             )
         if self.num_identities < 2 * used:
             raise InputError(
@@ -102,17 +100,17 @@ class ToyConfig:
         if self.pairs_per_identity >= smallest:
             raise InputError(
                 f'pairs_per_identity is {self.pairs_per_identity} but the smallest split has '
-                f'{smallest} persons; give at most {smallest - 1} or raise num_identities'
+                f'{smallest} people; give at most {smallest - 1} or raise num_identities'
             )
 
     def split_sizes(self) -> tuple[int, ...]:
-        """Number of persons in train, val and test; all even."""
+        """Number of people in train, val and test; all even."""
         pairs = self.num_identities // 2
         exact = [share * pairs for share in self.split_fractions]
         counts = [max(int(value + 1e-9), 1) if value > 0 else 0 for value in exact]
         while sum(counts) != pairs:
             step = 1 if sum(counts) < pairs else -1
-            # The split that is furthest from its share gives or takes; none falls empty.
+            # Adjust the split that is furthest from its share; none becomes empty.
             open_splits = [i for i in range(3) if exact[i] > 0 and counts[i] + step >= 1]
             best = max(open_splits, key=lambda i: (step * (exact[i] - counts[i]), -i))
             counts[best] += step
@@ -124,19 +122,19 @@ class ToyConfig:
         values['methods'] = list(self.methods)
         values['split_fractions'] = list(self.split_fractions)
         if not self.take:
-            # As sets were described before there were takes.
+            # Datasets from before there were takes have no such key.
             del values['take']
         return values
 
 
 @dataclass(frozen=True)
 class FakePlan:
-    """One fake video: who gives the head, who the face, and how.
+    """One fake video.
 
     Args:
         method: The manipulation.
         target: Number of the person whose video is manipulated.
-        source: Number of the person whose face or expression is put in.
+        source: Number of the person whose face or expression is transferred.
     """
 
     method: str
@@ -156,7 +154,7 @@ def draw_splits(config: ToyConfig) -> dict[str, list[tuple[int, int]]]:
         config: The configuration.
 
     Returns:
-        Pairs of persons by split; no person is in two splits, each is in
+        Pairs of people by split; no person is in two splits, each is in
         ``pairs_per_identity`` pairs.
     """
     order = stream(config.seed, 'splits').permutation(config.num_identities).tolist()
@@ -168,7 +166,7 @@ def draw_splits(config: ToyConfig) -> dict[str, list[tuple[int, int]]]:
         pairs: list[tuple[int, int]] = []
         rounds = config.pairs_per_identity if members else 0
         for _ in range(rounds):
-            # Round robin: the first stays, the others move on one place each round.
+            # Round robin: the first stays, the others move one place each round.
             pairs += [(members[i], members[-1 - i]) for i in range(count // 2)]
             members = [members[0], members[-1], *members[1:-1]]
         splits[name] = pairs
@@ -181,8 +179,8 @@ def plan_genuine(config: ToyConfig) -> dict[str, Factors]:
 
 
 def genuine_factors(config: ToyConfig, identity: int) -> Factors:
-    """Factors of a person's genuine video: draws that no other person and no other take uses."""
-    # Sets have at most 1000 persons.
+    """Factors of a person's genuine video, unique to the person and the take."""
+    # A dataset has at most 1000 people.
     draw = identity + 1000 * config.take
     return Factors(identity, draw, draw, draw, draw, draw)
 

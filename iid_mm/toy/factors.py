@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Factors of a video that are not the identity: pose, expression, light and camera.
+"""Factors of a video other than the identity: pose, expression, light and camera.
 
 Letters: T frames.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the head is and where it looks.
+    """Position and orientation of the head.
 
     Args:
         yaw: Degrees, positive turns the face to the right side of the image.
@@ -42,7 +42,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Expression:
-    """What the face does; 0 everywhere is neutral.
+    """The facial expression; 0 everywhere is neutral.
 
     Args:
         mouth_open: Parting of the lips, 0 to 1.
@@ -198,7 +198,7 @@ def draw_expressions(seed: int, index: int, num_frames: int, fps: float) -> list
         fps: Frames a second.
 
     Returns:
-        T expressions: talking of its own liveliness, a mood, now and then a blink.
+        T expressions: talking, a mood, and occasional blinks.
     """
     rng = stream(seed, 'expression', index)
     talk, mood, brow = rng.uniform(0.1, 1.0), rng.uniform(-0.3, 0.8), rng.uniform(-0.5, 0.5)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the toy set in the native layout of FaceForensics++."""
+"""Write the toy dataset in the native layout of FaceForensics++."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from iid_mm.toy.streams import stream
 from iid_mm.toy.video import write_json, write_landmarks, write_video
 
 MASK_CRF = 6
-"""Masks hold two values only: this keeps them to within a few gray levels."""
+"""Masks hold only two values; this keeps them within a few gray levels."""
 _OWN = ('original_sequences', 'manipulated_sequences', 'landmarks', 'toy.json',
         'train.json', 'val.json', 'test.json')  # fmt: skip
 
@@ -48,20 +48,20 @@ def generate_toy_set(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Path:
-    """Generate the set; finished videos of an interrupted run are kept.
+    """Generate the dataset; finished videos of an interrupted run are kept.
 
     Args:
-        out_dir: Folder of the set.
-        config: What it holds; None: the defaults.
+        out_dir: Folder of the dataset.
+        config: Its contents; None: the defaults.
         num_workers: Number of processes; the files do not depend on it.
-        overwrite: Delete a set of another configuration in ``out_dir`` first.
+        overwrite: First delete a toy dataset of another configuration in ``out_dir``.
         progress: Show a progress bar.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: ``num_workers`` is below 1, or ``out_dir`` holds something else.
+        InputError: ``num_workers`` is below 1, or ``out_dir`` holds other files.
     """
     config = config or ToyConfig()
     if num_workers < 1:
@@ -78,7 +78,7 @@ def generate_toy_set(
         fakes[plan.target].append(plan)
     jobs = [(str(root), config, i, tuple(fakes[i])) for i in range(config.num_identities)]
     total = config.num_identities + sum(len(plans) for plans in fakes.values())
-    with tqdm(total=total, desc='toy set', unit='video', disable=not progress) as bar:
+    with tqdm(total=total, desc='toy dataset', unit='video', disable=not progress) as bar:
         for done in _run(jobs, num_workers):
             bar.update(done)
     return root
@@ -96,19 +96,19 @@ def _run(jobs: list[_Job], num_workers: int) -> Iterator[int]:
     # Spawned, not forked: forking after OpenCV or torch started threads can hang.
     context = multiprocessing.get_context('spawn')
     count = min(num_workers, len(jobs))
-    # One process a core already: OpenCV's own threads would only get in each other's way.
+    # There is one process per core; threads of OpenCV would compete with them.
     with ProcessPoolExecutor(count, context, cv2.setNumThreads, (1,)) as pool:
         for future in as_completed([pool.submit(_make_target, *job) for job in jobs]):
             yield future.result()
 
 
 def make_clip(config: ToyConfig, factors: Factors) -> Clip:
-    """Draw the clip that a configuration gives to the factors."""
+    """Draw the clip of the given factors."""
     return Clip.draw(config.seed, factors, config.frames, config.size, config.fps)
 
 
 def make_fake(config: ToyConfig, plan: FakePlan, target: RenderedClip) -> Forgery:
-    """Forge one fake of the set.
+    """Forge one fake of the dataset.
 
     Args:
         config: The configuration.
@@ -136,7 +136,7 @@ def _manipulation_stream(config: ToyConfig, plan: FakePlan) -> np.random.Generat
 
 
 def _make_target(root: str, config: ToyConfig, index: int, fakes: tuple[FakePlan, ...]) -> int:
-    """Write the genuine video of a person and all fakes that are made from it."""
+    """Write the genuine video of a person and all fakes made from it."""
     video = Path('original_sequences/youtube/c23/videos') / f'{index:03d}.mp4'
     rendered: RenderedClip | None = None
     if not _finished(Path(root), video):
@@ -195,7 +195,7 @@ def _describe(config: ToyConfig) -> dict[str, Any]:
 
 
 def _claim(root: Path, header: dict[str, Any], overwrite: bool) -> None:
-    """Check that the folder is free or holds this set."""
+    """Check that the folder is empty or holds this dataset."""
     if root.exists() and not root.is_dir():
         raise InputError(f'{root} is a file; give a folder')
     if not root.exists() or not any(root.iterdir()):
@@ -203,7 +203,7 @@ def _claim(root: Path, header: dict[str, Any], overwrite: bool) -> None:
         return
     marker = root / 'toy.json'
     if not marker.exists():
-        raise InputError(f'{root} is not empty and holds no toy set (no toy.json); give another folder')
+        raise InputError(f'{root} is not empty and holds no toy dataset (no toy.json); give another folder')
     try:
         found = json.loads(marker.read_text(encoding='utf-8'))
     except ValueError:
@@ -212,7 +212,7 @@ def _claim(root: Path, header: dict[str, Any], overwrite: bool) -> None:
         return
     if not overwrite:
         raise InputError(
-            f'{root} holds a toy set of another configuration ({_difference(found, header)}); '
+            f'{root} holds a toy dataset of another configuration ({_difference(found, header)}); '
             f'give another folder or delete that set with --overwrite'
         )
     for name in _OWN:
@@ -224,7 +224,7 @@ def _claim(root: Path, header: dict[str, Any], overwrite: bool) -> None:
 
 
 def _difference(found: Any, wanted: dict[str, Any]) -> str:
-    """Name the settings in which two sets differ."""
+    """List the settings in which two datasets differ."""
     if not isinstance(found, dict) or not isinstance(found.get('config'), dict):
         return 'its toy.json cannot be read'
     old, new = found['config'], wanted['config']

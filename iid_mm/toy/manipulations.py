@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Four manipulations that differ in how they forge.
+"""Four manipulations.
 
-Each takes a genuine clip and returns a clip with the same poses, background and light whose face
-was replaced or re-enacted. The forged pixels are recorded by a camera of their own, so that
-sharpness and noise inside the mask follow another draw than outside; whether they are sharper or
-softer than the rest is left to chance.
+Each takes a genuine clip and returns one with the same poses, background and light whose face was replaced
+or re-enacted. The forged pixels are recorded by a second camera, so that sharpness and noise inside the mask
+differ at random from those outside.
 """
 
 from __future__ import annotations
@@ -41,17 +40,17 @@ _LOWER_FACE = [3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 31, 35]
 
 
 class Traces(NamedTuple):
-    """How one video was forged: drawn once, the same in all its frames.
+    """Parameters of one forged video, drawn once and the same in all its frames.
 
     Args:
-        strength: How visible the traces are; 1 is the most at scale 1.
+        strength: Visibility of the traces; at most 1 at scale 1.
         light: The light under which the forged face was made.
         camera: The camera that records the forged face.
-        mismatch: Part of the color difference that remains.
-        residue: Largest color difference that remains, gray levels.
-        inset: Pixels by which the mask is smaller than the hull, of a 160 px frame.
+        mismatch: Remaining share of the color difference.
+        residue: Largest remaining color difference, gray levels.
+        inset: Pixels by which the mask is smaller than the hull, in a 160 px frame.
         feather: Half width of the mask's soft edge, pixels of a 160 px frame.
-        grid: Amplitude of the pattern that a generator leaves, gray levels.
+        grid: Amplitude of the upsampling pattern, gray levels.
         resolution: Pixels a side of the low-resolution face.
         warp: Share of the source's own feature geometry that is kept.
         jitter: Misplacement of the face in pixels of a 160 px frame, (2,).
@@ -71,7 +70,7 @@ class Traces(NamedTuple):
 
 
 def draw_strength(rng: np.random.Generator, scale: float = 1.0) -> float:
-    """First draw of a manipulation: how visible its traces are, 0.5 to 1 times the scale."""
+    """The first draw of a manipulation: visibility of its traces, 0.5 to 1 times the scale."""
     return scale * float(rng.uniform(0.5, 1.0))
 
 
@@ -117,11 +116,11 @@ def manipulate(
     Args:
         name: One of :data:`METHODS`.
         target: The genuine clip.
-        source: Whose face is put in (FaceSwap, Deepfakes).
+        source: The person whose face is inserted (FaceSwap, Deepfakes).
         expressions: T expressions to transfer (Face2Face, NeuralTextures); None keeps the
             target's own.
-        rng: Source of everything that is drawn.
-        strength: Scale of how visible the traces are: 1 is subtle, 2 is plain to see.
+        rng: Source of all random draws.
+        strength: Visibility of the traces: 1 is subtle, 2 is obvious.
 
     Returns:
         Frames, masks and landmarks of the forgery.
@@ -154,11 +153,11 @@ _Forged = tuple['ImageArray', npt.NDArray[np.uint8], 'PointsArray']
 def _render(
     target: RenderedClip, t: int, identity: Identity, expression: Expression, traces: Traces
 ) -> tuple[ImageArray, PointsArray]:
-    """Render a face in the target's pose and place, in the light of the forger."""
+    """Render a face in the target's pose and place, under the light of the forgery."""
     clip = target.clip
     if identity != clip.identity:
-        # Only skin is swapped: strands of the source's hair would give the hull away.
-        # The forger's color correction comes near the target's skin before any blending.
+        # Only skin is swapped: strands of the source's hair would reveal the hull.
+        # The color correction approaches the target's skin before any blending.
         b, g, r = (
             own + 0.75 * (wanted - own) for own, wanted in zip(identity.skin, clip.identity.skin, strict=True)
         )
@@ -176,11 +175,11 @@ def _face_swap(
     image, own = _render(target, t, source, clip.expressions[t], traces)
     aligned = move_points(fit_similarity(own[_INNER], points[_INNER]), own)
     goal = points.copy()
-    # The face's outline must fit the target's head; eyes, nose and mouth stay partly the source's.
+    # The outline must fit the target's head; eyes, nose and mouth partly keep the source's geometry.
     goal[27:] += np.float32(traces.warp) * (aligned[27:] - points[27:])
     goal[17:27] += np.float32(0.5 * traces.warp) * (aligned[17:27] - points[17:27])
     image = traces.camera.record(warp_points(image, own, goal), rng)
-    # Graphics-based: the texture is read coarsely, the more so the stronger the traces.
+    # Graphics-based: the texture is sampled coarsely, more so with stronger traces.
     image = sample_coarsely(image, max(round((1 + 1.2 * traces.strength) * unit), 1))
     # Keep clear of the hair beside the cheeks.
     outline = goal[:17] + np.float32(0.08) * (goal[30] - goal[:17])

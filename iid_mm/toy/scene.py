@@ -29,7 +29,7 @@ _SHIFT = 4
 
 @dataclass(frozen=True)
 class Background:
-    """Where the person sits and what they wear.
+    """Background and clothes.
 
     Args:
         kind: One of ``BACKGROUND_KINDS``.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Named random streams: one independent generator for every factor of the toy set.
+"""Named random streams: one independent generator for every factor of the toy dataset.
 
 A factor such as the pose of track 7 has its own stream, so that drawing it never depends on what
 was drawn before, on the number of workers or on the order of the videos.

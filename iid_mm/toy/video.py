@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write H.264 videos and other files so that no half-written one is ever seen."""
+"""Writing H.264 videos, landmarks and JSON atomically."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write_video(path: Path, frames: ImageArray | npt.NDArray[np.uint8], fps: int
         fps: Frames a second.
         crf: Constant rate factor, 0 to 51.
     """
-    # Converted here and not inside FFmpeg: the encoder's input is then known to the bit.
+    # Converted here, not inside FFmpeg, so that the input of the encoder is known to the bit.
     code = cv2.COLOR_BGR2YUV_I420
     with replacing(path) as temporary, av.open(os.path.abspath(temporary), 'w', format='mp4') as container:
         video = container.add_stream('libx264', rate=fps)
@@ -42,8 +42,8 @@ def write_video(path: Path, frames: ImageArray | npt.NDArray[np.uint8], fps: int
         }  # fmt: skip
         for frame in frames:
             color = cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR) if frame.ndim == 2 else frame
-            picture = av.VideoFrame.from_ndarray(cv2.cvtColor(color, code), format='yuv420p')
-            container.mux(video.encode(picture))
+            encoded = av.VideoFrame.from_ndarray(cv2.cvtColor(color, code), format='yuv420p')
+            container.mux(video.encode(encoded))
         container.mux(video.encode())
 
 

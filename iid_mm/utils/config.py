@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading configs, and changing them: the dataset of a data loader, a transform of its pipeline."""
+"""Reading and changing configs: options, datasets of data loaders, steps of pipelines."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from iid_mm.errors import InputError
-from iid_mm.utils.config_keys import check_options, misspelled, misspelled_variables, without_effect
+from iid_mm.utils.config_keys import check_options, misspelled, without_effect
 from iid_mm.utils.typing import Size
 
-# What mistakes in a config raise; JSON errors are ValueErrors.
+# Raised by mistakes in a config; JSON errors are ValueErrors.
 MISTAKES = (SyntaxError, NameError, TypeError, ValueError, LookupError, AttributeError)
 LOADERS = ('LoadForgeryPair', 'LoadForgeryMask', 'LoadImageFromFile')
 """Transforms that read files."""
 
 
 def load_config(config: str | os.PathLike[str] | Config, cfg_options: dict[str, Any] | None = None) -> Config:
-    """Read a config; its ``backend_args`` hold for all of its datasets that do not name their own.
+    """Read a config; its ``backend_args`` apply to all of its datasets that do not set their own.
 
     A dataset with ``backend_args=None`` reads files.
 
     Args:
-        config: Path of a config file, or a config, whose ``backend_args`` were handed down when it was read.
+        config: Path of a config file, or a config that this function has read.
         cfg_options: Values that replace those of the config, keys with dots, e.g. ``model.neck.channels``.
             ``data_root`` also replaces the folder of all datasets that had the config's.
 
@@ -37,32 +37,20 @@ def load_config(config: str | os.PathLike[str] | Config, cfg_options: dict[str, 
 
     Raises:
         FileNotFoundError: If there is no such file.
-        InputError: If the file is no config, or ``cfg_options`` do not fit it; a setting that nothing reads
-            is a warning on stderr if it stands in the file.
+        InputError: If the file is no config, or ``cfg_options`` do not fit it. An unknown setting in the
+            file is a warning on stderr.
     """
+    warnings: list[str] = []
     if not isinstance(config, Config):
         path = Path(config)
-        if not path.is_file():
-            raise FileNotFoundError(f'config {path} does not exist')
-        if path.suffix not in ('.py', '.json', '.yaml', '.yml'):
-            raise InputError(f'config {path} must end in .py, .json, .yaml or .yml')
-        try:
-            config = Config.fromfile(str(path))
-        except ImportError as error:
-            raise InputError(
-                f'config {path} imports modules that are not there: {str(error).splitlines()[0]}; for a '
-                'project, name its folder, e.g. PYTHONPATH=projects/self_blended'
-            ) from error
-        except MISTAKES as error:
-            raise InputError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
-        told = misspelled(dict(config.items())) + misspelled_variables(config.env_variables)
-        told = [f'config {path}: {sentence}' for sentence in told]
+        config = _read_file(path)
+        warnings = [
+            f'config {path}: {text}' for text in misspelled(dict(config.items()), config.env_variables)
+        ]
         _hand_down_backend_args(config, config, None)
-    else:
-        told = []
     if cfg_options:
         check_options(dict(config.items()), cfg_options)
-        told += without_effect(cfg_options)
+        warnings += without_effect(cfg_options)
         # The caller may use the same config again.
         config = copy.deepcopy(config)
         before = copy.deepcopy(config.get('backend_args'))
@@ -74,9 +62,26 @@ def load_config(config: str | os.PathLike[str] | Config, cfg_options: dict[str, 
             raise InputError(f'cfg_options={cfg_options!r} does not fit the config: {error}') from error
         _hand_down_backend_args(config, config, before)
     if os.environ.get('LOCAL_RANK', '0') == '0':
-        for sentence in told:
-            print(f'warning: {sentence}', file=sys.stderr)
+        for text in warnings:
+            print(f'warning: {text}', file=sys.stderr)
     return config
+
+
+def _read_file(path: Path) -> Config:
+    """Read a config file; errors name it."""
+    if not path.is_file():
+        raise FileNotFoundError(f'config {path} does not exist')
+    if path.suffix not in ('.py', '.json', '.yaml', '.yml'):
+        raise InputError(f'config {path} must end in .py, .json, .yaml or .yml')
+    try:
+        return Config.fromfile(str(path))
+    except ImportError as error:
+        raise InputError(
+            f'config {path} imports missing modules: {str(error).splitlines()[0]}; for a project, add its '
+            'folder to the path, e.g. PYTHONPATH=projects/self_blended'
+        ) from error
+    except MISTAKES as error:
+        raise InputError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
 
 
 def datasets_of(cfg: Config, loader: str) -> list[ConfigDict]:
@@ -165,7 +170,7 @@ def without_loaders(pipeline: Iterable[Any]) -> list[Any]:
 
 
 def _replace_data_root(node: Any, old: str | None, new: str) -> None:
-    """Replace a folder everywhere below a config: its variables are only text once the file is read."""
+    """Replace ``data_root`` everywhere; a variable of the config file has no effect once it is read."""
     if isinstance(node, (list, tuple)):
         for item in node:
             _replace_data_root(item, old, new)
@@ -178,7 +183,7 @@ def _replace_data_root(node: Any, old: str | None, new: str) -> None:
 
 
 def _hand_down_backend_args(node: Any, config: Config, before: Any) -> None:
-    """Give the config's ``backend_args`` to the datasets below a node that had ``before`` or name none."""
+    """Give the config's ``backend_args`` to the datasets below a node that had ``before`` or set none."""
     if isinstance(node, (list, tuple)):
         for item in node:
             _hand_down_backend_args(item, config, before)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which settings of a config are read at all, so that a misspelled one is not taken in silence."""
+"""Known settings of configs, so that a misspelled one is not ignored silently."""
 
 from __future__ import annotations
 
@@ -46,23 +46,26 @@ SECTIONS: Mapping[str, frozenset[str]] = {
     'auto_scale_lr': frozenset({'enable', 'base_batch_size'}),
     'custom_imports': frozenset({'imports', 'allow_failed_imports'}),
 }
-"""Keys of sections that are read one by one, where a wrong one would not be noticed."""
+"""Keys of sections that are read one by one, where an unknown one would be ignored."""
 
 VARIABLES = frozenset({'IID_DATA_ROOT', 'IID_STUDY_ROOT', 'IID_DEBUG'})
 """Environment variables that configs and tools of this package read."""
+
+HOOKS = frozenset({'runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'})
+"""Default hooks of MMEngine."""
 
 _ALMOST = 0.8
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Say which known name may have been meant.
+    """Suggest a known name for an unknown one.
 
     Args:
-        name: The name.
-        known: The names that there are.
+        name: The unknown name.
+        known: The known names.
 
     Returns:
-        '; did you mean ...?', or the names if there are few and none is close.
+        '; did you mean ...?', or all known names if they are few and none is close.
     """
     names = sorted(set(known))
     if close := get_close_matches(name, names, 1, 0.6):
@@ -73,16 +76,15 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 def check_options(config: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     """Check ``--cfg-options`` against the config that they change.
 
-    A key below a component may be new, since components have settings that configs leave out: a wrong one is
-    an error when the component is built.
+    Unknown keys of a component pass, since configs leave defaults out: they are errors when it is built.
 
     Args:
         config: The config.
         options: Values by keys with dots.
 
     Raises:
-        InputError: If a key has an empty part, begins with a setting that nothing reads, goes below a value
-            that has no parts, or would replace a dictionary by a plain value.
+        InputError: If a key has an empty part, begins with an unknown setting, goes below a value that has no
+            parts, or would replace a dictionary by a plain value.
     """
     for key, value in options.items():
         parts = str(key).split('.')
@@ -116,7 +118,7 @@ def _check_place(config: Mapping[str, Any], parts: Sequence[str], value: Any) ->
                 )
         elif isinstance(node, Mapping):
             if part not in node:
-                _check_hook(parts, value, node)
+                _check_hook(parts, node)
                 return
             node = node[part]
         else:
@@ -128,39 +130,36 @@ def _check_place(config: Mapping[str, Any], parts: Sequence[str], value: Any) ->
         )
 
 
-def _check_hook(parts: Sequence[str], value: Any, node: Mapping[str, Any]) -> None:
-    """Refuse a new default hook that is none, which would be one without a type."""
-    if parts[0] == 'default_hooks' and (len(parts) == 3 or len(parts) == 2) and parts[1] not in node:
-        known = set(node) | {
-            'runtime_info',
-            'timer',
-            'sampler_seed',
-            'logger',
-            'param_scheduler',
-            'checkpoint',
-        }
+def _check_hook(parts: Sequence[str], node: Mapping[str, Any]) -> None:
+    """Refuse an unknown default hook, which would be built without a type."""
+    if parts[0] == 'default_hooks' and len(parts) in (2, 3) and parts[1] not in node:
+        known = HOOKS | set(node)
         if parts[1] not in known:
             close = suggestion(parts[1], known)
             raise InputError(f'--cfg-options {".".join(parts)}: default_hooks has no {parts[1]!r}{close}')
 
 
-def misspelled(config: Mapping[str, Any]) -> list[str]:
-    """Find names of a config that are nearly those of settings.
+def misspelled(config: Mapping[str, Any], used: Iterable[str] = ()) -> list[str]:
+    """Find names in a config, and environment variables, that nearly are those of settings.
 
     Args:
         config: The config as its file has it.
+        used: Environment variables that it reads.
 
     Returns:
-        A sentence for each name, e.g. of ``train_dataloder = dict(...)``, which nothing reads.
+        A sentence for each name, e.g. of ``train_dataloder = dict(...)`` or ``IID_DATAROOT``.
     """
     found = []
-    for name in config:
+    for name, section in config.items():
         if name not in SETTINGS and (close := get_close_matches(name, SETTINGS, 1, _ALMOST)):
-            found.append(f'{name!r} is no setting that anything reads; did you mean {close[0]!r}?')
-        section = config[name]
+            found.append(f'unknown setting {name!r}; did you mean {close[0]!r}?')
         for key in section if isinstance(section, Mapping) and name in SECTIONS else ():
             if key not in SECTIONS[name]:
                 found.append(f'{name} has no {key!r}{suggestion(key, SECTIONS[name])}')
+    known = VARIABLES | set(used)
+    for name in sorted(os.environ):
+        if name.startswith('IID_') and name not in known:
+            found.append(f'unknown environment variable {name}{suggestion(name, known)}')
     return found
 
 
@@ -175,23 +174,6 @@ def without_effect(options: Mapping[str, Any]) -> list[str]:
     """
     names = sorted({str(key).split('.')[0] for key in options} - SETTINGS)
     return [
-        f'--cfg-options {name}: a variable of the config file; to change it here changes nothing'
+        f'--cfg-options {name}: a variable of the config file; changing it here has no effect'
         for name in names
-    ]
-
-
-def misspelled_variables(used: Iterable[str] = ()) -> list[str]:
-    """Find environment variables that are nearly those that are read.
-
-    Args:
-        used: Those that the config reads.
-
-    Returns:
-        A sentence for each, e.g. of ``IID_DATAROOT``.
-    """
-    known = VARIABLES | set(used)
-    return [
-        f'environment variable {name}: nothing reads it{suggestion(name, known)}'
-        for name in sorted(os.environ)
-        if name.startswith('IID_') and name not in known
     ]

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,7 @@ from matplotlib.figure import Figure
 
 from iid_mm.errors import InputError
 from iid_mm.utils.typing import FloatArray
-from iid_mm.visualization.plots import FAKE, GENUINE, INK, MUTED, PALETTE, new_figure, save_figure
+from iid_mm.visualization.plots import FAKE, GENUINE, INK, MUTED, PALETTE, new_figure
 
 MAX_COLORED = 12
 """Identities that get a color of their own."""
@@ -104,36 +102,6 @@ def _members(values: Sequence[Any], wanted: Any) -> list[int]:
     return [i for i, value in enumerate(values) if value == wanted]
 
 
-def plot_embedding(
-    placed: FloatArray,
-    panels: Mapping[str, Sequence[PanelGroup]],
-    path: str | os.PathLike[str],
-    *,
-    title: str,
-    scores: Mapping[str, float | None] | None = None,
-) -> Path:
-    """Draw one embedding once for every grouping, side by side.
-
-    Args:
-        placed: (N, 2).
-        panels: Groups by the name of the grouping.
-        path: File of the plot.
-        title: Title above the panels.
-        scores: Silhouette in the features by grouping, written over the panels.
-
-    Returns:
-        The path.
-
-    Raises:
-        InputError: The plot cannot be written.
-    """
-    figure = embedding_figure(placed, panels, title=title, scores=scores)
-    try:
-        return save_figure(figure, path)
-    except (OSError, ValueError) as error:
-        raise InputError(f'plot {path} cannot be written: {error}') from error
-
-
 def embedding_figure(
     placed: FloatArray,
     panels: Mapping[str, Sequence[PanelGroup]],
@@ -141,7 +109,17 @@ def embedding_figure(
     title: str,
     scores: Mapping[str, float | None] | None = None,
 ) -> Figure:
-    """The figure of :func:`plot_embedding`."""
+    """Draw one embedding once for every grouping, side by side.
+
+    Args:
+        placed: (N, 2).
+        panels: Groups by the name of the grouping.
+        title: Title above the panels.
+        scores: Silhouette in the features by grouping, written over the panels.
+
+    Returns:
+        The figure.
+    """
     figure = new_figure(4.6 * len(panels), 5.6)
     figure.suptitle(title, color=INK, fontsize=12)
     points = np.asarray(placed, dtype=np.float64)

@@ -13,7 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from iid_mm.utils.files import write_bytes
+from iid_mm.errors import InputError
+from iid_mm.utils.files import printable, write_bytes
 
 # The palette of Okabe and Ito without black and yellow: distinct with any common color vision.
 PALETTE = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00')
@@ -41,8 +42,22 @@ def polish(axes: Axes) -> None:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a figure, whole or not at all; its folder is made, its suffix is the format (PNG without one)."""
+    """Write a figure, whole or not at all.
+
+    Args:
+        figure: The figure.
+        path: The file; its folder is made, its suffix is the format (PNG without one).
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: The suffix is no known format.
+        OSError: It cannot be written.
+    """
     target = Path(path)
+    if target.suffix and target.suffix[1:].lower() not in figure.canvas.get_supported_filetypes():
+        raise InputError(f'{printable(path)} cannot be written; use a suffix such as .png, .pdf or .svg')
     for text in figure.findobj(Text):
         # Names may hold dollars; only the labels of logarithmic axes are formulas.
         if '$' in text.get_text() and not _TICK.fullmatch(text.get_text()):

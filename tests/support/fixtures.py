@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -308,6 +309,23 @@ def call_tool(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
         return status, '\n'.join(errors)
 
     return call
+
+
+@pytest.fixture
+def run_as_script(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run a tool's file: exit status, stdout, stderr."""
+
+    def run(tool: Path, *arguments: Any) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, 'argv', [tool.name, *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(tool), run_name='__main__')
+        written = capsys.readouterr()
+        return int(end.value.code or 0), written.out, written.err
+
+    return run
 
 
 @pytest.fixture

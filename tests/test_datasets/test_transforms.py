@@ -16,6 +16,7 @@ from iid_mm.datasets.functional import alignment, geometry
 from iid_mm.datasets.transforms import (
     AlignFace,
     DegradeFace,
+    DistortFace,
     FlipFace,
     LoadForgeryPair,
     MultiScaleFacialSwap,
@@ -90,6 +91,7 @@ def sample(prepared: Path, landmarks: np.ndarray) -> dict[str, Any]:
 
 PIPELINE = [
     LoadForgeryPair(),
+    DistortFace('jpeg', 3),
     AlignFace(jitter={}),
     MultiScaleFacialSwap(partial_prob=1.0),
     DegradeFace(probs=dict.fromkeys(PROBS, 1.0)),
@@ -129,7 +131,7 @@ def test_repr_rebuilds_the_transform(transform: object) -> None:
     text = repr(transform)
     rebuilt = eval(text, {type(transform).__name__: type(transform)})
     assert repr(rebuilt) == text
-    assert isinstance(TRANSFORMS.build({'type': type(transform).__name__}), type(transform))
+    assert TRANSFORMS.get(type(transform).__name__) is type(transform)
 
 
 def test_load(sample: dict[str, Any]) -> None:

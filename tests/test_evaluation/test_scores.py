@@ -14,11 +14,11 @@ from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.inputs import factorize
 from iid_mm.evaluation.scores import (
     SCORES_SCHEMA,
-    FrameScore,
     FrameScores,
     read_scores,
     write_scores,
 )
+from support.scores import FrameScore, frame_scores
 
 
 def record(video: str, frame: int, score: float = 0.5, image: str = '') -> FrameScore:
@@ -33,7 +33,7 @@ def test_records_are_sorted_and_repeated_faces_removed() -> None:
         record('b', 0, 0.1),
         record('b', 0, 0.7, image='second face'),
     ]
-    scores = FrameScores.from_records(rows)
+    scores = frame_scores(rows)
     assert scores.video_key.tolist() == ['ffpp/A/c23/a'] * 2 + ['ffpp/A/c23/b'] * 2
     assert scores.frame.tolist() == [9, 10, 0, 0]
     assert scores.score.tolist() == [0.3, 0.2, 0.1, 0.7]
@@ -41,7 +41,7 @@ def test_records_are_sorted_and_repeated_faces_removed() -> None:
 
 
 def test_a_scores_file_comes_back_to_the_last_bit(tmp_path: Path) -> None:
-    scores = FrameScores.from_records([record('a', i, 1 / (3 + i)) for i in range(5)])
+    scores = frame_scores([record('a', i, 1 / (3 + i)) for i in range(5)])
     path = write_scores(scores, tmp_path / 'new folder' / 'scores.parquet')
     again = read_scores(path)
     for name in SCORES_SCHEMA.names:
@@ -52,7 +52,7 @@ def test_a_scores_file_comes_back_to_the_last_bit(tmp_path: Path) -> None:
 
 
 def test_repeated_names_share_one_object() -> None:
-    scores = FrameScores.from_records([record('a', i) for i in range(5)])
+    scores = frame_scores([record('a', i) for i in range(5)])
     for name in ('dataset', 'method', 'video_key'):
         assert len({id(value) for value in getattr(scores, name)}) == 1
     assert scores.coded('video_key').names.tolist() == ['ffpp/A/c23/a']
@@ -81,7 +81,7 @@ def test_order_and_removal_agree_with_a_dictionary(rows: list[tuple[str, int, st
     for item in records:
         unique.setdefault(item[:3], item)
     expected = [unique[key] for key in sorted(unique)]
-    scores = FrameScores.from_records(records)
+    scores = frame_scores(records)
     for name in FrameScore._fields:
         assert getattr(scores, name).tolist() == [getattr(item, name) for item in expected]
 
@@ -94,7 +94,7 @@ def test_columns_in_any_form_give_the_same_scores(tmp_path: Path) -> None:
         'numpy': [np.array(column) for column in names],
         'arrow': [pa.array(list(column)) for column in names],
     }
-    expected = write_scores(FrameScores.from_records(records), tmp_path / 'records.parquet').read_bytes()
+    expected = write_scores(frame_scores(records), tmp_path / 'records.parquet').read_bytes()
     for form, columns in forms.items():
         by_name = dict(zip(FrameScore._fields, columns, strict=False))
         scores = FrameScores.from_columns(by_name)
@@ -121,7 +121,7 @@ def test_unknown_persons_and_splits_stay_unknown(tmp_path: Path) -> None:
         record('b', 0)._replace(target_id=None, split='test'),
         record('c', 0),
     ]
-    scores = FrameScores.from_records(records)
+    scores = frame_scores(records)
     path = write_scores(scores, tmp_path / 'scores.parquet')
     for found in (scores, read_scores(path), read_scores(path).select(np.array([True, True, True]))):
         assert found.target_id.tolist() == ['000', None, None]
@@ -131,7 +131,7 @@ def test_unknown_persons_and_splits_stay_unknown(tmp_path: Path) -> None:
 
 
 def test_files_of_earlier_versions_are_read(tmp_path: Path) -> None:
-    path = write_scores(FrameScores.from_records([record('a', 0), record('b', 1)]), tmp_path / 'new.parquet')
+    path = write_scores(frame_scores([record('a', 0), record('b', 1)]), tmp_path / 'new.parquet')
     pq.write_table(pq.read_table(path).drop_columns(['target_id', 'split']), tmp_path / 'old.parquet')
     old = read_scores(tmp_path / 'old.parquet')
     assert old.target_id.tolist() == old.split.tolist() == [None, None]
@@ -140,12 +140,12 @@ def test_files_of_earlier_versions_are_read(tmp_path: Path) -> None:
 
 
 def test_parts_and_empty_scores(tmp_path: Path) -> None:
-    scores = FrameScores.from_records([record(video, frame) for video in 'abc' for frame in range(2)])
+    scores = frame_scores([record(video, frame) for video in 'abc' for frame in range(2)])
     for chosen in (scores.video_key == 'ffpp/A/c23/b', np.array([2, 3])):
         part = scores.select(chosen)
         assert part.coded('video_key').names.tolist() == ['ffpp/A/c23/b']
         assert part.frame.tolist() == [0, 1]
-    empty = FrameScores.from_records([])
+    empty = frame_scores([])
     again = read_scores(write_scores(empty, tmp_path / 'empty.parquet'))
     for found in (empty, again, scores.select(np.zeros(6, dtype=bool))):
         assert len(found) == 0
@@ -154,7 +154,7 @@ def test_parts_and_empty_scores(tmp_path: Path) -> None:
 
 def test_large_files_are_written_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr('iid_mm.evaluation.scores._ROWS_A_GROUP', 4)
-    scores = FrameScores.from_records([record(f'{i:02d}', 0, i / 16) for i in range(10)])
+    scores = frame_scores([record(f'{i:02d}', 0, i / 16) for i in range(10)])
     path = write_scores(scores, tmp_path / 'scores.parquet')
     assert pq.ParquetFile(path).num_row_groups == 3
     again = read_scores(path)
@@ -164,17 +164,17 @@ def test_large_files_are_written_in_groups(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_nan_scores_are_kept(tmp_path: Path) -> None:
-    path = write_scores(FrameScores.from_records([record('a', 0, float('nan'))]), tmp_path / 'nan.parquet')
+    path = write_scores(frame_scores([record('a', 0, float('nan'))]), tmp_path / 'nan.parquet')
     assert np.isnan(read_scores(path).score).tolist() == [True]
 
 
 def test_the_name_of_a_folder_makes_no_column(tmp_path: Path) -> None:
-    path = write_scores(FrameScores.from_records([record('a', 0)]), tmp_path / 'split=test' / 's.parquet')
+    path = write_scores(frame_scores([record('a', 0)]), tmp_path / 'split=test' / 's.parquet')
     assert read_scores(path).split.tolist() == [None]
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_scores(FrameScores.from_records([record('a', 0)]), tmp_path / 'scores.parquet')
+    path = write_scores(frame_scores([record('a', 0)]), tmp_path / 'scores.parquet')
     before = path.read_bytes()
 
     def fail(*_: object, **__: object) -> None:
@@ -182,7 +182,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(pq.ParquetWriter, 'write_table', fail)
     with pytest.raises(OSError, match='disk full'):
-        write_scores(FrameScores.from_records([record('b', 1)]), path)
+        write_scores(frame_scores([record('b', 1)]), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -210,7 +210,7 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_scores_of_a_stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_scores(FrameScores.from_records([record('a', 0), record('b', 1)]), tmp_path / 's.parquet')
+    path = write_scores(frame_scores([record('a', 0), record('b', 1)]), tmp_path / 's.parquet')
     table = pq.read_table(path)
 
     def change(name: str, column: pa.Array) -> None:

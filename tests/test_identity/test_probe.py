@@ -6,24 +6,10 @@ import pytest
 from scipy import special
 
 from iid_mm.errors import InputError
-from iid_mm.identity.clips import fewer_clips, hold_out, shuffle_identities, time_blocks
-from iid_mm.identity.linear import class_scores, macro, standardize, true_ranks
+from iid_mm.identity.clips import fewer_clips, hold_out
 from iid_mm.identity.probe import ProbeSettings, effective_rank, probe, variance_share
 
-
-def clips_of(people: int, clips: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Identity and clip of every face."""
-    clip = np.repeat(np.arange(people * clips), frames)
-    return clip // clips, clip
-
-
-def planted(
-    people: int, clips: int, frames: int, size: int, distance: float, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Orthogonal prototypes ``distance`` apart from the origin plus unit noise."""
-    identity, clip = clips_of(people, clips, frames)
-    noise = np.random.default_rng(seed).normal(size=(identity.size, size))
-    return noise + distance * np.eye(people, size)[identity], identity, clip
+from .planted import clips_of, planted
 
 
 def bayes_accuracy(people: int, distance: float) -> float:
@@ -99,58 +85,6 @@ def test_more_dimensions_than_faces() -> None:
     assert probe(features, identity, clip).top1.value > 0.9
 
 
-def test_lda_equals_scikit_learn() -> None:
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-
-    features, identity, _ = planted(4, 2, 20, 7, 1.5)
-    features = features @ np.random.default_rng(3).normal(size=(7, 7))
-    train, test = standardize(features[::2], features[1::2])
-    (scores,) = class_scores('lda', features[::2], identity[::2], features[1::2], (0.3,), 4)
-    # scikit-learn divides the covariance by n, which cancels in neither term but scales all scores alike.
-    reference = LinearDiscriminantAnalysis('lsqr', covariance_estimator=_Shrunk(), priors=[0.25] * 4)
-    expected = reference.fit(train, identity[::2]).decision_function(test)
-    difference = scores - expected
-    np.testing.assert_allclose(difference, np.broadcast_to(difference[:, :1], difference.shape), atol=1e-8)
-
-
-class _Shrunk:
-    """0.7 of the covariance and 0.3 of its mean variance, unbiased over 4 classes of 20 samples."""
-
-    def fit(self, values: np.ndarray) -> _Shrunk:
-        # scikit-learn sums (share of class) x (covariance of class); equal classes of 20.
-        covariance = np.cov(values.T, bias=True) * 20 / 19
-        self.covariance_ = 0.7 * covariance + 0.3 * np.trace(covariance) / len(covariance) * np.eye(
-            len(covariance)
-        )
-        return self
-
-
-def test_ranks_and_macro_average_by_hand() -> None:
-    scores = np.array([[3.0, 1, 2], [1, 1, 1], [0, 5, 1], [9, 0, 1]])
-    labels = np.array([0, 1, 1, 2])
-    assert true_ranks(scores, labels).tolist() == [0, 1, 0, 1]
-    shares = macro(true_ranks(scores, labels) < 1, labels, 4)
-    np.testing.assert_array_equal(shares, [1, 0.5, 0, np.nan])
-
-
-def test_splits_hold_out_whole_clips_of_everyone() -> None:
-    identity, clip = clips_of(6, 4, 5)
-    tests = [hold_out(identity, clip, seed) for seed in range(4)]
-    for test in tests:
-        assert not set(clip[test]) & set(clip[~test])
-        assert [np.unique(clip[test & (identity == k)]).size for k in range(6)] == [1] * 6
-    assert any((tests[0] != other).any() for other in tests[1:])
-    np.testing.assert_array_equal(tests[2], hold_out(identity, clip, 2))
-
-
-def test_shuffling_moves_whole_clips_and_keeps_counts() -> None:
-    identity, clip = clips_of(6, 4, 5)
-    shuffled = shuffle_identities(identity, clip, 0)
-    assert (shuffled != identity).any()
-    assert np.unique(np.stack([clip, shuffled]), axis=1).shape[1] == 24
-    np.testing.assert_array_equal(np.bincount(shuffled), np.bincount(identity))
-
-
 def test_fewer_training_clips() -> None:
     identity, clip = clips_of(3, 4, 2)
     train = ~hold_out(identity, clip, 0)
@@ -180,13 +114,6 @@ def test_effective_rank_by_hand() -> None:
     shares = np.array([1 / 3, 2 / 3])
     assert effective_rank(signs) == pytest.approx(np.exp(-np.sum(shares * np.log(shares))))
     assert effective_rank(np.ones((4, 2))) == 0
-
-
-def test_time_blocks_leave_a_gap() -> None:
-    order = np.arange(8)[::-1]
-    assert time_blocks(np.zeros(8, int), order).tolist() == [3, 3, -1, 2, -1, 1, -1, 0]
-    with pytest.raises(InputError, match='7 frames'):
-        time_blocks(np.zeros(7, int), np.arange(7))
 
 
 def test_bad_input() -> None:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.scores import FrameScore, FrameScores, write_scores
+from iid_mm.evaluation.scores import write_scores
 from iid_mm.identity.shift import identity_auc, intraclass_correlation, logit
 from iid_mm.identity.shift_report import measure_shift, scores_of_files, shift_table
+from support.scores import FrameScore, frame_scores
 
 
 def test_icc_by_hand() -> None:
@@ -170,7 +171,7 @@ def write_tiny_scores(path: Path, takes: int, *, known: bool = True) -> None:
                 key = f'ffpp/{method}/c23/{person}'
                 owner = person if known else None
                 records.append(FrameScore(key, frame, f'{key}{frame}', 'ffpp', method, label, score, owner))
-    write_scores(FrameScores.from_records(records), path)
+    write_scores(frame_scores(records), path)
 
 
 def test_scores_of_several_takes(tmp_path: Path) -> None:

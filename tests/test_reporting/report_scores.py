@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from iid_mm.evaluation.scores import FrameScore, FrameScores, write_scores
+from iid_mm.evaluation.scores import FrameScores, write_scores
 from iid_mm.reporting.document import FORMAT
 from iid_mm.reporting.metrics_table import Row, ScoredEvalSet, report_rows
 from iid_mm.reporting.options import ReportOptions
@@ -17,6 +17,7 @@ from iid_mm.reporting.protocol import text_sha256
 from iid_mm.reporting.testing import _write
 from iid_mm.utils.files import sha256
 from iid_mm.version import __version__
+from support.scores import FrameScore, frame_scores
 
 METHODS = ('Deepfakes', 'Face2Face', 'FaceSwap', 'NeuralTextures')
 HOSTILE = 'a|b<img src=x onerror=alert(1)>[c](javascript:d)`e`\n\x1b[2J'
@@ -45,7 +46,7 @@ def scores(videos: int = 4, frames: int = 3, seed: int = 0, dataset: str = 'ffpp
                         target_id=f'{video:03d}',
                     )
                 )
-    return FrameScores.from_records(records)
+    return frame_scores(records)
 
 
 def facts(**more: Any) -> dict[str, Any]:

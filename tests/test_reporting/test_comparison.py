@@ -14,11 +14,12 @@ import pytest
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.aggregate import video_scores
 from iid_mm.evaluation.functional.roc import area_under_roc
-from iid_mm.evaluation.scores import FrameScore, FrameScores, write_scores
+from iid_mm.evaluation.scores import FrameScores, write_scores
 from iid_mm.evaluation.statistics.delong import delong_covariance
 from iid_mm.evaluation.statistics.intervals import holm
 from iid_mm.reporting.comparison import compare_scores, comparison_table, conclusion
 from support.paths import REPOSITORY
+from support.scores import FrameScore, frame_scores
 
 TOOL = REPOSITORY / 'tools' / 'analysis_tools' / 'compare_scores.py'
 METHODS = ('youtube', 'Deepfakes', 'FaceSwap')
@@ -47,7 +48,7 @@ def make_scores(
                         target_id=f'{video:03d}' if persons else None,
                     )
                 )
-    return FrameScores.from_records(records)
+    return frame_scores(records)
 
 
 def test_rows_are_those_of_independent_computations() -> None:

@@ -37,6 +37,7 @@ def train(call_tool: Any, config: Path, work_dir: Path, *options: str) -> tuple[
     return call_tool('train.py', config, '--work-dir', work_dir, '--cfg-options', *options)
 
 
+@pytest.mark.slow
 def test_training_and_testing_from_lmdb_are_those_from_files(
     packed: Path, tiny_prepared: Path, tiny_config: Path, tmp_path: Path, call_tool: Any
 ) -> None:

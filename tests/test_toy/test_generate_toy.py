@@ -122,7 +122,7 @@ def test_resumes(toy):
 def test_refuses_a_folder_with_other_things(tmp_path):
     (tmp_path / 'thesis.txt').write_text('precious')
     for overwrite in (False, True):
-        with pytest.raises(InputError, match=r'holds no toy set.*another folder'):
+        with pytest.raises(InputError, match=r'holds no toy dataset.*another folder'):
             generate_toy_set(tmp_path, TINY, overwrite=overwrite, progress=False)
     assert os.listdir(tmp_path) == ['thesis.txt']
     with pytest.raises(InputError, match='is a file'):
@@ -151,7 +151,7 @@ def test_refuses_another_configuration_and_overwrites(tmp_path):
 def test_splits_are_disjoint_and_complete(count, rounds):
     shares = (0.5, 0.25, 0.25) if count >= 16 else (0.5, 0.5, 0.0)
     if rounds == 2 and count < 8:
-        pytest.skip('two persons form one pair only')
+        pytest.skip('two people form one pair only')
     config = ToyConfig(num_identities=count, pairs_per_identity=rounds, split_fractions=shares)
     splits = draw_splits(config)
     people = [sorted({person for pair in pairs for person in pair}) for pairs in splits.values()]
@@ -188,7 +188,7 @@ def test_default_split_sizes():
         ({'strength': 0.0}, 'strength is 0.0'),
         ({'strength': 3.5}, 'strength is 3.5'),
         ({'split_fractions': (0.5, 0.2, 0.2)}, 'sum to 1'),
-        ({'pairs_per_identity': 4}, 'smallest split has 4 persons; give at most 3'),
+        ({'pairs_per_identity': 4}, 'smallest split has 4 people; give at most 3'),
     ],
 )
 def test_config_refuses(values, message):
@@ -227,7 +227,7 @@ def test_fake_plan_name():
     assert FakePlan('FaceSwap', 3, 12).name == '003_012'
 
 
-def test_takes_show_the_same_persons_in_other_recordings(toy, tmp_path):
+def test_takes_show_the_same_people_in_other_recordings(toy, tmp_path):
     config = ToyConfig(**{**TINY.to_dict(), 'take': 1})
     other = generate_toy_set(tmp_path / 'set', config, progress=False)
     one, two = files_of(toy), files_of(other)

@@ -62,7 +62,7 @@ def test_modules_that_are_not_there(tmp_path: Path) -> None:
     path = tmp_path / 'config.py'
     path.write_text("custom_imports = dict(imports=['no_such_module'], allow_failed_imports=False)\n")
     with pytest.raises(
-        InputError, match=r'imports modules .*no_such_module.*PYTHONPATH=projects/self_blended$'
+        InputError, match=r'imports missing modules: .*no_such_module.*PYTHONPATH=projects/self_blended$'
     ):
         load_config(path)
 
@@ -160,7 +160,7 @@ def test_variables_of_a_file_change_nothing_from_outside(
 ) -> None:
     load(tmp_path, variable=4)
     assert capsys.readouterr().err == (
-        'warning: --cfg-options variable: a variable of the config file; to change it here changes nothing\n'
+        'warning: --cfg-options variable: a variable of the config file; changing it here has no effect\n'
     )
 
 
@@ -169,7 +169,7 @@ def test_variables_of_a_file_change_nothing_from_outside(
     [
         (
             'train_dataloder = dict(batch_size=4)',
-            "'train_dataloder' is no setting that anything reads; did you mean",
+            "unknown setting 'train_dataloder'; did you mean",
         ),
         ('custom_hook = []', "did you mean 'custom_hooks'?"),
         (
@@ -197,7 +197,7 @@ def test_environment_variables_that_nothing_reads(
     # Not what MMEngine logs to the stream of an earlier test.
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith('warning: ')]
     assert len(told) == 1
-    assert "environment variable IID_DATAROOT: nothing reads it; did you mean 'IID_DATA_ROOT'?" in told[0]
+    assert "unknown environment variable IID_DATAROOT; did you mean 'IID_DATA_ROOT'?" in told[0]
 
 
 def test_settings_are_those_of_the_runners() -> None:

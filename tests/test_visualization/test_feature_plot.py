@@ -98,9 +98,9 @@ def tool(run_as_script: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def test_index_to_image(
-    tool: Callable[..., Any], tiny_config: Path, weights: Path, tiny_prepared: Path, tmp_path: Path
+    tool: Callable[..., Any], tiny_config: Path, tiny_checkpoint: Path, tiny_prepared: Path, tmp_path: Path
 ) -> None:
-    common = (tiny_config, weights, '--index', tiny_prepared)
+    common = (tiny_config, tiny_checkpoint, '--index', tiny_prepared)
     for name in ('a', 'b'):
         more = ('--max-samples', 18, '--method', 'tsne')
         status, out, _ = tool(*common, '--out', tmp_path / name / 'x.png', *more)
@@ -133,13 +133,21 @@ def test_index_to_image(
 def test_bad_input(
     tool: Callable[..., Any],
     tiny_config: Path,
-    weights: Path,
+    tiny_checkpoint: Path,
     tiny_prepared: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def error(*more: Any) -> str:
-        arguments = (tiny_config, weights, '--index', tiny_prepared, '--out', tmp_path / 'x.png', *more)
+        arguments = (
+            tiny_config,
+            tiny_checkpoint,
+            '--index',
+            tiny_prepared,
+            '--out',
+            tmp_path / 'x.png',
+            *more,
+        )
         status, _, err = tool(*arguments)
         assert status == 1
         assert err.count('\n') == 1

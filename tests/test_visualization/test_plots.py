@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from iid_mm.errors import InputError
 from iid_mm.visualization.drawing import BLUE, GREEN, ORANGE, SKY, VERMILION
 from iid_mm.visualization.plots import PALETTE, new_figure, save_figure
 
@@ -22,6 +23,8 @@ def test_figures_are_written_whole_and_under_any_name(
         path = save_figure(new_figure(1, 1), tmp_path / 'new' / name)
         start = {'.svg': b'<?xml', '.pdf': b'%PDF'}.get(path.suffix, b'\x89PNG')
         assert path.read_bytes().startswith(start)
+    with pytest.raises(InputError, match=r'a\.abc cannot be written; use a suffix such as \.png'):
+        save_figure(new_figure(1, 1), tmp_path / 'a.abc')
     before = sorted(os.listdir(tmp_path / 'new'))
 
     def fail(*args: object) -> None:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +18,7 @@ from iid_mm.registry import DATASETS
 from iid_mm.utils.config import load_config
 from iid_mm.visualization.drawing import BLUE, SKY, VERMILION
 from iid_mm.visualization.sample_grids import chosen_samples, localization_grid, sample_panel
+from support.paths import REPOSITORY
 
 from .stub_dataset import StubDataset
 
@@ -88,3 +91,24 @@ def test_nothing_to_draw(tiny_config: Path) -> None:
     dataset = DATASETS.build(load_config(tiny_config).test_dataloader.dataset)
     with pytest.raises(InputError, match='no fake of the dataset has a mask'):
         chosen_samples(dataset, 2, masked=True)
+
+
+@pytest.mark.parametrize(('tool', 'count'), [('show_localization.py', 3), ('show_predictions.py', 5)])
+def test_tools(
+    config: Config,
+    tmp_path: Path,
+    tiny_checkpoint: Path,
+    run_as_script: Callable[..., Any],
+    tool: str,
+    count: int,
+) -> None:
+    config.dump(tmp_path / 'tiny.py')
+    out = tmp_path / 'new' / 'grid.png'
+    number = 1 if tool == 'show_localization.py' else 5
+    path = REPOSITORY / 'tools' / 'analysis_tools' / tool
+    status, text, _ = run_as_script(
+        path, tmp_path / 'tiny.py', tiny_checkpoint, '--out', out, '--num', number
+    )
+    assert status == 0
+    assert text.startswith(f'{count} of ')
+    assert cv2.imread(str(out)) is not None

@@ -58,9 +58,9 @@ def masked(tiny_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @needs_library
 def test_index_to_images_and_table(
-    tool: Callable[..., Any], tiny_config: Path, weights: Path, masked: Path, tmp_path: Path
+    tool: Callable[..., Any], tiny_config: Path, tiny_checkpoint: Path, masked: Path, tmp_path: Path
 ) -> None:
-    common = (tiny_config, weights, '--num', 2, '--num-resamples', 10, '--cell', 96)
+    common = (tiny_config, tiny_checkpoint, '--num', 2, '--num-resamples', 10, '--cell', 96)
     status, out, _ = tool(*common, '--index', masked, '--out', tmp_path / 'a', '--frames-per-video', 2)
     assert status == 0
     assert '6 faces' in out
@@ -97,9 +97,9 @@ def test_index_to_images_and_table(
 
 
 def test_index_without_masks(
-    tool: Callable[..., Any], tiny_config: Path, weights: Path, tiny_prepared: Path, tmp_path: Path
+    tool: Callable[..., Any], tiny_config: Path, tiny_checkpoint: Path, tiny_prepared: Path, tmp_path: Path
 ) -> None:
-    common = (tiny_config, weights, '--index', tiny_prepared, '--method', 'adm', '--num', 1)
+    common = (tiny_config, tiny_checkpoint, '--index', tiny_prepared, '--method', 'adm', '--num', 1)
     status, out, _ = tool(*common, '--out', tmp_path / 'a')
     assert status == 0
     assert "no fake of split 'test'" in out
@@ -111,10 +111,10 @@ def test_index_without_masks(
 
 @needs_library
 def test_bad_input(
-    tool: Callable[..., Any], tiny_config: Path, weights: Path, tiny_prepared: Path, tmp_path: Path
+    tool: Callable[..., Any], tiny_config: Path, tiny_checkpoint: Path, tiny_prepared: Path, tmp_path: Path
 ) -> None:
     def error(*more: Any, index: Path = tiny_prepared) -> str:
-        status, _, err = tool(tiny_config, weights, '--index', index, '--out', tmp_path / 'x', *more)
+        status, _, err = tool(tiny_config, tiny_checkpoint, '--index', index, '--out', tmp_path / 'x', *more)
         assert status == 1
         assert err.count('\n') == 1
         return str(err)
@@ -152,9 +152,9 @@ def images(tiny_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_images_without_landmarks(
-    tool: Callable[..., Any], tiny_config: Path, weights: Path, images: Path, tmp_path: Path
+    tool: Callable[..., Any], tiny_config: Path, tiny_checkpoint: Path, images: Path, tmp_path: Path
 ) -> None:
-    common = (tiny_config, weights, '--method', 'adm', '--out', tmp_path / 'out')
+    common = (tiny_config, tiny_checkpoint, '--method', 'adm', '--out', tmp_path / 'out')
     status, out, err = tool(*common, '--images', images)
     assert (status, err) == (0, '')
     assert '2 faces' in out
@@ -206,10 +206,10 @@ def test_find_images(images: Path, tmp_path: Path) -> None:
 
 @needs_mediapipe
 def test_mediapipe_finds_no_face_in_gray(
-    tool: Callable[..., Any], tiny_config: Path, weights: Path, tmp_path: Path
+    tool: Callable[..., Any], tiny_config: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     cv2.imwrite(str(tmp_path / 'gray.png'), np.full((128, 128, 3), 128, np.uint8))
     more = ('--images', tmp_path / 'gray.png', '--out', tmp_path / 'out', '--method', 'adm')
-    status, _, err = tool(tiny_config, weights, *more)
+    status, _, err = tool(tiny_config, tiny_checkpoint, *more)
     assert status == 1
     assert 'no face was found in' in err

@@ -34,7 +34,8 @@ from iid_mm.visualization.feature_embedding import (
     embed,
     silhouettes,
 )
-from iid_mm.visualization.feature_plot import identity_groups, label_groups, method_groups, plot_embedding
+from iid_mm.visualization.feature_plot import embedding_figure, identity_groups, label_groups, method_groups
+from iid_mm.visualization.plots import save_figure
 
 
 def parse_args() -> argparse.Namespace:
@@ -107,7 +108,7 @@ def main() -> None:
         f'{len({info["video_key"] for info in infos})} videos ({Path(args.checkpoint).name}, {args.split})'
     )
     in_features = {name: found['features'] for name, found in scores.items()}
-    plot_embedding(placed, panels, args.out, title=title, scores=in_features)
+    save_figure(embedding_figure(placed, panels, title=title, scores=in_features), args.out)
     facts = {name: getattr(args, name) for name in ('feature', 'method', 'split', 'seed')}
     content = {**facts, 'samples': len(chosen), 'silhouettes': scores, 'note': NOTE}
     json_path = args.out.with_suffix('.json')

@@ -81,7 +81,7 @@ def _add_infer(commands: Commands) -> None:
         'weights; ratios are to the first batch size.',
     )
     parser.add_argument('--config', type=Path, default=CONFIGS / 'iid_effb4_slim_ffpp.py')
-    parser.add_argument('--media', type=Path, help='a video; default: one of the toy set')
+    parser.add_argument('--media', type=Path, help='a video; default: one of the toy dataset')
     parser.add_argument('--analyzer', default='mediapipe', help='what finds faces (default: mediapipe)')
     parser.add_argument('--frames', type=int, default=32, help='frames to look at (default: 32)')
     parser.add_argument('--batch-sizes', type=int, nargs='+', default=[1, 32], help='default: 1 32')
@@ -97,7 +97,7 @@ def _add_prepare(commands: Commands) -> None:
         description='Frames a second from videos to crops, by step and number of worker processes; ratios '
         'are to the first number of workers. Starting the processes counts.',
     )
-    parser.add_argument('--root', type=Path, help='a dataset; default: a toy set of 6 people')
+    parser.add_argument('--root', type=Path, help='a dataset; default: a toy dataset of 6 people')
     parser.add_argument('--layout', default='ffpp', help='its layout (default: ffpp)')
     parser.add_argument('--analyzer', help="what finds faces (default: the layout's own)")
     parser.add_argument('--frames', type=int, default=32, help='frames of a video (default: 32)')

@@ -40,8 +40,9 @@ class DistortFace(FaceTransform):
     - img_path
     - video_key
     - frame
-    - video_images, video_position (``video_compression`` only): paths of all crops of the video in order of
-      time, and the place of this one among them; ``VideoForgeryDataset`` of ``projects/robustness`` adds them
+    - video_images (optional; ``video_compression`` only): paths of all crops of the video in order of time,
+      added by ``VideoForgeryDataset`` of ``projects/robustness``
+    - video_position (optional; ``video_compression`` only): place of this crop among them
     - storage (optional; database to read the other crops of a video from, absent: files)
 
     Modified Keys:

@@ -37,20 +37,20 @@ class Detections:
     last: npt.NDArray[np.bool_]
 
 
-def collect_detections(scores: Sequence[FloatArray], ious: Sequence[FloatArray]) -> Detections:
+def collect_detections(images: Sequence[FloatArray]) -> Detections:
     """Sort the boxes of all images.
 
     Args:
-        scores: For each image the scores of its boxes, (m,) in any order.
-        ious: For each image the overlaps of the same boxes with its true box, (m,).
+        images: For each image (m, 2 or more): score of each box, in any order, and its overlap with the
+            true box.
 
     Returns:
         The boxes of all images.
     """
-    counts = [len(values) for values in scores]
+    counts = [len(boxes) for boxes in images]
     image = np.repeat(np.arange(len(counts)), counts)
-    score = np.concatenate([np.asarray(v, dtype=np.float64) for v in scores] or [np.empty(0)])
-    iou = np.concatenate([np.asarray(v, dtype=np.float64) for v in ious] or [np.empty(0)])
+    columns = [np.asarray(boxes, dtype=np.float64)[:, :2] for boxes in images]
+    score, iou = np.concatenate([np.empty((0, 2)), *columns]).T
     # Within an image by score; of tied boxes the better one first, so that their order does not matter.
     order = np.lexsort((-iou, -score, image))
     image, score, iou = image[order], score[order], iou[order]
@@ -65,8 +65,8 @@ def _largest_before(image: Codes, iou: Values) -> Values:
     """Largest overlap among the earlier boxes of the same image; images follow one another."""
     if not iou.size:
         return np.empty(0)
-    # Whole numbers in place of the overlaps, raised from image to image: the running maximum then starts
-    # anew in each image, and nothing is rounded.
+    # Ranks in place of the overlaps, raised from image to image: the running maximum then starts anew in
+    # each image, and nothing is rounded.
     known, rank = np.unique(iou, return_inverse=True)
     lift = image.astype(np.int64) * known.size
     highest = np.maximum.accumulate(rank + lift)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well a map or boxes say where a face was manipulated: metrics of one frame.
+"""Metrics of one frame: a heat map or boxes compared with the manipulated region.
 
 H and W are the height and width of the canvas. A heat map is (H, W), finite and not negative, higher =
 more suspicious; a mask is (H, W), not 0 = manipulated. Boxes are xyxy, pixel edges: the box of the pixel
@@ -26,20 +26,18 @@ LEVELS: tuple[float, ...] = tuple(round(0.05 * step, 2) for step in range(1, 20)
 HALF = LEVELS.index(0.5)
 CENTER_SHARES: tuple[float, ...] = tuple(round(0.1 * step, 1) for step in range(1, 11))
 """Sides of the centered boxes that serve as baselines, shares of the canvas' sides."""
-
-
 GRID = 28
 """Side of the grid to which maps are reduced to compare a fake with its genuine frame."""
 
 
 @dataclass(frozen=True)
 class MapMetrics:
-    """What one map says about one mask.
+    """Metrics of one map and one mask.
 
     Attributes:
         pointing: 1 where the map's maximum lies in the mask, else 0 (Zhang et al., IJCV 2018). Where
-            several pixels share the maximum: the part of them that lies in the mask.
-        energy: Part of the map's sum that lies in the mask (Wang et al., CVPRW 2020).
+            several pixels share the maximum: the share of them that lies in the mask.
+        energy: Share of the map's sum that lies in the mask (Wang et al., CVPRW 2020).
         iou: (19,) intersection over union of the mask and the pixels with at least ``level`` times the
             maximum, for each of :data:`LEVELS`.
     """
@@ -61,25 +59,15 @@ def mask_box(mask: Mask) -> Values | None:
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
 
 
-def grow_mask(mask: Mask, tolerance: float) -> npt.NDArray[np.bool_]:
-    """Add all pixels whose centers are at most ``tolerance`` pixels from the center of a masked one."""
-    inside = np.asarray(mask).astype(bool)
-    if tolerance <= 0 or not inside.any():
-        return inside
-    distance = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.asarray(distance <= tolerance + 1e-4)
-
-
-def map_metrics(heat: FloatArray, mask: Mask, tolerance: float = 0.0) -> MapMetrics:
+def map_metrics(heat: FloatArray, mask: Mask) -> MapMetrics:
     """Compare a map with a mask.
 
-    A map that is 0 everywhere points nowhere: its metrics are 0. A map that is equal and above 0
-    everywhere has the mask's share of the canvas as metrics: that is chance.
+    A map that is 0 everywhere has metrics of 0. For a constant map above 0 all metrics are the mask's share
+    of the canvas, which is chance.
 
     Args:
         heat: (H, W).
         mask: (H, W), not empty.
-        tolerance: Distance in pixels from the mask at which pointing still counts.
 
     Returns:
         The metrics.
@@ -105,8 +93,8 @@ def map_metrics(heat: FloatArray, mask: Mask, tolerance: float = 0.0) -> MapMetr
     if top == 0:
         return MapMetrics(0.0, 0.0, np.zeros(len(LEVELS)))
     maxima = values == top
-    pointing = np.count_nonzero(maxima & grow_mask(inside, tolerance)) / np.count_nonzero(maxima)
-    # How many levels a pixel reaches; summed from above that counts the pixels at or over each level.
+    pointing = np.count_nonzero(maxima & inside) / np.count_nonzero(maxima)
+    # Number of levels that a pixel reaches; cumulated from above: pixels at or above each level.
     reached = np.searchsorted(top * np.array(LEVELS), values.ravel(), side='right')
     both = np.bincount(reached[inside.ravel()], minlength=len(LEVELS) + 1)[::-1].cumsum()[::-1][1:]
     over = np.bincount(reached, minlength=len(LEVELS) + 1)[::-1].cumsum()[::-1][1:]
@@ -131,7 +119,7 @@ def coarse_mask(mask: Mask) -> npt.NDArray[np.bool_]:
 
 @functools.lru_cache(maxsize=8)
 def center_map(size: Size) -> Values:
-    """A map that knows nothing but where the middle is: its cuts are centered boxes.
+    """A map that only falls off from the middle: its cuts are centered boxes.
 
     ``h = 1 - max(|x - cx| / (W / 2), |y - cy| / (H / 2))`` at pixel centers, so that a cut at level l
     gives about the box whose sides are 1 - l times the canvas'.
@@ -142,7 +130,7 @@ def center_map(size: Size) -> Values:
     Returns:
         (H, W), read-only.
     """
-    # Whole numbers before the division: pixels that mirror each other are exactly equal.
+    # Integers before the division, so that mirrored pixels are exactly equal.
     x, y = (np.abs(2 * np.arange(length) + 1 - length) / length for length in size)
     heat = 1 - np.maximum(x[None, :], y[:, None])
     heat.flags.writeable = False

@@ -14,12 +14,11 @@ from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.inputs import factorize
 from iid_mm.evaluation.functional.per_method import Level, subsets
 from iid_mm.evaluation.localization.box_precision import (
-    Detections,
     box_average_precision,
     collect_detections,
     mean_average_precision,
 )
-from iid_mm.evaluation.localization.maps import CENTER_SHARES, GRID, HALF, LEVELS, map_metrics
+from iid_mm.evaluation.localization.maps import GRID, HALF, LEVELS, map_metrics
 from iid_mm.evaluation.localization.samples import (
     EMPTY_MASK,
     GENUINE,
@@ -33,6 +32,10 @@ Values = npt.NDArray[np.float64]
 MAP_KEYS = ('pointing', 'energy', 'iou_half', 'iou_best')
 INTERVAL_KEYS = ('box_ap50', 'box_ap50_local', *MAP_KEYS, *(f'gain_{key}' for key in MAP_KEYS))
 """Metrics that come with an interval."""
+LOCAL_SHARE = 0.9
+"""Boxes that cover at least this share of the canvas are not local."""
+CONFIDENCE = 0.95
+"""Level of the intervals."""
 _COLUMNS = {
     'box AP50': 'box_ap50',
     'box AP': 'box_ap',
@@ -76,9 +79,7 @@ class LocalizationRow:
 def localization_rows(
     samples: Sequence[LocalizationSample],
     *,
-    canvas_share: float = 0.9,
     num_resamples: int = 1000,
-    confidence: float = 0.95,
     seed: int = 0,
 ) -> list[LocalizationRow]:
     """Metrics of every manipulation, of every dataset where there are several, and overall.
@@ -103,10 +104,8 @@ def localization_rows(
 
     Args:
         samples: Frames, each once.
-        canvas_share: Predicted boxes that cover at least this share of the canvas are not local.
-        num_resamples: Resamples of the bootstrap over videos, genuine and fake ones separately; 0: no
-            intervals.
-        confidence: Level of the intervals, percentile method.
+        num_resamples: Resamples of the bootstrap over videos, genuine and fake ones separately, for 95 %
+            percentile intervals; 0: no intervals.
         seed: Seed of the resampling.
 
     Returns:
@@ -130,12 +129,12 @@ def localization_rows(
         chosen = [samples[i] for i in np.flatnonzero(level.mask(subset))]
         row = LocalizationRow(subset.name, {}, {}, _counts(chosen))
         if row.counts['scored']:
-            prepared = _Prepared(chosen, canvas_share)
+            prepared = _Prepared(chosen)
             row.metrics.update(prepared.metrics())
             row.counts['paired'] = int(prepared.paired.sum())
             if num_resamples:
                 rng = np.random.default_rng(seed)
-                row.intervals.update(prepared.intervals(num_resamples, confidence, rng))
+                row.intervals.update(prepared.intervals(num_resamples, rng))
         rows.append(row)
     return rows
 
@@ -180,38 +179,33 @@ def _counts(samples: Sequence[LocalizationSample]) -> dict[str, int]:
 
 
 class _Prepared:
-    """A row's frames as arrays. Fakes without a usable mask take no part."""
+    """A row's frames as arrays, without fakes that have no usable mask."""
 
-    def __init__(self, samples: Sequence[LocalizationSample], canvas_share: float) -> None:
-        self.canvas_share = canvas_share
+    def __init__(self, samples: Sequence[LocalizationSample]) -> None:
         used = [sample for sample in samples if sample.state in (GENUINE, SCORED)]
         self.scored = np.array([sample.state == SCORED for sample in used])
         keys = [sample.video_key for sample in used]
         self.video = np.unique(keys, return_inverse=True)[1]
         self.maps = np.stack([sample.maps for sample in used if sample.state == SCORED])
-        self.face_scores = [np.array([sample.score]) for sample in used]
+        self.face_scores = np.array([sample.score for sample in used])
         self.center = np.stack([sample.center for sample in used])
-        self.boxes = [sample.boxes for sample in used]
-        self.local = [sample.boxes[sample.boxes[:, 2] < canvas_share] for sample in used]
+        boxes = [sample.boxes for sample in used]
+        self.boxes = {'': boxes, '_local': [some[some[:, 2] < LOCAL_SHARE] for some in boxes]}
         means = self.maps.mean(axis=0)
         self.best = [int(np.argmax(row[2:])) for row in means]
-        self.found = {'': self._collect(self.boxes), '_local': self._collect(self.local)}
+        self.found = {name: collect_detections(boxes) for name, boxes in self.boxes.items()}
         self.pairs, self.paired = _pairs(used)
         empty = np.zeros((2, 2 + len(LEVELS)))
         pair_means = self.pairs[self.paired].mean(axis=0) if self.paired.any() else empty
         self.pair_best = [int(np.argmax(row[2:])) for row in pair_means]
-
-    def _collect(self, boxes: Sequence[Values], chosen: npt.NDArray[np.bool_] | None = None) -> Detections:
-        keep = range(len(boxes)) if chosen is None else np.flatnonzero(chosen)
-        return collect_detections([boxes[i][:, 0] for i in keep], [boxes[i][:, 1] for i in keep])
 
     def metrics(self) -> dict[str, float]:
         """All metrics."""
         total = int(self.scored.sum())
         metrics: dict[str, float] = {}
         on_fakes = {
-            f'{name}_fakes': self._collect(boxes, self.scored)
-            for name, boxes in (('', self.boxes), ('_local', self.local))
+            f'{name}_fakes': collect_detections([boxes[i] for i in np.flatnonzero(self.scored)])
+            for name, boxes in self.boxes.items()
         }
         for name, found in (self.found | on_fakes).items():
             metrics[f'box_ap50{name}'] = box_average_precision(found, total, 0.5)
@@ -240,25 +234,22 @@ class _Prepared:
         return metrics
 
     def _box_baselines(self, total: int) -> dict[str, float]:
-        """Box precision of one centered box a face; the last of them is the canvas."""
+        """Box precision of one centered box per face; the last one is the canvas, the others are local."""
         ap50, ap = [], []
-        for column in range(len(CENTER_SHARES)):
-            found = collect_detections(self.face_scores, list(self.center[:, column, None]))
+        for ious in self.center.T:
+            found = collect_detections(list(np.stack([self.face_scores, ious], axis=1)[:, None]))
             ap50.append(box_average_precision(found, total, 0.5))
             ap.append(mean_average_precision(found, total))
-        local = [number for number, side in enumerate(CENTER_SHARES) if side * side < self.canvas_share]
         return {
             'center_box_ap50': max(ap50),
             'center_box_ap': max(ap),
-            'center_box_ap50_local': max((ap50[i] for i in local), default=math.nan),
-            'center_box_ap_local': max((ap[i] for i in local), default=math.nan),
+            'center_box_ap50_local': max(ap50[:-1]),
+            'center_box_ap_local': max(ap[:-1]),
             'chance_box_ap50': ap50[-1],
             'chance_box_ap': ap[-1],
         }
 
-    def intervals(
-        self, num_resamples: int, confidence: float, rng: np.random.Generator
-    ) -> dict[str, tuple[float, float]]:
+    def intervals(self, num_resamples: int, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
         """Percentile intervals; resamples keep the row's ``best_level``."""
         fake = np.zeros(self.video.max() + 1, dtype=bool)
         fake[self.video[self.scored]] = True
@@ -271,21 +262,18 @@ class _Prepared:
         values = [np.where(count > 0, c, 0.0) for c, count in zip(columns + gains, counted, strict=True)]
         sums = np.stack([np.bincount(video, v, minlength=fake.size) for v in values], axis=1)
         counts = np.stack([np.bincount(video, c, minlength=fake.size) for c in counted], axis=1)
-        drawn = np.empty((num_resamples, len(INTERVAL_KEYS)))
+        drawn = np.full((num_resamples, len(INTERVAL_KEYS)), math.nan)
         for row in drawn:
             times = np.zeros(fake.size)
             for group in groups:
                 if group.size:
-                    times[group] = np.bincount(
-                        rng.integers(group.size, size=group.size), minlength=group.size
-                    )
+                    chosen = rng.integers(group.size, size=group.size)
+                    times[group] = np.bincount(chosen, minlength=group.size)
             weights = times[self.video]
             total = float(weights[self.scored].sum())
             row[:2] = [box_average_precision(f, total, 0.5, weights) for f in self.found.values()]
-            row[2:] = np.divide(
-                times @ sums, times @ counts, out=np.full(sums.shape[1], math.nan), where=times @ counts > 0
-            )
-        tail = (1 - confidence) / 2
+            np.divide(times @ sums, times @ counts, out=row[2:], where=times @ counts > 0)
+        tail = (1 - CONFIDENCE) / 2
         intervals = {}
         for key, column in zip(INTERVAL_KEYS, drawn.T, strict=True):
             # A resample may hold no pair.
@@ -301,7 +289,7 @@ def _pairs(samples: Sequence[LocalizationSample]) -> tuple[Values, npt.NDArray[n
 
     Returns:
         Metrics of the own and of the genuine map, (F, 2, 2 + L), of all scored fakes, and which of them
-        have a genuine frame and a mask that the grid shows, (F,).
+        have a genuine frame and a mask that is not empty on the grid, (F,).
     """
     genuine: dict[tuple[str, str, str, int], bytes] = {}
     for sample in samples:

@@ -25,7 +25,6 @@ from iid_mm.evaluation.localization.maps import (
     centered_boxes,
     coarse_map,
     coarse_mask,
-    grow_mask,
     map_metrics,
     mask_box,
 )
@@ -67,8 +66,6 @@ class ArtifactLocalization(WholeSetMetric):
     intervals, are in ``rows`` of the main process after the evaluation.
 
     Args:
-        tolerance: Distance from the mask in canvas pixels at which pointing still counts.
-        canvas_share: Boxes that cover at least this share of the canvas are not local.
         num_resamples: Resamples of the bootstrap over videos; 0: no intervals.
         seed: Seed of the resampling.
         samples_file: The main process writes the metrics of all frames to this Parquet file, from which
@@ -85,22 +82,14 @@ class ArtifactLocalization(WholeSetMetric):
 
     def __init__(
         self,
-        tolerance: float = 0.0,
-        canvas_share: float = 0.9,
         num_resamples: int = 1000,
         seed: int = 0,
         samples_file: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if tolerance < 0 or num_resamples < 0 or seed < 0:
-            raise InputError(
-                f'tolerance={tolerance}, num_resamples={num_resamples} and seed={seed} must not be negative'
-            )
-        if not 0 < canvas_share <= 1:
-            raise InputError(f'canvas_share={canvas_share}: give a share above 0 and up to 1')
-        self.tolerance = tolerance
-        self.canvas_share = canvas_share
+        if num_resamples < 0 or seed < 0:
+            raise InputError(f'num_resamples={num_resamples} and seed={seed} must not be negative')
         self.num_resamples = num_resamples
         self.seed = seed
         self.samples_file = None if samples_file is None else Path(samples_file)
@@ -155,7 +144,7 @@ class ArtifactLocalization(WholeSetMetric):
         if truth is not None and mask is not None:
             iou = box_overlaps(corners, truth)
             center = box_overlaps(centered_boxes((width, height)), truth)
-            maps = self._map_metrics(mask, heat)
+            maps = _map_vectors(mask, heat)
             mask_grid = np.packbits(coarse_mask(mask)).tobytes()
         return LocalizationSample(
             video_key=sys.intern(str(sample['video_key'])),
@@ -173,17 +162,6 @@ class ArtifactLocalization(WholeSetMetric):
             mask_grid=mask_grid,
         )
 
-    def _map_metrics(self, mask: npt.NDArray[Any], heat: npt.NDArray[Any] | None) -> Values:
-        """Metrics of the predicted map, of the center map and of the flat map, (3, 2 + L)."""
-        height, width = mask.shape
-        own: Values = np.full(2 + len(LEVELS), math.nan)
-        if heat is not None:
-            own = map_metrics(heat, mask, self.tolerance).as_vector()
-        center = map_metrics(center_map((width, height)), mask, self.tolerance).as_vector()
-        flat = np.full(2 + len(LEVELS), np.count_nonzero(mask) / mask.size)
-        flat[0] = np.count_nonzero(grow_mask(mask, self.tolerance)) / mask.size
-        return np.stack([own, center, flat])
-
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """Compute the metrics of all collected results.
 
@@ -198,9 +176,7 @@ class ArtifactLocalization(WholeSetMetric):
         if self.samples_file is not None:
             write_localization(samples, self.samples_file)
             print_log(f'localization of {len(samples)} faces: {self.samples_file}', logger='current')
-        self.rows = localization_rows(
-            samples, canvas_share=self.canvas_share, num_resamples=self.num_resamples, seed=self.seed
-        )
+        self.rows = localization_rows(samples, num_resamples=self.num_resamples, seed=self.seed)
         counts = self.rows[-1].counts
         if left_out := counts['without_mask'] + counts['empty_masks']:
             print_log(
@@ -225,6 +201,17 @@ class ArtifactLocalization(WholeSetMetric):
             The metrics without prefix.
         """
         return flat_metrics(localization_rows(unique_samples(samples), **options))
+
+
+def _map_vectors(mask: npt.NDArray[Any], heat: npt.NDArray[Any] | None) -> Values:
+    """Metrics of the predicted map, of the center map and of the flat map, (3, 2 + L)."""
+    height, width = mask.shape
+    own: Values = np.full(2 + len(LEVELS), math.nan)
+    if heat is not None:
+        own = map_metrics(heat, mask).as_vector()
+    center = map_metrics(center_map((width, height)), mask).as_vector()
+    flat = np.full(2 + len(LEVELS), np.count_nonzero(mask) / mask.size)
+    return np.stack([own, center, flat])
 
 
 def _arrays(tensors: Sequence[torch.Tensor]) -> list[npt.NDArray[Any]]:

@@ -13,7 +13,7 @@ from cross_manipulation.matrix_text import matrix_csv, matrix_json, matrix_markd
 from cross_manipulation.plan import Plan
 from cross_manipulation.processes import devices
 from cross_manipulation.run_queue import RunQueue
-from cross_manipulation.run_state import FAILED, Status
+from cross_manipulation.run_state import FAILED, SCORES, Status
 from cross_manipulation.run_task import Report, RunTask
 from iid_mm.errors import InputError
 from iid_mm.utils.files import write_json, write_text
@@ -104,9 +104,9 @@ class CrossManipulation:
             marker = run.state.finished
             if marker:
                 cached = self._metrics.get(run.key)
-                if cached is None or cached[0] != marker['scores_sha256']:
+                if cached is None or cached[0] != marker['files'][SCORES]:
                     metrics = run_metrics(run.state.scores, self.plan.columns, self.plan.options.how)
-                    cached = self._metrics[run.key] = (marker['scores_sha256'], metrics)
+                    cached = self._metrics[run.key] = (marker['files'][SCORES], metrics)
                 results[run.key] = Result('finished', cached[1])
             elif read_record(run.state.directory / FAILED):
                 results[run.key] = Result('failed')

@@ -14,7 +14,7 @@ from typing import Any
 from cross_manipulation.data_facts import LOADERS, dataset_path, dig
 from cross_manipulation.matrix import METRICS, TITLES, Matrix, Row, Section, Summary
 from cross_manipulation.plan import Plan, Run
-from cross_manipulation.run_state import FAILED
+from cross_manipulation.run_state import FAILED, SCORES
 from iid_mm.utils.finished import read_record
 from iid_mm.utils.tables import UNDEFINED, markdown_table
 
@@ -231,7 +231,7 @@ def run_facts(run: Run, plan: Plan) -> dict[str, Any]:
         'validation_score': marker.get('score'),
         'train_seconds': marker.get('seconds'),
         'test_seconds': marker.get('test_seconds'),
-        'scores_sha256': marker.get('scores_sha256'),
+        'scores_sha256': marker.get('files', {}).get(SCORES),
         'settings_hash': run.state.train_hash,
         'folder': str(run.state.directory.relative_to(plan.work_dir)),
         'run_config': str(run.config.relative_to(plan.work_dir)),

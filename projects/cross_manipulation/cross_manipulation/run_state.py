@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cross_manipulation.data_facts import file_digest
 from cross_manipulation.selection_record_hook import PROGRESS, RECORD
 from cross_manipulation.settings import Tree, differences, digest
 from iid_mm.errors import InputError
 from iid_mm.utils.files import write_json
-from iid_mm.utils.finished import read_record
+from iid_mm.utils.finished import finished_record, read_record
 from iid_mm.utils.latest_checkpoint import find_checkpoint
 
 Status = Literal['new', 'partial', 'trained', 'finished', 'changed']
@@ -61,19 +60,14 @@ class RunState:
     @property
     def finished(self) -> dict[str, Any]:
         """The marker of a finished run, empty if it is not finished or not with these settings."""
-        marker = read_record(self.directory / FINISHED)
-        matches = (marker.get('train_hash'), marker.get('test_hash')) == (self.train_hash, self.test_hash)
-        if matches and self.scores.is_file() and marker.get('scores_sha256') == file_digest(self.scores):
-            return marker
-        return {}
+        source = {'train': self.train_hash, 'test': self.test_hash}
+        return finished_record(self.directory / FINISHED, source) or {}
 
     @property
     def trained(self) -> dict[str, Any]:
         """The marker of a run whose checkpoint is chosen and still there, else empty."""
-        marker = read_record(self.directory / TRAINED)
-        if marker.get('train_hash') == self.train_hash and (self.directory / marker['checkpoint']).is_file():
-            return marker
-        return {}
+        marker = finished_record(self.directory / TRAINED, {'train': self.train_hash}) or {}
+        return marker if marker and (self.directory / marker['checkpoint']).is_file() else {}
 
     def changes(self) -> list[str]:
         """What of the training settings differs from those that the folder was made with."""

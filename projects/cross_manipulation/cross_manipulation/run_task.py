@@ -22,7 +22,7 @@ from cross_manipulation.run_state import FAILED, FINISHED, LOCK, TRAINED, RunSta
 from cross_manipulation.selection_record_hook import PROGRESS, RECORD
 from iid_mm.errors import InputError
 from iid_mm.utils.files import write_json
-from iid_mm.utils.finished import read_record
+from iid_mm.utils.finished import mark_finished, read_record
 from iid_mm.utils.run_lock import RunLock
 from iid_mm.version import __version__
 
@@ -157,26 +157,27 @@ class RunTask:
         if foreign := sorted(set(seen) - set(self.run.train_set.methods)):
             raise InputError(f'the checkpoint was chosen on {", ".join(foreign)}, which are not trained on')
         choice = self.state.choose(self.plan.options.select)
-        content = {
-            'train_hash': self.state.train_hash,
-            'checkpoint': choice.checkpoint.name,
-            'checkpoint_sha256': file_digest(choice.checkpoint),
-            'epoch': choice.epoch,
-            'score': choice.score,
+        mark_finished(
+            folder / TRAINED,
+            {'train': self.state.train_hash},
+            checkpoint=choice.checkpoint.name,
+            checkpoint_sha256=file_digest(choice.checkpoint),
+            epoch=choice.epoch,
+            score=choice.score,
             # Earlier sessions of the run are part of the hook's time and not of this call's.
-            'seconds': round(max(seconds, read_record(folder / PROGRESS).get('seconds', 0.0)), 1),
-        }
-        write_json(folder / TRAINED, content)
+            seconds=round(max(seconds, read_record(folder / PROGRESS).get('seconds', 0.0)), 1),
+        )
 
     def _mark_finished(self, seconds: float) -> None:
-        marker = {
-            **self.state.trained,
-            'test_hash': self.state.test_hash,
-            'scores_sha256': file_digest(self.state.scores),
-            'test_seconds': round(seconds, 1),
-            'versions': {'iid_mm': __version__, 'torch': torch.__version__},
-        }
-        write_json(self.state.directory / FINISHED, marker)
+        trained = self.state.trained
+        mark_finished(
+            self.state.directory / FINISHED,
+            {'train': self.state.train_hash, 'test': self.state.test_hash},
+            [self.state.scores],
+            **{name: value for name, value in trained.items() if name not in ('source', 'files')},
+            test_seconds=round(seconds, 1),
+            versions={'iid_mm': __version__, 'torch': torch.__version__},
+        )
 
 
 def clock(seconds: float) -> str:

@@ -19,7 +19,8 @@ from cross_manipulation.matrix_text import (
 )
 from cross_manipulation.train_sets import TrainSet, leave_one_out
 from iid_mm.errors import InputError
-from iid_mm.evaluation.scores import FrameScore, FrameScores, write_scores
+from iid_mm.evaluation.scores import write_scores
+from support.scores import FrameScore, frame_scores
 
 METHODS = ('A', 'B', 'C')
 COLUMNS = tuple(Column(name, name) for name in METHODS)
@@ -34,7 +35,7 @@ def write(path: Path, rows: list[tuple[str, str, int, list[float]]]) -> Path:
             FrameScore(key, frame, f'{key}/{frame}', dataset, method, label, score)
             for frame, score in enumerate(scores)
         ]
-    return write_scores(FrameScores.from_records(records), path)
+    return write_scores(frame_scores(records), path)
 
 
 def test_metrics_of_a_scores_file(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from iid_mm.datasets.functional.distortion import CLEAN, DISTORTIONS, LEVELS, fi
 from iid_mm.datasets.transforms.distort_face import VIDEO
 from iid_mm.errors import InputError
 from iid_mm.evaluation.eval_sets import EvalSet
+from iid_mm.utils.config import insert_step, type_name
 
 
 @dataclass(frozen=True)
@@ -77,18 +78,11 @@ def distorted_set(test_set: EvalSet, cell: Cell, originals: dict[str, Any] | Non
     if cell.level == CLEAN:
         return EvalSet(cell.name, loader)
     dataset = loader['dataset']
-    pipeline = list(dataset['pipeline'])
-    names = [str(step['type']).split('.')[-1] for step in pipeline]
-    if 'LoadForgeryPair' not in names:
-        raise InputError(
-            f'the test pipeline ({", ".join(names)}) has no LoadForgeryPair, after which images are distorted'
-        )
     transform = 'DistortOriginal' if originals is not None and cell.kind == VIDEO else 'DistortFace'
     step = dict(type=transform, kind=cell.kind, level=cell.level)
-    pipeline.insert(names.index('LoadForgeryPair') + 1, step)
-    dataset['pipeline'] = pipeline
+    dataset['pipeline'] = insert_step(dataset['pipeline'], step, after='LoadForgeryPair')
     if cell.kind == VIDEO:
-        if str(dataset['type']).split('.')[-1] != 'ForgeryDataset':
+        if type_name(dataset) != 'ForgeryDataset':
             raise InputError(f'{VIDEO} needs the dataset ForgeryDataset, the config has {dataset["type"]}')
         dataset['type'] = 'VideoForgeryDataset'
         dataset['originals'] = originals

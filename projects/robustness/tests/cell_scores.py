@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from iid_mm.evaluation.scores import FrameScore, FrameScores
+from iid_mm.evaluation.scores import FrameScores
 from robustness.grid import Cell
+from support.scores import FrameScore, frame_scores
 
 
 def frames(shift: float = 0, *, drop: int = 0, dataset: str = 'ffpp', ids: bool = True) -> list[FrameScore]:
@@ -36,7 +37,7 @@ def frames(shift: float = 0, *, drop: int = 0, dataset: str = 'ffpp', ids: bool 
 
 
 def scored(**options: Any) -> FrameScores:
-    return FrameScores.from_records(frames(**options))
+    return frame_scores(frames(**options))
 
 
 def cell_scores() -> dict[Cell, FrameScores]:

@@ -13,6 +13,7 @@ from iid_mm.evaluation.statistics.intervals import Interval
 from robustness.grid import Cell
 from robustness.report import format_summary
 from robustness.summary import summaries, summarize
+from support.scores import frame_scores
 
 from .cell_scores import cell_scores, frames, scored
 
@@ -133,14 +134,14 @@ class TestSummaries:
                 other = [
                     row._replace(target_id=f'{prefix}{row.target_id}') for row in frames(shift, dataset='b')
                 ]
-                cells[cell] = FrameScores.from_records(frames(shift) + other)
+                cells[cell] = frame_scores(frames(shift) + other)
             return summaries(cells, identities=True)[0].mean_drop
 
         assert found('') == found('x')
 
     def test_several_datasets(self) -> None:
         both = {
-            cell: FrameScores.from_records(frames(shift) + frames(shift, dataset='dfd'))
+            cell: frame_scores(frames(shift) + frames(shift, dataset='dfd'))
             for cell, shift in ((Cell(), 0.0), (Cell('jpeg', 1), 0.55))
         }
         names = [found.name for found in summaries(both, per_method=True)]

@@ -26,11 +26,11 @@ _INNER = slice(17, 68)
 _MOUTH = [*range(48, 68), 31, 33, 35]
 _FOREHEAD = 0.3
 _MISMATCH_LEVELS = 12.0
-"""Largest difference of the mean colors of a donor and the face it is blended into, gray levels."""
+"""Largest remaining difference of the mean colors of a donor and the target, gray levels."""
 _WHOLE = 0.999
-"""Rounding takes a little off the 1 inside of a softened mask."""
+"""Inside a softened mask values are a little below 1 by rounding."""
 VISIBLE = 0.1
-"""Where the mask is above this, in parts of its highest value, the box of the blended region reaches."""
+"""The box of the blended region encloses the mask above this share of its highest value."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def _soften(mask: MaskArray, sigma: float) -> MaskArray:
 
 
 def move(image: ImageArray, scale: Sequence[float], shift: Sequence[float]) -> ImageArray:
-    """Scale an image around its center and shift it; what is missing at the edge is mirrored."""
+    """Scale an image around its center and shift it; missing pixels at the edge are mirrored."""
     height, width = image.shape[:2]
     center = np.array([(width - 1) / 2, (height - 1) / 2])
     offset = center - np.array(scale) * center + np.array(shift)
@@ -177,8 +177,8 @@ def self_blend(
         image: (H, W, 3).
         landmarks: (K, 2) pixels.
         plan: The draws.
-        donor: (H, W, 3) another person's face that lies over the one of the image, to be the source in its
-            place (Li et al., "Face X-ray", CVPR 2020, section 3.2); None blends the image with itself.
+        donor: (H, W, 3) another person's face, warped onto the one of the image, as the source
+            (Li et al., "Face X-ray", CVPR 2020, section 3.2); None blends the image with itself.
 
     Returns:
         The fake; the genuine image it belongs to, which has the target's colors; the mask.
@@ -186,7 +186,7 @@ def self_blend(
     mask = blending_mask(landmarks, (image.shape[1], image.shape[0]), plan)
     source, target, change = image, image, plan.change
     if donor is not None:
-        # Both get the colors: a donor's are matched to the face's.
+        # The change of color is made to both: the donor's colors are matched to the target's.
         target = change_color(image, replace(change, sharpen=0.0, reduce=1.0))
         area = mask if mask.max() <= 0 else mask / mask.max()
         source = transfer_color(donor, target, area, plan.mismatch, _MISMATCH_LEVELS)
@@ -196,7 +196,7 @@ def self_blend(
     else:
         target = change_color(target, change)
     if donor is None:
-        # A copy must be moved to differ; a donor lies differently anyhow.
+        # A copy must be moved to differ; a donor differs anyway.
         source = move(source, plan.scale, plan.shift)
     return alpha_blend(source, target, mask), target, mask
 

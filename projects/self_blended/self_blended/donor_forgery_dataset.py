@@ -2,7 +2,7 @@
 """A dataset whose samples can be blended with other people's faces.
 
 Li et al., "Face X-ray for More General Face Forgery Detection", CVPR 2020, section 3.2: training fakes are
-made of genuine images only, of a face and another person's whose landmarks lie alike.
+made of genuine images only: of a face and the face of another person with similar landmarks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Donors:
         samples: All samples of the set.
 
     Raises:
-        InputError: If the genuine ones are of one person only, or one does not say whose it is.
+        InputError: If the genuine samples are of one person only, or one has no ``target_id``.
     """
 
     def __init__(self, samples: Sequence[dict[str, Any]]) -> None:
@@ -58,12 +58,12 @@ class Donors:
     def choose(
         self, landmarks: PointsArray, target_id: str | None, numbers: npt.NDArray[np.int64]
     ) -> dict[str, Any]:
-        """Of some candidates, the one whose landmarks lie most alike.
+        """Choose the candidate with the most similar landmarks.
 
         Args:
             landmarks: (K, 2) pixels of the face that is to be changed.
-            target_id: Who that is; the donor is somebody else.
-            numbers: (n,) any integers; each stands for a candidate among the others' faces.
+            target_id: The person of that face; the donor is somebody else.
+            numbers: (n,) any integers; each selects a candidate among the faces of others.
 
         Returns:
             The sample.
@@ -76,17 +76,17 @@ class Donors:
 
 
 def _shape(landmarks: PointsArray) -> npt.NDArray[np.float32]:
-    """Landmarks without place and size."""
+    """Landmarks without position and size."""
     points = landmarks[:_POINTS] - landmarks[:_POINTS].mean(0)
     return np.asarray(points / np.sqrt((points**2).sum()), np.float32)
 
 
 @DATASETS.register_module()
 class DonorForgeryDataset(ForgeryDataset):
-    """A :class:`ForgeryDataset` whose samples know the genuine faces of all people of the split.
+    """A dataset whose samples have access to the genuine faces of all people of the split.
 
-    Adds ``donors``, a :class:`Donors`, to every sample, for :class:`LoadDonor`. All arguments are those of
-    :class:`ForgeryDataset`; the donors are the genuine samples that they leave in the set.
+    Adds ``donors``, a :class:`Donors`, to every sample, for :class:`~self_blended.LoadDonor`. All arguments
+    are those of :class:`ForgeryDataset`; the donors are the genuine samples that it selects.
 
     Raises:
         InputError: See :class:`Donors`.
@@ -95,7 +95,7 @@ class DonorForgeryDataset(ForgeryDataset):
     donors: Donors | None = None
 
     def full_init(self) -> None:
-        """Load the samples, and gather the donors."""
+        """Load the samples and collect the donors."""
         if not self._fully_initialized:
             super().full_init()
             self.donors = Donors(self.data_list)

@@ -17,9 +17,9 @@ from iid_mm.utils.typing import PointsArray, Results
 
 @TRANSFORMS.register_module()
 class LoadDonor(FaceTransform):
-    """Read another person's face for a genuine sample, and lay it over the sample's.
+    """Read another person's face for a genuine sample and warp it onto the sample's.
 
-    Stands after :class:`~iid_mm.datasets.transforms.AlignFace`. Fakes pass unchanged.
+    Comes after :class:`~iid_mm.datasets.transforms.AlignFace`. Fakes pass unchanged.
 
     Required Keys:
 
@@ -31,12 +31,12 @@ class LoadDonor(FaceTransform):
 
     Added Keys:
 
-    - donor_img (of genuine samples that get one): warped so that its landmarks come to lie on the sample's
-      as well as an affine map can
+    - donor_img (of genuine samples that get one): warped onto the landmarks of the sample by the best affine
+      map
 
     Args:
         prob: Share of the genuine samples that get a donor.
-        candidates: The donor is the most alike of so many random faces.
+        candidates: The donor is the most similar of this many random faces.
         cache_mib: As in :class:`~iid_mm.datasets.transforms.LoadForgeryPair`.
     """
 

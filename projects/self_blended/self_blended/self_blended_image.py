@@ -24,11 +24,10 @@ RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
 class SelfBlendedImage(FaceTransform):
     """Turn a genuine face into a fake that is blended from two views of it.
 
-    Shiohara and Yamasaki, CVPR 2022: no fakes are needed, every person is seen under both labels, and
-    nothing but the traces of blending tells the labels apart. Here the fake also gets boxes for the
-    artifact head: the blended region and, as every fake has one, the whole canvas. Fakes of the dataset
-    pass unchanged, so that it goes together with
-    :class:`~iid_mm.datasets.transforms.MultiScaleFacialSwap`, after which it stands; use
+    Shiohara and Yamasaki, CVPR 2022: no fakes are needed, every person is seen under both labels, and only
+    the traces of blending separate the labels. Here the fake also gets boxes for the artifact head: the
+    blended region and, like every fake, the whole canvas. Fakes of the dataset pass unchanged, so that it
+    can follow :class:`~iid_mm.datasets.transforms.MultiScaleFacialSwap`; use
     :class:`~iid_mm.datasets.transforms.PackForgeryPair` to show the genuine image in the same batch.
 
     Required Keys:
@@ -36,7 +35,7 @@ class SelfBlendedImage(FaceTransform):
     - img: aligned canvas
     - landmarks (of genuine samples)
     - gt_label
-    - donor_img (optional, of :class:`LoadDonor`): blended in, in place of a copy of the image
+    - donor_img (optional, of :class:`~self_blended.LoadDonor`): blended in instead of a copy of the image
 
     Modified Keys:
 

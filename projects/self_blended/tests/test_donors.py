@@ -103,7 +103,7 @@ def test_the_donor_lies_over_the_face(tiny_prepared: Path) -> None:
     donor['landmarks'] = genuine['landmarks'] - np.array([5, 3], np.float32)
     step = LoadDonor(prob=1.0)
     found = step({**genuine, 'img': np.zeros((SIDE, SIDE, 3), np.uint8), 'donors': Only(donor)})
-    # Its landmarks lie five pixels to the left and three above, so the picture moves back by as much.
+    # Its landmarks lie five pixels to the left and three above, so the image moves back by as much.
     loaded = TRANSFORMS.build(dict(type='LoadForgeryPair'))(dict(donor))['img']
     inner = slice(16, 48)
     expected = np.roll(loaded, (3, 5), (0, 1))[inner, inner].astype(int)
@@ -211,7 +211,7 @@ def test_donors_are_resampled_as_faces_are(zoom: float, tmp_path: Path) -> None:
     aligned = warp_image(loaded['img'], matrix, (SIDE, SIDE))
     results = {**loaded, 'img': aligned, 'landmarks': transform_points(face['landmarks'], matrix)}
     found = LoadDonor(prob=1.0)({**results, 'donors': Only(face)})['donor_img']
-    # The same face by the other way is the same picture, but for the rounding of the fit.
+    # The same face by the other way is the same image, but for the rounding of the fit.
     assert np.abs(found.astype(int) - aligned).max() <= 1
 
 

@@ -48,16 +48,16 @@ def face_points(count: int = 68) -> np.ndarray:
     return points.astype(np.float32)
 
 
-def picture(seed: int = 0) -> np.ndarray:
+def random_image(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
 
 
 def genuine() -> dict[str, Any]:
-    return {'img': picture(), 'landmarks': face_points(), 'gt_label': 0, 'img_path': 'a.png'}
+    return {'img': random_image(), 'landmarks': face_points(), 'gt_label': 0, 'img_path': 'a.png'}
 
 
 def test_without_changes_the_image_stays() -> None:
-    image = picture()
+    image = random_image()
     fake, target, mask = self_blend(image, face_points(), blend_plan())
     assert np.abs(fake.astype(int) - image).max() <= 1
     assert np.array_equal(target, image)

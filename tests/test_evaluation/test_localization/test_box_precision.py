@@ -20,9 +20,7 @@ from iid_mm.evaluation.localization.box_precision import (
 def precision(images: list[list[tuple[float, float]]], truths: int, threshold: float = 0.5) -> float:
     """Images as lists of (score, overlap)."""
     arrays = [np.array(image, dtype=np.float64).reshape(-1, 2) for image in images]
-    return box_average_precision(
-        collect_detections([a[:, 0] for a in arrays], [a[:, 1] for a in arrays]), truths, threshold
-    )
+    return box_average_precision(collect_detections(arrays), truths, threshold)
 
 
 def test_by_hand() -> None:
@@ -73,7 +71,7 @@ def test_boxes_without_truth() -> None:
 
 def test_mean_over_thresholds() -> None:
     assert IOU_THRESHOLDS == (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
-    found = collect_detections([np.array([0.9])], [np.array([0.72])])
+    found = collect_detections([np.array([[0.9, 0.72]])])
     assert mean_average_precision(found, 1) == pytest.approx(0.5)
 
 
@@ -120,6 +118,6 @@ def test_a_weight_is_that_many_copies(images: list[tuple[bool, list[int]]], seed
     truths = int(sum(w for w, (fake, _) in zip(weights, images, strict=True) if fake))
     copies = [image for image, w in zip(boxes, weights, strict=True) for _ in range(w)]
     arrays = [np.array(image).reshape(-1, 2) for image in boxes]
-    found = collect_detections([a[:, 0] for a in arrays], [a[:, 1] for a in arrays])
+    found = collect_detections(arrays)
     value = box_average_precision(found, truths, 0.5, weights.astype(np.float64))
     assert value == pytest.approx(precision(copies, truths), nan_ok=True)

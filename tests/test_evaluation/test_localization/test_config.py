@@ -43,11 +43,11 @@ def config(tiny_config: Path, masked: Path, tmp_path: Path) -> Config:
 def test_everything_is_added_once(config: Config) -> None:
     before = config.val_dataloader.to_dict()
     add_localization(config)
-    add_localization(config, heat_map='density', tolerance=3)
+    add_localization(config, heat_map='density', seed=3)
     names = [t['type'] for t in config.test_dataloader.dataset.pipeline]
     assert names == ['LoadForgeryPair', 'AlignFace', 'LoadForgeryMask', 'PackForgeryInputs']
     assert [m['type'] for m in config.test_evaluator] == ['ForgeryAUC', 'ArtifactLocalization']
-    assert config.test_evaluator[1] == dict(type='ArtifactLocalization', tolerance=3)
+    assert config.test_evaluator[1] == dict(type='ArtifactLocalization', seed=3)
     assert config.model.test_cfg.heat_map == 'density'
     assert config.model.test_cfg.nms_pre == 1000
     assert config.val_dataloader.to_dict() == before

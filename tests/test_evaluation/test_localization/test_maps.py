@@ -19,7 +19,6 @@ from iid_mm.evaluation.localization.maps import (
     centered_boxes,
     coarse_map,
     coarse_mask,
-    grow_mask,
     map_metrics,
     mask_box,
 )
@@ -85,18 +84,6 @@ def test_an_empty_map_points_nowhere() -> None:
 def test_a_full_mask() -> None:
     metrics = map_metrics(HEAT, np.ones_like(MASK))
     assert (metrics.pointing, metrics.energy, metrics.iou[HALF]) == (1.0, 1.0, 3 / 8)
-
-
-def test_tolerance() -> None:
-    heat = np.zeros((5, 5))
-    heat[0, 0] = 1
-    mask = np.zeros((5, 5), dtype=np.uint8)
-    mask[3, 4] = 1  # 5 pixels away
-    assert [map_metrics(heat, mask, t).pointing for t in (0, 4.99, 5.0)] == [0.0, 0.0, 1.0]
-    assert map_metrics(heat, mask, 5.0).energy == 0.0
-    plus = grow_mask(mask, 1.0)
-    assert np.argwhere(plus).tolist() == [[2, 4], [3, 3], [3, 4], [4, 4]]
-    assert not grow_mask(np.zeros((2, 2), dtype=np.uint8), 9.0).any()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+
 from __future__ import annotations
 
 import struct
@@ -12,46 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from iid_mm.errors import InputError
 from iid_mm.media.packets import Entries
 from iid_mm.media.video_reader import VideoReader
 from iid_mm.utils.sampling import evenly_spaced
-
-
-@pytest.mark.parametrize(
-    ('total', 'count', 'expected'),
-    [
-        (12, 3, [2, 6, 10]),
-        (8, 3, [1, 4, 6]),
-        (24, 16, [0, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18, 20, 21, 23]),
-        (3, 5, [0, 1, 2]),
-        (5, 5, [0, 1, 2, 3, 4]),
-        (7, 1, [3]),
-        (0, 4, []),
-    ],
-)
-def test_evenly_spaced(total, count, expected):
-    assert evenly_spaced(total, count) == expected
-
-
-@given(st.integers(0, 5000), st.integers(1, 300))
-def test_evenly_spaced_properties(total, count):
-    numbers = evenly_spaced(total, count)
-    assert len(numbers) == min(total, count)
-    assert numbers == sorted(set(numbers))
-    if numbers:
-        assert numbers[0] >= 0
-        assert numbers[-1] < total
-        gaps = np.diff(numbers)
-        assert gaps.size == 0 or gaps.max() - gaps.min() <= 1
-        # Symmetric up to rounding: no end is favored.
-        assert abs(numbers[0] - (total - 1 - numbers[-1])) <= 1
-
-
-@pytest.mark.parametrize(('total', 'count'), [(-1, 3), (5, 0)])
-def test_evenly_spaced_refuses(total, count):
-    with pytest.raises(InputError, match='need total >= 0 and count >= 1'):
-        evenly_spaced(total, count)
+from support.encoded_videos import add_stream, corner_pattern, read_frames, write_pattern
 
 
 def read_all(path, numbers):
@@ -122,8 +87,8 @@ def test_truncated_video_gives_what_it_has(tmp_path):
 def test_a_file_that_is_cut_off_says_so(tmp_path, write_gray_video, name, share):
     path = tmp_path / name
     if name in ('a.gif', 'a.png'):
-        pictures = [Image.fromarray(image) for image in moving_picture(10)]
-        pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=100)
+        images = [Image.fromarray(image) for image in moving_scene(10)]
+        images[0].save(path, save_all=True, append_images=images[1:], duration=100)
     else:
         write_gray_video(path, 30, codec='libvpx-vp9' if name == 'a.webm' else 'libx264')
     assert VideoReader(path).problem == ''
@@ -173,17 +138,15 @@ def test_file_without_video_stream(tmp_path):
     assert (reader.count, reader.problem) == (0, 'has no video stream')
 
 
-# Seeking and numbering. Frames must be those of sequential decoding, bit for bit.
-
 NOISY_SIZE = (96, 64)
 
 
-def moving_picture(count):
-    """Frames of a camera that moves over a noisy picture, all different."""
+def moving_scene(count):
+    """Frames of a camera that moves over a noisy image, all different."""
     rng = np.random.default_rng(0)
-    picture = cv2.resize(rng.uniform(30, 220, (10, 60, 3)).astype(np.float32), (700, 64))
+    scene = cv2.resize(rng.uniform(30, 220, (10, 60, 3)).astype(np.float32), (700, 64))
     for number in range(count):
-        image = picture[:, 5 * number : 5 * number + 96] + rng.normal(0, 4, (64, 96, 1))
+        image = scene[:, 5 * number : 5 * number + 96] + rng.normal(0, 4, (64, 96, 1))
         yield np.clip(image, 0, 255).astype(np.uint8)
 
 
@@ -193,7 +156,7 @@ def write_clip(path, count=48, codec='libx264', options=None, *, stamps=None, mu
         stream.width, stream.height = NOISY_SIZE
         stream.pix_fmt = 'yuvj420p' if codec == 'mjpeg' else 'yuv420p'
         stream.bit_rate = 400_000
-        for number, image in enumerate(moving_picture(count)):
+        for number, image in enumerate(moving_scene(count)):
             frame = av.VideoFrame.from_ndarray(image, format='bgr24')
             if stamps is not None:
                 frame.pts, frame.time_base = stamps[number], Fraction(1, 25)
@@ -214,7 +177,9 @@ def h264(gop, b_frames=0, **more):
 
 
 CLOSED = {'x265-params': 'log-level=none:keyint=8:min-keyint=8:open-gop=0', 'preset': 'ultrafast'}
+
 OPEN = {'x265-params': 'log-level=none:keyint=8:min-keyint=8:open-gop=1:bframes=3', 'preset': 'ultrafast'}
+
 ALT_REF = {'g': '9', 'auto-alt-ref': '1', 'lag-in-frames': '12', 'deadline': 'good', 'cpu-used': '5'}
 
 # File, codec, options, and whether single frames near the end take few decoded packets.
@@ -329,29 +294,6 @@ def test_variable_frame_rate(tmp_path, name):
         np.testing.assert_array_equal(image, oracle[number])
 
 
-# Display matrices as cameras write them, by the clockwise turn that they ask for (ISO 14496-12: a point
-# (x, y) is shown at (a x + c y + tx, b x + d y + ty)).
-MATRICES = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}
-
-
-@pytest.mark.parametrize('clockwise', MATRICES)
-@pytest.mark.parametrize('name', ['a.mp4', 'a.mov'])
-def test_rotation(tmp_path, name, clockwise):
-    path = write_clip(tmp_path / name, 12, options=h264(4))
-    stored = decode_all(path)
-    data = bytearray(path.read_bytes())
-    a, b, c, d = (value << 16 for value in MATRICES[clockwise])
-    # Type, version and flags, five numbers, reserved, layer, group, volume, reserved, then the matrix.
-    start = data.index(b'tkhd') + 4 + 4 + 20 + 8 + 8
-    data[start : start + 36] = struct.pack('>9i', a, b, 0, c, d, 0, 0, 0, 1 << 30)
-    path.write_bytes(bytes(data))
-    images = dict(VideoReader(path).read([0, 6, 11]))
-    for number, image in images.items():
-        assert image.shape == ((64, 96, 3) if clockwise == 180 else (96, 64, 3))
-        np.testing.assert_array_equal(image, np.rot90(stored[number], -clockwise // 90))
-    assert list(images) == [0, 6, 11]
-
-
 def test_frames_before_the_start_of_an_edit_list_do_not_count(tmp_path):
     # The elst entry: duration, media time, rate.
     path = write_clip(tmp_path / 'a.mp4', 30, options=h264(30))
@@ -421,3 +363,49 @@ def test_lost_packets_do_not_shift_the_numbers(tmp_path, name):
     assert len(images) >= 28 or name != 'a.avi'
     for number, image in images.items():
         np.testing.assert_array_equal(image, whole[number])
+
+
+UNEVEN_SECONDS = [0, 0.04, 0.08, 0.12, 2.12, 4.12]
+
+
+@pytest.mark.parametrize(
+    ('name', 'codec'),
+    [('a.webm', 'libvpx-vp9'), ('a.mp4', 'libx264'), ('a.mkv', 'libx264'), ('a.ts', 'libx264')],
+)
+@pytest.mark.parametrize('start', [0, 5])
+def test_times_are_those_of_presentation(tmp_path, name, codec, start):
+    path = write_pattern(
+        tmp_path / name, [np.roll(corner_pattern(), 5 * n, axis=1) for n in range(6)], codec=codec,
+        times=[start + time for time in UNEVEN_SECONDS],
+    )  # fmt: skip
+    reader, _ = read_frames(path, 6)
+    np.testing.assert_allclose(reader.times, UNEVEN_SECONDS, atol=1e-4)
+    assert reader.rate == pytest.approx(5 / 4.12, rel=1e-3)
+
+
+def test_times_of_a_constant_rate_are_exact(tmp_path):
+    reader, _ = read_frames(write_pattern(tmp_path / 'a.mp4', [corner_pattern()] * 9), 9)
+    assert reader.times.tolist() == [number / 25 for number in range(9)]
+    assert reader.rate == 25
+
+
+def test_a_video_that_begins_after_its_sound(tmp_path):
+    path = tmp_path / 'a.mkv'
+    with av.open(str(path), 'w') as container:
+        stream, sound = add_stream(container), container.add_stream('aac', rate=16_000)
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number in range(40):
+            silence = av.AudioFrame.from_ndarray(
+                np.zeros((1, 1024), np.float32), format='fltp', layout='mono'
+            )
+            silence.sample_rate, silence.pts, silence.time_base = 16_000, 1024 * number, Fraction(1, 16_000)
+            container.mux(sound.encode(silence))
+        container.mux(sound.encode())
+        for number in range(3):
+            frame = av.VideoFrame.from_ndarray(corner_pattern(), format='bgr24')
+            frame.pts, frame.time_base = 1500 + 40 * number, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    reader, _ = read_frames(path)
+    # The sound may begin a little before zero, for its decoder to settle.
+    np.testing.assert_allclose(reader.times, [1.5, 1.54, 1.58], atol=0.07)

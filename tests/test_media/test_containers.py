@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Videos that were made to do harm: what they may open, and what they may cost."""
+"""Malicious videos: what they may open and cost; and the choice of the stream."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from PIL import Image
 
 from iid_mm.datasets.functional.distortion import psnr
@@ -25,6 +26,7 @@ from iid_mm.media.containers import (
     open_container,
 )
 from iid_mm.media.video_reader import VideoReader
+from support.encoded_videos import HEIGHT, WIDTH, add_stream, corner_pattern, read_frames
 
 
 @pytest.fixture
@@ -331,3 +333,52 @@ def test_counting_by_decoding_is_bounded(tmp_path, write_gray_video, monkeypatch
 def test_an_unreadable_file_is_said_to_be(tmp_path):
     with pytest.raises(InputError, match='not a regular file'), open_container(tmp_path):
         pass
+
+
+def two_streams(path, *, default):
+    with av.open(str(path), 'w') as container:
+        small, large = (add_stream(container, size=size) for size in ((16, 16), (WIDTH, HEIGHT)))
+        for number, stream in enumerate((small, large)):
+            stream.disposition = Disposition.default if number in default else Disposition(0)
+        for _ in range(3):
+            container.mux(small.encode(av.VideoFrame.from_ndarray(corner_pattern(16, 16), format='bgr24')))
+            container.mux(large.encode(av.VideoFrame.from_ndarray(corner_pattern(), format='bgr24')))
+        container.mux(small.encode())
+        container.mux(large.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ('default', 'shape', 'number'),
+    [((1,), (32, 48, 3), 2), ((0,), (16, 16, 3), 1), ((0, 1), (32, 48, 3), 2), ((), (32, 48, 3), 2)],
+)
+def test_the_stream_that_players_show(tmp_path, default, shape, number):
+    reader, images = read_frames(two_streams(tmp_path / 'a.mkv', default=default))
+    assert images[1].shape == shape
+    assert reader.problem == f'holds 2 videos, of which number {number} was read'
+
+
+def write_cover(path, *, video):
+    with av.open(str(path), 'w') as container:
+        cover = add_stream(container, 'mjpeg', fmt='yuvj420p', size=(64, 64))
+        cover.disposition = Disposition.attached_pic
+        film = add_stream(container) if video else None
+        sound = container.add_stream('aac', rate=16_000)
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(corner_pattern(64, 64), format='bgr24')))
+        container.mux(cover.encode())
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format='fltp', layout='mono')
+        silence.sample_rate = 16_000
+        container.mux(sound.encode(silence))
+        for _ in range(3 if film else 0):
+            container.mux(film.encode(av.VideoFrame.from_ndarray(corner_pattern(), format='bgr24')))
+        for stream in (sound, film):
+            if stream is not None:
+                container.mux(stream.encode())
+    return path
+
+
+def test_a_cover_is_no_video(tmp_path):
+    reader = VideoReader(write_cover(tmp_path / 'a.mp4', video=False))
+    assert (reader.count, reader.problem) == (0, 'holds a cover image and no video')
+    reader, images = read_frames(write_cover(tmp_path / 'b.mp4', video=True))
+    assert images[1].shape == (32, 48, 3)
