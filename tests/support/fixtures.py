@@ -236,6 +236,25 @@ visualizer = dict(vis_backends=vis_backends)
 
 
 @pytest.fixture(scope='session')
+def tiny_masked(tiny_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The prepared set with masks of the test split's fakes, but for Deepfakes of person 202."""
+    from iid_mm.datasets.index import read_index, write_index
+
+    root = tmp_path_factory.mktemp('masked')
+    (root / 'frames').symlink_to(tiny_prepared / 'frames')
+    mask = np.zeros((64, 64), dtype=np.uint8)
+    mask[16:48, 16:48] = 255
+    (root / 'masks').mkdir()
+    cv2.imwrite(str(root / 'masks/square.png'), mask)
+    rows = read_index(tiny_prepared / 'index.parquet').to_pylist()
+    for row in rows:
+        without = row['label'] == 0 or row['video_key'] == 'ffpp/Deepfakes/c23/202_999'
+        row['mask'] = None if without or row['split'] != 'test' else 'masks/square.png'
+    write_index(rows, root / 'index.parquet')
+    return root
+
+
+@pytest.fixture(scope='session')
 def tiny_config(tiny_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Config file that trains a small detector for 2 epochs of 6 iterations on ``tiny_prepared``."""
     path = tmp_path_factory.mktemp('config') / 'tiny.py'

@@ -196,7 +196,7 @@ def test_missing_unreadable_and_empty_files(tmp_path: Path) -> None:
         packed(tmp_path)
     file.unlink()
     file.mkdir()
-    with pytest.raises(InputError, match=r'fake/00003\.png is no ordinary file'):
+    with pytest.raises(InputError, match=r'fake/00003\.png is not a regular file'):
         packed(tmp_path)
     file.rmdir()
     file.write_bytes(b'back')

@@ -19,7 +19,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from iid_mm.datasets.index import read_index, write_index
+from iid_mm.datasets.index import read_index
 from iid_mm.errors import InputError
 from iid_mm.faces.analyzers import mediapipe_analyzer
 from iid_mm.faces.analyzers.base import Face
@@ -39,29 +39,12 @@ def tool(run_as_script: Callable[..., Any]) -> Callable[..., Any]:
     return partial(run_as_script, TOOL)
 
 
-@pytest.fixture(scope='module')
-def masked(tiny_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny set with masks: the middle of every Deepfakes frame."""
-    root = tmp_path_factory.mktemp('masked') / 'set'
-    shutil.copytree(tiny_prepared, root)
-    mask = np.zeros((64, 64), np.uint8)
-    mask[16:48, 16:48] = 255
-    rows = read_index(root / 'index.parquet').to_pylist()
-    for row in rows:
-        if row['method'] == 'Deepfakes':
-            row['mask'] = row['image'].replace('frames/', 'masks/')
-            (root / row['mask']).parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(root / row['mask']), mask)
-    write_index(rows, root / 'index.parquet')
-    return root
-
-
 @needs_library
 def test_index_to_images_and_table(
-    tool: Callable[..., Any], tiny_config: Path, tiny_checkpoint: Path, masked: Path, tmp_path: Path
+    tool: Callable[..., Any], tiny_config: Path, tiny_checkpoint: Path, tiny_masked: Path, tmp_path: Path
 ) -> None:
     common = (tiny_config, tiny_checkpoint, '--num', 2, '--num-resamples', 10, '--cell', 96)
-    status, out, _ = tool(*common, '--index', masked, '--out', tmp_path / 'a', '--frames-per-video', 2)
+    status, out, _ = tool(*common, '--index', tiny_masked, '--out', tmp_path / 'a', '--frames-per-video', 2)
     assert status == 0
     assert '6 faces' in out
     names = sorted(path.name for path in (tmp_path / 'a' / 'faces').iterdir())
@@ -76,9 +59,9 @@ def test_index_to_images_and_table(
     assert data['settings'] == dict(method='gradcam', layer='backbone', target='fake', heat_map='noisy_or')
     assert set(data['methods']) == {'gradcam', 'adm'}
     overall = data['methods']['adm']['overall']
-    # 3 people, 2 frames of each; FaceSwap has no masks.
-    assert overall['counts']['scored'] == overall['counts']['paired'] == 6
-    assert overall['counts']['without_mask'] == 6
+    # 3 people, 2 manipulations, 2 frames of each; one video has no masks.
+    assert overall['counts']['scored'] == overall['counts']['paired'] == 10
+    assert overall['counts']['without_mask'] == 2
     assert 0 < overall['chance_energy'] < overall['energy'] + 0.5
     table = (tmp_path / 'a' / 'energy.md').read_text()
     rows = [[cell.strip() for cell in line.strip('|').split('|')][:2] for line in table.splitlines()]
@@ -87,7 +70,7 @@ def test_index_to_images_and_table(
 
     # The artifact head's map alone, of one layer less; the same again gives the same files.
     again = [
-        tool(*common, '--index', masked / 'index.parquet', '--method', 'adm', '--out', tmp_path / n)
+        tool(*common, '--index', tiny_masked / 'index.parquet', '--method', 'adm', '--out', tmp_path / n)
         for n in ('b', 'c')
     ]
     assert [status for status, *_ in again] == [0, 0]

@@ -37,15 +37,15 @@ from iid_mm.utils.typing import FloatArray, ImageArray, Size
 
 Seed = npt.NDArray[np.uint32]
 
+LEVELS = (1, 2, 3, 4, 5)
+"""Levels from weak to strong; level 0 is the clean image."""
+CLEAN = 0
 BLOCK = 8
 """Side of the blocks of the block-wise distortion, px."""
 BLOCK_GRAY = 128
 _LUMA = (0.114, 0.587, 0.299)
 # BT.601 with the limited range of video: luma spans 219 and chroma 224 of 255 steps.
 _LUMA_RANGE, _CHROMA_RANGE = 219 / 255, 224 / 255
-LEVELS = (1, 2, 3, 4, 5)
-"""Levels from weak to strong; level 0 is the clean image."""
-CLEAN = 0
 
 
 @dataclass(frozen=True)
@@ -79,17 +79,13 @@ _ALL = (
         'block_wise', 'block-wise', '8 x 8 px blocks a 256 px side', (16, 32, 48, 64, 80), f'{_DF}, BW'
     ),
     Distortion(
-        *('gaussian_noise', 'Gaussian noise', 'variance in YCbCr, range 1'),
+        'gaussian_noise',
+        'Gaussian noise',
+        'variance in YCbCr, range 1',
         (0.001, 0.002, 0.005, 0.01, 0.05),
         f'{_DF}, GNC',
     ),
-    Distortion(
-        'gaussian_blur',
-        'Gaussian blur',
-        'kernel side (px)',
-        (7, 9, 13, 17, 21),
-        f'{_DF}, GB',
-    ),
+    Distortion('gaussian_blur', 'Gaussian blur', 'kernel side (px)', (7, 9, 13, 17, 21), f'{_DF}, GB'),
     Distortion('jpeg', 'JPEG compression', 'quality', (25, 18, 15, 10, 7), 'ImageNet-C'),
     Distortion('video_compression', 'video compression', 'H.264 CRF', (30, 32, 35, 38, 40), f'{_DF}, VC'),
     Distortion('downscaling', 'down-scaling', 'factor', (2, 3, 4, 5, 6), f'{_DF}, JPEG'),

@@ -3,9 +3,9 @@
 
 :func:`swap_face` carries out one swap in this order::
 
-    landmarks -> hull_mask -> elastic_deform                  mask of the face
-    the two frames -> dssim_map -> best_window -> window_mask  cut to a window (partial swaps only)
-    -> alpha_blend or poisson_blend                           the swapped image
+    landmarks -> hull_mask -> elastic_deform                mask of the face
+    frames -> dssim_map -> best_window -> window_mask       mask cut to a window (partial swaps only)
+    source, target, mask -> alpha_blend or poisson_blend    swapped image
 
 and :func:`change_scores` says how much the result still differs from the genuine frame. All draws are made
 by :class:`~iid_mm.datasets.transforms.MultiScaleFacialSwap`; nothing here is random.

@@ -4,38 +4,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 from mmengine.config import Config
 
-from iid_mm.datasets.index import read_index, write_index
 from iid_mm.engine import SafeRunner
 from iid_mm.errors import InputError
 from iid_mm.evaluation.localization.config import add_localization, with_masks
 from iid_mm.utils.config import load_config
 
 
-@pytest.fixture(scope='module')
-def masked(tiny_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The prepared set with masks of the test split's fakes, but for Deepfakes of person 202."""
-    root = tmp_path_factory.mktemp('masked')
-    (root / 'frames').symlink_to(tiny_prepared / 'frames')
-    mask = np.zeros((64, 64), dtype=np.uint8)
-    mask[16:48, 16:48] = 255
-    (root / 'masks').mkdir()
-    cv2.imwrite(str(root / 'masks/square.png'), mask)
-    rows = read_index(tiny_prepared / 'index.parquet').to_pylist()
-    for row in rows:
-        without = row['label'] == 0 or row['video_key'] == 'ffpp/Deepfakes/c23/202_999'
-        row['mask'] = None if without or row['split'] != 'test' else 'masks/square.png'
-    write_index(rows, root / 'index.parquet')
-    return root
-
-
 @pytest.fixture
-def config(tiny_config: Path, masked: Path, tmp_path: Path) -> Config:
-    cfg = load_config(tiny_config, {'data_root': str(masked)})
+def config(tiny_config: Path, tiny_masked: Path, tmp_path: Path) -> Config:
+    cfg = load_config(tiny_config, {'data_root': str(tiny_masked)})
     cfg.work_dir, cfg.launcher = str(tmp_path / 'work'), 'none'
     return cfg
 
