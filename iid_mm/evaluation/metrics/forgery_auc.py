@@ -207,7 +207,7 @@ class ForgeryAUC(WholeSetMetric):
             video_keys: (N,) ``dataset/method/compression/video``.
             methods: (N,) manipulation of a fake frame; anything for a genuine one.
             datasets: (N,) dataset of each frame; None: all belong to one.
-            how: How frames make a video, see :func:`~iid_mm.evaluation.functional.video_scores`.
+            how: How frames make a video, see :func:`~iid_mm.evaluation.functional.aggregate.video_scores`.
             threshold: A score >= this counts as fake.
 
         Returns:
