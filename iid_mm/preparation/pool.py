@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Working on batches of groups in parallel, whatever becomes of a worker.
+"""Preparing batches of groups in parallel; a worker that dies or hangs does not end the run.
 
 The pool is Pebble's, which, unlike the one of the standard library, survives the death of a worker and
 can stop one that hangs: a video that crashes a decoder costs its own rows only.
