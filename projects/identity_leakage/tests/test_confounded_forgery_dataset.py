@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from identity_leakage import ConfoundedForgeryDataset
 from iid_mm.datasets.index import INDEX_SCHEMA, make_video_key, write_index
 from iid_mm.errors import InputError
 from iid_mm.registry import DATASETS
@@ -55,7 +56,7 @@ def make_index(folder: Path, nameless: bool = False) -> Path:
 
 
 def build(folder: Path, **options: Any) -> Any:
-    cfg = {'type': 'ConfoundedForgeryDataset', 'ann_file': 'index.parquet', 'data_root': str(folder)}
+    cfg = {'type': ConfoundedForgeryDataset, 'ann_file': 'index.parquet', 'data_root': str(folder)}
     return DATASETS.build({**cfg, **options})
 
 
