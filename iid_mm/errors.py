@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors that a user can cause and mend."""
+"""Errors that a user can fix."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class MissingExtraError(ImportError):
 
 
 class StoppedError(Exception):
-    """Training was asked to stop and did, at a place that it can go on from; the message says where.
+    """Training was stopped on request and can be resumed; the message says from where.
 
     Args:
-        message: What happened, and how to go on.
+        message: What happened, and how to resume.
         status: The exit status of a tool.
     """
 

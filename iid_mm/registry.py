@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Registries of the package, nested under mmdet's of the same name, or MMEngine's where mmdet has none.
 
-mmdet builds bare names such as ``DeltaXYWHBBoxCoder`` inside its heads. A bare name is looked up in
-the scope that is current, then in its parents: with ``iid_mm`` nested under mmdet such names are found
-while ``iid_mm`` is the default scope. Each registry names the modules that fill it, so that a broken
-import surfaces as itself and not as "not in the registry".
+mmdet builds bare names such as ``DeltaXYWHBBoxCoder`` inside its heads. A bare name is looked up in the
+current scope, then in its parents; nested under mmdet, the scope ``iid_mm`` finds such names. Each registry
+lists the modules that fill it, so that a broken import is reported itself and not as "not in the registry".
 """
 
 from __future__ import annotations

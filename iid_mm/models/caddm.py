@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the key names of published CADDM checkpoints to those of :class:`IIDDetector`.
+"""Convert published CADDM checkpoints for :class:`~iid_mm.models.IIDDetector`.
 
-Only names and shapes are translated. One layout differs: CADDM's anchor classifiers put background
-first, mmdet's (and ours) last, so their output channels are swapped within each anchor.
+Only names and one layout differ: CADDM's anchor classifiers have background first, mmdet's and ours last, so
+their output channels are swapped within each anchor.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ EFFICIENTNET_BLOCKS = {
     'efficientnet-b3': (2, 3, 3, 5, 5, 6, 2),
     'efficientnet-b4': (2, 4, 4, 6, 6, 8, 2),
 }
-"""Blocks of each of the seven stages of the network (Tan & Le, 2019, with depth scaling)."""
+"""Blocks of each of the seven stages (Tan & Le, 2019, with depth scaling)."""
 
 MMPRETRAIN_STAGES = ((0,), (1,), (2,), (3, 4), (5, 6))
-"""Which of the seven stages mmpretrain puts into one of its `layers.1` to `layers.5`."""
+"""Stages in each of mmpretrain's `layers.1` to `layers.5`."""
 
 BACKBONES = ('resnet34', *EFFICIENTNET_BLOCKS)
 UNUSED = re.compile(r'base_model\.(_?fc)\.')
-"""The ImageNet classifier, which CADDM keeps in its checkpoints and never calls."""
+"""The ImageNet classifier, which CADDM stores and never calls."""
 
 _MBCONV = {
     '_expand_conv': 'expand_conv.conv',
@@ -91,6 +91,7 @@ def background_last(value: torch.Tensor) -> torch.Tensor:
 
 
 def _translate(name: str, backbone: str) -> str | None:
+    """Our name of a CADDM weight; None if there is none."""
     if name.startswith('fc.'):
         return f'forgery_head.{name}'
     if name.startswith('base_model.'):
@@ -108,6 +109,7 @@ def _translate(name: str, backbone: str) -> str | None:
 
 
 def _translate_efficientnet(name: str, backbone: str) -> str | None:
+    """mmpretrain's name of a weight of the EfficientNet; None if there is none."""
     module, _, parameter = name.rpartition('.')
     if module in _STEM_AND_HEAD:
         return f'{_STEM_AND_HEAD[module]}.{parameter}'
@@ -119,12 +121,11 @@ def _translate_efficientnet(name: str, backbone: str) -> str | None:
 
 
 def _block_places(backbone: str) -> dict[int, str]:
-    """Map a block's running number to 'layer.index' in mmpretrain's EfficientNet."""
+    """Map the number of a block to 'layer.index' in mmpretrain's EfficientNet."""
     counts = EFFICIENTNET_BLOCKS[backbone]
-    places = {}
-    block = 0
-    for layer, stages in enumerate(MMPRETRAIN_STAGES, start=1):
-        for index in range(sum(counts[stage] for stage in stages)):
-            places[block] = f'{layer}.{index}'
-            block += 1
-    return places
+    places = (
+        f'{layer}.{index}'
+        for layer, stages in enumerate(MMPRETRAIN_STAGES, start=1)
+        for index in range(sum(counts[stage] for stage in stages))
+    )
+    return dict(enumerate(places))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters, operations and activation memory of a detector, part by part."""
+"""Parameters, operations and activations of the parts of a detector."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ PARTS = ('backbone', 'neck', 'artifact_head', 'forgery_head')
 
 @dataclass(frozen=True)
 class Complexity:
-    """What one part of a model costs for one image.
+    """Cost of one part of a model for one image.
 
     Attributes:
         part: Name of the part, or ``total``.
         parameters: Number of parameters.
-        trained: Those of them that are trained.
+        trained: Number of parameters that are trained.
         macs: Multiply-accumulate operations; half of the floating-point operations.
-        activations: Outputs of convolutions and matrix products, numbers. In float32 they take four bytes
-            each; training keeps them for the backward pass, norms and nonlinearities about as much again.
+        activations: Number of outputs of convolutions and matrix products, four bytes each in float32.
+            Training keeps them for the backward pass, and about as many of norms and nonlinearities.
     """
 
     part: str
@@ -40,7 +40,7 @@ def model_complexity(model: IIDDetector, size: Size) -> list[Complexity]:
     """Count parameters, operations and activations for one image.
 
     Args:
-        model: The detector; is put into evaluation mode.
+        model: The detector; switched to evaluation mode.
         size: Width and height of the input.
 
     Returns:
@@ -52,7 +52,7 @@ def model_complexity(model: IIDDetector, size: Size) -> list[Complexity]:
     level = logger.level
     analyzers = [kind(model, (image,)) for kind in (FlopAnalyzer, ActivationAnalyzer)]
     for analyzer in analyzers:
-        # Pooling, norms and reshapes are not counted; there is no need to say so each time.
+        # Pooling, norms and reshapes are not counted, as documented.
         analyzer.unsupported_ops_warnings(False)
         analyzer.uncalled_modules_warnings(False)
         analyzer.tracer_warnings('none')

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Heat maps: where all boxes of a dense head together say that a face was manipulated.
+"""Heat maps of manipulation from all boxes of a dense head.
 
 Letters: M boxes, H and W the height and width of the canvas in pixels. A box has the corners
 (x0, y0, x1, y1), which are pixel edges: pixel (row r, column c) is the square from (c, r) to
 (c + 1, r + 1). ``a_i(p)`` is the part of pixel p that box i covers (1 inside, 0 outside), ``A_i`` the
 area of the box on the canvas and ``s_i`` its probability of being an artifact. The kinds of maps:
 
-* ``noisy_or``: ``h(p) = 1 - prod_i (1 - s_i) ** a_i(p)``, the probability that at least one of the boxes
-  that hold the pixel is right, were they independent. Near 0 on a face without artifacts.
-* ``density``: ``h(p) = sum_i s_i a_i(p) / A_i``. Each box spreads its probability evenly over its area,
-  so that the map sums to ``sum_i s_i`` and small boxes stand out.
+* ``noisy_or``: ``h(p) = 1 - prod_i (1 - s_i) ** a_i(p)``, the probability that at least one box at the pixel
+  is an artifact if they are independent. Near 0 on a face without artifacts.
+* ``density``: ``h(p) = sum_i s_i a_i(p) / A_i``. Each box spreads its probability evenly over its area, so
+  that the map sums to ``sum_i s_i`` and small boxes stand out.
 * ``max``: ``h(p) = max_i s_i a_i(p)``.
-* ``mean``: ``h(p) = sum_i s_i a_i(p) / sum_i a_i(p)``; one score for all boxes gives a flat map.
+* ``mean``: ``h(p) = sum_i s_i a_i(p) / sum_i a_i(p)``; equal scores give a flat map.
 
-A box of (almost) the whole canvas says that a face was manipulated, not where, and by training every fake
-has one; such boxes are left out, since they would hide all others in ``max`` and ``noisy_or``. Pixels that
-no box holds are 0.
+A box of (almost) the whole canvas says that a face was manipulated, not where, and the training gives one to
+every fake. Such boxes are left out, since they would hide all others in ``max`` and ``noisy_or``. Pixels
+outside all boxes are 0.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from iid_mm.utils.typing import Size
 
 DEFAULT_HEAT_MAP = 'noisy_or'
 CANVAS_SHARE = 0.9
-"""A box with at least this share of the canvas counts as the whole canvas."""
+"""Boxes with at least this share of the canvas count as the whole canvas."""
 _TINY = torch.finfo(torch.float32).tiny
 _CHUNK = 64
-"""Boxes whose maps are in memory at once for ``max``."""
+"""Boxes whose maps are in memory at the same time for ``max``."""
 
 
 def _coverage(low: torch.Tensor, high: torch.Tensor, length: int) -> torch.Tensor:
-    """Part of every pixel of one axis that the interval of each box covers, (M, length)."""
+    """Covered part of every pixel along one axis, (M, length)."""
     edge = torch.arange(length, device=low.device, dtype=low.dtype)
     overlap = torch.minimum(high[:, None], edge + 1) - torch.maximum(low[:, None], edge)
     return overlap.clamp(min=0)

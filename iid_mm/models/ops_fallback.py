@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stand-ins for the compiled mmcv operators that dense detection heads need.
 
-mmcv installed without a compiler has no ``mmcv._ext``, and ``import mmcv.ops`` fails. mmdet guards all
-imports of it but one, so ``import mmdet.models`` fails too. This module, imported before it, puts a small
-``mmcv.ops`` in place with ``nms``, ``batched_nms`` and ``sigmoid_focal_loss`` on torchvision's kernels:
-enough for heads in plain PyTorch (SSD, RetinaNet, ATSS, FCOS, GFL). With compiled mmcv it does nothing.
+mmcv installed without a compiler has no ``mmcv._ext``, so ``import mmcv.ops`` fails. mmdet guards all imports
+of it but one, so ``import mmdet.models`` fails too. This module, imported before it, provides a small
+``mmcv.ops`` with ``nms``, ``batched_nms`` and ``sigmoid_focal_loss`` on torchvision's kernels, which suffice
+for heads in plain PyTorch (SSD, RetinaNet, ATSS, FCOS, GFL). With compiled mmcv it does nothing.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ def nms(
         max_num: Number of boxes to keep at most; negative keeps all.
 
     Returns:
-        The kept boxes with scores, (m, 5), best first, and their indices (m,), as arrays when arrays
-        came in.
+        The kept boxes with scores, (m, 5), best first, and their indices (m,); arrays if the inputs are.
     """
     is_numpy = isinstance(boxes, np.ndarray)
     boxes_t, scores_t = torch.as_tensor(boxes), torch.as_tensor(scores)
@@ -96,7 +95,7 @@ def batched_nms(
     options.pop('split_thr', None)
     shifted = boxes
     if not class_agnostic and boxes.numel():
-        # One far-away plane a class, as torchvision does it: no overlap across classes.
+        # Classes are shifted apart, as in torchvision, so that they do not overlap.
         shifted = boxes + (idxs.to(boxes) * (boxes.max() + 1 - boxes.min().clamp(max=0)))[:, None]
     _, keep = nms(shifted, scores, **options)
     return torch.cat([boxes[keep], scores[keep, None]], dim=1), keep
@@ -135,9 +134,9 @@ def sigmoid_focal_loss(
 
 
 def line_nms(*args: Any, **kwargs: Any) -> Any:
-    """Stand for the lane detectors' suppression, which only compiled mmcv has.
+    """Stand-in for the suppression of lane detectors, which only compiled mmcv has.
 
-    It is here because mmdet, on importing its models, prints advice to recompile mmcv where it is missing.
+    Without it mmdet prints advice to recompile mmcv when its models are imported.
 
     Raises:
         NotImplementedError: Always.

@@ -94,7 +94,7 @@ class CropWriter:
             Path relative to the prepared folder.
         """
         start = perf_counter()
-        # Masks are kept without loss whatever the format of the frames.
+        # Masks are lossless whatever the format of the frames.
         suffix = 'png' if kind == MASKS else self.settings.image_format
         path = f'{kind}/{key}/{number:05d}{note}.{suffix}'
         write_image(image, self.out_dir / path, None if kind == MASKS else self.settings.quality)

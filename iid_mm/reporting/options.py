@@ -18,14 +18,14 @@ class ReportOptions:
     """How scores become metrics.
 
     Attributes:
-        aggregation: How the scores of frames make that of a video.
-        top_k: Frames that ``aggregation='topk'`` takes.
-        missing_as_abstention: Whether a video without a face counts as an error of the accuracy.
+        aggregation: How the scores of frames are aggregated to that of a video.
+        top_k: Number of frames of ``aggregation='topk'``.
+        missing_as_abstention: Whether videos without a face count as errors in the accuracy.
         threshold: A video score >= this counts as fake. None: chosen on the validation set.
-        resamples: Resamples of the bootstrap.
-        bootstrap_over: What is resampled: 'videos', or 'identities', all videos of a person together.
-        confidence: Of the intervals.
-        seed: Of the bootstrap.
+        resamples: Number of resamples of the bootstrap.
+        bootstrap_over: Unit of the bootstrap: 'videos', or 'identities', all videos of a person together.
+        confidence: Level of the intervals.
+        seed: Seed of the bootstrap.
         pooled: Whether a total over different datasets is added.
     """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the detector knows and says about one face."""
+"""Annotation and prediction of one face."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A video of a dataset: where its frames, masks and landmarks are, and what is known about it."""
+"""A video of a dataset: the places of its frames, masks and landmarks, and its annotation."""
 
 from __future__ import annotations
 

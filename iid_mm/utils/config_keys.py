@@ -18,7 +18,7 @@ SETTINGS = frozenset(
         'val_cfg', 'test_cfg', 'auto_scale_lr', 'optim_wrapper', 'param_scheduler', 'val_evaluator',
         'test_evaluator', 'default_hooks', 'custom_hooks', 'data_preprocessor', 'load_from', 'resume',
         'launcher', 'env_cfg', 'log_processor', 'log_level', 'visualizer', 'default_scope', 'randomness',
-        'experiment_name', 'strategy',
+        'experiment_name',
         # ... read from their config ...
         'custom_imports', 'model_wrapper_cfg', 'sync_bn', 'find_unused_parameters',
         'activation_checkpointing', 'efficient_conv_bn_eval', 'compile', 'init_weights_for_test_or_val',

@@ -201,10 +201,9 @@ def test_environment_variables_that_nothing_reads(
 
 
 def test_settings_are_those_of_the_runners() -> None:
-    from mmengine.runner import FlexibleRunner, Runner
+    from mmengine.runner import Runner
 
-    for runner in (Runner, FlexibleRunner):
-        assert set(inspect.signature(runner).parameters) - {'cfg'} <= SETTINGS_KNOWN | {'optimizer'}
+    assert set(inspect.signature(Runner).parameters) - {'cfg'} <= SETTINGS_KNOWN
     loader = set(inspect.signature(DataLoader).parameters)
     assert loader <= SECTIONS['train_dataloader']
 

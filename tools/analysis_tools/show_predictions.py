@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from iid_mm.apis import init_model
+from iid_mm.errors import InputError
 from iid_mm.registry import DATASETS
 from iid_mm.utils.cli import add_config_options, run_tool
 from iid_mm.utils.files import printable
@@ -41,7 +42,10 @@ def main() -> None:
     model = init_model(
         args.config, args.checkpoint, args.device, args.cfg_options, trust=args.trust_checkpoint
     )
-    dataset = DATASETS.build(model.cfg[f'{args.split}_dataloader'].dataset)
+    loader = model.cfg.get(f'{args.split}_dataloader')
+    if not loader:
+        raise InputError(f'--split {args.split}: {args.config} has no {args.split}_dataloader')
+    dataset = DATASETS.build(loader.dataset)
     indices = evenly_spaced(len(dataset), args.num)
     image = prediction_grid(model, dataset, indices, columns=args.columns, score_thr=args.score_thr)
     write_image(args.out, image, argument='--out ')

@@ -32,15 +32,14 @@ class ArtifactHead(AnchorHead):
         anchor_generator: Config of the anchors; names the number of levels.
         num_classes: Number of artifact classes without background.
         kernel_sizes: Kernel of the predictors of each level; 3 everywhere but on the 1x1 level.
-        neg_pos_ratio: Hard negatives a positive anchor in images with boxes.
+        neg_pos_ratio: Hard negatives per positive anchor in images with boxes.
         genuine_negatives: Hard negatives in an image without boxes, so that genuine faces train the
-            background class. 0 is the published behavior: such images give no loss. To keep the loss
-            in proportion, each such image counts as ``genuine_negatives / neg_pos_ratio`` positive
-            anchors in the normalizer.
+            background class. 0 is the published behavior: such images contribute no loss. In the normalizer
+            each such image counts as ``genuine_negatives / neg_pos_ratio`` positive anchors.
         **kwargs: Of :class:`mmdet.models.dense_heads.AnchorHead` (coder, losses, train and test config).
 
     Raises:
-        InputError: If the kernels do not name as many levels as the anchors.
+        InputError: If the numbers of kernels and of levels with anchors differ.
     """
 
     def __init__(
@@ -170,7 +169,7 @@ class ArtifactHead(AnchorHead):
         Returns:
             For each image labels (M,), label weights (M,), offsets (M, 4) and offset weights (M, 4).
         """
-        # One transfer of all boxes: reading them image by image would make a GPU wait each time.
+        # One transfer of all boxes: reading them image by image would synchronize a GPU each time.
         truth = torch.cat([torch.column_stack([gt.bboxes, gt.labels]) for gt in batch_gt_instances]).tolist()
         known: dict[Any, tuple[Any, ...]] = {}
         results = []

@@ -53,7 +53,7 @@ class ForgeryHead(BaseModule):
         self.loss_module = MODELS.build(loss or dict(type='CrossEntropyLoss', use_sigmoid=False))
 
     def fuse(self, backbone_map: torch.Tensor, artifact_map: torch.Tensor | None) -> torch.Tensor:
-        """Join the two features.
+        """Fuse the two features.
 
         Args:
             backbone_map: (N, C, H, W).
@@ -63,8 +63,8 @@ class ForgeryHead(BaseModule):
             (N, C).
 
         Raises:
-            InputError: If the artifact map is missing, or there is one that the head does not expect, or
-                a map has other channels than the head was made for.
+            InputError: If the artifact map is missing or not expected, or a map has other channels than the
+                head was made for.
         """
         if (artifact_map is None) != (self.artifact_channels is None):
             raise InputError(

@@ -74,22 +74,22 @@ class ArtifactEndBlock(BaseModule):
 class ArtifactNeck(BaseModule):
     """Four levels of decreasing size on the backbone's last feature map.
 
-    The Artifact Detection Module of Dong et al. (CVPR 2023, arXiv 2210.14457, section 4.1): from a
-    (N, C, 7, 7) map it makes levels of 7x7, 5x5, 3x3 and 1x1, all with the same channels.
+    The Artifact Detection Module of Dong et al. (CVPR 2023, arXiv 2210.14457, section 4.1): a (N, C, 7, 7)
+    map gives levels of 7x7, 5x5, 3x3 and 1x1, all with the same channels.
 
     Args:
         in_channels: Channels of the backbone's outputs, first to last; an int stands for one output.
         channels: Channels of the levels. None keeps those of the last output, as published; a smaller
             number puts a 1x1 convolution with norm and ReLU in front, which removes most parameters.
-        lateral: Whether the earlier outputs are added to the levels: each goes through a 1x1
-            convolution with norm, is averaged down to the first level's size, and their sum, averaged
-            down to its size, is added to every level (the lateral connections of FPN, toward coarser
-            levels). Off in the published model.
+        lateral: Whether to add the earlier outputs to the levels: each goes through a 1x1 convolution with
+            norm and is average-pooled to the size of the first level; their sum, pooled to its size, is added
+            to every level (the lateral connections of FPN, toward coarser levels). Off in the published
+            model.
         norm_cfg: Config of the norm layers.
         init_cfg: Initialization.
 
     Raises:
-        InputError: If lateral fusion is asked for and there is only one backbone output.
+        InputError: If ``lateral`` is set and there is only one backbone output.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class ArtifactNeck(BaseModule):
             )
 
     def forward(self, feats: Features) -> Features:
-        """Make the levels.
+        """Compute the levels.
 
         Args:
             feats: Backbone outputs, (N, C_i, H_i, W_i) each, first to last.

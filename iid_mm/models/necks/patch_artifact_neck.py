@@ -16,14 +16,14 @@ from iid_mm.utils.typing import ConfigType, Features, OptConfigType
 
 @MODELS.register_module()
 class PatchArtifactNeck(ArtifactNeck):
-    """An adapter that joins maps of patch tokens, and the artifact levels on top of it.
+    """An adapter that fuses maps of patch tokens, followed by the levels of :class:`ArtifactNeck`.
 
-    A plain vision transformer has one resolution, and its early blocks keep more of local traces than its
-    last one. Each token is normalized and goes through a linear layer; the sum of the maps is averaged down
-    to ``size`` cells a side, from which :class:`ArtifactNeck` makes its four levels.
+    A plain vision transformer has one resolution, and its early blocks retain more local traces than its last
+    one. Each token is normalized and goes through a linear layer; the sum of the maps is average-pooled to
+    ``size`` cells a side, from which :class:`ArtifactNeck` computes its four levels.
 
     Args:
-        in_channels: Channels of each map that is joined, in the order of the backbone's outputs.
+        in_channels: Channels of each map to fuse, in the order of the backbone's outputs.
         channels: Channels of the levels.
         size: Side of the first level in cells; 7 gives levels of 7x7, 5x5, 3x3 and 1x1.
         norm_cfg: Config of the norm layers of the levels.
@@ -53,7 +53,7 @@ class PatchArtifactNeck(ArtifactNeck):
         )
 
     def forward(self, feats: Features) -> Features:
-        """Make the levels.
+        """Compute the levels.
 
         Args:
             feats: Maps of patch tokens, (N, C_i, H, W) each.
@@ -77,7 +77,7 @@ class PatchArtifactNeck(ArtifactNeck):
                 f'PatchArtifactNeck got a map of {least} cells a side and size={self.size}; enlarge the '
                 'input or take smaller patches'
             )
-        # Tokens lie with their channels last in memory, so these permutations cost nothing.
+        # Tokens are stored channels last, so these permutations copy nothing.
         maps = [
             adapter(feat.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
             for adapter, feat in zip(self.adapters, feats, strict=True)

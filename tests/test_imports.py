@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Imports go one way: between rooms of the package, and between files."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from support.paths import REPOSITORY
+
+PACKAGE = REPOSITORY / 'iid_mm'
+LAYERS = (
+    ('utils', 'structures', 'registry', 'errors', 'version'),
+    ('models', 'datasets', 'media'),
+    ('faces',),
+    ('evaluation',),
+    ('engine',),
+    ('preparation', 'visualization', 'toy'),
+    ('reporting', 'identity'),
+    ('inference', 'deployment'),
+    ('apis',),
+)
+"""Rooms, lowest first; a room may import from lower layers and, without a ring, from its own."""
+LAYER_OF = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(REPOSITORY).with_suffix('').parts
+    return '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
+
+
+@cache
+def modules() -> dict[str, Path]:
+    return {module_name(path): path for path in sorted(PACKAGE.rglob('*.py'))}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Absolute names that a file imports, within functions and for type checkers, too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f'{path}: relative import'
+            # A name may be a module or something within one.
+            yield from (f'{node.module}.{alias.name}' for alias in node.names)
+
+
+@cache
+def file_graph() -> dict[str, set[str]]:
+    """For each module the modules of the package that it imports."""
+    graph: dict[str, set[str]] = {}
+    for name, path in modules().items():
+        graph[name] = set()
+        for target in imported(path):
+            while target not in modules() and '.' in target:
+                target = target.rpartition('.')[0]
+            if target in modules():
+                graph[name].add(target)
+        graph[name].discard(name)
+    return graph
+
+
+def room_of(module: str) -> str:
+    return module.split('.')[1] if '.' in module else ''
+
+
+def room_graph() -> dict[str, set[str]]:
+    graph: dict[str, set[str]] = {}
+    for module, targets in file_graph().items():
+        if room := room_of(module):
+            graph.setdefault(room, set()).update({room_of(target) for target in targets} - {room, ''})
+    return graph
+
+
+def test_every_room_has_a_layer() -> None:
+    assert {room_of(module) for module in modules()} - {''} == set(LAYER_OF)
+
+
+def test_rooms_import_from_lower_layers_only() -> None:
+    wrong = [
+        f'{module} imports {target}'
+        for module, targets in sorted(file_graph().items())
+        for target in sorted(targets)
+        if room_of(module) and room_of(target)
+        if LAYER_OF[room_of(module)] < LAYER_OF[room_of(target)]
+    ]
+    assert not wrong, '\n'.join(wrong)
+
+
+@pytest.mark.parametrize('graph', [room_graph, file_graph])
+def test_there_is_no_ring(graph: Callable[[], dict[str, set[str]]]) -> None:
+    try:
+        TopologicalSorter(graph()).prepare()
+    except CycleError as error:
+        pytest.fail(' <- '.join(error.args[1]))
+
+
+def test_the_package_imports_nothing_that_is_built_on_it() -> None:
+    outside = {path.parent.name for path in REPOSITORY.glob('projects/*/*/__init__.py')} | {
+        'support',
+        'tools',
+    }
+    outside |= {path.stem for path in (REPOSITORY / 'tools' / 'benchmarks').glob('*.py')} - {'__init__'}
+    wrong = [
+        f'{name} imports {target}'
+        for name, path in modules().items()
+        for target in imported(path)
+        if target.split('.')[0] in outside
+    ]
+    assert not wrong, '\n'.join(wrong)
+
+
+def test_training_loads_no_video_library_no_plots_and_no_preparation() -> None:
+    code = 'import sys, iid_mm.engine; print(*sorted(sys.modules), sep="\\n")'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert 'iid_mm.engine' in loaded
+    assert not loaded & {'av', 'matplotlib', 'iid_mm.preparation', 'iid_mm.visualization', 'iid_mm.media'}
