@@ -51,7 +51,7 @@ def main() -> None:
         raise InputError(f'{args.config} has no val_dataloader; temperatures are fitted on validation data')
     content = load_checkpoint_file(args.checkpoint, trust=args.trust_checkpoint)
     if 'state_dict' not in content:
-        raise InputError(f'checkpoint {args.checkpoint} has no state_dict and so no place for temperatures')
+        raise InputError(f'{args.checkpoint} has no state_dict, so it is no checkpoint to calibrate')
     model = init_model(cfg, content, args.device, name=str(args.checkpoint))
     found = calibrate(model, cfg.val_dataloader, aggregation=args.aggregation, progress=True)
     content.setdefault('meta', {})[META_KEY] = found.as_dict()
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def check_writable(path: Path, inputs: list[str | Path]) -> None:
-    """Refuse before the long work what could not be written after it, or would destroy something."""
+    """Check before the long work that the output can be written and overwrites no input."""
     if path.suffix != '.pth':
         raise InputError(f'--out {path}: name a file that ends in .pth')
     check_output(path, inputs)

@@ -42,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what('--splits-dir', type=Path, help='folder of the split files, or a list file, if it is elsewhere')
     what('--split', help='split of a set that has no official one: train, val or test (default: test)')
     what('--val-fraction', type=float, help='part of the training identities that becomes the val split')
-    what('--stills', action='store_true', help='every image is a picture of its own, not a frame of a video')
+    what('--stills', action='store_true', help='every image is a still of its own, not a frame of a video')
     faces = parser.add_argument_group('faces').add_argument
     faces('--frames', type=int, help='evenly spaced frames a video (default: 32)')
     faces('--analyzer', help=f"one of {', '.join(ANALYZERS)} (default: the layout's)")

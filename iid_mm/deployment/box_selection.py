@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Choosing boxes among those of all anchors, as mmdet's dense heads do."""
+"""Choice of boxes among all anchors, as in mmdet's dense heads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from mmengine.structures import InstanceData
 
-# Its import puts a stand-in mmcv.ops in place where mmcv has no compiled operators.
+# Registers a stand-in for mmcv.ops if mmcv has no compiled operators.
 import iid_mm.models  # noqa: F401
 
 
@@ -56,7 +56,7 @@ def select_boxes(
 def _candidates(
     scores: torch.Tensor, level_sizes: Sequence[int], threshold: float, limit: int
 ) -> torch.Tensor:
-    """Numbers of the boxes above the threshold, at most ``limit`` a level, best first."""
+    """Indices of the boxes above the threshold, at most ``limit`` a level, best first."""
     chosen = []
     start = 0
     for level in scores.split(list(level_sizes)):

@@ -28,30 +28,30 @@ from iid_mm.utils.files import check_output, replacing, sha256
 from iid_mm.version import __version__
 
 OPSETS = range(13, 21)
-"""13: first with one scale a channel; 20: last of PyTorch's exporter by tracing."""
+"""13: the first with one scale a channel; 20: the last of PyTorch's tracing exporter."""
 FILE_LIMIT = 2**31 - 2**20
 """Bytes of weights that fit into one ONNX file (2 GiB) beside the graph."""
 BOX_TOLERANCE = 1.0
-"""Largest difference of a box corner, in pixels, in single precision; rounding gives a hundredth at most."""
+"""Limit for differences of a box corner, pixels, in single precision; rounding gives 0.01 at most."""
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How to export.
+    """Options of an export.
 
     Attributes:
         opset: Version of the ONNX operators.
         precision: ``fp32``, ``fp16``, ``int8-dynamic`` or ``int8-static``.
-        tolerance: Largest difference of a probability (of fake, or of an anchor's artifact) that is accepted
-            in single precision.
+        tolerance: Limit for differences of a probability (of fake, or of an anchor's artifact) in single
+            precision.
         index: Index of real faces for the check and for the calibration of ``int8-static``.
-        split: Split on whose faces the export is checked.
-        calibration_split: Split whose faces calibrate ``int8-static``.
-        faces: How many faces to take, for the check and for the calibration each.
+        split: Split of the faces for the check.
+        calibration_split: Split of the faces for the calibration of ``int8-static``.
+        faces: Number of faces for the check, and for the calibration.
         reduce_range: See :func:`~iid_mm.deployment.precision.to_int8`.
 
     Raises:
-        InputError: If a value is not possible.
+        InputError: If a value is invalid.
     """
 
     opset: int = 17
@@ -75,7 +75,7 @@ class ExportOptions:
 
 
 class ParityError(InputError):
-    """The exported model does not compute what the PyTorch model computes."""
+    """The exported model differs from the PyTorch model."""
 
 
 def export_checkpoint(
@@ -94,13 +94,13 @@ def export_checkpoint(
         config: Config file.
         checkpoint: Its weights.
         out: ONNX file to write.
-        options: How.
+        options: Options of the export.
         cfg_options: Values that replace those of the config.
-        trust: Whether to run code that the checkpoint may hold.
-        report: Is called with lines on what was measured.
+        trust: Whether to run code that the checkpoint may contain.
+        report: Called with a line for each measurement.
 
     Returns:
-        What the file says about itself.
+        Metadata of the file.
 
     Raises:
         FileNotFoundError: If a file does not exist.
@@ -130,15 +130,15 @@ def export_onnx(
     Args:
         model: The detector of :func:`~iid_mm.apis.init_model`, on the CPU.
         out: ONNX file to write; it appears whole or not at all.
-        options: How.
+        options: Options of the export.
         checkpoint: File of its weights, for the metadata.
         calibration: ``meta['calibration']`` of the checkpoint.
-        report: Is called with lines on what was measured.
+        report: Called with a line for each measurement.
 
     Returns:
-        What the file says about itself. ``checks`` has the differences to PyTorch in single precision on
-        random images (``random``) and faces (``faces``), and in a lower precision those
-        (``converted_random``, ``converted_faces``), see :class:`~iid_mm.deployment.parity.Comparison`.
+        Metadata of the file. ``checks`` has the differences to PyTorch in single precision on random images
+        (``random``) and faces (``faces``), and those in a lower precision (``converted_random``,
+        ``converted_faces``), see :class:`~iid_mm.deployment.parity.Comparison`.
 
     Raises:
         InputError: If an argument or option is bad, or the model cannot be exported.
@@ -177,11 +177,7 @@ def export_onnx(
 
 
 def _check_parity(comparisons: Sequence[Comparison], tolerance: float, out: Path) -> None:
-    """Refuse differences above the tolerance, and what is no number.
-
-    Raises:
-        ParityError: Naming the difference.
-    """
+    """Refuse differences above the tolerance, and NaN."""
     for what, limit in (('probability', tolerance), ('score', tolerance), ('box', BOX_TOLERANCE)):
         found = [getattr(comparison, what) for comparison in comparisons]
         worst = float(np.max([value for value in found if value is not None] or [0.0]))
@@ -204,7 +200,7 @@ def trace_graph(graph: ExportGraph, opset: int, path: Path) -> None:
     names = [INPUT_NAME, *graph.output_names]
     with torch.no_grad(), warnings.catch_warnings(), fixed_padding(graph):
         warnings.simplefilter('ignore')
-        # Traced before the export: within it mmdet's coders take a path of their own, which has left mmdet.
+        # Traced before the export: within it mmdet's coders take a path that needs a removed part of mmdet.
         traced = torch.jit.trace(graph, (example,), check_trace=False)
         torch.onnx.export(
             traced,
@@ -214,7 +210,7 @@ def trace_graph(graph: ExportGraph, opset: int, path: Path) -> None:
             output_names=names[1:],
             dynamic_axes={name: {0: 'N'} for name in names},
             opset_version=opset,
-            # The exporter by tracing needs no package beside onnx.
+            # The tracing exporter needs only onnx.
             dynamo=False,
         )
 
@@ -235,7 +231,7 @@ def _describe(
     checkpoint: str | os.PathLike[str] | None,
     calibration: dict[str, Any] | None,
 ) -> OnnxMetadata:
-    """Metadata before anything was measured."""
+    """Metadata without measurements."""
     if calibration is not None:
         if not isinstance(calibration, dict):
             raise InputError(
@@ -245,9 +241,7 @@ def _describe(
         try:
             json.dumps(calibration)
         except TypeError as error:
-            raise InputError(
-                f"meta['calibration'] of the checkpoint holds more than plain data: {error}"
-            ) from error
+            raise InputError(f"meta['calibration'] of the checkpoint is not plain data: {error}") from error
     head = graph.network.artifact_head
     return OnnxMetadata(
         input_size=graph.size,

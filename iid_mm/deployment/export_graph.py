@@ -31,7 +31,7 @@ _REMEDY = (
 
 
 class ExportGraph(nn.Module):
-    """What goes into the ONNX file: preprocessing, network and decoding of all boxes.
+    """The graph of the ONNX file: preprocessing, network and decoding of all boxes.
 
     Letters: N images, H and W height and width of the input, M anchors an image.
 
@@ -78,7 +78,7 @@ class ExportGraph(nn.Module):
         return logits, outs
 
     def _try(self, size: Size) -> tuple[list[torch.Tensor], ...]:
-        """What the head gives for an empty image; also finds out whether the model takes this size."""
+        """Outputs of the head for an empty image, which also checks the input size."""
         if self.network.artifact_head is not None:
             check_exportable(self.network.artifact_head)
         try:
@@ -97,7 +97,7 @@ def check_exportable(head: Any) -> None:
         head: The artifact head of a model.
 
     Raises:
-        InputError: If it decodes boxes in a way of its own, or has several classes.
+        InputError: If it has its own way of decoding boxes, or several classes.
     """
     name = type(head).__name__
     own = [part for part in _ROUTINE if getattr(type(head), part, None) is not getattr(BaseDenseHead, part)]
@@ -111,7 +111,7 @@ def check_exportable(head: Any) -> None:
             f'artifact_head {name} has the box coder {type(coder).__name__} and cannot be exported; use '
             'DeltaXYWHBBoxCoder, SSDBBoxCoder or DistancePointBBoxCoder'
         )
-    # The routine asks the loss for the activation; SSDHead has none, and cannot predict with it at all.
+    # The routine takes the activation from the loss, which SSDHead does not have.
     loss = getattr(head, 'loss_cls', None)
     if loss is None or getattr(loss, 'custom_cls_channels', False):
         raise InputError(
@@ -126,10 +126,10 @@ def check_exportable(head: Any) -> None:
 
 
 class BoxDecoder(nn.Module):
-    """Turn what a dense head predicts for all anchors into boxes and scores.
+    """Turn predictions of a dense head for all anchors into boxes and scores.
 
-    It computes what mmdet's ``predict_by_feat`` does before the score threshold. N images, M anchors an
-    image, level by level and row by row.
+    The computation of mmdet's ``predict_by_feat`` up to the score threshold. N images, M anchors an image,
+    level by level and row by row.
 
     Args:
         head: A head that passes :func:`check_exportable`.
@@ -174,7 +174,7 @@ class BoxDecoder(nn.Module):
         priors = self.priors.expand(encoded.shape[0], *self.priors.shape)
         boxes = self.coder.decode(priors.reshape(-1, self.priors.shape[-1]), encoded.reshape(-1, 4))
         boxes = boxes.reshape(-1, len(self.priors), 4)
-        # The coders clip in place, which tracing loses.
+        # The coders clip in place, which tracing does not record.
         if self.coder.clip_border:
             boxes = torch.minimum(boxes.clamp(min=0), self.limits)
         outputs = (boxes, scores[..., 0])
@@ -193,10 +193,10 @@ class BoxDecoder(nn.Module):
 
 @contextmanager
 def fixed_padding(model: nn.Module) -> Iterator[None]:
-    """Let mmcv's ``Conv2dAdaptivePadding`` count its padding in plain numbers while a model is traced.
+    """Make the padding of mmcv's ``Conv2dAdaptivePadding`` constant while a model is traced.
 
-    As it stands, tracing writes that arithmetic into the graph, eight operators a convolution and a
-    separate padding, which makes EfficientNet a fifth slower in ONNX Runtime. The results are equal.
+    Otherwise tracing writes its arithmetic into the graph, eight operators a convolution and a separate
+    padding, which makes EfficientNet a fifth slower in ONNX Runtime. The results are equal.
 
     Args:
         model: The model to be traced; restored on leaving.
@@ -212,7 +212,7 @@ def fixed_padding(model: nn.Module) -> Iterator[None]:
 
 
 def _padded_convolution(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
-    """Convolve with as much padding as gives ceil(size / stride), the odd pixel below and right."""
+    """Convolve with padding for an output of ceil(size / stride), an odd pixel below and right."""
     pads = []
     for axis in (0, 1):
         length, stride = int(x.shape[2 + axis]), conv.stride[axis]

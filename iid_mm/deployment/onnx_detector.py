@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An exported detector that predicts as the PyTorch one does."""
+"""An exported detector with the predictions of the PyTorch one."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class OnnxDetector:
         path: The ONNX file.
         providers: Execution providers of ONNX Runtime, best first; None takes CUDA where this ONNX Runtime
             has it, else the CPU.
-        num_threads: Threads of one operator; None leaves it to ONNX Runtime (all cores).
-        heat_map: Kind of the heat map that samples get, see :mod:`iid_mm.models.heat_maps`; None takes that
-            of the exported test config, where it names one.
+        num_threads: Threads of one operator; None: all cores.
+        heat_map: Kind of heat map to compute, see :mod:`iid_mm.models.heat_maps`; None: that of the exported
+            test config, if any.
 
     Raises:
         FileNotFoundError: If the file, or one with its weights, does not exist.
-        InputError: If it is no ONNX file or one of something else, is damaged, names weights outside of its
-            folder, or if a provider is not there.
+        InputError: If the file is refused, see :func:`~iid_mm.deployment.onnx_file.read_onnx`, or a provider
+            is not available.
         MissingExtraError: If onnx or onnxruntime is not installed.
     """
 
@@ -77,7 +77,7 @@ class OnnxDetector:
         if providers is not None and used != first:
             raise InputError(
                 f'providers: ONNX Runtime cannot use {first} (its libraries are missing or of another '
-                f'version) and would take {used}; mend them or name another'
+                f'version) and would use {used}; fix the installation or name another'
             )
         kind = heat_map or self._metadata.test_cfg.get('heat_map')
         self._heat_map = None if kind is None else check_heat_map(kind)
@@ -90,7 +90,7 @@ class OnnxDetector:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the file says about itself: the fields of :class:`~iid_mm.deployment.OnnxMetadata`."""
+        """Fields of :class:`~iid_mm.deployment.OnnxMetadata`."""
         return asdict(self._metadata)
 
     @property
@@ -180,7 +180,7 @@ class OnnxDetector:
             )
 
     def _check_graph(self) -> None:
-        """Compare inputs and outputs of the graph with what the metadata says."""
+        """Compare inputs and outputs of the graph with the metadata."""
         width, height = self.input_size
         inputs = {node.name: node.shape[1:] for node in self.session.get_inputs()}
         outputs = {node.name: node.shape[1:] for node in self.session.get_outputs()}
@@ -195,17 +195,10 @@ class OnnxDetector:
 
 
 def choose_providers(providers: Sequence[Provider] | None) -> list[Provider]:
-    """Execution providers, checked.
-
-    Args:
-        providers: Names, or names with options, best first; None takes CUDA where it is there, else the CPU.
-
-    Returns:
-        The providers.
+    """Check execution providers: names, or names with options; None takes CUDA if available, else the CPU.
 
     Raises:
         InputError: If one is not in this ONNX Runtime.
-        MissingExtraError: If onnxruntime is not installed.
     """
     available = _import_onnxruntime().get_available_providers()
     if providers is None:
@@ -229,7 +222,7 @@ def _import_onnxruntime() -> Any:
 
 
 def _runtime_errors() -> tuple[type[Exception], ...]:
-    """What onnxruntime raises for files and inputs that it cannot use."""
+    """Errors of onnxruntime for files and inputs that it cannot use."""
     state = import_extra('onnxruntime.capi.onnxruntime_pybind11_state', EXTRA)
     own = [value for value in vars(state).values() if isinstance(value, type)]
     return (RuntimeError, ValueError, *(value for value in own if issubclass(value, Exception)))

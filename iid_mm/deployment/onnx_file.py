@@ -54,20 +54,20 @@ def import_onnx() -> Any:
 
 @dataclass
 class OnnxMetadata:
-    """Fields of the JSON object.
+    """Metadata of an exported file.
 
     Attributes:
         input_size: (w, h) of the input in pixels.
         output_names: Outputs of the graph, in order.
         class_names: Meaning of the columns of ``logits``.
         level_sizes: Number of anchors of each level; empty for a plain classifier.
-        test_cfg: Settings by which boxes are chosen (score threshold, NMS and so on), as in the config.
+        test_cfg: Settings for the choice of boxes (score threshold, NMS and so on), as in the config.
         precision: ``fp32``, ``fp16``, ``int8-dynamic`` or ``int8-static``.
         checkpoint: Name of the checkpoint file, without folder; None for random weights.
         checkpoint_sha256: Its hash.
         config: Text of the config.
-        calibration: ``meta['calibration']`` of the checkpoint, as it stands; None if it has none.
-        checks: What was measured at export, see :func:`~iid_mm.deployment.export_onnx`.
+        calibration: ``meta['calibration']`` of the checkpoint; None if it has none.
+        checks: Measurements of the export, see :func:`~iid_mm.deployment.export_onnx`.
         iid_mm_version: Version that wrote the file.
         format: :data:`FORMAT` of the writer.
     """
@@ -101,7 +101,7 @@ class OnnxMetadata:
 
         Args:
             text: Value of the entry.
-            name: What to call the file in messages.
+            name: Name of the file in messages.
 
         Returns:
             The fields.
@@ -151,7 +151,7 @@ def read_temperature(calibration: dict[str, Any]) -> float | None:
 
 
 def _check_kinds(metadata: OnnxMetadata) -> None:
-    """Check what has no check of its own; JSON may hold anything."""
+    """Check types that no other check covers; JSON may contain anything."""
     texts = [metadata.precision, metadata.config, metadata.iid_mm_version]
     texts += [text for text in (metadata.checkpoint, metadata.checkpoint_sha256) if text is not None]
     for names in (metadata.output_names, metadata.class_names, metadata.level_sizes, metadata.input_size):
@@ -204,16 +204,16 @@ def _count(value: Any) -> int:
 
 
 def read_onnx(path: str | os.PathLike[str]) -> tuple[Any, OnnxMetadata]:
-    """Read an exported file, without the weights that lie outside of it, and check it.
+    """Read and check an exported file, without weights in other files.
 
     Args:
         path: The file.
 
     Returns:
-        The ``onnx.ModelProto`` and what the file says about itself.
+        The ``onnx.ModelProto`` and its metadata.
 
     Raises:
-        FileNotFoundError: If there is no such file, or a file with weights that it names is missing.
+        FileNotFoundError: If the file, or a file with its weights, does not exist.
         InputError: If it is no ONNX file, not of this package, or refused, see docs/deployment.md.
         MissingExtraError: If onnx is not installed.
     """
@@ -261,13 +261,13 @@ def write_onnx(model: Any, metadata: OnnxMetadata, path: Path) -> None:
 
 
 def _check_external_data(model: Any, path: Path) -> None:
-    """Check that weights which a file does not hold itself lie in its folder."""
+    """Check that weights in other files lie in the same folder."""
     folder = path.parent.resolve()
     for location in sorted(set(_external_locations(model))):
         parts = PureWindowsPath(location)
         inside = (
             location
-            # ONNX Runtime takes a location of this kind for an address in memory.
+            # ONNX Runtime reads such a location as an address in memory.
             and '*' not in location
             and '\0' not in location
             and not parts.drive
@@ -286,7 +286,7 @@ def _check_external_data(model: Any, path: Path) -> None:
 
 
 def _check_graph(model: Any, path: Path) -> None:
-    """Refuse what no exported detector has: code, loops, and tensors that would fill the memory."""
+    """Refuse code, loops and tensors that would fill the memory, which no exported detector has."""
     if model.functions or model.training_info:
         raise InputError(f'{path} has functions or training of its own, which are not run here; {REMEDY}')
     count = 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Comparing an exported model with the PyTorch one, on made-up images and on faces."""
+"""Comparison of an exported model with the PyTorch one, on random images and on faces."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def load_faces(
         cfg: The config.
         index: Index, or the folder with an ``index.parquet``.
         split: ``train``, ``val`` or ``test``.
-        count: How many faces; fewer where the split has fewer.
+        count: Number of faces, or all if the split has fewer.
         without: Image files to leave out.
 
     Returns:
@@ -82,7 +82,7 @@ def load_faces(
     if not chosen:
         raise InputError(
             f'--index {index}: no face of split {split!r} is left for calibration beside those for the '
-            'check; name different splits, or take fewer faces'
+            'check; choose different splits, or fewer faces'
         )
     return Faces(
         images=[dataset[number]['inputs'] for number in chosen],
@@ -92,7 +92,7 @@ def load_faces(
 
 
 def random_batches(size: Size, seed: int = 0) -> list[torch.Tensor]:
-    """Made-up images of several kinds, in batches of one and of three.
+    """Random images, smooth ones and noise, in batches of one and of three.
 
     Args:
         size: (w, h).
@@ -150,7 +150,7 @@ def compare(
     Probabilities of the PyTorch model are those of its ``test_step``, with its data preprocessor.
 
     Args:
-        graph: What was exported.
+        graph: The exported graph.
         detector: The exported file.
         batches: Batches (N, 3, H, W), raw 0-255 BGR.
         labels: Class of every image, 1 = fake; of both classes they give the AUC of both models.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation: metrics, scores files and the metric."""
+"""Evaluation: metrics of frames and videos, their statistics, localization, and files of scores."""
 
 from iid_mm.evaluation.functional.inputs import OneClassError
 from iid_mm.evaluation.metrics import ForgeryAUC

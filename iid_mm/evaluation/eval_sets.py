@@ -238,20 +238,12 @@ def _find(text: str, base: dict[str, Any], entries: dict[str, Any], cfg: Config)
     beside = os.path.join(os.path.dirname(root.rstrip('/')), text) if root else text
     if os.path.isdir(beside):
         return _at(_checked_name(text), beside, base)
-    there = _prepared_beside(os.path.dirname(beside))
+    prepared = sorted(index.parent.name for index in Path(beside).parent.glob('*/index.parquet'))
     raise InputError(
         f'test set {text!r} is unknown: there is no folder {beside} and no entry of that name in test_sets '
         f'of the config (which has {", ".join(entries) or "none"}). Prepared folders there: '
-        f'{", ".join(there) or "none"}. Or give a path, or name=path'
+        f'{", ".join(prepared) or "none"}. Or give a path, or name=path'
     )
-
-
-def _prepared_beside(folder: str) -> list[str]:
-    try:
-        names = sorted(os.listdir(folder or '.'))
-    except OSError:
-        return []
-    return [name for name in names if os.path.isfile(os.path.join(folder, name, 'index.parquet'))]
 
 
 def _at(name: str, path: str, base: dict[str, Any]) -> EvalSet:

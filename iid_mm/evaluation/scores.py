@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.inputs import Coded, Labels, Names, Scores, factorize
+from iid_mm.evaluation.functional.inputs import Coded, Labels, Names, Scores, check_scores, factorize
+from iid_mm.evaluation.functional.per_method import ScoredSet, scored_set
 from iid_mm.utils.files import replacing
 from iid_mm.utils.parquet import open_parquet, read_parquet
 
@@ -140,6 +141,25 @@ class FrameScores:
         names = np.array([*dictionary, None], dtype=object)
         codes = [np.asarray(pc.fill_null(chunk.indices, len(dictionary))) for chunk in column.chunks]
         return names[np.concatenate([np.empty(0, dtype=np.int32), *codes])]
+
+    def by_video(self, how: str = 'mean', k: int = 3, *, name: str = 'the set') -> ScoredSet:
+        """Aggregate the faces of each video.
+
+        Args:
+            how: How the scores of faces make that of a video, see
+                :func:`~.functional.aggregate.video_scores`.
+            k: Faces of ``how='topk'``.
+            name: Name of the scores in error messages.
+
+        Returns:
+            Scores of faces and videos, with the subsets that metrics are computed of.
+
+        Raises:
+            InputError: There are no scores, one is NaN, or a video has two labels.
+        """
+        check_scores(self.score, self.label, name=name)
+        names = (self.coded(column) for column in ('video_key', 'method', 'dataset'))
+        return scored_set(self.score, self.label, *names, how=how, k=k)
 
     def select(self, chosen: npt.NDArray[Any]) -> FrameScores:
         """Some of the faces.

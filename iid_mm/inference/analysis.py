@@ -97,7 +97,7 @@ class MediaAnalyzer:
             media: The input.
             stream: Its frames.
             how: How frame scores are aggregated for a person, see
-                :func:`~iid_mm.evaluation.functional.video_scores`.
+                :func:`~iid_mm.evaluation.functional.aggregate.video_scores`.
             top_k: Frames that ``how='topk'`` takes.
             on_frame: Called with every frame, in order, as soon as its faces are scored.
             progress: Called after each frame.

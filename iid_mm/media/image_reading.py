@@ -27,7 +27,7 @@ MAX_FILE = 8 * MAX_PIXELS + 2**20
 # Damage is an error or does not matter.
 warnings.filterwarnings('ignore', module='PIL.TiffImagePlugin')
 PILLOW_ERRORS = (
-    *(OSError, ValueError, SyntaxError, EOFError, RuntimeError, InputError, UnidentifiedImageError),
+    *(OSError, ValueError, SyntaxError, EOFError, RuntimeError, InputError),
     Image.DecompressionBombError,
 )
 
@@ -139,8 +139,11 @@ def _decode_jpeg(data: bytes, errors: str) -> None:
 
 
 def open_by_pillow(data: bytes) -> Image.Image:
-    """Open an image file with Pillow; InputError if the image is too large."""
-    image = Image.open(io.BytesIO(data))
+    """Open an image file with Pillow; InputError if the image is too large or of an unknown format."""
+    try:
+        image = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError as error:
+        raise InputError('not a readable image, or AVIF and Pillow older than 11.3') from error
     if image.width * image.height > MAX_PIXELS:
         raise InputError(f'an image of {image.width}x{image.height} pixels; up to {MAX_PIXELS} are read')
     return image
@@ -159,7 +162,5 @@ def _decode_by_pillow(data: bytes, images: int) -> tuple[ImageArray, int]:
             return to_bgr(ImageOps.exif_transpose(image) or image), images
     except InputError:
         raise
-    except UnidentifiedImageError as error:
-        raise InputError('not a readable image, or AVIF and Pillow older than 11.3') from error
     except PILLOW_ERRORS as error:
         raise InputError(f'not a readable image ({error})') from error

@@ -137,35 +137,33 @@ def prepare(root: Path, out_dir: Path, settings: Settings, run: RunOptions | Non
     if run.shard.total == 1 and (known := _finished(store, fingerprints, scan)):
         return known
     batches = run.shard.select(make_batches(groups))
-    mine = {group.name: group for batch in batches for group in batch}
-    done = {name for name in mine if store.is_done(name, fingerprints[name])}
-    todo = [kept for batch in batches if (kept := [group for group in batch if group.name not in done])]
-    failed: list[GroupResult] = []
-    with _writing(out_dir, done, mine), _Progress(list(mine.values()), done, run.progress) as progress:
-        scratch = store.scratch(part)
-        for group, result in process_batches(
-            todo, settings, analyzer, root, out_dir, run.num_workers, scratch
-        ):
-            if result.finished:
-                store.save(fingerprints[group.name], result)
-                done.add(group.name)
-            else:
-                failed.append(result)
-            progress.update(group, result)
-    finished = {name: fingerprints[name] for name in mine if name in done}
-    given_up = [result.report() for result in failed]
-    if run.shard.total == 1:
-        with _writing(out_dir, done, mine):
-            report = _write_outputs(store, list(finished), scan.left_out, scan.missing, given_up)
+    mine = [group for batch in batches for group in batch]
+    done = {group.name for group in mine if store.is_done(group.name, fingerprints[group.name])}
+    names = [group.name for group in mine]
+    with _writing(out_dir, done, names):
+        todo = [kept for batch in batches if (kept := [group for group in batch if group.name not in done])]
+        failed = []
+        with _Progress(mine, done, run.progress) as progress:
+            scratch = store.scratch(part)
+            work = process_batches(todo, settings, analyzer, root, out_dir, run.num_workers, scratch)
+            for group, result in work:
+                if result.finished:
+                    store.save(fingerprints[group.name], result)
+                    done.add(group.name)
+                else:
+                    failed.append(result.report())
+                progress.update(group, result)
+        finished = {name: fingerprints[name] for name in names if name in done}
+        if run.shard.total == 1:
+            report = _write_outputs(store, list(finished), scan.left_out, scan.missing, failed)
             if not failed:
                 write_text(store.folder / FINISHED, _state(fingerprints, scan))
-        return report
-    names = digest_names([group.name for group in groups])
-    index, total = run.shard.index, run.shard.total
-    # A group that cannot be prepared must not keep the others from being merged.
-    with _writing(out_dir, done, mine):
-        Manifest(index, total, names, finished, scan.left_out, scan.missing, given_up).write(out_dir)
-    reports = [store.load_report(name) for name in finished] + given_up
+            return report
+        # A group that cannot be prepared must not keep the others from being merged.
+        every = digest_names([group.name for group in groups])
+        shard = (run.shard.index, run.shard.total, every, finished)
+        Manifest(*shard, scan.left_out, scan.missing, failed).write(out_dir)
+    reports = [store.load_report(name) for name in finished] + failed
     return build_report(settings, reports, scan.left_out, scan.missing)
 
 

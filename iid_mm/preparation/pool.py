@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Working on batches of groups in parallel, whatever becomes of a worker.
+"""Preparing batches of groups in parallel; a worker that dies or hangs does not end the run.
 
 The pool is Pebble's, which, unlike the one of the standard library, survives the death of a worker and
 can stop one that hangs: a video that crashes a decoder costs its own rows only.
@@ -29,6 +29,7 @@ from iid_mm.preparation.records import GroupResult, VideoGroup, failed_result
 from iid_mm.preparation.settings import Settings
 from iid_mm.preparation.writer import CropWriter
 from iid_mm.structures.video_record import ArchiveImages
+from iid_mm.utils.files import reason_of
 from iid_mm.utils.workers import no_interrupts
 
 # Seconds after which a batch of groups counts as hanging, for each video in it. Minutes would do; a slow
@@ -222,8 +223,7 @@ def process_group(processor: GroupProcessor, group: VideoGroup) -> GroupResult:
             raise
         if os.environ.get('IID_DEBUG') == '1':
             raise
-        reason = f'{type(error).__name__}: {getattr(error, "strerror", None) or error}'
-        text = f'it could not be prepared ({reason}): left out, the next run tries again'
+        text = f'it could not be prepared ({reason_of(error)}): left out, the next run tries again'
         return failed_result(group, text, processor.settings.frames)
 
 

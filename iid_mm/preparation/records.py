@@ -115,7 +115,7 @@ class VideoReport:
 
 @dataclass
 class GroupResult:
-    """What came out of a group.
+    """Outcome of preparing a group.
 
     Attributes:
         name: Name of the group.
@@ -151,7 +151,7 @@ class GroupResult:
 
 
 def failed_result(group: VideoGroup, reason: str, frames: int) -> GroupResult:
-    """Result of a group that nothing is known of.
+    """Result of a group that could not be prepared.
 
     Args:
         group: The videos.

@@ -10,7 +10,7 @@ from typing import Any
 
 from iid_mm.preparation.settings import Settings
 
-# More kinds of reasons than that are not told one by one at the end of a run.
+# Reasons that are listed at the end of a run.
 MAX_REASONS = 12
 
 
@@ -20,7 +20,7 @@ def build_report(
     left_out: Mapping[str, str],
     missing: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Sum up what became of every video.
+    """Sum up the outcome of every video.
 
     Args:
         settings: Settings of the run.

@@ -32,7 +32,7 @@ class Settings:
         keep_frames: Whether the whole frames are written, too.
         split: Split of a set without an official one; None takes the layout's default.
         val_fraction: Part of the training identities that is moved to ``val``.
-        stills: Whether every image is a picture of its own.
+        stills: Whether every image is a still of its own, not a frame of a video.
         version: Version of the preparation itself.
     """
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray, PointsArray, Size
 
 FRAMES, MASKS, WHOLE_FRAMES = 'frames', 'masks', 'whole_frames'
-# A mask with another ratio of its sides belongs to another picture.
+# A mask with another aspect ratio belongs to another frame.
 MAX_SHAPE_CHANGE = 0.02
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.inputs import Names, check_both_classes, check_scores
-from iid_mm.evaluation.functional.per_method import ScoredSet, scored_set
+from iid_mm.evaluation.functional.inputs import Names, check_both_classes
+from iid_mm.evaluation.functional.per_method import ScoredSet
 from iid_mm.evaluation.scores import FrameScores
 from iid_mm.evaluation.statistics.bootstrap import bootstrap_difference
 from iid_mm.evaluation.statistics.delong import delong_covariance
@@ -164,16 +164,7 @@ def compare_scores(
         OneClassError: A row has no genuine or no fake videos.
     """
     scores = (first, second)
-    for name, side in zip('AB', scores, strict=True):
-        check_scores(side.score, side.label, name=f'score file {name}')
-    sets = [
-        scored_set(
-            *(side.score, side.label, side.coded('video_key'), side.coded('method'), side.coded('dataset')),
-            how=how,
-            k=k,
-        )
-        for side in scores
-    ]
+    sets = [side.by_video(how, k, name=f'score file {name}') for name, side in zip('AB', scores, strict=True)]
     _check_same_videos(*sets)
     names = _groups(groups, scores, sets)
     rows = []

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.inputs import check_both_classes, check_scores
-from iid_mm.evaluation.functional.per_method import ScoredSet, Subset, scored_set
+from iid_mm.evaluation.functional.inputs import check_both_classes
+from iid_mm.evaluation.functional.per_method import ScoredSet, Subset
 from iid_mm.evaluation.functional.roc import average_precision, brier, log_loss, roc_curve, tpr_at_fpr
 from iid_mm.evaluation.scores import FrameScores
 from iid_mm.evaluation.statistics.bootstrap import bootstrap_metrics
@@ -37,7 +37,7 @@ class Row:
         test_set: Name of the test set.
         dataset: Dataset, as the index calls it.
         manipulation: The manipulation that genuine videos are compared with; None: all together.
-        videos, fake_videos, frames: What was scored.
+        videos, fake_videos, frames: Numbers of scored videos, fakes among them, and frames.
         frame_auc, frame_eer, frame_ap, frame_log_loss: Metrics of single frames.
         video_auc, video_eer, video_ap: Area under the ROC, equal error rate and average precision of videos.
         intervals: ``low``, ``high`` and ``method`` of the intervals of these three.
@@ -50,7 +50,7 @@ class Row:
         log_loss, brier, calibration_error: How well scores of videos serve as probabilities.
         unscored: Videos in the index that have no score.
         without_face_genuine, without_face_fake: Videos in which no face was found.
-        coverage: Part of the videos with a score, of those with a score or without a face.
+        coverage: Share of videos with a score among those with a score or without a face.
     """
 
     test_set: str
@@ -111,14 +111,9 @@ class ScoredEvalSet:
         Raises:
             InputError: There are no scores, one is NaN, or a video has two labels.
         """
-        check_scores(frames.score, frames.label, name=f'test set {name}')
-        keys = frames.coded('video_key')
-        scored = scored_set(
-            *(frames.score, frames.label, keys, frames.coded('method'), frames.coded('dataset')),
-            how=options.aggregation,
-            k=options.top_k,
-        )
-        return cls(name, scored, frames.target_id[scored.first], np.bincount(keys.codes))
+        scored = frames.by_video(options.aggregation, options.top_k, name=f'test set {name}')
+        counts = np.bincount(frames.coded('video_key').codes)
+        return cls(name, scored, frames.target_id[scored.first], counts)
 
     @property
     def datasets(self) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from iid_mm.evaluation.localization.config import index_datasets
+from iid_mm.utils.config import datasets_of
 from iid_mm.version import __version__
 
 CONFIG_FILE = 'config.py'
@@ -100,8 +100,7 @@ def _alignment(cfg: Config) -> dict[str, Any] | None:
 
 def _training_manipulations(cfg: Config) -> list[str] | None:
     """Manipulations that training reads; None: all of an index; empty: not known."""
-    node = (cfg.get('train_dataloader') or {}).get('dataset')
-    datasets = [] if node is None else list(index_datasets(node))
+    datasets = [dataset for dataset in datasets_of(cfg, 'train_dataloader') if 'ann_file' in dataset]
     chosen = [dataset.get('methods') for dataset in datasets]
     if any(methods is None for methods in chosen):
         return None

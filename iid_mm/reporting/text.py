@@ -22,12 +22,12 @@ LEGEND = (
     ('TPR at FPR x', 'share of fakes found where at most x of the genuine videos are called fake'),
     ('log loss', 'mean of -log(probability of the true class), natural logarithm; 0.6931 is a coin toss'),
     ('calibration error', 'mean distance between score and share of fakes, 15 bins of equal width'),
-    ('missing', 'videos of the index that have no score'),
+    ('missing', 'videos of the index without a score'),
     ('no face', 'videos of the split in which the preparation found no face; ? = not known'),
 )
 ABSTENTION = {
-    True: 'abstentions: wrong in the accuracy, left out of all other metrics',
-    False: 'left out of all metrics, counted beside them',
+    True: 'abstentions: wrong in the accuracy, excluded from all other metrics',
+    False: 'excluded from all metrics, counted separately',
 }
 LOCALIZATION_TEXT = (
     'Does the detector look at the manipulated area? Boxes and heat maps against the masks, in percent.',
@@ -147,14 +147,14 @@ def report_text(report: Mapping[str, Any]) -> str:
         'Every metric can be recomputed from the scores in this folder:',
         '`python tools/analysis_tools/verify_report.py FOLDER`.',
         '',
-        '## What the test says',
+        '## Summary',
         '',
         *reading(report),
         '',
         '## Metrics',
         '',
-        'Percent where not said otherwise. Every manipulation is compared with all genuine videos of its '
-        'dataset; AUC, EER, AP and what follows are of videos.',
+        'In percent unless stated otherwise. Every manipulation is compared with all genuine videos of its '
+        'dataset; all columns after the first AUC are of videos.',
         '',
         *markdown_table(main_table(report['metrics'])),
         '',
@@ -284,7 +284,7 @@ def _sets(report: Mapping[str, Any]) -> list[str]:
         facts = [
             ['split', record['split']],
             ['index SHA-256', ', '.join(index['sha256'] for index in record['indices'])],
-            ['faces by', _joined(faces)],
+            ['face analyzer', _joined(faces)],
             ['crops', _joined(crops)],
             ['compression', ', '.join(coverage['compressions'])],
             ['frames a video', _frames(record, made)],
@@ -304,7 +304,7 @@ def _joined(values: Any) -> str:
 def _frames(record: Mapping[str, Any], made: Sequence[Mapping[str, Any]]) -> str:
     parts = [f'prepared {_joined(str(m["frames"]) for m in made if "frames" in m)}']
     if record['frames_per_video'] is not None:
-        parts.append(f'at most {record["frames_per_video"]} taken')
+        parts.append(f'at most {record["frames_per_video"]} used')
     if 'frames_a_video' in record:
         found = record['frames_a_video']
         parts.append(f'scored {found["least"]} to {found["most"]}, median {found["median"]:g}')

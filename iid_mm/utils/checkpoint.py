@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loading checkpoints without running code that they may hold."""
+"""Loading checkpoints without running code that they may contain."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from iid_mm.errors import InputError
 from iid_mm.utils.files import printable
 from iid_mm.utils.unpickling import load_plain
 
-# What torch.load raises for files that it cannot read, some only with trust.
+# Errors of torch.load for files that it cannot read, some only with trust.
 DAMAGE = (
     *(RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError, ImportError),
     *(AssertionError, ArithmeticError, MemoryError, struct.error, zipfile.BadZipFile),
 )
 MAX_NAMED_KEYS = 8
-"""How many keys an error message lists."""
+"""Keys that an error message lists."""
 MAX_NAME = 200
 """Characters of a key, or of a reason, in an error message."""
 WEB = ('http://', 'https://')
@@ -42,10 +42,7 @@ _trusted: ContextVar[bool] = ContextVar('trusted', default=False)
 
 @contextlib.contextmanager
 def trusted_checkpoints(trust: bool) -> Iterator[None]:
-    """Let checkpoints that are loaded within run code that they may hold, if ``trust``.
-
-    For pretrained weights, which MMEngine loads deep inside of a model.
-    """
+    """Trust checkpoints that are loaded inside, such as the pretrained weights of a model."""
     token = _trusted.set(trust)
     try:
         yield
@@ -58,15 +55,15 @@ def load_checkpoint_file(path: str | os.PathLike[str], trust: bool | None = None
 
     Args:
         path: A file written by ``torch.save``.
-        trust: Whether to run code that the file may hold (full unpickling). Only for files whose origin
-            you trust as you trust a program. None: as :func:`trusted_checkpoints` says, which is no.
+        trust: Whether to run code that the file may contain (full unpickling). Only for files whose origin
+            you trust like that of a program. None: no, except in :func:`trusted_checkpoints`.
 
     Returns:
         The stored dictionary.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        InputError: If the file is damaged, is no dictionary, or holds classes that are not allowed.
+        InputError: If the file is damaged, is no dictionary, or contains classes that are not allowed.
     """
     path = Path(path)
     if path.is_dir():
@@ -100,7 +97,7 @@ def load_checkpoint_file(path: str | os.PathLike[str], trust: bool | None = None
 
 
 def fetch_checkpoint(url: str) -> Path:
-    """Bring a checkpoint into PyTorch's cache, if it is not there; it is not opened.
+    """Download a checkpoint into PyTorch's cache, unless it is there, without opening it.
 
     Args:
         url: An address that begins with ``http://`` or ``https://``.
@@ -123,20 +120,19 @@ def fetch_checkpoint(url: str) -> Path:
 
 
 def install_safe_loader() -> None:
-    """Let everything that MMEngine loads, pretrained weights above all, pass :func:`load_checkpoint_file`.
+    """Make MMEngine load everything, pretrained weights above all, with :func:`load_checkpoint_file`.
 
-    MMEngine's own loader unpickles in full whatever the restricted unpickler refuses, and what comes from an
-    address always.
+    MMEngine's own loader fully unpickles what the restricted unpickler refuses, and downloads always.
     """
     for prefix in list(CheckpointLoader._schemes):
         CheckpointLoader.register_scheme(prefix, loader=load_from_source, force=True)
 
 
 def load_from_source(filename: str | os.PathLike[str], map_location: Any = None) -> dict[str, Any]:
-    """Load what a config names as weights.
+    """Load weights that a config names.
 
     Args:
-        filename: A file, an address, or ``torchvision://``, ``open-mmlab://`` or ``mmcls://`` and a name of
+        filename: A file, an address, or ``torchvision://``, ``open-mmlab://`` or ``mmcls://`` and a name in
             MMEngine's lists of published weights.
         map_location: Not used: weights are read to the CPU.
 
@@ -151,7 +147,7 @@ def load_from_source(filename: str | os.PathLike[str], map_location: Any = None)
     scheme, separator, name = filename.partition('://')
     if filename.startswith(WEB):
         try:
-            # One process of each machine fetches, and the others wait.
+            # One process of each machine downloads, and the others wait.
             if int(os.environ.get('LOCAL_RANK', get_rank())) == 0:
                 fetch_checkpoint(filename)
         except (OSError, HTTPException) as error:
@@ -196,7 +192,7 @@ def load_weights(
         model: The model to fill.
         checkpoint: A file with the weights under 'state_dict' or at the top, or the content of one.
         trust: See :func:`load_checkpoint_file`.
-        name: What messages call a content.
+        name: Name of a content in messages.
 
     Returns:
         The checkpoint's content.
@@ -213,7 +209,7 @@ def load_weights(
     check_state_dict(model, state, name)
     try:
         model.load_state_dict(state)
-    # Tensors of the right shape may still be of a kind that cannot be copied.
+    # Tensors of the right shape may be of a type that cannot be copied.
     except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
         raise InputError(f'the weights of checkpoint {name} cannot be copied: {_reason(error)}') from error
     return content
@@ -225,11 +221,11 @@ def check_state_dict(model: nn.Module | dict[str, torch.Tensor], state: dict[str
     Args:
         model: The model, or tensors by name with the shapes of its weights.
         state: Weights by name.
-        name: What to call the weights in messages.
+        name: Name of the weights in messages.
 
     Raises:
-        InputError: Naming the keys that are missing, left over or of another shape, or if the weights
-            are no dictionary.
+        InputError: Naming missing keys, unexpected keys and keys of another shape, or if the weights are no
+            dictionary.
     """
     if not isinstance(state, dict):
         raise InputError(
@@ -261,18 +257,18 @@ def check_state_dict(model: nn.Module | dict[str, torch.Tensor], state: dict[str
 
 
 def prepare_resuming(checkpoint: dict[str, Any], name: str, work_dir: str | os.PathLike[str]) -> None:
-    """Check that a checkpoint says where training stood, and take out what MMEngine would believe.
+    """Check that a checkpoint has the state of training, and remove what MMEngine would trust.
 
-    MMEngine runs ``meta.config`` as Python, and deletes the best checkpoint so far, which the file names by a
-    path, when a better one comes.
+    MMEngine runs ``meta.config`` as Python, and once a checkpoint is better deletes the previous best one,
+    whose path is in the file.
 
     Args:
         checkpoint: Its content; changed in place.
-        name: What to call it in messages.
-        work_dir: Folder of the run, in which checkpoints that the file names are looked for.
+        name: Its name in messages.
+        work_dir: Folder of the run, for checkpoints that the file names.
 
     Raises:
-        InputError: If it holds weights only, or is damaged.
+        InputError: If it has weights only, or is damaged.
     """
     meta, hub = checkpoint.get('meta'), checkpoint.get('message_hub')
     if not ('optimizer' in checkpoint and isinstance(meta, dict) and 'epoch' in meta):
@@ -283,7 +279,7 @@ def prepare_resuming(checkpoint: dict[str, Any], name: str, work_dir: str | os.P
     counts = [meta.get('epoch'), meta.get('iter')]
     parts = ('log_scalars', 'runtime_info', 'resumed_keys')
     if not all(isinstance(count, int) and count >= 0 for count in counts):
-        # A list that holds another one twice, which holds another one twice, ... has no end when written.
+        # A list that contains another one twice, which contains another one twice, ... is endless as text.
         shown = [count if isinstance(count, (int, float, str)) else type(count).__name__ for count in counts]
         raise InputError(f'checkpoint {name} is damaged: epoch and iteration are {str(shown)[:MAX_NAME]}')
     if not isinstance(hub, dict) or not all(isinstance(hub.get(part), dict) for part in parts):
@@ -300,7 +296,7 @@ def _shape(value: Any) -> Any:
         return type(value).__name__
     if value.is_nested:
         return 'nested tensor'
-    # Of these, PyTorch would copy the real part with no more than a warning.
+    # PyTorch would copy the real part with only a warning.
     return 'complex numbers' if value.is_complex() else tuple(value.shape)
 
 
@@ -310,13 +306,13 @@ def _shorten(keys: list[Any]) -> str:
 
 
 def _one_line(key: Any) -> str:
-    """A name of a checkpoint, which may hold anything, for a message."""
+    """A key of a checkpoint, which may be anything, for a message."""
     text = printable(key) if isinstance(key, str) else f'a key of type {type(key).__name__}'
     return text if len(text) <= MAX_NAME else text[:MAX_NAME] + ' ...'
 
 
 def _reason(error: BaseException) -> str:
-    """Pick the one line that says what is wrong."""
+    """The line of an error that says what is wrong."""
     text = str(error).strip()
     if match := re.search(r'WeightsUnpickler error: (.+)', text):
         return match[1]

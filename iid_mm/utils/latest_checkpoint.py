@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the training of a work directory goes on."""
+"""The checkpoint that training in a work directory resumes from."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ POINTER = 'last_checkpoint'
 """File of a work directory that names its newest checkpoint, as MMEngine writes it."""
 
 _LONGEST_POINTER = 8192
-# What MMEngine and this package write; other files may be anything.
+# Written by MMEngine and this package; other files may be anything.
 _WRITTEN_HERE = re.compile(r'(epoch_\d+|iter_\d+|interrupted)\.pth')
 
 
 def find_checkpoint(
     work_dir: str | os.PathLike[str], out_dirs: Sequence[str | os.PathLike[str]] = ()
 ) -> tuple[Path | None, str]:
-    """Find the checkpoint that training in a work directory goes on from.
+    """Find the checkpoint that training in a work directory resumes from.
 
-    It is the file that :data:`POINTER` names. Of the pointer only the file's name counts, since work
-    directories are moved and copied: a checkpoint of another folder is never taken. Where that file is not
-    there or cannot be read, it is the checkpoint of the folder that has seen the most iterations.
+    It is the file that :data:`POINTER` names. Only its name counts, not its folder, since work directories
+    are moved and copied: a checkpoint of another folder is never used. If that file is missing or damaged, it
+    is the checkpoint of the folder with the most iterations.
 
     Args:
         work_dir: The work directory.
         out_dirs: Further folders that hold this run's checkpoints, see :func:`checkpoint_folders`.
 
     Returns:
-        The checkpoint, None if there is none yet, and a sentence that says why it is not the one that the
-        pointer names; empty if it is.
+        The checkpoint, None if there is none yet, and a sentence on why it is not the one that the pointer
+        names; empty if it is.
 
     Raises:
         InputError: If there are checkpoints and none of them can be read.
@@ -53,12 +53,12 @@ def find_checkpoint(
     newest, unreadable = _newest(folders)
     if newest is None and unreadable:
         raise InputError(
-            f'{folders[0]}: none of its checkpoints ({", ".join(unreadable)}) is whole and says where '
-            'training stood; bring back one that does, or remove them to start anew'
+            f'{folders[0]}: none of its checkpoints ({", ".join(unreadable)}) is complete and has the '
+            'state of training; restore one, or remove them to start from scratch'
         )
     if newest is None or not fault:
         return newest, ''
-    return newest, f'{pointer} {fault}; taking the newest checkpoint of the folder, {newest.name}'
+    return newest, f'{pointer} {fault}; using the newest checkpoint of the folder, {newest.name}'
 
 
 def checkpoint_folders(work_dir: str, default_hooks: Any) -> list[str]:
@@ -79,21 +79,19 @@ def checkpoint_folders(work_dir: str, default_hooks: Any) -> list[str]:
 
 
 def write_pointer(work_dir: str | os.PathLike[str], checkpoint: str | os.PathLike[str]) -> None:
-    """Let :data:`POINTER` name a checkpoint; it never is half written."""
+    """Make :data:`POINTER` name a checkpoint."""
     write_text(Path(work_dir) / POINTER, os.fspath(checkpoint))
 
 
 def stored_position(path: Path) -> tuple[int, int] | None:
-    """Read how far training was when a checkpoint was written.
-
-    Only the record of the file is read, not its weights, and nothing that it holds is run.
+    """Read how far training was when a checkpoint was written, without reading weights or running code.
 
     Args:
         path: The checkpoint.
 
     Returns:
-        Iterations and epochs done. None if the file is not there, is cut off, is no checkpoint, or holds
-        weights only.
+        Iterations and epochs done. None if the file is missing, truncated or no checkpoint, or has only
+        weights.
     """
     try:
         content = load_record(path)
@@ -104,7 +102,7 @@ def stored_position(path: Path) -> tuple[int, int] | None:
 
 
 def _pointed_name(pointer: Path) -> tuple[str | None, str]:
-    """Name of the file that a pointer names, or what is wrong with it; neither if there is no pointer."""
+    """File name in a pointer, or what is wrong with it; neither if there is no pointer."""
     try:
         text = read_limited(pointer, _LONGEST_POINTER).decode().strip()
     except FileNotFoundError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading files of ``torch.save`` without running what they may hold.
+"""Reading files of ``torch.save`` without running code that they may contain.
 
 PyTorch's own restricted unpickler does the work. It takes tensors and plain containers; what MMEngine stores
 beside them (NumPy arrays and scalars, training history) it would build by calling NumPy, whose ``dtype`` and
@@ -24,11 +24,11 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from iid_mm.errors import InputError
 
 HISTORY_METHODS = ('min', 'max', 'current', 'mean')
-"""What MMEngine's training history looks up when it is unpickled."""
+"""Methods that MMEngine's training history looks up when it is unpickled."""
 _NUMBERS = 'biuf'
-"""Kinds of NumPy numbers that a checkpoint may hold: truth values, integers and floats."""
+"""Kinds of NumPy numbers that a checkpoint may contain: booleans, integers and floats."""
 MAX_LEAVES = 1_000_000
-"""Numbers, texts and so on that a tuple may hold, those in its tuples included."""
+"""Numbers, texts and so on in a tuple, including those in its inner tuples."""
 MAX_RECORD = 1 << 28
 """Bytes of what :func:`load_record` reads."""
 _MARK = -1
@@ -119,7 +119,7 @@ _STAND_INS: list[Any] = [
 
 
 def load_plain(path: Path) -> Any:
-    """Read a file of ``torch.save`` to the CPU: tensors, plain values and training history only.
+    """Read a file of ``torch.save`` to the CPU: only tensors, plain values and training history.
 
     Args:
         path: The file.
@@ -128,7 +128,7 @@ def load_plain(path: Path) -> Any:
         Its content.
 
     Raises:
-        pickle.UnpicklingError: It holds anything else.
+        pickle.UnpicklingError: It contains anything else.
         InputError: It claims to hold more than its size allows.
     """
     _check_file(path)
@@ -251,7 +251,7 @@ def _restore(value: Any, seen: dict[int, Any]) -> Any:
 
     Args:
         value: What was read.
-        seen: What was made of containers so far, by identity: a file may hold one in many places.
+        seen: Replacements of containers so far, by identity: a file may contain one in many places.
     """
     if isinstance(value, _History):
         return value.restore()
@@ -262,7 +262,7 @@ def _restore(value: Any, seen: dict[int, Any]) -> Any:
     if id(value) in seen:
         return seen[id(value)][1]
     if isinstance(value, (dict, list)):
-        # Together with the value itself, whose identity would else be given to another one.
+        # Keeps the value alive, whose identity could otherwise be reused.
         seen[id(value)] = value, value
         if isinstance(value, OrderedDict):
             _strip_attributes(value)
@@ -275,9 +275,9 @@ def _restore(value: Any, seen: dict[int, Any]) -> Any:
 
 
 def _strip_attributes(value: OrderedDict[Any, Any]) -> None:
-    """Leave of the attributes that a file may give to a dictionary only the versions of layers.
+    """Remove attributes that a file gives to a dictionary, except the versions of layers.
 
-    Others would stand in for its methods.
+    Others could replace its methods.
     """
     versions = vars(value).pop('_metadata', None)
     vars(value).clear()

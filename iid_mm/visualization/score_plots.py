@@ -40,7 +40,7 @@ def score_plots(scored: ScoredSet, folder: str | os.PathLike[str], *, threshold:
     """Plot ROC curves and histograms of the scores of frames and of videos.
 
     Args:
-        scored: The scores, see :func:`~iid_mm.evaluation.functional.scored_set`.
+        scored: The scores, see :func:`~iid_mm.evaluation.functional.per_method.scored_set`.
         folder: Gets ``roc_video.png``, ``roc_frame.png``, ``scores_video.png`` and
             ``scores_frame.png``.
         threshold: Drawn into the histograms.

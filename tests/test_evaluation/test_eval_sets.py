@@ -123,7 +123,7 @@ def test_bad_entries(data: Path) -> None:
         find_eval_sets(cfg)
 
 
-def test_one_class_of_one_data_set(data: Path) -> None:
+def test_one_class_of_one_dataset(data: Path) -> None:
     """Fakes of one dataset cannot be compared with genuine videos of another."""
     path = data / 'ffpp/index.parquet'
     rows = [row for row in read_index(path).to_pylist() if row['split'] == 'test']

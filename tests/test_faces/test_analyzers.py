@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the analyzers have in common: options, missing packages, points of the mesh, parts of images."""
+"""Common to the analyzers: options, missing packages, parts of images."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_windows_and_back(max_side, min_side, shape, scale):
     corners = np.float32([[-0.5, -0.5], [shape[1] - 0.5, shape[0] - 0.5]])
     np.testing.assert_allclose(region.to_whole(corners), [[49.5, 19.5], [89.5, 49.5]], atol=1e-4)
     np.testing.assert_allclose(region.box_to_whole(corners.ravel()), [49.5, 19.5, 89.5, 49.5], atol=1e-4)
-    # The picture says the same: the value of a pixel is its column.
+    # The image agrees: the value of a pixel is its column.
     x = shape[1] // 2
     assert abs(region.to_whole(np.float32([[x, 0]]))[0, 0] - region.image[0, x, 0]) <= 1
     assert cut_around(image, np.float32([300, 10, 320, 30]), 0.5) is None
@@ -137,7 +137,7 @@ def test_parts_of_the_largest_photos_are_bounded() -> None:
     assert nested_parts(2000, 3, 384) == []
 
 
-def test_a_limit_is_told() -> None:
+def test_a_limit_is_reported() -> None:
     class Few(FaceAnalyzer):
         def analyze(self, image: Any, hint_box: Any = None, *, where: Any = None) -> list[Face]:
             found = [(np.float32([i, 0, i + 1, 1]), 1.0) for i in range(12)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""People are told apart by their looks where one stands in the place of another."""
+"""People who appear in one place in turn are told apart by their looks."""
 
 from __future__ import annotations
 
@@ -99,11 +99,11 @@ def change(shot: Shot, number: int, alter: object) -> Shot:
 def test_one_person_stays_one(person: int) -> None:
     shot = moving(SCENE, person, 24)
     assert frames_of(shot) == [list(range(24))]
-    # Far apart looked-at frames, and gaps.
+    # Frames far apart, and gaps.
     assert frames_of(shot[::5]) == [list(range(5))]
     hidden: Shot = [(image, [] if i in (3, 4, 9) else faces) for i, (image, faces) in enumerate(shot)]
     assert frames_of(hidden) == [[i for i in range(24) if i not in (3, 4, 9)]]
-    # A brighter and brighter picture, strong compression, a pan.
+    # Increasing brightness, strong compression, a pan.
     brighter = [(np.uint8(np.clip(image * (0.7 + 0.02 * i), 0, 255)), f) for i, (image, f) in enumerate(shot)]
     assert len(frames_of(brighter)) == 1
     squeezed = [

@@ -150,7 +150,7 @@ def test_damaged_models(home, tmp_path, name, content):
     assert '\n' not in str(caught.value)
 
 
-def test_random_damage_is_told_or_harmless(tmp_path):
+def test_random_damage_is_reported_or_harmless(tmp_path):
     """The libraries read protocol buffers: flipped bytes end in an error message, not in a traceback."""
     files = write_models(tmp_path)
     whole = (files / DETECTOR).read_bytes()

@@ -99,7 +99,7 @@ def test_mediapipe_mirrored(mediapipe_analyzer, real_frames):
 
 
 def test_mediapipe_is_not_half_a_pixel_off(mediapipe_analyzer, real_frames):
-    """On small faces, what mirrored pictures disagree by on average is twice the offset of the points."""
+    """On small faces, points of mirrored images differ on average by twice the offset of the points."""
     offsets = []
     for image in real_frames:
         box = mediapipe_analyzer.analyze(image)[0].box

@@ -111,7 +111,7 @@ def test_damaged_side_files(tmp_path, square_points, position):
         data = bytearray(path.read_bytes())
         data[position] = value
         path.write_bytes(bytes(data))
-        # Whatever it is, it is told and not raised.
+        # Any damage is reported and not raised.
         assert isinstance(PrecomputedAnalyzer(tmp_path).check_video(record), str)
     for content in (b'', b'PK\x03\x04 no archive', b'\x80\x04N.'):
         path.write_bytes(content)

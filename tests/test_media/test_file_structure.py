@@ -18,13 +18,13 @@ STILL = ['PNG', 'JPEG', 'WEBP', 'BMP', 'TIFF', pytest.param('AVIF', marks=needs_
 
 @pytest.mark.parametrize('name', ['a.png', 'a.webp', 'a.jpg', 'a.mp4', 'a'])
 @pytest.mark.parametrize('kind', ANIMATED)
-def test_content_decides_what_is_a_clip(tmp_path, kind, name):
+def test_animations_are_clips_whatever_the_suffix(tmp_path, kind, name):
     (tmp_path / name).write_bytes(animation(kind))
     assert is_clip(tmp_path / name) is True
 
 
 @pytest.mark.parametrize('kind', STILL)
-def test_content_decides_what_is_an_image(tmp_path, kind):
+def test_images_are_no_clips_whatever_the_suffix(tmp_path, kind):
     (tmp_path / 'a.gif').write_bytes(encode(pattern(), kind))
     assert is_clip(tmp_path / 'a.gif') is False
 
@@ -32,7 +32,7 @@ def test_content_decides_what_is_an_image(tmp_path, kind):
 @pytest.mark.parametrize(
     'suffix', ['mp4', 'mov', 'mkv', 'webm', 'avi', 'flv', 'ts', 'mpg', '3gp', 'wmv', 'ogv']
 )
-def test_content_decides_what_is_a_video(tmp_path, suffix):
+def test_videos_are_clips_whatever_the_suffix(tmp_path, suffix):
     codecs = {'webm': 'libvpx', 'mpg': 'mpeg2video', '3gp': 'mpeg4', 'wmv': 'wmv2', 'ogv': 'libvpx'}
     codec = codecs.get(suffix, 'libx264')
     if codec not in av.codecs_available:
@@ -54,7 +54,7 @@ def test_content_decides_what_is_a_video(tmp_path, suffix):
 @pytest.mark.parametrize(
     'data', [b'', b'II', b'text that is nothing else' * 30, b'\x89PNG\r\n\x1a\n', b'RIFF']
 )
-def test_content_that_tells_nothing(tmp_path, data):
+def test_content_that_is_unknown(tmp_path, data):
     (tmp_path / 'a').write_bytes(data)
     assert is_clip(tmp_path / 'a') is None
     assert is_clip(tmp_path / 'none') is None

@@ -38,7 +38,7 @@ def test_kinds_of_jpeg(options):
     data = encode_detailed('.jpg', options)
     check_image(data)
     check_jpeg_coding(data)
-    # Cameras append data, and put a small picture with its own end into the head.
+    # Cameras append data, and put a thumbnail with its own end marker into the header.
     small = b'\xff\xe1' + (len(data) + 2).to_bytes(2, 'big') + data
     for unusual in (data + b'appended', data + data, data[:2] + small + data[2:]):
         check_image(unusual)

@@ -98,7 +98,7 @@ def test_a_hole_without_a_pause_is_something_else_in_the_file():
     assert result.problem == ''
 
 
-def test_an_index_tells_the_numbers():
+def test_an_index_gives_the_numbers():
     index = [1000 + 108 * place for place in range(6)]
     found = packets([0, 1, 2, 3], places=[0, 1, 4, 5])
     result = number(found, promised=6, index=index)
@@ -192,7 +192,7 @@ AVCC = bytes([1, 100, 0, 30, 0xFF])
         ('h264', b'', b'', False),
         ('hevc', b'', b'\0\0\1\x26\x01abc', True),  # 19: IDR
         ('hevc', b'', b'\0\0\1\x40\x01a\0\0\1\x2a\x01abc', True),  # parameters, then 21: CRA
-        ('hevc', b'', b'\0\0\1\x02\x01abc', False),  # 1: trailing picture
+        ('hevc', b'', b'\0\0\1\x02\x01abc', False),  # 1: trailing frame
         ('mpeg4', b'', b'abc', True),
         ('wmv2', b'', b'abc', False),
     ],

@@ -196,8 +196,9 @@ def test_damaged_part_is_prepared_again(tree, tmp_path):
     assert (out / 'index.parquet').read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == 'nt', reason='needs SIGKILL')
-def test_tool_killed_ten_times_goes_on(tree, tmp_path):
+def test_tool_killed_five_times_goes_on(tree, tmp_path):
     for number in range(10, 40):
         tree.video('youtube', f'{number:03d}')
     ids = [f'{number:03d}' for number in range(10, 40)]
@@ -209,7 +210,7 @@ def test_tool_killed_ten_times_goes_on(tree, tmp_path):
     command += ['--analyzer', 'precomputed', '--num-workers', '2']
     rng = random.Random(0)
     parts = []
-    for _ in range(10):
+    for _ in range(5):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         # Anywhere between the start of the workers and the last video; only the driver is killed.
         goal = len(list(out.glob('.parts/*.parquet'))) + rng.randrange(5)
@@ -354,6 +355,7 @@ def test_bad_num_workers(tree, tmp_path):
         run(tree, tmp_path / 'out', num_workers=-1)
 
 
+@pytest.mark.slow
 def test_tool_answers_bad_input_with_status_1(tree, tmp_path, monkeypatch, capsys):
     command = [sys.executable, str(TOOL), 'ffpp', str(tree.root), str(tmp_path / 'out')]
     done = subprocess.run([*command, '--analyzer', 'dlib'], capture_output=True, text=True)

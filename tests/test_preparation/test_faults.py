@@ -83,6 +83,7 @@ def test_a_full_disk_costs_nothing_that_is_done(tree, tmp_path, monkeypatch, fai
     assert (tmp_path / 'out/index.parquet').read_bytes() == (tmp_path / 'whole/index.parquet').read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('limit', [10, 1000])
 def test_a_full_disk_of_the_tool(tree, tmp_path, limit):
     # Crops fit, the first rows of a finished group do not; with 10 bytes nothing does.
@@ -206,6 +207,7 @@ def test_merging_keeps_the_crops_of_a_video_in_a_folder_of_its_name(nested, tmp_
 ODD = [b'caf\xe9', b'a\nb', b'a\x1b[31mb', b'x' * 250, '視'.encode() * 83, b'12:30', b'a\\b', b'"q" \'p\'']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('environment', [{}, {'LC_ALL': 'C'}, {'PYTHONIOENCODING': 'ascii:strict'}])
 def test_a_folder_of_odd_names(tmp_path, write_gray_video, square_points, environment):
     """Every name is prepared or told, whatever the locale; nothing that is written is not UTF-8."""

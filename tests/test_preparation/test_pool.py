@@ -3,6 +3,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from iid_mm.faces.analyzers import AnalyzerOptions
 from iid_mm.preparation.driver import RunOptions, make_settings
 from iid_mm.preparation.layouts import scan_layout
@@ -25,6 +27,7 @@ def test_groups_of_one_archive_go_to_one_worker():
     assert names == [['0', '3'], ['1'], ['2'], ['4']]
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_its_own_group_only(tree, tmp_path):
     settings = make_settings('ffpp', RunOptions(), analyzer='precomputed', frames=2)
     groups = group_records(scan_layout('ffpp', tree.root, LayoutOptions()).records)
@@ -42,6 +45,7 @@ def test_a_worker_that_dies_costs_its_own_group_only(tree, tmp_path):
     assert len(results['ffpp/youtube/c23/000'].rows) == 6
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_on_one_of_an_archive_costs_that_one_only(tree, tmp_path):
     settings = make_settings('ffpp', RunOptions(), analyzer='precomputed', frames=2)
     groups = group_records(scan_layout('ffpp', tree.root, LayoutOptions()).records)

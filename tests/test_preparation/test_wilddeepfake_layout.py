@@ -160,6 +160,7 @@ def test_listings_are_kept(tree, tmp_path_factory, monkeypatch):
     assert LAYOUT.scan(tree, options) == first
 
 
+@pytest.mark.slow
 def test_several_processes(tree, monkeypatch):
     first = LAYOUT.scan(tree, LayoutOptions())
     monkeypatch.setattr(wilddeepfake, 'PARALLEL_FROM', 2)

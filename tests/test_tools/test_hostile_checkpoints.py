@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -23,6 +24,7 @@ from mmengine.config import Config
 from iid_mm.apis import IIDInferencer, init_model
 from iid_mm.errors import InputError
 from iid_mm.faces.analyzers.base import FaceAnalyzer
+from iid_mm.inference.scorer import FaceScorer
 from support.paths import REPOSITORY
 
 
@@ -60,6 +62,7 @@ def photo(tmp_path: Path) -> Path:
     return tmp_path / 'photo.png'
 
 
+@pytest.mark.slow
 def test_pickled_code_is_run_by_no_tool(
     call_tool: Any, tiny_config: Path, pickled: Path, photo: Path, tmp_path: Path, marker: Path
 ) -> None:
@@ -204,16 +207,12 @@ def test_a_stored_pipeline_that_cannot_be_built(store: Any) -> None:
 
 
 def test_weights_that_are_not_finite_give_no_answer(store: Any, tmp_path: Path) -> None:
-    from iid_mm.inference.scorer import FaceScorer
-
     path = store(lambda cfg: None)
     content = torch.load(path)
     content['state_dict']['forgery_head.fc.bias'] += float('nan')
     torch.save(content, path)
     inferencer = infer(path)
     image = np.zeros((120, 120, 3), np.uint8)
-    from types import SimpleNamespace
-
     points = np.random.default_rng(0).uniform(20, 100, (68, 2)).astype(np.float32)
     found = SimpleNamespace(crop=image, landmarks=points)
     scorer = FaceScorer(inferencer.model, inferencer.pipeline)
@@ -222,6 +221,7 @@ def test_weights_that_are_not_finite_give_no_answer(store: Any, tmp_path: Path) 
         scorer.score([(frame, found, scorer.prepare(frame, found))])  # type: ignore[list-item,arg-type]
 
 
+@pytest.mark.slow
 def test_resuming_runs_no_stored_config_and_deletes_nothing_elsewhere(
     call_tool: Any, tiny_config: Path, tmp_path: Path, marker: Path
 ) -> None:

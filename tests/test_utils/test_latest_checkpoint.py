@@ -137,7 +137,9 @@ def test_no_pointer_takes_the_newest(run: Path) -> None:
 
 def test_a_run_without_a_whole_checkpoint_is_not_begun_anew_in_silence(tmp_path: Path) -> None:
     (tmp_path / 'epoch_1.pth').write_bytes(b'half')
-    with pytest.raises(InputError, match=r'none of its checkpoints \(epoch_1\.pth\) is whole.*to start anew'):
+    with pytest.raises(
+        InputError, match=r'none of its checkpoints \(epoch_1\.pth\) is complete.*to start from scratch'
+    ):
         find_checkpoint(tmp_path)
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from iid_mm.evaluation.functional.aggregate import AGGREGATIONS
-from iid_mm.evaluation.functional.per_method import format_table, per_method, scored_set
+from iid_mm.evaluation.functional.per_method import format_table, per_method
 from iid_mm.evaluation.scores import read_scores
 from iid_mm.utils.cli import run_tool
 from iid_mm.visualization import score_plots
@@ -26,11 +26,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    scores = read_scores(args.scores)
-    scored = scored_set(
-        *(scores.score, scores.label, scores.video_key, scores.method, scores.dataset),
-        how=args.how,
-    )
+    scored = read_scores(args.scores).by_video(args.how)
     print(format_table(per_method(scored, threshold=args.threshold)))
     for plot in score_plots(scored, args.out, threshold=args.threshold):
         print(plot)

@@ -57,39 +57,10 @@ class WeightedMetrics:
         return {metric: _OF_COUNTS[metric](found, false) for metric in self.metrics}
 
 
-def _counts_at_thresholds(scores: Scores, labels: Labels) -> tuple[Scores, Scores]:
-    """Number of fakes and of genuine samples at or above each distinct score, highest first; (1, U) each."""
-    if scores.min() < 0:
-        order = np.argsort(-scores)
-        ordered, fake = scores[order], labels[order].astype(np.float64)
-        last = np.append(ordered[1:] != ordered[:-1], True)
-    else:
-        # Floats from 0 up are ordered like their bits, of which the uppermost is 0. That leaves room for the
-        # label, and sorting values takes a third of the time of sorting indices.
-        bits = (scores + 0.0).view(np.uint64)
-        packed = np.sort((bits << np.uint64(1)) | labels.astype(np.uint64))[::-1]
-        fake = (packed & np.uint64(1)).astype(np.float64)
-        packed >>= np.uint64(1)
-        last = np.append(packed[1:] != packed[:-1], True)
-    found = np.cumsum(fake)[last]
-    return found[None], (np.flatnonzero(last) + 1.0 - found)[None]
-
-
-def set_metrics(
-    scores: Scores, labels: Labels, metrics: Sequence[str] = ('auc', 'eer', 'ap')
-) -> dict[str, float]:
-    """Metrics of a whole set from one sort, for millions of samples.
-
-    Args:
-        scores: (N,) finite scores.
-        labels: (N,) 0 = genuine, 1 = fake, both present.
-        metrics: Of 'auc', 'eer' and 'ap', defined as in :mod:`~.roc`.
-
-    Returns:
-        The metrics by name.
-    """
-    counts = _counts_at_thresholds(scores, labels)
-    return {metric: float(_OF_COUNTS[metric](*counts)[0]) for metric in metrics}
+def set_metrics(scores: Scores, labels: Labels) -> dict[str, float]:
+    """AUC, EER and AP of a whole set, (N,) scores and labels, from one sort."""
+    found = WeightedMetrics(scores, labels, tuple(_OF_COUNTS))(np.ones((1, scores.size)))
+    return {metric: float(values[0]) for metric, values in found.items()}
 
 
 def _auc(found: Scores, false: Scores) -> Scores:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Average precision of boxes where an image has one true box or none."""
+"""Average precision of boxes for images with at most one true box."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Detections:
 
     Attributes:
         image: (D,) number of each box's image.
-        iou: (D,) overlap with the true box of the image, 0 where it has none.
+        iou: (D,) overlap with the true box of the image, 0 if it has none.
         before: (D,) largest overlap of the boxes that come before it in its image, -1 for the first. At
-            a threshold t a box is right where ``iou >= t > before``: the first box to match takes the
-            true box, later ones are wrong.
-        last: (D,) whether the next box has another score; only there a threshold on scores can lie.
+            a threshold t a box is right if ``iou >= t > before``: the first match takes the true box,
+            later ones are wrong.
+        last: (D,) whether the next box has another score; a threshold on scores can only lie there.
     """
 
     image: Codes

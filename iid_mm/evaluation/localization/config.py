@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow.compute as pc
@@ -68,14 +68,6 @@ def with_masks(pipeline: Sequence[Any]) -> list[Any]:
     if LOADER in map(type_name, pipeline):
         return list(pipeline)
     return insert_step(pipeline, ConfigDict(type=LOADER), before='PackForgeryInputs')
-
-
-def index_datasets(node: ConfigDict) -> Iterator[ConfigDict]:
-    """Visit the datasets of a config that read an index, also those in wrappers."""
-    if 'ann_file' in node:
-        yield node
-    for child in [node['dataset']] if 'dataset' in node else node.get('datasets', []):
-        yield from index_datasets(child)
 
 
 def _check_masks(datasets: Sequence[ConfigDict]) -> None:

@@ -17,7 +17,7 @@ from mmengine.logging import print_log
 
 from iid_mm.datasets.sample_table import SampleTable
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.inputs import check_both_classes, check_scores
+from iid_mm.evaluation.functional.inputs import check_both_classes
 from iid_mm.evaluation.functional.per_method import flat_metrics, format_table, per_method, scored_set
 from iid_mm.evaluation.metrics.whole_set_metric import WholeSetMetric
 from iid_mm.evaluation.scores import FrameScores, write_scores
@@ -181,10 +181,9 @@ class ForgeryAUC(WholeSetMetric):
             # Before the metrics, so that the scores of a long run survive an error such as a missing class.
             write_scores(frames, self.scores_file)
             print_log(f'scores of {len(frames)} faces: {self.scores_file}', logger='current')
-            # The message names which of several sets it is.
-            check_scores(frames.score, frames.label, name=f'scores file {self.scores_file}')
-        scored = scored_set(frames.score, frames.label, frames.video_key, frames.method, frames.dataset)
-        rows = per_method(scored, threshold=self.threshold)
+        # The message names which of several sets it is.
+        name = 'the set' if self.scores_file is None else f'scores file {self.scores_file}'
+        rows = per_method(frames.by_video(name=name), threshold=self.threshold)
         if self.print_table:
             print_log('\n' + format_table(rows), logger='current')
         return flat_metrics(rows)
@@ -208,7 +207,7 @@ class ForgeryAUC(WholeSetMetric):
             video_keys: (N,) ``dataset/method/compression/video``.
             methods: (N,) manipulation of a fake frame; anything for a genuine one.
             datasets: (N,) dataset of each frame; None: all belong to one.
-            how: How frames make a video, see :func:`~iid_mm.evaluation.functional.video_scores`.
+            how: How frames make a video, see :func:`~iid_mm.evaluation.functional.aggregate.video_scores`.
             threshold: A score >= this counts as fake.
 
         Returns:

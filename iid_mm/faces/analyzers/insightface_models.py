@@ -89,7 +89,7 @@ def fetch_models(model_dir: Path | None) -> ModelFiles:
     except FileNotFoundError:
         pass
     home = model_home(model_dir)
-    # Not at the top: worker processes import this module, but not torch.
+    # Not at the top, because it takes seconds to load and is rarely needed.
     from mmengine.logging import print_log
 
     print_log(f'downloading {URL} (288 MB; weights for non-commercial research only)', logger='current')

@@ -14,6 +14,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from iid_mm.datasets.index import LANDMARK_COUNTS
 from iid_mm.errors import InputError
 from iid_mm.faces.analyzers.base import Face, FaceAnalyzer, FrameRef
 from iid_mm.faces.cropping import landmarks_box
@@ -33,7 +34,6 @@ from iid_mm.structures.video_record import (
 if TYPE_CHECKING:
     from iid_mm.utils.typing import BoxesArray, ImageArray, PointsArray
 
-LANDMARK_COUNTS = (68, 81)
 # No frame is that large: a larger number is damaged.
 MAX_COORDINATE = 1e5
 # Half a day at 24 frames a second: a header that promises more is damaged, whatever a sparse file holds.

@@ -360,8 +360,8 @@ def _check_given_up(
         'report.json',
     )
     message, remedy = '{} noted while preparing', 'see problems in report.json'
-    told = [f'{video}: {reason}' for video, reason in problems]
-    findings.add_each('note', 'problems', prepared.name, message, told, remedy, 'problem')
+    noted = [f'{video}: {reason}' for video, reason in problems]
+    findings.add_each('note', 'problems', prepared.name, message, noted, remedy, 'problem')
 
 
 def _problems(report: dict[str, Any]) -> list[dict[str, Any]]:

@@ -254,7 +254,7 @@ def _settings_sentences(settings: dict[str, Any], whole: bool) -> list[str]:
     version = f', preparation version {settings["version"]}' if settings.get('version') else ''
     lines = [f'Face crops were prepared with iid_mm (layout {settings.get("layout")}{version}).']
     if settings.get('stills'):
-        lines.append('Every image counts as an image of its own, not as a frame of a video.')
+        lines.append('Every image counts as a still, not as a frame of a video.')
     elif frames := settings.get('frames'):
         lines.append(f'Up to {frames} evenly spaced frames were taken from each video.')
     if settings.get('analyzer') == 'precomputed':

@@ -124,7 +124,7 @@ def _find_labels(scanner: Scanner) -> Iterator[tuple[Path, int, str]]:
 
 
 def _folders(scanner: Scanner, folder: Path, known: set[str]) -> Iterator[Path]:
-    """Folders of known names; others, and media that lie beside them, are told."""
+    """Folders of known names; others, and media beside them, are left out."""
     files, names, links = scanner.read_folder(folder)
     for name in files:
         if name.lower().endswith((*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)):

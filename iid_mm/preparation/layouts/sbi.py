@@ -92,7 +92,7 @@ ROOT/
   original_sequences/youtube/{raw,c23,c40}/landmarks/<id>/<frame>.npy      (faces, 81, 2)
   manipulated_sequences/<method>/{raw,c23,c40}/{frames,landmarks}/<target>_<source>/     (optional)
   {train,val,test}.json     (or in splits/, dataset/splits/, or --splits-dir)""",
-    # The scripts of SBI take raw unless told otherwise.
+    # Raw is the default of the scripts of SBI.
     compressions=('raw', 'c23', 'c40'),
     analyzer='precomputed',
     example=f'{ORIGINALS}/{YOUTUBE}/{{level}}/{FRAMES}/000/000.png',

@@ -13,7 +13,6 @@ import numpy as np
 
 from cross_manipulation.train_sets import TrainSet
 from iid_mm.errors import InputError
-from iid_mm.evaluation.functional.per_method import scored_set
 from iid_mm.evaluation.scores import read_scores
 
 METRICS = ('video_auc', 'frame_auc', 'video_eer', 'frame_eer')
@@ -139,10 +138,7 @@ def run_metrics(path: str | os.PathLike[str], columns: Sequence[Column], how: st
         FileNotFoundError: There is no such file.
         InputError: The file lacks a manipulation, or a metric is not defined.
     """
-    scores = read_scores(Path(path))
-    scored = scored_set(
-        *(scores.score, scores.label, scores.video_key, scores.method, scores.dataset), how=how
-    )
+    scored = read_scores(Path(path)).by_video(how)
     subsets = {subset.name: subset for subset in scored.manipulations}
     if missing := [column.name for column in columns if column.name not in subsets]:
         raise InputError(

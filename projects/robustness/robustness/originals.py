@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Video compression of the original videos: exact, where they are at hand."""
+"""Video compression of the original videos, which is exact, in place of their crops."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MIN_LIKENESS = 30.0
 
 @dataclass(frozen=True)
 class CropPlace:
-    """Where a stored crop comes from.
+    """Origin of a stored crop.
 
     Attributes:
         frame: Number of the frame.
@@ -60,7 +60,7 @@ def find_originals(
         splits_dir: Folder of the split files, if it is elsewhere.
 
     Returns:
-        Sources by video key; the last answer is kept, since each level asks for it.
+        Sources by video key. The last result is cached: each level needs it.
 
     Raises:
         InputError: The layout is unknown.
@@ -76,12 +76,12 @@ def recompress_original(
 ) -> list[tuple[ImageArray, ImageArray]]:
     """Compress all whole frames of a video and cut crops out of them.
 
-    This is what DeeperForensics-1.0 does to its videos. Frames are decoded, encoded and decoded again one
+    This is how DeeperForensics-1.0 compresses its videos. Frames are decoded, encoded and decoded again one
     after the other, so that memory does not grow with the length of the video.
 
     Args:
         source: The frames.
-        places: The crops that are wanted, in any order.
+        places: The requested crops, in any order.
         crf: Constant rate factor.
 
     Returns:
@@ -92,7 +92,7 @@ def recompress_original(
     """
     wanted = {place.frame for place in places}
     clean: dict[int, ImageArray] = {}
-    found: dict[int, list[tuple[int, ImageArray, ImageArray]]] = {}
+    found: dict[int, tuple[ImageArray, ImageArray]] = {}
     numbers: list[int] = []
     with tempfile.TemporaryDirectory(prefix='iid_mm_') as scratch:
         opener = SourceOpener(Path(scratch))
@@ -107,20 +107,18 @@ def recompress_original(
 
         for position, compressed in enumerate(recompress(frames(), crf, _rate(source))):
             number = numbers[position]
-            if number in wanted:
-                original = clean.pop(number)
-                found[number] = [
-                    (index, _cut(original, place), _cut(compressed, place))
-                    for index, place in enumerate(places)
-                    if place.frame == number
-                ]
+            if number not in wanted:
+                continue
+            original = clean.pop(number)
+            for index, place in enumerate(places):
+                if place.frame == number:
+                    found[index] = (_cut(original, place), _cut(compressed, place))
         opener.close()
-    if missing := sorted(wanted - set(found)):
+    if missing := [place.frame for index, place in enumerate(places) if index not in found]:
         raise InputError(
-            f'frame {missing[0]} cannot be read from {_name(source)}: {reader.problem or "not there"}'
+            f'frame {min(missing)} cannot be read from {_name(source)}: {reader.problem or "not there"}'
         )
-    crops = sorted((entry for entries in found.values() for entry in entries), key=lambda entry: entry[0])
-    return [(original, compressed) for _, original, compressed in crops]
+    return [found[index] for index in range(len(places))]
 
 
 def check_same(stored: ImageArray, original: ImageArray, name: str) -> None:
@@ -133,7 +131,7 @@ def check_same(stored: ImageArray, original: ImageArray, name: str) -> None:
     if likeness < MIN_LIKENESS:
         raise InputError(
             f'{name}: the crop is not a part of the original video (PSNR {likeness:.1f} dB): --videos is '
-            'another release of the set, or its crops were moved in preparation; without --videos crops '
+            'another release of the set, or its crops were moved in preparation; without --videos the crops '
             'are compressed'
         )
 
@@ -152,7 +150,7 @@ def _cut(image: ImageArray, place: CropPlace) -> ImageArray:
 
 
 def _rate(source: FrameSource) -> Fraction:
-    """Frames a second; images have none, and what is absurd would upset the encoder."""
+    """Frames per second; a default for images and for rates that the encoder cannot use."""
     if not isinstance(source, VideoFile):
         return FRAME_RATE
     try:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.inputs import Labels, Scores
-from iid_mm.evaluation.functional.per_method import scored_set
 from iid_mm.evaluation.scores import FrameScores
 from iid_mm.evaluation.statistics.delong import delong_covariance
 from iid_mm.evaluation.statistics.intervals import Interval
@@ -93,14 +92,7 @@ def summaries(
         InputError: Cells have scores of different videos, or identities are asked for and unknown.
         OneClassError: A class is missing.
     """
-    sets = {
-        cell: scored_set(
-            *(frames.score, frames.label, frames.coded('video_key')),
-            *(frames.coded('method'), frames.coded('dataset')),
-            how=how,
-        )
-        for cell, frames in scores.items()
-    }
+    sets = {cell: frames.by_video(how, name=cell.name) for cell, frames in scores.items()}
     clean = sets.pop(Cell())
     for cell, found in sets.items():
         if not np.array_equal(found.keys, clean.keys) or len(scores[cell]) != len(scores[Cell()]):

@@ -15,10 +15,10 @@ from iid_mm.registry import DATA_SAMPLERS
 
 @DATA_SAMPLERS.register_module()
 class VideoBatchSampler(torch.utils.data.Sampler[list[int]]):
-    """Batches that hold whole videos, so that each video is encoded by one worker only.
+    """Batches of whole videos, so that each video is encoded by one worker only.
 
-    Videos are packed into batches in the order of the dataset; one that is longer than a batch is spread
-    over batches of its own, and each worker that gets one of these encodes it. Batches are dealt out to the
+    Videos are packed into batches in the order of the dataset. One that is longer than a batch is split into
+    batches of its own, and each worker that gets one of these encodes it. The batches are distributed to the
     processes in turn: they are the same for any number of processes, and nothing is repeated.
 
     Args:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Face crops that know the other crops of their video."""
+"""Face crops with the other crops of their video."""
 
 from __future__ import annotations
 
@@ -20,23 +20,22 @@ from robustness.originals import find_originals
 
 @DATASETS.register_module()
 class VideoForgeryDataset(ForgeryDataset):
-    """Adds to each sample what is needed to compress its whole video.
+    """A dataset whose samples have what is needed to compress their whole video.
 
-    Added to what :class:`~iid_mm.datasets.forgery_dataset.ForgeryDataset` gives: ``video_images``, the
-    paths of all crops of the video that are in this dataset, in order of time, and ``video_position``, the
-    sample's place among them. With ``originals`` also ``video_source`` (where the frames of the original
-    video are), ``video_frames`` (frame numbers) and ``video_windows`` (crop windows), in the same order.
+    They have these keys in addition: ``video_images``, the paths of all crops of the video in this dataset in
+    order of time, and ``video_position``, the place of the sample among them. With ``originals`` also
+    ``video_source`` (the original video), ``video_frames`` (frame numbers) and ``video_windows`` (crop
+    windows), in the same order.
 
     Args:
         *args: As for :class:`~iid_mm.datasets.forgery_dataset.ForgeryDataset`.
-        originals: None, or ``dict(root=..., layout=...)``: the dataset as downloaded and its layout,
-            optional
-            ``splits_dir``.
+        originals: ``dict(root=..., layout=...)``: the dataset as downloaded and its layout, optionally
+            ``splits_dir``; None: original videos are not used.
         **kwargs: As for :class:`~iid_mm.datasets.forgery_dataset.ForgeryDataset`.
 
     Raises:
         FileNotFoundError: An original video is missing.
-        InputError: The layout is unknown, or crops of several compression levels are to be found in one root.
+        InputError: The layout is unknown, or the set has crops of several compression levels.
     """
 
     def __init__(self, *args: Any, originals: dict[str, Any] | None = None, **kwargs: Any) -> None:
@@ -47,7 +46,7 @@ class VideoForgeryDataset(ForgeryDataset):
         super().__init__(*args, **kwargs)
 
     def full_init(self) -> None:
-        """Read the indices and find out where each video starts."""
+        """Read the indices and find the first sample of each video."""
         if self._fully_initialized:
             return
         super().full_init()
@@ -65,7 +64,7 @@ class VideoForgeryDataset(ForgeryDataset):
         return [range(start, end) for start, end in zip(self._starts.tolist(), ends.tolist(), strict=True)]
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
-        """Get a sample with what is known of its video."""
+        """Get a sample with the keys of its video."""
         info: dict[str, Any] = super().get_data_info(idx)
         if not self._starts.size:
             return info

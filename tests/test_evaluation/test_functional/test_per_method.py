@@ -26,7 +26,7 @@ def test_every_manipulation_meets_all_genuine_videos() -> None:
     assert [(row.num_videos, row.num_fake_videos) for row in rows] == [(4, 2), (3, 1), (5, 3)]
 
 
-def test_data_sets_do_not_share_their_genuine_videos() -> None:
+def test_datasets_do_not_share_their_genuine_videos() -> None:
     rows = per_method(
         scored_set(
             [0.1, 0.9, 0.5, 0.4],
@@ -44,7 +44,7 @@ def test_data_sets_do_not_share_their_genuine_videos() -> None:
     assert metrics['video_auc'] == 0.75
 
 
-def test_a_data_set_without_genuine_videos_is_named() -> None:
+def test_a_dataset_without_genuine_videos_is_named() -> None:
     with pytest.raises(OneClassError, match="manipulation 'A' of set 'y': all 1 frames are fake"):
         per_method(
             scored_set(

@@ -40,7 +40,7 @@ def test_the_heads_own_test_config(config: Config) -> None:
     assert 'heat_map' not in config.model.test_cfg
 
 
-def test_wrapped_data_sets(config: Config) -> None:
+def test_wrapped_datasets(config: Config) -> None:
     inner = config.test_dataloader.dataset
     wrapped = dict(type='ConcatDataset', datasets=[inner, dict(type='RepeatDataset', times=1, dataset=inner)])
     config.test_dataloader.dataset = wrapped

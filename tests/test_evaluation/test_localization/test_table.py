@@ -147,7 +147,7 @@ def test_boxes_of_fakes_without_a_mask_do_not_count() -> None:
     assert rows_of(samples)['overall'].metrics['box_ap50'] == 1.0
 
 
-def test_several_data_sets() -> None:
+def test_several_datasets() -> None:
     samples = [
         make_frame(boxes=[(0.5, 0.9, 0.5)]),
         make_frame('youtube', '000', state=GENUINE, boxes=[(0.9, 0.0, 0.5)]),

@@ -200,7 +200,7 @@ def test_summary_says_what_settings_say(good, check):
     assert 'JPEG quality 95, up to 320 px' in text
     assert '10 % of the training identities were moved to the validation split.' in text
     assert 'The landmarks came with the dataset.' in text
-    assert 'Every image counts as an image of its own' in text
+    assert 'Every image counts as a still, not as a frame of a video.' in text
 
 
 def test_summary_counts_shared_identities(make_tiny, check):
