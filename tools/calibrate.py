@@ -23,7 +23,8 @@ from rich.table import Table
 from iid_mm.apis import init_model, load_checkpoint_file, load_config
 from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.aggregate import AGGREGATIONS
-from iid_mm.inference.calibration import BOUNDS, META_KEY, Calibration, calibrate
+from iid_mm.evaluation.statistics.calibration import TEMPERATURES
+from iid_mm.inference.calibration import META_KEY, Calibration, calibrate
 from iid_mm.utils.cli import add_config_options, add_trust_option, run_tool
 from iid_mm.utils.files import check_output, replacing
 
@@ -36,7 +37,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', type=Path, help='checkpoint file')
     parser.add_argument('--out', type=Path, help='where to write; default CHECKPOINT_calibrated.pth')
     parser.add_argument('--device', default='cpu', help='cpu, cuda, ... (cpu)')
-    parser.add_argument('--aggregation', default='mean', choices=AGGREGATIONS, help='how frames make a video')
+    parser.add_argument(
+        '--aggregation', default='mean', choices=AGGREGATIONS, help='how frame scores are aggregated (mean)'
+    )
     add_trust_option(parser)
     add_config_options(parser)
     return parser.parse_args()
@@ -93,8 +96,8 @@ def report(found: Calibration) -> None:
     for name, fit in (('images', found.frame), ('videos', found.video)):
         if fit.at_edge:
             print(
-                f'{name}: the temperature lies at the edge of the range that is searched '
-                f'({BOUNDS[0]} to {BOUNDS[1]}): these scores say little about this data'
+                f'{name}: the temperature lies at the edge of the search range '
+                f'({TEMPERATURES[0]} to {TEMPERATURES[1]}): these scores say little about this data'
             )
 
 

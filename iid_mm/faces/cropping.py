@@ -7,11 +7,14 @@ Points follow OpenCV: the center of the top left pixel is (0, 0), so an image of
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from iid_mm.errors import InputError
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import BoxesArray, ImageArray, PointsArray, Size
@@ -21,6 +24,25 @@ Window = tuple[int, int, int, int]
 
 FOREHEAD = 0.3
 """Height of the forehead above the brows, relative to the height from brows to chin."""
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """How faces are cropped; must be the same in preparation and inference.
+
+    Attributes:
+        margin: Margin around the face box on each side, relative to its longer side.
+        max_side: Longest side of a stored crop, pixels.
+    """
+
+    margin: float = 0.25
+    max_side: int = 320
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.margin <= 5:
+            raise InputError(f'margin={self.margin!r}: must lie in [0, 5]')
+        if self.max_side < 16:
+            raise InputError(f'max_side={self.max_side!r}: must be at least 16')
 
 
 def landmarks_box(landmarks: PointsArray) -> BoxesArray:
@@ -122,6 +144,14 @@ def crop_points(points: PointsArray, window: Window, max_side: int) -> PointsArr
     scale = np.array([width / (x1 - x0), height / (y1 - y0)])
     moved = (points.astype(np.float64) - (x0, y0) + 0.5) * scale - 0.5
     return moved.astype(np.float32)
+
+
+def stored_points(points: PointsArray) -> PointsArray:
+    """Round landmarks as the index stores them.
+
+    A thousandth of a pixel is far below what detectors resolve, and packs better.
+    """
+    return np.asarray(np.round(points, 3), points.dtype)
 
 
 def canvas_to_frame(

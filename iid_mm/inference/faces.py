@@ -7,10 +7,17 @@ from dataclasses import dataclass
 
 from iid_mm.faces.analyzers.base import Face, FaceAnalyzer
 from iid_mm.faces.appearance import OTHER_SCENE, describe, describe_scene, scene_difference
-from iid_mm.faces.cropping import Window, crop_image, crop_points, crop_window, face_box
+from iid_mm.faces.cropping import (
+    CropSettings,
+    Window,
+    crop_image,
+    crop_points,
+    crop_window,
+    face_box,
+    stored_points,
+)
 from iid_mm.faces.tracking import SAME_FACE, TrackLinker, box_distance, nearest_face
 from iid_mm.inference.sampling import TimedFrame
-from iid_mm.preparation.writer import stored_points
 from iid_mm.utils.typing import FloatArray, ImageArray, PointsArray
 
 THOROUGH_EVERY = 8
@@ -51,18 +58,16 @@ class FaceFollower:
 
     Args:
         analyzer: The face analyzer.
-        margin: Margin of crops, see :class:`~iid_mm.preparation.settings.Settings`.
-        max_side: Longest side of crops.
+        cropping: Margin and size of crops.
         min_face: Faces whose box is smaller than this, in pixels, are ignored.
 
     Attributes:
         frames_with_small: Number of frames in which a face was ignored for its size.
     """
 
-    def __init__(self, analyzer: FaceAnalyzer, margin: float, max_side: int, min_face: int = 0) -> None:
+    def __init__(self, analyzer: FaceAnalyzer, cropping: CropSettings, min_face: int = 0) -> None:
         self.analyzer = analyzer
-        self.margin = margin
-        self.max_side = max_side
+        self.cropping = cropping
         self.min_face = min_face
         self.frames_with_small = 0
         self._linker = TrackLinker()
@@ -112,10 +117,10 @@ class FaceFollower:
 
     def _cut(self, image: ImageArray, face: Face, track: int) -> FoundFace | None:
         size = (image.shape[1], image.shape[0])
-        window = crop_window(face_box(face.landmarks), size, self.margin)
+        window = crop_window(face_box(face.landmarks), size, self.cropping.margin)
         if window is None:
             return None
-        crop = crop_image(image, window, self.max_side)
+        crop = crop_image(image, window, self.cropping.max_side)
         # Rounded as in prepared datasets: the same warp, the same pixels, the same score.
-        points = stored_points(crop_points(face.landmarks, window, self.max_side))
+        points = stored_points(crop_points(face.landmarks, window, self.cropping.max_side))
         return FoundFace(track, face, window, crop, points)

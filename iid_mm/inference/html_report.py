@@ -15,7 +15,7 @@ import cv2
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from iid_mm.errors import InputError
-from iid_mm.inference.calibration import Fit
+from iid_mm.evaluation.statistics.calibration import TemperatureFit
 from iid_mm.inference.drawing import draw_faces, draw_view, plot_timeline
 from iid_mm.inference.media import CAMERA, IMAGE
 from iid_mm.inference.results import NO_FACE, SCORED, FaceView, MediaResult, PersonTrack
@@ -299,7 +299,7 @@ def _answer_facts(result: MediaResult) -> list[tuple[str, str]]:
     return rows
 
 
-def _fit_of(result: MediaResult) -> Fit | None:
+def _fit_of(result: MediaResult) -> TemperatureFit | None:
     """The fit for this kind of input; None if nothing is calibrated."""
     if result.calibration is None:
         return None

@@ -18,6 +18,7 @@ from iid_mm.errors import InputError
 from iid_mm.evaluation.functional.aggregate import AGGREGATIONS
 from iid_mm.faces.analyzers import AnalyzerOptions, build_analyzer, check_analyzer
 from iid_mm.faces.analyzers.base import FaceAnalyzer
+from iid_mm.faces.cropping import CropSettings
 from iid_mm.inference.analysis import MediaAnalyzer, Progress
 from iid_mm.inference.calibration import calibration_of
 from iid_mm.inference.faces import FaceFollower
@@ -30,9 +31,8 @@ from iid_mm.media.containers import ReadingStopped
 from iid_mm.models.build import building_stored_model, init_model
 from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP
 from iid_mm.models.stored_config import stored_config
-from iid_mm.preparation.settings import Settings
 from iid_mm.utils.checkpoint import load_checkpoint_file
-from iid_mm.utils.config import load_config, pipeline_input_size
+from iid_mm.utils.config import find_config, load_config, pipeline_input_size
 from iid_mm.utils.files import printable, reason_of, sha256
 from iid_mm.version import __version__
 
@@ -83,8 +83,8 @@ class IIDInferencer:
         *,
         backend: str | None = None,
         analyzer: str | AnalyzerOptions | FaceAnalyzer = 'mediapipe',
-        margin: float = Settings.margin,
-        max_side: int = Settings.max_side,
+        margin: float = CropSettings.margin,
+        max_side: int = CropSettings.max_side,
         min_face: int = 0,
         threshold: float = 0.5,
         heat_map: bool = True,
@@ -105,9 +105,7 @@ class IIDInferencer:
         self.threshold = threshold
         self.show_progress = show_progress
         self.analyzer, analyzer_name = _build_analyzer(analyzer)
-        self.crop_settings = Settings(
-            'inference', 'native', None, analyzer_name, '', margin=margin, max_side=max_side
-        )
+        self.cropping = CropSettings(margin, max_side)
         self.min_face = min_face
         load = self._load_onnx if backend == 'onnxruntime' else self._load_pytorch
         self.model, self.cfg, meta = load(model, Path(weights), device, heat_map, trust)
@@ -315,8 +313,7 @@ class IIDInferencer:
             yield told(name), told(f'{name} (writing)')
 
     def _follower(self) -> FaceFollower:
-        settings = self.crop_settings
-        return FaceFollower(self.analyzer, settings.margin, settings.max_side, self.min_face)
+        return FaceFollower(self.analyzer, self.cropping, self.min_face)
 
 
 class _Guarded:
@@ -358,29 +355,6 @@ class _Stop:
         except Exception as error:
             self.error = error
             raise
-
-
-def find_config(model: str | os.PathLike[str] | Config) -> str | os.PathLike[str] | Config:
-    """Find a config by its name.
-
-    Args:
-        model: A config, the path of one, or the name of a file below ``configs`` without suffix.
-
-    Returns:
-        The config or its path.
-
-    Raises:
-        FileNotFoundError: There is no such config; the message lists the names.
-    """
-    if isinstance(model, Config) or Path(model).is_file():
-        return model
-    folder = Path(__file__).parents[2] / 'configs'
-    known = {path.stem: path for path in sorted(folder.rglob('*.py')) if '_base_' not in path.parts}
-    name = os.fspath(model)
-    if name in known:
-        return known[name]
-    hint = f'; known names: {", ".join(sorted(known))}' if known else ''
-    raise FileNotFoundError(f'config {name} does not exist{hint}')
 
 
 def _build_analyzer(analyzer: str | AnalyzerOptions | FaceAnalyzer) -> tuple[FaceAnalyzer, str]:

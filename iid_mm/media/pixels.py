@@ -102,8 +102,7 @@ def to_image(frame: Any, aspect: Fraction | None = None) -> tuple[ImageArray, st
     if frame.interlaced_frame:
         notes.append('interlaced: moving edges may be combed, which is not as trained')
     image, note = squared(image, aspect)
-    notes += [note] if note else []
-    return turned(image, _display_matrix(frame)), '; '.join(notes)
+    return turned(image, _display_matrix(frame)), '; '.join(filter(None, [*notes, note]))
 
 
 def squared(image: ImageArray, aspect: Fraction | None) -> tuple[ImageArray, str]:

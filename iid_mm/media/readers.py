@@ -54,7 +54,7 @@ class FrameReader(ABC):
         """
 
     def note(self, reason: str) -> None:
-        """Add a reason to :attr:`problem`, unless it is there already."""
+        """Add a reason to :attr:`problem`, unless it is empty or there already."""
         if reason not in self.problem:
             self.problem = f'{self.problem}; {reason}' if self.problem else reason
 

@@ -86,8 +86,7 @@ class VideoReader(ClipReader):
                     passed = bisect_right(wanted, number, lo=place)
                     if passed > place and wanted[passed - 1] == number and frame is not None:
                         image, note = to_image(frame, aspect)
-                        if note:
-                            self.note(note)
+                        self.note(note)
                         good += 1
                         yield number, image
                     place = passed
@@ -134,8 +133,7 @@ class VideoReader(ClipReader):
             duration=duration,
             index=np.array(index, np.int64),
         )
-        if found.problem:
-            self.note(found.problem)
+        self.note(found.problem)
         if found.stamps is None:
             self.numbers = range(self._count_by_decoding(found.count))
         else:
@@ -149,8 +147,7 @@ class VideoReader(ClipReader):
     def _choose_stream(self, container: Any) -> Any:
         """Choose the stream to read; None without one whose frames may be decoded."""
         stream, note = choose_stream(container)
-        if note:
-            self.note(note)
+        self.note(note)
         if stream is None:
             return None
         codec = stream.codec_context
@@ -241,10 +238,8 @@ class VideoReader(ClipReader):
             codec.thread_count = 1
             codec.options = DECODER_OPTIONS
             colors = colors_of(codec)
-            place = -1
             skipping = False
-            for packet in _filled(container, stream):
-                place += 1
+            for place, packet in enumerate(_filled(container, stream)):
                 # The first packet may hold information about the encoder that the decoder needs.
                 if packet is not None and 0 < place < targets.start.packet:
                     skipping = True

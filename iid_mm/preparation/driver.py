@@ -124,7 +124,7 @@ def prepare(root: Path, out_dir: Path, settings: Settings, run: RunOptions | Non
     """
     run = run or RunOptions()
     store = PartStore(out_dir, settings)
-    # All that a user may have to mend is checked before the folder is touched.
+    # Mistakes of the user are found before the folder is touched.
     store.check(run.overwrite)
     analyzer = AnalyzerOptions(settings.analyzer, run.model_dir, run.device, DATASET_FACES)
     check_analyzer(analyzer)
@@ -248,7 +248,7 @@ def _write_outputs(
         reports.append(part)
     report = build_report(store.settings, reports, left_out, missing)
     text = json.dumps(report, indent=1, ensure_ascii=False) + '\n'
-    # Settings hold what a user typed; in JSON a backslash and the number of a surrogate are what it is.
+    # Settings quote what a user typed: lone surrogates become escapes of JSON.
     write_bytes(store.out_dir / REPORT, text.encode('utf-8', 'backslashreplace'))
     table = pa.concat_tables(tables)
     if not table.num_rows:
@@ -283,7 +283,7 @@ def _finished(store: PartStore, fingerprints: Mapping[str, str], scan: LayoutSca
 
 @contextmanager
 def _writing(out_dir: Path, done: Collection[str], groups: Collection[str]) -> Iterator[None]:
-    """Turn what the disk refuses into one line that says how to go on."""
+    """Turn errors of the disk into one line that says how to continue."""
     try:
         yield
     except FileNotFoundError:

@@ -199,7 +199,7 @@ class GroupProcessor:
         return None if face is None or crop is None else replace(crop, look=describe(image, [face])[0])
 
     def _process_moved(self, fake: OpenVideo, track: Track, reason: str) -> list[Sample]:
-        """Prepare a fake that its genuine video does not fit as it is: others may have cropped both.
+        """Prepare a fake that does not match its genuine video as it is: others may have cropped both.
 
         Args:
             fake: The fake.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is finished in a prepared folder, so that a run can go on where another one stopped.
+"""The finished groups of a prepared folder, so that a run can resume where another one stopped.
 
 ``OUT_DIR/.parts/settings.json`` holds the settings of the folder;
 ``OUT_DIR/.parts/<group>.parquet`` the rows of a finished group, with its report and the fingerprint

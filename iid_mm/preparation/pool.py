@@ -12,9 +12,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, TimeoutError, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from iid_mm.utils.workers import no_interrupts
 TIMEOUT = 1800.0
 # A worker that dies may have been killed for memory that another one used: one more try.
 TRIES = 2
-# What a name can cause; whatever else the disk refuses, it refuses to all.
+# Errors that a file name can cause; other errors of the disk concern all groups.
 OF_ONE_FILE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY)
 
 Batch = Sequence[VideoGroup]
@@ -85,8 +86,9 @@ def process_batches(
     """
     if not batches:
         return
+    build = partial(build_processor, settings, analyzer, root, out_dir, scratch)
     if num_workers == 0:
-        processor = build_processor(settings, analyzer, root, out_dir, scratch)
+        processor = build()
         for batch in batches:
             for group in batch:
                 yield group, process_group(processor, group)
@@ -96,8 +98,8 @@ def process_batches(
         max_workers=min(num_workers, len(batches)),
         # Not fork: libraries of this process may hold threads and locks.
         context=multiprocessing.get_context('spawn'),
-        initializer=start_worker,
-        initargs=(settings, analyzer, root, out_dir, scratch),
+        initializer=_start_worker,
+        initargs=(build,),
     )
     try:
         yield from _run(pool, list(batches), num_workers, settings)
@@ -124,7 +126,7 @@ def _run(
             batch = queue.pop()
             timeout = TIMEOUT * sum(len(group.records) for group in batch)
             with no_interrupts():
-                scheduled = pool.schedule(work, args=[batch], timeout=timeout)
+                scheduled = pool.schedule(_work, args=[batch], timeout=timeout)
             waiting[scheduled] = batch
         ready, _ = wait(waiting, return_when=FIRST_COMPLETED)
         for future in ready:
@@ -133,7 +135,7 @@ def _run(
                 results = future.result()
             except (ProcessExpired, TimeoutError) as error:
                 if len(batch) > 1:
-                    # It is not known which of them it was: each goes on its own.
+                    # Any of them may be the cause: each is tried on its own.
                     queue[:0] = [[group] for group in batch]
                     continue
                 name = batch[0].name
@@ -167,7 +169,7 @@ def build_processor(
     out_dir: Path,
     scratch: Path | None = None,
 ) -> GroupProcessor:
-    """Build what prepares groups.
+    """Build the processor of groups.
 
     Args:
         settings: What to write.
@@ -184,22 +186,20 @@ def build_processor(
     )
 
 
-def start_worker(
-    settings: Settings, analyzer: AnalyzerOptions, root: Path, out_dir: Path, scratch: Path | None = None
-) -> None:
+def _start_worker(build: Callable[[], GroupProcessor]) -> None:
     """Load the analyzer once for all groups of this process."""
     global _processor
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # The processes share the cores already.
     cv2.setNumThreads(1)
-    _processor = build_processor(settings, analyzer, root, out_dir, scratch)
+    _processor = build()
 
 
-def work(groups: Sequence[VideoGroup]) -> list[GroupResult]:
-    """Prepare groups in a process that :func:`start_worker` has set up."""
+def _work(groups: Sequence[VideoGroup]) -> list[GroupResult]:
+    """Prepare groups in a process that :func:`_start_worker` has set up."""
     if _processor is None:
-        raise RuntimeError('start_worker was not called in this process')
+        raise RuntimeError('_start_worker was not called in this process')
     try:
         return [process_group(_processor, group) for group in groups]
     finally:
@@ -207,7 +207,7 @@ def work(groups: Sequence[VideoGroup]) -> list[GroupResult]:
 
 
 def process_group(processor: GroupProcessor, group: VideoGroup) -> GroupResult:
-    """Prepare a group; what goes wrong with it alone is its result, not the end of the others.
+    """Prepare a group; an error that concerns this group alone becomes its result.
 
     Raises:
         OSError: If nothing can be written, for instance because the disk is full.

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from iid_mm.errors import InputError
+from iid_mm.faces.cropping import CropSettings
 from iid_mm.media.image_writing import DEFAULT_FORMAT, check_quality
 
 # Raise when the same settings give other files, so that folders are not mixed.
@@ -42,8 +43,8 @@ class Settings:
     analyzer: str
     analyzer_version: str
     frames: int = 32
-    margin: float = 0.25
-    max_side: int = 320
+    margin: float = CropSettings.margin
+    max_side: int = CropSettings.max_side
     image_format: str = DEFAULT_FORMAT
     quality: int | None = None
     masks: bool = False
@@ -56,13 +57,12 @@ class Settings:
     def __post_init__(self) -> None:
         rules = (
             ('frames', self.frames >= 1, 'must be at least 1'),
-            ('margin', 0 <= self.margin <= 5, 'must lie in [0, 5]'),
-            ('max_side', self.max_side >= 16, 'must be at least 16'),
             ('val_fraction', 0 <= self.val_fraction < 1, 'must lie in [0, 1)'),
         )
         for name, good, rule in rules:
             if not good:
                 raise InputError(f'{name}={getattr(self, name)!r}: {rule}')
+        CropSettings(self.margin, self.max_side)
         check_quality(self.image_format, self.quality)
 
     def to_json(self) -> str:

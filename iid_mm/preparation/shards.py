@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work that is split over machines, and put together again.
+"""Work that is split over machines and merged again.
 
 A shard works on every N-th batch and leaves ``OUT_DIR/.parts/shard-<i>-of-<N>.json`` behind, which
 lists what it has finished. Shards may share one folder or have one each.
@@ -55,7 +55,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a finished shard says of itself.
+    """Record of a finished shard.
 
     Attributes:
         index: Number of the shard.
@@ -177,7 +177,7 @@ def collect_shard(folder: Path, manifest: Manifest, store: PartStore) -> None:
                 # Folders in it are those of other videos.
                 for path in sorted(place.iterdir()) if place.is_dir() else ():
                     _link(path, store.out_dir / kind / video['key'] / path.name)
-        # Last: a part that is there says that its crops are.
+        # Last: a part that exists says that its crops are complete.
         _link(source.path(name), store.path(name))
 
 

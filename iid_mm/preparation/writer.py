@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from iid_mm.faces.cropping import Window, crop_points
+from iid_mm.faces.cropping import Window, crop_points, stored_points
 from iid_mm.media.image_writing import write_image
 from iid_mm.preparation.faces import FaceCrop
 from iid_mm.preparation.settings import Settings
@@ -94,7 +94,7 @@ class CropWriter:
             Path relative to the prepared folder.
         """
         start = perf_counter()
-        # Masks are kept without loss whatever the format of the frames.
+        # Masks are lossless whatever the format of the frames.
         suffix = 'png' if kind == MASKS else self.settings.image_format
         path = f'{kind}/{key}/{number:05d}{note}.{suffix}'
         write_image(image, self.out_dir / path, None if kind == MASKS else self.settings.quality)
@@ -112,14 +112,6 @@ class CropWriter:
     def points(self, crop: FaceCrop) -> PointsArray:
         """(K, 2) landmarks in pixels of the stored crop."""
         return crop_points(crop.face.landmarks, crop.window, self.settings.max_side)
-
-
-def stored_points(points: PointsArray) -> PointsArray:
-    """Landmarks as the index keeps them.
-
-    A thousandth of a pixel is far below what detectors resolve and packs better.
-    """
-    return np.asarray(np.round(points, 3), points.dtype)
 
 
 def make_row(record: VideoRecord, sample: Sample) -> dict[str, Any]:

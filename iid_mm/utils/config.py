@@ -67,6 +67,29 @@ def load_config(config: str | os.PathLike[str] | Config, cfg_options: dict[str, 
     return config
 
 
+def find_config(model: str | os.PathLike[str] | Config) -> str | os.PathLike[str] | Config:
+    """Find a config by its name.
+
+    Args:
+        model: A config, the path of one, or the name of a file below ``configs`` without suffix.
+
+    Returns:
+        The config or its path.
+
+    Raises:
+        FileNotFoundError: There is no such config; the message lists the names.
+    """
+    if isinstance(model, Config) or Path(model).is_file():
+        return model
+    folder = Path(__file__).parents[2] / 'configs'
+    known = {path.stem: path for path in sorted(folder.rglob('*.py')) if '_base_' not in path.parts}
+    name = os.fspath(model)
+    if name in known:
+        return known[name]
+    hint = f'; known names: {", ".join(sorted(known))}' if known else ''
+    raise FileNotFoundError(f'config {name} does not exist{hint}')
+
+
 def _read_file(path: Path) -> Config:
     """Read a config file; errors name it."""
     if not path.is_file():

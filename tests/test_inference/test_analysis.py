@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from iid_mm.errors import InputError
+from iid_mm.faces.cropping import CropSettings
 from iid_mm.inference.analysis import MAX_VIEWS, MediaAnalyzer
 from iid_mm.inference.faces import FaceFollower, FoundFace
 from iid_mm.inference.media import VIDEO, Media
@@ -58,7 +59,7 @@ class Scorer:
 def analyze(images: list[Any], batch_size: int = 4, **options: Any) -> tuple[Any, Scorer]:
     scorer: Any = Scorer()
     finder = SquareAnalyzer()
-    analyzer = MediaAnalyzer(lambda: FaceFollower(finder, 0.0, 320), scorer, batch_size)
+    analyzer = MediaAnalyzer(lambda: FaceFollower(finder, CropSettings(0.0)), scorer, batch_size)
     return analyzer.analyze(MEDIA, Frames(images), **options), scorer
 
 
@@ -99,7 +100,7 @@ def test_frames_without_faces_do_not_pile_up() -> None:
     done: list[int] = []
     images = [draw_frame([(10, 60, 40)])] + [draw_frame([])] * 60
     scorer: Any = Scorer()
-    analyzer = MediaAnalyzer(lambda: FaceFollower(SquareAnalyzer(), 0.0, 320), scorer, 8)
+    analyzer = MediaAnalyzer(lambda: FaceFollower(SquareAnalyzer(), CropSettings(0.0)), scorer, 8)
     analyzer.analyze(MEDIA, Counting(images), on_frame=lambda frame, _: done.append(frame.number))
     assert len(done) == 61
     assert max(alive) <= 10
@@ -147,7 +148,7 @@ def test_no_face_is_an_answer() -> None:
 
 def test_nothing_to_read() -> None:
     scorer: Any = Scorer()
-    analyzer = MediaAnalyzer(lambda: FaceFollower(SquareAnalyzer(), 0.0, 320), scorer)
+    analyzer = MediaAnalyzer(lambda: FaceFollower(SquareAnalyzer(), CropSettings(0.0)), scorer)
     result = analyzer.analyze(MEDIA, Frames([], problem='has no video stream'))
     assert (result.status, result.problems) == (UNREADABLE, ['has no video stream'])
     assert analyzer.analyze(MEDIA, Frames([])).problems == ['holds no frame']
@@ -164,7 +165,7 @@ def test_progress_and_aggregation() -> None:
 def test_small_faces_are_ignored() -> None:
     scorer: Any = Scorer()
     finder = SquareAnalyzer()
-    analyzer = MediaAnalyzer(lambda: FaceFollower(finder, 0.0, 320, min_face=60), scorer)
+    analyzer = MediaAnalyzer(lambda: FaceFollower(finder, CropSettings(0.0), min_face=60), scorer)
     image = draw_frame([(20, 60, 30), (150, 60, 80)])
     result = analyzer.analyze(MEDIA, Frames([image, image]))
     assert len(result.tracks) == 1
@@ -181,7 +182,7 @@ def test_callers_of_follower_get_a_new_one_each_time(analyzer: SquareAnalyzer) -
     made: list[Callable[[], FaceFollower]] = []
 
     def follower() -> FaceFollower:
-        found = FaceFollower(analyzer, 0.0, 320)
+        found = FaceFollower(analyzer, CropSettings(0.0))
         made.append(found)  # type: ignore[arg-type]
         return found
 
@@ -214,7 +215,7 @@ def test_small_faces_are_searched_now_and_then_and_followed_in_between() -> None
     images = [draw_frame([(40, 60, 80), (250, 60, 20)]) for _ in range(20)]
     new = draw_frame([(40, 60, 80), (250, 60, 20)])
     new[new.max(axis=2) < 50] = (200, 120, 60)
-    analyzer = MediaAnalyzer(lambda: FaceFollower(finder, 0.0, 320), scorer)  # type: ignore[arg-type]
+    analyzer = MediaAnalyzer(lambda: FaceFollower(finder, CropSettings(0.0)), scorer)  # type: ignore[arg-type]
     result = analyzer.analyze(MEDIA, Frames([*images, new, new]))
     assert finder.thorough == [0, 8, 16, 20]
     # In each frame both are there, the small one too.
@@ -253,6 +254,6 @@ def test_limits_of_the_analyzer_are_told() -> None:
             return self.limit(super().analyze(image, hint_box), 1)
 
     scorer: Any = Scorer()
-    analyzer = MediaAnalyzer(lambda: FaceFollower(Limited(), 0.0, 320), scorer)
+    analyzer = MediaAnalyzer(lambda: FaceFollower(Limited(), CropSettings(0.0)), scorer)
     result = analyzer.analyze(MEDIA, Frames([draw_frame([(20, 60, 60), (150, 60, 60), (240, 150, 40)])]))
     assert result.problems == ['3 faces found, 1 analyzed']

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from iid_mm.errors import InputError
-from iid_mm.inference.calibration import Calibration, Fit, scale_probabilities
+from iid_mm.evaluation.statistics.calibration import TemperatureFit, scale_probabilities
+from iid_mm.inference.calibration import Calibration
 from iid_mm.inference.html_report import (
     MAX_PEOPLE,
     _clock,
@@ -45,7 +46,7 @@ FACTS = {
     'analyzer': 'mediapipe',
     'version': '9.8.7',
 }
-FIT = Fit(2.0, 280, 140, 0.5, 0.4, 0.112, 0.031)
+FIT = TemperatureFit(2.0, 280, 140, 0.5, 0.4, 0.112, 0.031)
 CALIBRATION = Calibration(FIT, replace(FIT, temperature=4.0, samples=70, fakes=35), '70 videos of split val')
 
 
@@ -186,7 +187,7 @@ def test_images_take_the_calibration_of_frames() -> None:
 
 def test_no_more_is_claimed_than_the_videos_support() -> None:
     """A score of 1 with the calibration of 18 genuine and 54 fake videos."""
-    fit = Fit(0.05, 72, 54, 0.1, 0.1, 0.0, 0.0)
+    fit = TemperatureFit(0.05, 72, 54, 0.1, 0.1, 0.0, 0.0)
     old = scored(person(0, 1.0, 0.999), calibration=Calibration(fit, fit, '72 videos'))
     text = read(old).text
     assert 'calibrated by an older version' in text

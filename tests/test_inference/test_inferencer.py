@@ -17,7 +17,7 @@ import iid_mm.inference.inferencer as inferencer_module
 from iid_mm.apis import IIDInferencer, init_model
 from iid_mm.datasets.forgery_dataset import ForgeryDataset
 from iid_mm.errors import InputError
-from iid_mm.inference.inferencer import find_config
+from iid_mm.faces.cropping import CropSettings
 from iid_mm.inference.outputs import OutputOptions
 from iid_mm.inference.sampling import Sampling, VideoStream
 from iid_mm.inference.scorer import FaceScorer
@@ -71,7 +71,7 @@ def test_scores_are_those_of_the_prepared_frames(inferencer: IIDInferencer, clip
 
     (prediction,) = inferencer(clip, sampling=Sampling(frames=4), batch_size=3)['predictions']
     scores = []
-    follower = FaceFollower(SquareAnalyzer(), Settings.margin, Settings.max_side)
+    follower = FaceFollower(SquareAnalyzer(), CropSettings())
     for frame in open_stream(find_media(clip)[0], Sampling(frames=4)):
         (found,) = follower.find(frame)
         packed = inferencer.pipeline({'img': found.crop, 'landmarks': found.landmarks})
@@ -127,9 +127,10 @@ def test_the_same_with_the_config_given(
 
 
 def test_calibration_in_the_checkpoint(checkpoint: Path, clip: Path, tmp_path: Path) -> None:
-    from iid_mm.inference.calibration import Calibration, Fit
+    from iid_mm.evaluation.statistics.calibration import TemperatureFit
+    from iid_mm.inference.calibration import Calibration
 
-    fit = Fit(2.0, 4, 2, 0.5, 0.4, 0.2, 0.1)
+    fit = TemperatureFit(2.0, 4, 2, 0.5, 0.4, 0.2, 0.1)
     content = torch.load(checkpoint, weights_only=True)
     content['meta']['calibration'] = Calibration(fit, fit, 'data').as_dict()
     torch.save(content, tmp_path / 'calibrated.pth')
@@ -190,11 +191,6 @@ def test_an_exported_model_gives_the_same_answer(
         assert len(mine.artifacts) == len(theirs.artifacts)
     assert found.model['backend'] == 'onnxruntime'
     assert found.tracks[0].views[0].heat is not None
-
-
-def test_configs_by_name() -> None:
-    path = find_config('iid_effb4_ffpp')
-    assert Path(path).name == 'iid_effb4_ffpp.py'  # type: ignore[arg-type]
 
 
 def test_prepared_video_gives_the_scores_of_test(

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from iid_mm.inference.calibration import Calibration, Fit
+from iid_mm.evaluation.statistics.calibration import TemperatureFit
+from iid_mm.inference.calibration import Calibration
 from iid_mm.inference.results import Artifact, FaceScore, MediaResult, PersonTrack
 
 
@@ -61,7 +62,7 @@ def test_a_short_part_counts(genuine: int, fake: int, counts: bool) -> None:
 
 
 def test_calibrated_by_kind() -> None:
-    fits = [Fit(t, 2, 1, 0.0, 0.0, 0.0, 0.0) for t in (1.0, 2.0)]
+    fits = [TemperatureFit(t, 2, 1, 0.0, 0.0, 0.0, 0.0) for t in (1.0, 2.0)]
     result = make_result([0.9], calibration=Calibration(fits[0], fits[1], 'data'))
     assert result.calibrated(0.9) == pytest.approx(0.75)
     result.kind = 'image'

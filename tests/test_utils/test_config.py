@@ -12,7 +12,7 @@ from mmengine.config import Config
 from torch.utils.data import DataLoader
 
 from iid_mm.errors import InputError
-from iid_mm.utils.config import dataset_of, datasets_of, insert_step, load_config
+from iid_mm.utils.config import dataset_of, datasets_of, find_config, insert_step, load_config
 from iid_mm.utils.config_keys import SECTIONS
 from iid_mm.utils.config_keys import SETTINGS as SETTINGS_KNOWN
 from support.paths import REPOSITORY
@@ -234,3 +234,10 @@ def test_steps_are_inserted_beside_others() -> None:
     assert len(pipeline) == 3
     with pytest.raises(InputError, match=r'\(Load, AlignFace, Pack\) has no Swap, beside which New belongs'):
         insert_step(pipeline, step, after='Swap')
+
+
+def test_configs_by_name() -> None:
+    path = find_config('iid_effb4_ffpp')
+    assert Path(path).name == 'iid_effb4_ffpp.py'  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError, match=r'nothing does not exist; known names: .*iid_effb4_ffpp'):
+        find_config('nothing')

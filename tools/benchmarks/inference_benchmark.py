@@ -15,12 +15,12 @@ from mmengine.config import Config
 from iid_mm.apis import init_model
 from iid_mm.errors import InputError
 from iid_mm.faces.analyzers.base import FaceAnalyzer
+from iid_mm.faces.cropping import CropSettings
 from iid_mm.inference.analysis import MediaAnalyzer
 from iid_mm.inference.faces import FaceFollower, FoundFace
 from iid_mm.inference.media import find_media
 from iid_mm.inference.sampling import FrameStream, Sampling, TimedFrame, open_stream
 from iid_mm.inference.scorer import FaceScorer, face_pipeline
-from iid_mm.preparation.settings import Settings
 from turns import take_turns, torch_threads
 
 
@@ -41,7 +41,7 @@ class _Clock:
 
 class _TimedFollower(FaceFollower):
     def __init__(self, clock: _Clock, analyzer: FaceAnalyzer) -> None:
-        super().__init__(analyzer, Settings.margin, Settings.max_side)
+        super().__init__(analyzer, CropSettings())
         self.clock = clock
 
     def find(self, frame: TimedFrame) -> list[FoundFace]:

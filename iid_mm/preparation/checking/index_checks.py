@@ -25,7 +25,7 @@ FAR_OUTSIDE = 0.25
 SMALL_FACE = 0.1
 """Landmarks that span less than this part of a crop are not those of its face."""
 MANY_GIVEN_UP = 0.01
-"""Part of the frames without a face above which a run deserves a look."""
+"""Share of frames without a face above which it is a warning."""
 
 
 def add_rows(

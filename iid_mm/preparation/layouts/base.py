@@ -54,6 +54,11 @@ class LayoutOptions:
             raise InputError(f'split={split!r}: must be one of {", ".join(SPLIT_NAMES)}')
         return split
 
+    def list_file(self, root: Path, name: str) -> Path:
+        """Where a list file is: ``splits_dir`` if that is a file, else in that folder or the root."""
+        given = self.splits_dir
+        return given if given and given.is_file() else (given or root) / name
+
 
 @dataclass
 class LayoutScan:

@@ -38,9 +38,9 @@ EXPECTED = 'lines such as "1 YouTube-real/00170.mp4" (1 = real, 0 = fake)'
 
 def _read(scanner: Scanner) -> None:
     folders = _find_folders(scanner.root)
-    path = find_test_list(scanner.root, scanner.options.splits_dir)
+    path = _find_test_list(scanner)
     tested = read_test_list(path)
-    scanner.dataset = scanner.dataset or version_of(path, len(tested))
+    scanner.dataset = scanner.dataset or _version_of(path, len(tested))
     videos = {
         name: [video for folder in paths for video in scanner.list_with_inner(folder)]
         for name, paths in folders.items()
@@ -59,12 +59,8 @@ def _read(scanner: Scanner) -> None:
     scanner.miss(f'{folder}/{video}.mp4' for folder, video in tested - there)
 
 
-def version_of(path: Path, count: int) -> str:
-    """Name of the dataset that a test list belongs to.
-
-    Raises:
-        InputError: If it is the list of neither version.
-    """
+def _version_of(path: Path, count: int) -> str:
+    """Name of the dataset that a test list belongs to, by its length."""
     if count not in TEST_VIDEOS:
         known = ', '.join(f'{n} ({name})' for n, name in TEST_VIDEOS.items())
         raise InputError(
@@ -74,20 +70,9 @@ def version_of(path: Path, count: int) -> str:
     return TEST_VIDEOS[count]
 
 
-def find_test_list(root: Path, given: Path | None = None) -> Path:
-    """Find the list of test videos.
-
-    Args:
-        root: Folder of the dataset.
-        given: The list or its folder, where the user names it.
-
-    Returns:
-        The list.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    path = (given or root) if given and given.is_file() else (given or root) / LIST_NAME
+def _find_test_list(scanner: Scanner) -> Path:
+    """The list of test videos, without which nothing is prepared."""
+    path = scanner.options.list_file(scanner.root, LIST_NAME)
     if not path.is_file():
         raise FileNotFoundError(
             f'no test list {str(path)!r}; without it test videos would end up in the training split. '

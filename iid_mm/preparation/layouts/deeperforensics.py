@@ -30,7 +30,7 @@ def _read(scanner: Scanner) -> None:
     variants = {folder.name: folder for folder in subfolders(root / MANIPULATED)}
     if not variants:
         raise FileNotFoundError(f'no folder {str(root / MANIPULATED / "end_to_end")!r} or another variant')
-    splits = read_splits(scanner.options.splits_dir or root / SPLITS_PATH)
+    splits = _read_splits(scanner.options.splits_dir or root / SPLITS_PATH)
     genuine = _splits_of_targets(splits)
     for variant in scanner.keep_methods(variants):
         _add_fakes(scanner, variants[variant], splits, genuine)
@@ -44,19 +44,8 @@ def _read(scanner: Scanner) -> None:
         scanner.leave_out(root / 'source_videos', 'recordings of the actors: not the genuine class')
 
 
-def read_splits(folder: Path) -> dict[str, str]:
-    """Read the split lists.
-
-    Args:
-        folder: Folder of ``train.txt``, ``val.txt`` and ``test.txt``.
-
-    Returns:
-        Name of a fake without suffix -> split.
-
-    Raises:
-        FileNotFoundError: If a list is missing.
-        InputError: If a line is not the name of a fake, or a fake is in two splits.
-    """
+def _read_splits(folder: Path) -> dict[str, str]:
+    """Name of a fake without suffix -> split."""
     splits: dict[str, str] = {}
     for split in SPLIT_NAMES:
         for place, line in read_lines(folder / f'{split}.txt', EXPECTED):

@@ -132,7 +132,7 @@ class Entry:
 
 
 def _read(scanner: Scanner) -> None:
-    path = find_list(scanner.root, scanner.options.splits_dir)
+    path = _find_list(scanner.root, scanner.options.splits_dir)
     data = read_json(path, EXPECTED)
     name = path.stem if path.stem in data else next(iter(data), '')
     if name not in data or (len(data) > 1 and name != path.stem):
@@ -155,20 +155,8 @@ def _read(scanner: Scanner) -> None:
             _add(scanner, folders, entry, splits)
 
 
-def find_list(root: Path, given: Path | None) -> Path:
-    """Find the list of a set.
-
-    Args:
-        root: Folder of the data.
-        given: The list or its folder, where the user names it.
-
-    Returns:
-        The list.
-
-    Raises:
-        InputError: If there are several.
-        FileNotFoundError: If there is none.
-    """
+def _find_list(root: Path, given: Path | None) -> Path:
+    """The list of the set; several in one folder are refused."""
     if given is not None and given.is_file():
         return given
     folders = [given] if given is not None else [root / name for name in LIST_FOLDERS]

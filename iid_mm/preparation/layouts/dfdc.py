@@ -75,19 +75,8 @@ def _read(scanner: Scanner) -> None:
         scanner.miss(listing.folder / f'{video}.mp4' for video in set(listing.labels) - there)
 
 
-def read_listing(folder: Path, *, held_out: str = 'test') -> Listing | None:
-    """Read the list of a folder.
-
-    Args:
-        folder: The folder.
-        held_out: Split of videos that are not for training.
-
-    Returns:
-        The list; None if there is none.
-
-    Raises:
-        InputError: If a file has another form or the two of them contradict each other.
-    """
+def _read_listing(folder: Path, held_out: str) -> Listing | None:
+    """The list of a folder, None if there is none; videos that are not for training are in ``held_out``."""
     listing = Listing(folder, held_out)
     if (folder / METADATA).is_file():
         entries = read_json(folder / METADATA, EXPECTED_METADATA)
@@ -138,7 +127,7 @@ def _find_listings(scanner: Scanner) -> tuple[list[Listing], dict[Path, int]]:
         folder = visit.folder
         parts = folder.relative_to(scanner.root).parts or (scanner.root.name,)
         held_out = 'val' if any(part.lower().startswith('val') for part in parts) else 'test'
-        if (listing := read_listing(folder, held_out=held_out)) is not None:
+        if (listing := _read_listing(folder, held_out)) is not None:
             listings.append(listing)
         elif count := len(visit.videos):
             unlisted[folder] = count

@@ -58,9 +58,10 @@ class Entry:
 
 
 def _read(scanner: Scanner) -> None:
-    given = scanner.options.splits_dir
-    path = given if given and given.is_file() else (given or scanner.root) / LIST_NAME
-    entries = {(entry.folder, entry.video): entry for entry in read_entries(path)}
+    path = scanner.options.list_file(scanner.root, LIST_NAME)
+    listed = read_json(path, EXPECTED).items()
+    read = [_read_entry(f'{path}: {name!r}', name, fields) for name, fields in listed]
+    entries = {(entry.folder, entry.video): entry for entry in read}
     folders = {folder for folder, _ in entries} | {GENUINE_FOLDER}
     folders |= {f.name for f in subfolders(scanner.root) if f.name.startswith('method_')}
     found = {folder: _videos(scanner, scanner.root / folder) for folder in sorted(folders)}
@@ -77,24 +78,6 @@ def _read(scanner: Scanner) -> None:
     wanted = {GENUINE_FOLDER, *(fakes if scanner.options.methods else folders)}
     absent = [key for key in entries if key[0] in wanted and key not in there]
     scanner.miss(f'{folder}/.../{video}.mp4' for folder, video in absent)
-
-
-def read_entries(path: Path) -> list[Entry]:
-    """Read the list of videos.
-
-    Args:
-        path: The list.
-
-    Returns:
-        Its videos.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        InputError: If it has another form or contradicts the folders.
-    """
-    return [
-        _read_entry(f'{path}: {name!r}', name, entry) for name, entry in read_json(path, EXPECTED).items()
-    ]
 
 
 def _read_entry(place: str, name: str, entry: dict[str, Any]) -> Entry:

@@ -35,7 +35,7 @@ def _read(scanner: Scanner) -> None:
         if method in FOREIGN_METHODS:
             raise InputError(f'methods: {method!r} is another dataset without FF++ splits; use layout dfd')
     folders = find_sequences(scanner, YOUTUBE, lambda name: name not in FOREIGN_METHODS)
-    splits = read_splits(find_splits_dir(scanner.root, scanner.options.splits_dir))
+    splits = _read_splits(find_splits_dir(scanner.root, scanner.options.splits_dir))
     for method, folder in folders.items():
         label = GENUINE if method == YOUTUBE else FAKE
         masks = find_masks(scanner, method) if label else {}
@@ -188,7 +188,7 @@ def optional_splits(root: Path, options: LayoutOptions) -> Splits | None:
         raise InputError(
             f'split={options.split!r} has no use: the split files in {str(folder)!r} decide; leave it out'
         )
-    return read_splits(folder)
+    return _read_splits(folder)
 
 
 def find_splits_dir(root: Path, splits_dir: Path | None = None) -> Path:
@@ -215,19 +215,8 @@ def find_splits_dir(root: Path, splits_dir: Path | None = None) -> Path:
     )
 
 
-def read_splits(folder: Path) -> Splits:
-    """Read the three split files.
-
-    Args:
-        folder: Folder of ``train.json``, ``val.json`` and ``test.json``, each a list of id pairs.
-
-    Returns:
-        The splits.
-
-    Raises:
-        FileNotFoundError: If one of the files is missing.
-        InputError: If a file is not a list of pairs or an id is in two splits.
-    """
+def _read_splits(folder: Path) -> Splits:
+    """The splits in ``train.json``, ``val.json`` and ``test.json``; an id may be in one only."""
     splits = Splits({}, [])
     for split in SPLIT_NAMES:
         path = folder / f'{split}.json'
