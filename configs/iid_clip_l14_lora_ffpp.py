@@ -30,7 +30,7 @@ model = dict(
     neck=dict(in_channels=[1024, 1024, 1024, 1024]),
     forgery_head=dict(in_channels=1024))
 
-# Adapters start from nothing and want larger steps than weights that are fine-tuned; so no rates fall toward the input.
+# Adapters start from zero and need larger steps than pretrained weights, without layer-wise decay of the rate.
 optim_wrapper = dict(
     optimizer=dict(lr=1e-3, weight_decay=0.01),
     constructor='DefaultOptimWrapperConstructor',

@@ -1,4 +1,4 @@
-# How components mix: an mmpretrain ConvNeXt, an mmdet FPN and an mmdet RetinaHead as artifact head.
+# Mixing components: an mmpretrain ConvNeXt, an mmdet FPN and an mmdet RetinaHead as artifact head.
 _base_ = './iid_effb4_ffpp.py'
 
 model = dict(

@@ -1,9 +1,9 @@
-# DINOv2 ViT-B/14 in place of the ViT-B/16: patches of 14 px give 16x16 cells, which the adapter averages down to 7x7.
+# DINOv2 ViT-B/14 instead of ViT-B/16: patches of 14 px give 16x16 cells, which the adapter pools to 7x7.
 _base_ = './iid_vit_b16_ffpp.py'
 
 model = dict(
     backbone=dict(
-        # The weights' own size; positions are resized to that of the input.
+        # Size of the pretrained weights; positional embeddings are resized to the input.
         img_size=518,
         patch_size=14,
         layer_scale_init_value=1e-5,

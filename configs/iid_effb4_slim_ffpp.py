@@ -1,4 +1,4 @@
-# EfficientNet-b4 with a 256-channel Artifact Detection Module: 24 M parameters in place of 288 M.
+# EfficientNet-b4 with a 256-channel Artifact Detection Module: 24 M parameters instead of 288 M.
 _base_ = './iid_effb4_ffpp.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# The demo: a half as wide model on the generated toy set, for minutes on a CPU. Face2Face is not seen in training.
+# The demo: a model of half the width on the generated toy set, for minutes on a CPU. Face2Face is left out of training.
 _base_ = './iid_r18_ffpp.py'
 
 data_root = '{{$IID_DATA_ROOT:demo/prepared}}'
@@ -10,8 +10,8 @@ model = dict(
     # Three fakes a genuine face.
     forgery_head=dict(in_channels=128, loss=dict(class_weight=[1.5, 0.5])))
 
-# In a few minutes of training there is no time to learn through blur, compression and large shifts. Swaps that
-# put the genuine face into the fake frame are rare, because the toy set's traces lie inside the face.
+# A few minutes of training are too short for blur, compression and large shifts. Swaps of the genuine face into
+# the fake frame are rare, because the traces of the toy set lie inside the face.
 train_pipeline = [
     dict(type='LoadForgeryPair'),
     dict(type='AlignFace', size=(112, 112), jitter=dict(scale_std=0.03, shift=8, rotation=8)),

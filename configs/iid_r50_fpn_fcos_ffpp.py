@@ -1,4 +1,4 @@
-# How components mix: an mmpretrain ResNet-50, an mmdet FPN and an anchor-free FCOSHead as artifact head.
+# Mixing components: an mmpretrain ResNet-50, an mmdet FPN and an anchor-free FCOSHead as artifact head.
 _base_ = './iid_effb4_ffpp.py'
 
 model = dict(

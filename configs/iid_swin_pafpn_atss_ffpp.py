@@ -1,4 +1,4 @@
-# How components mix: an mmpretrain Swin-T, an mmdet PAFPN and an mmdet ATSSHead as artifact head.
+# Mixing components: an mmpretrain Swin-T, an mmdet PAFPN and an mmdet ATSSHead as artifact head.
 _base_ = './iid_effb4_ffpp.py'
 
 model = dict(

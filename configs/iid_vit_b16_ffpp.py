@@ -1,4 +1,4 @@
-# A plain vision transformer: ViT-B/16 (MAE weights). An adapter joins the maps of blocks 3, 6, 9 and 12 for the ADM.
+# A plain vision transformer: ViT-B/16 (MAE weights). An adapter fuses the maps of blocks 3, 6, 9 and 12 for the ADM.
 _base_ = './iid_effb4_ffpp.py'
 
 model = dict(
@@ -28,7 +28,7 @@ train_cfg = dict(max_epochs=max_epochs)
 optim_wrapper = dict(
     optimizer=dict(lr=5e-4, weight_decay=0.05),
     clip_grad=dict(_delete_=True, type='norm', max_norm=1.0),
-    # The earlier a block, the less it changes.
+    # Learning rates fall toward the input.
     constructor='mmpretrain.LearningRateDecayOptimWrapperConstructor',
     paramwise_cfg=dict(layer_decay_rate=0.75, norm_decay_mult=0.0, bias_decay_mult=0.0))
 param_scheduler = [

@@ -174,6 +174,7 @@ def test_small_configs_predict_at_their_size(name: str) -> None:
     assert [m.shape[-1] for m in cls_maps] == ([] if 'baseline' in name else [7, 5, 3, 1])
 
 
+@pytest.mark.slow
 def test_trains_two_iterations_and_predicts(config: Config, make_samples: Any) -> None:
     """Every config and its parts, without compiled operators."""
     model = init_model(config)

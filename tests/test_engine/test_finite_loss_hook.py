@@ -116,6 +116,7 @@ def test_weights_that_the_last_step_spoiled_are_not_saved(make_runner: Any, tmp_
     assert [path.name for path in (tmp_path / 'work').glob('*pth*')] == []
 
 
+@pytest.mark.distributed
 def test_two_processes_end_together(train_processes: Any, new_runner: Any, tmp_path: Path) -> None:
     """The loss of the second process's share is NaN."""
     options: dict[str, Any] = dict(custom_hooks=[dict(type='SpoilSecond')], train_dataloader__batch_size=2)

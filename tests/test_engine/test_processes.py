@@ -10,6 +10,8 @@ import pytest
 
 from iid_mm.errors import InputError
 
+pytestmark = [pytest.mark.distributed, pytest.mark.slow]
+
 # What depends on the other samples of a process's batch (batch norm) or on its number (dropout) is left out.
 EQUAL: dict[str, Any] = dict(
     model__backbone__norm_cfg=dict(type='GN', num_groups=4),

@@ -69,6 +69,7 @@ def test_two_epochs(whole_run: Any) -> None:
     assert not model.training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('kill_after', 'interval', 'start', 'workers'),
     [
@@ -102,6 +103,7 @@ def test_a_killed_run_goes_on_with_the_same_losses(
     assert {**first.paths, **second.paths} == expected.paths
 
 
+@pytest.mark.slow
 def test_checkpoint_of_the_last_iteration_of_an_epoch(
     whole_run: Any, make_runner: Any, recorder: Any, killed: Any
 ) -> None:

@@ -108,6 +108,7 @@ VIT: dict[str, Any] = dict(
 )
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_the_same_average(make_runner: Any, recorder: Any, killed: Any) -> None:
     def run(name: str, hook: Any, **options: Any) -> Path:
         runner = make_runner(name, save_every=2, train_cfg__max_epochs=1, **options)
@@ -142,6 +143,7 @@ def test_checkpoints_hold_the_average_as_weights(make_runner: Any, tmp_path: Pat
     assert torch.equal(model.state_dict()[name], stored['state_dict'][name])
 
 
+@pytest.mark.slow
 def test_the_average_has_frozen_weights_that_checkpoints_do_not_hold(
     make_runner: Any, tmp_path: Path, iid_scope: None
 ) -> None:

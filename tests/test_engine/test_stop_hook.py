@@ -144,6 +144,7 @@ def test_accumulated_gradients_are_waited_for(make_runner: Any, tmp_path: Path) 
     assert meta(tmp_path / 'work') == (0, 4)
 
 
+@pytest.mark.distributed
 def test_two_processes_agree(train_processes: Any, tmp_path: Path) -> None:
     """Only the second one is asked; both stop at one iteration, and one process goes on alone."""
     whole = train_processes(1, tmp_path / 'whole', **EQUAL)

@@ -1,5 +1,5 @@
-# FaceForensics++ prepared by `tools/prepare_data.py ffpp`; 32 frames a video in training and in test.
-# Point IID_DATA_ROOT, or data_root here or on the command line, at the prepared folder. A child config may say
+# FaceForensics++ prepared by `tools/prepare_data.py ffpp`, 32 frames per video.
+# Set IID_DATA_ROOT, or data_root here or on the command line, to the prepared folder. A child config may set
 # backend_args = dict(backend='lmdb', db_path='{root}/images.lmdb') for all datasets, see docs/storage.md.
 dataset_type = 'ForgeryDataset'
 data_root = '{{$IID_DATA_ROOT:data/ffpp}}'

@@ -2,8 +2,8 @@
 _base_ = './ffpp.py'
 
 size = (112, 112)
-# Blur and resampling weigh twice as much at half the size, and a small model from scratch has little time to
-# learn through them: each operation is rarer than in the published recipe.
+# Blur and resampling are twice as strong at half the size, too much for short training of a small model from
+# scratch: each operation is less likely than in the published recipe.
 degradation = dict(
     type='DegradeFace',
     probs=dict(

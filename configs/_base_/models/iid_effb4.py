@@ -19,7 +19,7 @@ model = dict(
         type='ArtifactHead',
         in_channels=1792,
         neg_pos_ratio=2,
-        # 0 is the published behavior: genuine faces give the artifact head no loss.
+        # 0 is the published behavior: genuine faces contribute no loss to the artifact head.
         genuine_negatives=3,
         anchor_generator=dict(
             type='ExplicitAnchorGenerator',

@@ -12,5 +12,5 @@ param_scheduler = [
     dict(type='MultiStepLR', by_epoch=True, milestones=[4], gamma=1 / 3.6),
     dict(type='MultiStepLR', by_epoch=True, milestones=[10], gamma=0.5),
 ]
-# The learning rate belongs to this batch size; `--auto-scale-lr` scales it with the real one.
+# Batch size of the learning rate above; `--auto-scale-lr` scales the rate to the actual one.
 auto_scale_lr = dict(enable=False, base_batch_size=128)

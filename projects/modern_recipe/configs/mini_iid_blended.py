@@ -7,7 +7,7 @@ train_pipeline = [
     dict(type='LoadForgeryPair', cache_mib=1024),
     dict(type='AlignFace', size={{_base_.size}}, jitter={{_base_.jitter}}),
     {{_base_.swap}},
-    # Fakes pass unchanged; every genuine face gets another person's.
+    # Fakes pass unchanged; every genuine face is blended with that of another person.
     dict(type='LoadDonor', prob=1.0, cache_mib=256),
     dict(type='SelfBlendedImage', hulls=['face', 'brows_to_chin', 'inner']),
     dict(type='FlipFace', prob=0.5),

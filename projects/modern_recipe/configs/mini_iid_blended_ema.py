@@ -1,4 +1,4 @@
-# The chosen recipe, and a moving average of the weights is kept and tested. Run with PYTHONPATH=projects/self_blended.
+# The chosen recipe with a moving average of the weights, which is tested. Run with PYTHONPATH=projects/self_blended.
 _base_ = './mini_iid_blended.py'
 
 # Averages over about 200 of 1152 iterations, including the statistics of the norms.

@@ -1,4 +1,4 @@
-# The chosen recipe, and a third of its blends are of the mouth with itself, which nothing but reenactment touches.
+# The chosen recipe with a third of its blends in the mouth only, which only reenactment changes.
 # Run with PYTHONPATH=projects/self_blended.
 _base_ = './mini_iid_blended.py'
 
@@ -6,7 +6,7 @@ train_pipeline = [
     dict(type='LoadForgeryPair', cache_mib=1024),
     dict(type='AlignFace', size={{_base_.size}}, jitter={{_base_.jitter}}),
     {{_base_.swap}},
-    # Fakes pass unchanged, whatever is chosen.
+    # Fakes pass unchanged in both branches.
     dict(
         type='RandomChoice',
         prob=[2 / 3, 1 / 3],

@@ -1,4 +1,4 @@
-# Pairs, and a moving average of the weights is kept and tested.
+# Pairs, with a moving average of the weights, which is tested.
 _base_ = '../../identity_leakage/configs/real_baseline.py'
 
 # Averages over about 200 of 1152 iterations, including the statistics of the norms.

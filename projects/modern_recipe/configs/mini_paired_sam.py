@@ -1,4 +1,4 @@
-# Pairs, and steps by the gradient at the worst point close by: twice the time for as many images.
+# Pairs, with sharpness-aware steps: twice the time for as many images.
 # Run with PYTHONPATH=projects/modern_recipe.
 _base_ = '../../identity_leakage/configs/real_baseline.py'
 custom_imports = dict(imports=['iid_mm', 'modern_recipe'], allow_failed_imports=False)

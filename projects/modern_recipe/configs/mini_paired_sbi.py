@@ -5,7 +5,7 @@ custom_imports = dict(imports=['iid_mm', 'self_blended'], allow_failed_imports=F
 train_pipeline = [
     dict(type='LoadForgeryPair', cache_mib=1024),
     dict(type='AlignFace', size={{_base_.size}}, jitter={{_base_.jitter}}),
-    # Fakes pass unchanged; every genuine face becomes one.
+    # Fakes pass unchanged; every genuine face becomes a fake.
     dict(type='SelfBlendedImage'),
     dict(type='FlipFace', prob=0.5),
     dict(type='PackForgeryPair'),

@@ -1,4 +1,4 @@
-# The plain classifier as it is usually trained: samples in any order, no swaps, no ADM. As many images as the others.
+# The plain classifier as it is usually trained: shuffled samples, no swaps, no ADM. As many images as the other arms.
 _base_ = '../../identity_leakage/configs/real_baseline.py'
 
 train_pipeline = [
@@ -12,7 +12,7 @@ train_dataloader = dict(
     collate_fn=dict(_delete_=True, type='pseudo_collate'),
     dataset=dict(paired_only=False, pipeline=train_pipeline))
 
-# 144 videos in place of 96 pairs of videos an epoch.
+# 144 videos an epoch instead of 96 pairs.
 max_epochs = 16
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [

@@ -1,4 +1,4 @@
-# The published recipe: facial swaps with its shares, ADM whose last level joins the global head, no pairs.
+# The published recipe: its shares of facial swaps, the last level of the ADM joins the global head, no pairs.
 _base_ = '../../identity_leakage/configs/real_iid_last_level.py'
 
 train_pipeline = [
@@ -13,7 +13,7 @@ train_dataloader = dict(
     collate_fn=dict(_delete_=True, type='pseudo_collate'),
     dataset=dict(paired_only=False, pipeline=train_pipeline))
 
-# 144 videos in place of 96 pairs of videos an epoch.
+# 144 videos an epoch instead of 96 pairs.
 max_epochs = 16
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [

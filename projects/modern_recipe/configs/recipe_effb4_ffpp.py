@@ -7,7 +7,7 @@ train_pipeline = [
     dict(type='LoadForgeryPair'),
     dict(type='AlignFace', size=(224, 224), jitter=dict()),
     dict(type='MultiScaleFacialSwap', partial_prob=0.5, genuine_into_fake_prob=0, keep_fake_prob=0.6, min_kept_share=0.3),
-    # Fakes pass unchanged; every genuine face gets another person's.
+    # Fakes pass unchanged; every genuine face is blended with that of another person.
     dict(type='LoadDonor', prob=1.0),
     dict(type='SelfBlendedImage', hulls=['face', 'brows_to_chin', 'inner']),
     dict(type='DegradeFace', with_source=True),

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,8 @@ from iid_mm.engine import SafeRunner
 from iid_mm.registry import DATA_SAMPLERS, DATASETS
 from support.paths import REPOSITORY
 
-PROJECTS = REPOSITORY / 'projects'
-CONFIGS = PROJECTS / 'modern_recipe' / 'configs'
+CONFIGS = REPOSITORY / 'projects' / 'modern_recipe' / 'configs'
 ARMS = sorted(path.stem for path in CONFIGS.glob('mini_*.py'))
-sys.path.insert(0, str(PROJECTS / 'self_blended'))
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +53,7 @@ def test_the_published_arm_is_the_published_recipe() -> None:
     assert arm('mini_plain').model.artifact_head is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ARMS)
 def test_trains_an_epoch(name: str, tiny_prepared: Path, tmp_path: Path) -> None:
     cfg = arm(

@@ -12,6 +12,7 @@ from modern_recipe import SAMTrainLoop
 SAM = dict(optim_wrapper__type='SAMOptimWrapper', train_cfg__type='SAMTrainLoop')
 
 
+@pytest.mark.slow
 def test_trains_in_the_loop_and_resumes(make_runner: Any, recorder: Any, killed: Any) -> None:
     options = dict(**SAM, optim_wrapper__rho=0.05, train_cfg__max_epochs=1)
     whole = recorder()
