@@ -43,6 +43,7 @@ def running(server: Any, inferencer: Any, analyzer: FixedAnalyzer, temporary: Pa
             ws='none',
             log_level='error',
             timeout_graceful_shutdown=1,
+            timeout_keep_alive=1,
             proxy_headers=False,
         )
         service = uvicorn.Server(config)
