@@ -295,7 +295,7 @@ def _answer_facts(result: MediaResult) -> list[tuple[str, str]]:
             rows.append(('score of a person', _in_words(track.how, track.top_k)))
             rows.append(('score of the whole', 'that of its most suspicious person'))
         rows.append(('threshold', f'manipulated from a score of {_percent(result.threshold)} on'))
-    rows.append(('made on', datetime.now().astimezone().strftime('%Y-%m-%d %H:%M %Z')))
+    rows.append(('created', datetime.now().astimezone().strftime('%Y-%m-%d %H:%M %Z')))
     return rows
 
 
@@ -314,7 +314,7 @@ def _supported(result: MediaResult) -> str:
     if fit.limits is None:
         return (
             'The checkpoint was calibrated by an older version, which did not limit the percentage by the '
-            'number of videos it had: values near 0 or 100 % may claim too much. Calibrate it again.'
+            'number of validation videos: values near 0 or 100 % may claim too much. Calibrate it again.'
         )
     low, high = (f'{100 * limit:.3g} %' for limit in fit.limits)
     return (

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -300,17 +301,14 @@ class IIDInferencer:
         name = printable(item.name)[:32]
         with tqdm(desc=name, unit='frame', leave=False, dynamic_ncols=True) as bar:
 
-            def told(prefix: str) -> Progress:
-                def tell(done: int, total: int) -> None:
-                    if bar.desc.rstrip(': ') != prefix:
-                        bar.set_description(prefix, refresh=False)
-                        bar.n = 0
-                    bar.total = total
-                    bar.update(done - bar.n)
+            def show(prefix: str, done: int, total: int) -> None:
+                if bar.desc.rstrip(': ') != prefix:
+                    bar.set_description(prefix, refresh=False)
+                    bar.n = 0
+                bar.total = total
+                bar.update(done - bar.n)
 
-                return tell
-
-            yield told(name), told(f'{name} (writing)')
+            yield partial(show, name), partial(show, f'{name} (writing)')
 
     def _follower(self) -> FaceFollower:
         return FaceFollower(self.analyzer, self.cropping, self.min_face)

@@ -214,7 +214,7 @@ class MediaResult:
         if self.kind == 'video' and not self.is_fake and unseen >= UNSEEN_SECONDS:
             notes.append(
                 f'{len(self.times)} of {self.total_frames} frames were analyzed, up to {unseen:.1f} s '
-                'apart: a shorter forged part can be missed'
+                'apart: a shorter manipulation can be missed'
             )
         return notes
 

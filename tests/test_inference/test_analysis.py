@@ -125,7 +125,7 @@ def test_the_verdict_is_that_of_the_most_suspicious_person_who_counts() -> None:
     assert [track['counts_for_verdict'] for track in result.as_dict()['tracks']] == [True, True, False]
 
 
-def test_pictures_of_the_most_suspicious_faces_are_kept() -> None:
+def test_images_of_the_most_suspicious_faces_are_kept() -> None:
     rows = [[(10 + 4 * (i * 7 % 20), 60, 60)] for i in range(20)]
     result, _ = analyze([draw_frame(row) for row in rows])
     (track,) = result.tracks
@@ -155,10 +155,10 @@ def test_nothing_to_read() -> None:
 
 
 def test_progress_and_aggregation() -> None:
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     images = [draw_frame([(left, 60, 60)]) for left in (20, 30, 70)]
-    result, _ = analyze(images, progress=lambda *now: told.append(now), how='max')
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    result, _ = analyze(images, progress=lambda *now: calls.append(now), how='max')
+    assert calls == [(1, 3), (2, 3), (3, 3)]
     assert result.probability == max(face.probability for face in result.tracks[0].faces)
 
 

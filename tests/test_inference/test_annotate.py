@@ -58,14 +58,14 @@ def test_an_annotated_video_has_every_frame(make_video: Callable[..., Path], tmp
     faces = [FaceScore(i, i / 25, (60 + 4 * i, 80, 120 + 4 * i, 140), 0.9, 0.9) for i in (0, 4, 8)]
     result = MediaResult('a', 'a', 'video', 'scored', (320, 240), 9, 25.0, {0: 0, 4: 0.2, 8: 0.3})
     result.tracks = [PersonTrack(0, faces)]
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     out = tmp_path / 'out.mp4'
-    annotate_video(source, out, result, lambda *now: told.append(now))
+    annotate_video(source, out, result, lambda *now: calls.append(now))
     with av.open(str(out)) as container:
         frames = [frame.to_ndarray(format='bgr24') for frame in container.decode(video=0)]
         assert container.streams.video[0].average_rate == 25
     assert len(frames) == 9
-    assert told[-1] == (9, 9)
+    assert calls[-1] == (9, 9)
     # The left edge of the box is vermilion (B, G, R = 0, 94, 213) where the square begins.
     for number, frame in enumerate(frames):
         assert np.abs(frame[110, 60 + 4 * number].astype(int) - (0, 94, 213)).max() < 60, number

@@ -51,7 +51,7 @@ CALIBRATION = Calibration(FIT, replace(FIT, temperature=4.0, samples=70, fakes=3
 
 
 class Page(HTMLParser):
-    """Text, pictures and addresses of a page; fails where tags do not match."""
+    """Text, images and addresses of a page; fails where tags do not match."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Page(HTMLParser):
         self.close()
         assert self.open == []
         self.text = ' '.join(' '.join(self.parts).split())
-        self.pictures = [address for address in self.addresses if address.startswith('data:image/')]
+        self.images = [address for address in self.addresses if address.startswith('data:image/')]
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
         self.tags.append(tag)
@@ -126,10 +126,10 @@ EVERY_STATE = {
 def test_pages_need_nothing_from_outside(state: str) -> None:
     html = render_html_report(EVERY_STATE[state])
     page = Page(html)
-    assert page.pictures == page.addresses
+    assert page.images == page.addresses
     assert not set(page.tags) & {'script', 'link', 'iframe', 'object', 'base', 'form'}
-    without_pictures = re.sub(r'base64,[\w+/=]+', '', html)
-    assert not re.search(r'https?:|url\(|@import|//[a-z]', without_pictures)
+    without_images = re.sub(r'base64,[\w+/=]+', '', html)
+    assert not re.search(r'https?:|url\(|@import|//[a-z]', without_images)
     assert "default-src 'none'" in html
     assert 'How this page was made' in page.text
 
@@ -240,7 +240,7 @@ def test_a_video_with_two_people() -> None:
     page = read(EVERY_STATE['video'])
     assert '2 people were tracked; the most suspicious one, person 1, decides.' in page.text
     # Timeline, and two people with two frames each, boxes and heat.
-    assert len(page.pictures) == 1 + 2 * 2 * 2
+    assert len(page.images) == 1 + 2 * 2 * 2
     assert page.text.index('Person 1: probability') < page.text.index('Person 2: probability')
     assert 'Seen in 2 of the 2 analyzed frames, from 0.0 s to 0.1 s.' in page.text
     assert 'Not every frame was analyzed (2 of 100 frames, 10.0 s long)' in page.text
@@ -254,7 +254,7 @@ def test_people_who_do_not_count_and_people_beyond_those_shown() -> None:
     assert '1 more face was seen too briefly to count' in page.text
     assert f'Images are shown of the {MAX_PEOPLE} most suspicious people' in page.text
     assert page.tags.count('tr') == 1 + MAX_PEOPLE + 2
-    assert len(page.pictures) == 1 + MAX_PEOPLE * 6 * 2
+    assert len(page.images) == 1 + MAX_PEOPLE * 6 * 2
 
 
 def test_no_face_and_unreadable_pages_say_that_they_are_no_verdict() -> None:
@@ -289,21 +289,21 @@ def decode(address: str) -> np.ndarray:
     return cv2.imdecode(data, cv2.IMREAD_COLOR)
 
 
-def test_the_picture_is_shown_with_its_faces(tmp_path: Path) -> None:
+def test_the_image_is_shown_with_its_faces(tmp_path: Path) -> None:
     file = tmp_path / 'photo.png'
     cv2.imwrite(str(file), np.full((100, 120, 3), 200, np.uint8))
     result = scored(person(0, 0.9), kind='image', source=str(file))
     page = read(result)
-    assert len(page.pictures) == 1 + 2
-    shown = decode(page.pictures[0])
+    assert len(page.images) == 1 + 2
+    shown = decode(page.images[0])
     assert shown.shape == (100, 120, 3)
     # The face's box in vermilion, and nothing where there is no face.
     assert shown[55, 30].astype(int).tolist() == pytest.approx([0, 94, 213], abs=40)
     assert shown[95, 110].tolist() == pytest.approx([200] * 3, abs=4)
     # The original may lie elsewhere under another name.
     moved = replace(result, source='holiday.png')
-    assert len(read(moved).pictures) == 2
-    assert read(moved, file).pictures == page.pictures
+    assert len(read(moved).images) == 2
+    assert read(moved, file).images == page.images
     assert 'holiday.png' in read(moved, file).text
 
 
@@ -314,14 +314,14 @@ def test_the_frame_shown_of_a_video_is_the_most_suspicious_one(tmp_path: Path) -
     page = read(result)
     # Videos are written with 25 frames a second.
     assert 'The most suspicious moment Frame 3, at 0.1 s.' in page.text
-    assert decode(page.pictures[0])[95, 110].tolist() == pytest.approx([80] * 3, abs=6)
+    assert decode(page.images[0])[95, 110].tolist() == pytest.approx([80] * 3, abs=6)
 
 
-def test_large_pictures_are_shrunk(tmp_path: Path) -> None:
+def test_large_images_are_shrunk(tmp_path: Path) -> None:
     file = tmp_path / 'photo.png'
     cv2.imwrite(str(file), np.zeros((1800, 1200, 3), np.uint8))
     page = read(scored(person(0, 0.9), kind='image', source=str(file)))
-    assert decode(page.pictures[0]).shape == (900, 600, 3)
+    assert decode(page.images[0]).shape == (900, 600, 3)
 
 
 def test_writing(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_fake_frames_among_noisy_ones_are_noted() -> None:
 
 
 def test_what_was_not_looked_at_is_noted_where_nothing_fake_was_found() -> None:
-    text = '4 of 120 frames were analyzed, up to 1.2 s apart: a shorter forged part can be missed'
+    text = '4 of 120 frames were analyzed, up to 1.2 s apart: a shorter manipulation can be missed'
     assert spread(make_result([0.1] * 4), 30).notes() == [text]
     assert spread(make_result([0.9] * 4), 30).notes() == []
     assert spread(make_result([0.1] * 4), 10).notes() == []

@@ -166,7 +166,7 @@ def test_reading_can_be_stopped(tmp_path: Path, make_video: Callable[..., Path],
 
 def test_broken_files(tmp_path: Path) -> None:
     for name in ('a.mp4', 'b.jpg'):
-        for content in (b'', b'no picture at all'):
+        for content in (b'', b'no image at all'):
             (tmp_path / name).write_bytes(content)
             stream = open_stream(find_media(tmp_path / name)[0], Sampling())
             assert list(stream) == []
