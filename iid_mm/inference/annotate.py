@@ -67,11 +67,11 @@ class VideoWriter:
             image: (H, W, 3) uint8 BGR. Frames of another size than the first are resized to it.
             time: Presentation time in seconds, ascending; None: 1 / ``rate`` after the frame before.
         """
+        # 4:2:0 coding requires even sizes.
+        size = image.shape[1] // 2 * 2, image.shape[0] // 2 * 2
         if self._size is None:
-            # 4:2:0 coding wants even sizes.
-            self._size = image.shape[1] - image.shape[1] % 2, image.shape[0] - image.shape[0] % 2
-            self._stream.width, self._stream.height = self._size
-        elif image.shape[1] - image.shape[1] % 2 != self._size[0] or image.shape[0] // 2 * 2 != self._size[1]:
+            self._size = self._stream.width, self._stream.height = size
+        elif size != self._size:
             image = np.asarray(cv2.resize(image, self._size, interpolation=cv2.INTER_AREA), np.uint8)
         width, height = self._size
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), format='bgr24')

@@ -229,12 +229,17 @@ class IIDInferencer:
         if not isinstance(inputs, FoundMedia):
             for text in (*media.notes, *media.problems):
                 MMLogger.get_current_instance().warning(text)
-        analyzer = MediaAnalyzer(self._follower, FaceScorer(self.model, self.pipeline), batch_size)
+        analyzer = MediaAnalyzer(
+            lambda: FaceFollower(self.analyzer, self.cropping, self.min_face),
+            FaceScorer(self.model, self.pipeline),
+            batch_size,
+            aggregation=aggregation,
+            top_k=top_k,
+            threshold=self.threshold,
+        )
         writer = None if out_dir is None else OutputWriter(out_dir, outputs or OutputOptions(), media)
         errors = Exception if keep_going and os.environ.get('IID_DEBUG') != '1' else ()
-        return self._analyze_all(
-            media, analyzer, writer, sampling or Sampling(), (aggregation, top_k), progress, errors
-        )
+        return self._analyze_all(media, analyzer, writer, sampling or Sampling(), progress, errors)
 
     def _analyze_all(
         self,
@@ -242,14 +247,13 @@ class IIDInferencer:
         analyzer: MediaAnalyzer,
         writer: OutputWriter | None,
         sampling: Sampling,
-        how: tuple[str, int],
         progress: Progress | None,
         contained: _Errors,
     ) -> Iterator[MediaResult]:
         for item in map(by_content, media):
             with self._progress(item, progress) as (looked, written):
                 sink = None if writer is None else writer.begin(item, self.threshold)
-                result = self._analyze_one(item, analyzer, sink, sampling, how, looked, contained)
+                result = self._analyze_one(item, analyzer, sink, sampling, looked, contained)
                 result.threshold = self.threshold
                 result.calibration = self.calibration
                 result.model = self.facts
@@ -263,7 +267,6 @@ class IIDInferencer:
         analyzer: MediaAnalyzer,
         sink: MediaSink | None,
         sampling: Sampling,
-        how: tuple[str, int],
         progress: Progress | None,
         contained: _Errors,
     ) -> MediaResult:
@@ -277,11 +280,8 @@ class IIDInferencer:
             return analyzer.analyze(
                 item,
                 guarded,
-                how=how[0],
-                top_k=how[1],
                 on_frame=None if sink is None else sink.take,
                 progress=stop,
-                threshold=self.threshold,
             )
         except BaseException as error:
             if sink is not None:
@@ -309,9 +309,6 @@ class IIDInferencer:
                 bar.update(done - bar.n)
 
             yield partial(show, name), partial(show, f'{name} (writing)')
-
-    def _follower(self) -> FaceFollower:
-        return FaceFollower(self.analyzer, self.cropping, self.min_face)
 
 
 class _Guarded:

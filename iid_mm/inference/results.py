@@ -95,14 +95,14 @@ class PersonTrack:
         number: From 0, in the order of appearance.
         faces: Scores, in the order of time.
         views: The few most suspicious faces, the most suspicious first.
-        how: How frame scores are aggregated.
-        top_k: Number of frames that ``how='topk'`` averages.
+        aggregation: How frame scores are aggregated.
+        top_k: Number of frames that ``aggregation='topk'`` averages.
     """
 
     number: int
     faces: list[FaceScore] = field(default_factory=list)
     views: list[FaceView] = field(default_factory=list)
-    how: str = 'mean'
+    aggregation: str = 'mean'
     top_k: int = 3
 
     @property
@@ -110,7 +110,7 @@ class PersonTrack:
         """Probability of fake, aggregated over all frames, not calibrated."""
         scores = np.array([face.probability for face in self.faces])
         keys = np.zeros(scores.size, dtype=np.int64)
-        return float(video_scores(scores, keys, keys, self.how, k=self.top_k).scores[0])
+        return float(video_scores(scores, keys, keys, self.aggregation, k=self.top_k).scores[0])
 
     def groups(self) -> str:
         """Describe two groups of scores, which a mean hides; empty if there are none."""
@@ -309,7 +309,7 @@ def _track_dict(track: PersonTrack, counts: bool) -> dict[str, Any]:
         'number': track.number,
         'probability': track.probability,
         'counts_for_verdict': counts,
-        'aggregation': track.how,
+        'aggregation': track.aggregation,
         'first_time': track.faces[0].time,
         'last_time': track.faces[-1].time,
         'faces': [

@@ -20,7 +20,7 @@ from iid_mm.inference.results import Artifact, FaceScore, FaceView
 from iid_mm.inference.sampling import TimedFrame
 from iid_mm.registry import SCOPE, TRANSFORMS
 from iid_mm.structures import ForgeryDataSample
-from iid_mm.utils.config import without_loaders
+from iid_mm.utils.config import datasets_of, without_loaders
 
 MIN_SCORE = 0.3
 """Artifact boxes with a smaller score are not reported."""
@@ -40,16 +40,14 @@ def face_pipeline(cfg: Config) -> Any:
     Raises:
         InputError: The config has no test pipeline.
     """
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
-    while 'pipeline' not in dataset and dataset.get('dataset'):
-        dataset = dataset['dataset']
-    if not dataset.get('pipeline'):
+    datasets = datasets_of(cfg, 'test_dataloader')
+    if not datasets or not datasets[0].get('pipeline'):
         raise InputError(
             'the config has no test_dataloader.dataset.pipeline, which defines the alignment of faces; '
             'use the config that the model was trained with'
         )
     init_default_scope(cfg.get('default_scope', SCOPE))
-    return Compose([TRANSFORMS.build(step) for step in without_loaders(dataset['pipeline'])])
+    return Compose([TRANSFORMS.build(step) for step in without_loaders(datasets[0]['pipeline'])])
 
 
 class FaceScorer:

@@ -56,10 +56,14 @@ class Scorer:
         return scored
 
 
-def analyze(images: list[Any], batch_size: int = 4, **options: Any) -> tuple[Any, Scorer]:
+def analyze(
+    images: list[Any], batch_size: int = 4, aggregation: str = 'mean', **options: Any
+) -> tuple[Any, Scorer]:
     scorer: Any = Scorer()
     finder = SquareAnalyzer()
-    analyzer = MediaAnalyzer(lambda: FaceFollower(finder, CropSettings(0.0)), scorer, batch_size)
+    analyzer = MediaAnalyzer(
+        lambda: FaceFollower(finder, CropSettings(0.0)), scorer, batch_size, aggregation=aggregation
+    )
     return analyzer.analyze(MEDIA, Frames(images), **options), scorer
 
 
@@ -157,7 +161,7 @@ def test_nothing_to_read() -> None:
 def test_progress_and_aggregation() -> None:
     calls: list[tuple[int, int]] = []
     images = [draw_frame([(left, 60, 60)]) for left in (20, 30, 70)]
-    result, _ = analyze(images, progress=lambda *now: calls.append(now), how='max')
+    result, _ = analyze(images, progress=lambda *now: calls.append(now), aggregation='max')
     assert calls == [(1, 3), (2, 3), (3, 3)]
     assert result.probability == max(face.probability for face in result.tracks[0].faces)
 

@@ -277,7 +277,7 @@ def test_problems_of_a_scored_input() -> None:
 
 def test_a_calibration_made_for_another_aggregation() -> None:
     track = person(0, 0.9, 0.8)
-    track.how, track.top_k = 'topk', 5
+    track.aggregation, track.top_k = 'topk', 5
     text = read(scored(track, calibration=CALIBRATION)).text
     assert 'calibrated for another aggregation' in text
     assert 'mean of the 5 highest scores' in text

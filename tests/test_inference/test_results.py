@@ -27,9 +27,11 @@ def test_the_mean_of_the_frames() -> None:
     assert result.is_fake
 
 
-@pytest.mark.parametrize(('how', 'expected'), [('median', 0.4), ('max', 0.9), ('topk', 0.65)])
-def test_other_aggregations(how: str, expected: float) -> None:
-    track = PersonTrack(0, [face(i, p) for i, p in enumerate([0.2, 0.4, 0.9])], how=how, top_k=2)
+@pytest.mark.parametrize(('aggregation', 'expected'), [('median', 0.4), ('max', 0.9), ('topk', 0.65)])
+def test_other_aggregations(aggregation: str, expected: float) -> None:
+    track = PersonTrack(
+        0, [face(i, p) for i, p in enumerate([0.2, 0.4, 0.9])], aggregation=aggregation, top_k=2
+    )
     assert track.probability == pytest.approx(expected)
 
 
@@ -110,10 +112,10 @@ def test_who_looks_fake_and_does_not_count_is_noted() -> None:
     assert make_result([0.1] * 32, [0.9] * 9).notes() == []
 
 
-@pytest.mark.parametrize('how', ['mean', 'median', 'max', 'topk'])
-def test_scores_in_two_groups_are_noted(how: str) -> None:
+@pytest.mark.parametrize('aggregation', ['mean', 'median', 'max', 'topk'])
+def test_scores_in_two_groups_are_noted(aggregation: str) -> None:
     result = make_result([0.02, 0.03, 0.0, 0.01] * 4 + [1.0, 0.99] * 3 + [0.04, 0.02])
-    result.tracks[0].how = how
+    result.tracks[0].aggregation = aggregation
     assert result.notes() == [
         'person 1: 6 of 24 frames score above 90 %, the others below 10 % (between 0.64 s and 0.84 s)'
     ]

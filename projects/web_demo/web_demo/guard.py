@@ -76,7 +76,7 @@ class Guard:
         host = headers.get('host', '')
         refused = None
         if not self.is_ours(host):
-            refused = Response('{"detail": "unknown host name"}', 400, media_type='application/json')
+            refused = _refusal('unknown host name', 400)
         elif scope['method'] not in ('GET', 'HEAD') and _is_from_elsewhere(headers, host):
             refused = _refusal('cross-site requests are not allowed', 403)
         await (refused or self.app)(scope, receive, guarded)
