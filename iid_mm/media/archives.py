@@ -53,6 +53,9 @@ _COMPRESSIONS: dict[bytes, Callable[..., Any]] = {
 _DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, tarfile.TarError, ValueError)
 # Absolute, with a part '..', or with a character that not all file systems allow.
 _BAD_NAME = re.compile(r'/|(?:.*/)?\.\.(?:/|\Z)|.*[\\:\x00-\x1f\x7f\ud800-\udfff]', re.DOTALL)
+# Where members would go as far as Python's filter is concerned. Nothing is there: releases of 2025 and later
+# fail for members below a file.
+_NOWHERE = os.path.abspath(f'{os.sep}nowhere')
 CACHE_FORMAT = 1
 
 
@@ -215,7 +218,7 @@ class _Archive:
         is_file: dict[str, bool] = {}
         for count, member in enumerate(self._members(), 1):
             total += max(member.size, 0)
-            rule = _broken_rule(member, self.path) or self._exceeded_limit(count, total)
+            rule = _broken_rule(member) or self._exceeded_limit(count, total)
             name = posixpath.normpath(member.name)
             if name in is_file and (is_file[name] or member.isreg()):
                 rule = rule or 'two members have this name'
@@ -325,7 +328,7 @@ def _open(path: Path) -> Iterator[_Archive]:
             yield archive
 
 
-def _broken_rule(member: tarfile.TarInfo, path: Path) -> str:
+def _broken_rule(member: tarfile.TarInfo) -> str:
     """The rule that a member of an archive breaks; empty if none."""
     # The filter accepts links inside of the archive, which no dataset needs.
     if not (member.isreg() or member.isdir()) or member.issparse():
@@ -335,8 +338,7 @@ def _broken_rule(member: tarfile.TarInfo, path: Path) -> str:
     if rule := _broken_name(member.name):
         return rule
     try:
-        # The archive stands for the folder: nothing on this machine lies below a file.
-        tarfile.data_filter(member, str(path))
+        tarfile.data_filter(member, _NOWHERE)
     except tarfile.FilterError as error:
         return f"Python's filter for archives refuses it ({type(error).__name__})"
     return ''
