@@ -21,7 +21,7 @@ import torch
 from iid_mm.apis import init_model
 from iid_mm.datasets.on_index import dataset_on_index
 from iid_mm.errors import InputError
-from iid_mm.identity.features import FeatureExtractor
+from iid_mm.identity.features import FeatureExtractor, list_features
 from iid_mm.registry import DATASETS
 from iid_mm.utils.cli import add_config_options, run_tool
 from iid_mm.utils.files import write_json
@@ -74,9 +74,7 @@ def main() -> None:
         args.config, args.checkpoint, args.device, args.cfg_options, trust=args.trust_checkpoint
     )
     dataset = DATASETS.build(dataset_on_index(model.cfg, args.index, split=args.split))
-    extractor = FeatureExtractor(model)
-    height, width = dataset[0]['inputs'].shape[1:]
-    known = extractor.shapes((height, width))
+    known = list_features(model, model.cfg)
     if args.list_features:
         print('\n'.join(f'{name}  {length}' for name, length in known.items()))
         return
@@ -96,6 +94,7 @@ def main() -> None:
         'manipulation': method_groups([info['method'] for info in infos], labels),
         'label': label_groups(labels),
     }
+    extractor = FeatureExtractor(model)
     parts = []
     for start in range(0, len(chosen), args.batch_size):
         inputs = torch.stack([dataset[i]['inputs'] for i in chosen[start : start + args.batch_size]])
