@@ -283,12 +283,11 @@ def plot_probe(report: ProbeReport, path: str | os.PathLike[str]) -> Path:
     chance = report.rows[0].result.chance
     axes.axhline(chance, color=INK, linestyle=(0, (4, 2)), linewidth=1.2, label=f'chance {chance:.3f}')
     axes.set_xlim(-1, place - 0.9)
-    polish(axes)
+    polish(axes, ylabel='identities recognized (top-1)')
     axes.grid(False, axis='x')
     many = len(features) > 6
     axes.set_xticks(middles, features, rotation=30 if many else 0, ha='right' if many else 'center')
     axes.set_ylim(0, 1.02)
-    axes.set_ylabel('identities recognized (top-1)', color=INK)
     first = report.rows[0].result
     axes.set_title(
         f'Identity in features: {first.identities} people, clips not seen by the probe',

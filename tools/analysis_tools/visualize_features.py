@@ -34,8 +34,8 @@ from iid_mm.visualization.feature_embedding import (
     embed,
     silhouettes,
 )
-from iid_mm.visualization.feature_plot import embedding_figure, identity_groups, label_groups, method_groups
-from iid_mm.visualization.plots import save_figure
+from iid_mm.visualization.feature_plot import embedding_figure, identity_groups, kind_groups
+from iid_mm.visualization.plots import FAKE, save_figure
 
 
 def parse_args() -> argparse.Namespace:
@@ -83,16 +83,15 @@ def main() -> None:
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
     chosen = balanced_sample([info['video_key'] for info in infos], args.max_samples, args.seed)
     infos = [infos[i] for i in chosen]
-    labels = [int(info['gt_label']) for info in infos]
     groupings = {
         'identity': [info['target_id'] or '' for info in infos],
         'manipulation': ['genuine' if info['gt_label'] == 0 else info['method'] for info in infos],
-        'label': ['fake' if label else 'genuine' for label in labels],
+        'label': ['fake' if info['gt_label'] else 'genuine' for info in infos],
     }
     panels = {
         'identity': identity_groups(groupings['identity'], args.identities),
-        'manipulation': method_groups([info['method'] for info in infos], labels),
-        'label': label_groups(labels),
+        'manipulation': kind_groups(groupings['manipulation']),
+        'label': kind_groups(groupings['label'], (FAKE,)),
     }
     extractor = FeatureExtractor(model)
     parts = []
