@@ -117,6 +117,17 @@ def test_the_package_imports_nothing_that_is_built_on_it() -> None:
     assert not wrong, '\n'.join(wrong)
 
 
+def test_stand_in_operators_are_registered_before_models_of_mmdet_are_imported() -> None:
+    wrong = []
+    for name, path in modules().items():
+        targets = [
+            target for target in imported(path) if target.startswith(('mmdet.models', 'iid_mm.models'))
+        ]
+        if room_of(name) != 'models' and targets and targets[0].startswith('mmdet'):
+            wrong.append(name)
+    assert not wrong, 'import iid_mm.models first: ' + ', '.join(wrong)
+
+
 def test_training_loads_no_video_library_no_plots_and_no_preparation() -> None:
     code = 'import sys, iid_mm.engine; print(*sorted(sys.modules), sep="\\n")'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)

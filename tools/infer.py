@@ -43,21 +43,21 @@ def parse_args() -> argparse.Namespace:
     frames.add_argument('--frames', type=int, default=32, help='number of evenly spaced frames (32)')
     frames.add_argument('--fps', type=float, help='frames a second')
     frames.add_argument('--all-frames', action='store_true', help='every frame')
-    parser.add_argument('--seconds', type=float, default=10, help='how long a camera is watched (10)')
+    parser.add_argument('--seconds', type=float, default=10, help='how long a camera is read (10)')
     model = parser.add_argument_group('model')
-    model.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: a GPU where there is one')
+    model.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: a GPU if available')
     model.add_argument(
         '--backend', choices=['pytorch', 'onnxruntime'], help='default: by the suffix of the checkpoint'
     )
     model.add_argument('--batch-size', type=int, default=32, help='faces scored at a time (32)')
     model.add_argument('--threshold', type=float, default=0.5, help='lowest probability of a fake (0.5)')
     model.add_argument(
-        '--aggregation', default='mean', help='how scores of frames become that of a video (mean)'
+        '--aggregation', default='mean', help='how frame scores are aggregated for a video (mean)'
     )
     add_trust_option(model)
     faces = parser.add_argument_group('faces')
     faces.add_argument('--analyzer', default='mediapipe', choices=['mediapipe', 'insightface'])
-    faces.add_argument('--model-dir', type=Path, help='folder of the models of insightface')
+    faces.add_argument('--model-dir', type=Path, help='folder of the insightface models')
     faces.add_argument('--min-face', type=int, default=0, help='ignore faces smaller than this, pixels')
     outputs = parser.add_argument_group('outputs')
     outputs.add_argument('--report', action='store_true', help='write one HTML page for each input')

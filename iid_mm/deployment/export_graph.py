@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+# First, because mmdet's models need the stand-in operators that this import registers.
+from iid_mm.models import IIDDetector  # isort: skip
+
 import torch
 from mmcv.cnn.bricks.conv2d_adaptive_padding import Conv2dAdaptivePadding
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
@@ -17,7 +20,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from iid_mm.errors import InputError
-from iid_mm.models import IIDDetector
 from iid_mm.utils.typing import Size
 
 INPUT_NAME = 'images'

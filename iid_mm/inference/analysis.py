@@ -6,7 +6,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from iid_mm.errors import InputError
@@ -69,39 +69,46 @@ class MediaAnalyzer:
         follower: Builds the face tracker; called once for each input.
         scorer: Scores faces.
         batch_size: Faces a batch.
+        aggregation: How frame scores are aggregated for a person, see
+            :func:`~iid_mm.evaluation.functional.aggregate.video_scores`.
+        top_k: Number of frames that ``aggregation='topk'`` averages.
+        threshold: Probability from which the verdict is "fake".
     """
 
     def __init__(
-        self, follower: Callable[[], FaceFollower], scorer: FaceScorer, batch_size: int = 32
+        self,
+        follower: Callable[[], FaceFollower],
+        scorer: FaceScorer,
+        batch_size: int = 32,
+        *,
+        aggregation: str = 'mean',
+        top_k: int = 3,
+        threshold: float = 0.5,
     ) -> None:
         if batch_size < 1:
             raise InputError(f'batch_size={batch_size}: give at least 1')
         self.follower = follower
         self.scorer = scorer
         self.batch_size = batch_size
+        self.aggregation = aggregation
+        self.top_k = top_k
+        self.threshold = threshold
 
     def analyze(
         self,
         media: Media,
         stream: FrameStream,
         *,
-        how: str = 'mean',
-        top_k: int = 3,
         on_frame: ScoredFrame | None = None,
         progress: Progress | None = None,
-        threshold: float = 0.5,
     ) -> MediaResult:
         """Analyze an input.
 
         Args:
             media: The input.
             stream: Its frames.
-            how: How frame scores are aggregated for a person, see
-                :func:`~iid_mm.evaluation.functional.aggregate.video_scores`.
-            top_k: Frames that ``how='topk'`` takes.
             on_frame: Called with every frame, in order, as soon as its faces are scored.
             progress: Called after each frame.
-            threshold: Probability from which the verdict is "fake".
 
         Returns:
             The result. If the stream breaks, it covers the frames before, and ``problems`` says so.
@@ -109,7 +116,7 @@ class MediaAnalyzer:
         result = MediaResult(
             media.source, media.name, media.kind, rate=stream.rate if media.kind != 'image' else 0
         )
-        result.threshold = threshold
+        result.threshold = self.threshold
         follower = self.follower()
         tracks: dict[int, PersonTrack] = {}
         views: dict[int, _Views] = {}
@@ -117,7 +124,9 @@ class MediaAnalyzer:
             result.times[pending.frame.number] = pending.frame.time
             result.size = (pending.frame.image.shape[1], pending.frame.image.shape[0])
             for number, face in pending.faces:
-                track = tracks.setdefault(number, PersonTrack(number, how=how, top_k=top_k))
+                track = tracks.setdefault(
+                    number, PersonTrack(number, aggregation=self.aggregation, top_k=self.top_k)
+                )
                 track.faces.append(face)
             if on_frame is not None:
                 on_frame(pending.frame, pending.faces)
@@ -185,7 +194,7 @@ def _gather(
     kept: dict[int, _Views] = {}
     for number in sorted(tracks):
         track = tracks[number]
-        person = people.setdefault(owner[number], PersonTrack(len(people), how=track.how, top_k=track.top_k))
+        person = people.setdefault(owner[number], replace(track, number=len(people), faces=[]))
         person.faces.extend(track.faces)
         for _, _, view in views[number].heap:
             kept.setdefault(owner[number], _Views()).add(view)

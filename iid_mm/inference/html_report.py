@@ -156,19 +156,19 @@ def _miscalibrated(result: MediaResult) -> str:
     """A warning if the calibration does not fit the aggregation; else empty."""
     if result.calibration is None or result.kind == IMAGE or not result.tracks:
         return ''
-    how, fitted = result.tracks[0].how, result.calibration.aggregation
-    if how == fitted:
+    used, fitted = result.tracks[0].aggregation, result.calibration.aggregation
+    if used == fitted:
         return ''
     return (
         f'But it was calibrated for another aggregation of frames ({_in_words(fitted)}) than the one used '
-        f'here ({_in_words(how)}), so treat the percentage with caution.'
+        f'here ({_in_words(used)}), so treat the percentage with caution.'
     )
 
 
-def _in_words(how: str, top_k: int | None = None) -> str:
-    if how == 'topk' and top_k is not None:
+def _in_words(aggregation: str, top_k: int | None = None) -> str:
+    if aggregation == 'topk' and top_k is not None:
         return f'mean of the {top_k} highest scores'
-    return AGGREGATIONS.get(how, how)
+    return AGGREGATIONS.get(aggregation, aggregation)
 
 
 def _name(result: MediaResult) -> str:
@@ -292,10 +292,10 @@ def _answer_facts(result: MediaResult) -> list[tuple[str, str]]:
     if result.tracks:
         if result.kind != IMAGE:
             track = result.tracks[0]
-            rows.append(('score of a person', _in_words(track.how, track.top_k)))
+            rows.append(('score of a person', _in_words(track.aggregation, track.top_k)))
             rows.append(('score of the whole', 'that of its most suspicious person'))
         rows.append(('threshold', f'manipulated from a score of {_percent(result.threshold)} on'))
-    rows.append(('made on', datetime.now().astimezone().strftime('%Y-%m-%d %H:%M %Z')))
+    rows.append(('created', datetime.now().astimezone().strftime('%Y-%m-%d %H:%M %Z')))
     return rows
 
 
@@ -314,7 +314,7 @@ def _supported(result: MediaResult) -> str:
     if fit.limits is None:
         return (
             'The checkpoint was calibrated by an older version, which did not limit the percentage by the '
-            'number of videos it had: values near 0 or 100 % may claim too much. Calibrate it again.'
+            'number of validation videos: values near 0 or 100 % may claim too much. Calibrate it again.'
         )
     low, high = (f'{100 * limit:.3g} %' for limit in fit.limits)
     return (

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -228,12 +229,17 @@ class IIDInferencer:
         if not isinstance(inputs, FoundMedia):
             for text in (*media.notes, *media.problems):
                 MMLogger.get_current_instance().warning(text)
-        analyzer = MediaAnalyzer(self._follower, FaceScorer(self.model, self.pipeline), batch_size)
+        analyzer = MediaAnalyzer(
+            lambda: FaceFollower(self.analyzer, self.cropping, self.min_face),
+            FaceScorer(self.model, self.pipeline),
+            batch_size,
+            aggregation=aggregation,
+            top_k=top_k,
+            threshold=self.threshold,
+        )
         writer = None if out_dir is None else OutputWriter(out_dir, outputs or OutputOptions(), media)
         errors = Exception if keep_going and os.environ.get('IID_DEBUG') != '1' else ()
-        return self._analyze_all(
-            media, analyzer, writer, sampling or Sampling(), (aggregation, top_k), progress, errors
-        )
+        return self._analyze_all(media, analyzer, writer, sampling or Sampling(), progress, errors)
 
     def _analyze_all(
         self,
@@ -241,14 +247,13 @@ class IIDInferencer:
         analyzer: MediaAnalyzer,
         writer: OutputWriter | None,
         sampling: Sampling,
-        how: tuple[str, int],
         progress: Progress | None,
         contained: _Errors,
     ) -> Iterator[MediaResult]:
         for item in map(by_content, media):
             with self._progress(item, progress) as (looked, written):
                 sink = None if writer is None else writer.begin(item, self.threshold)
-                result = self._analyze_one(item, analyzer, sink, sampling, how, looked, contained)
+                result = self._analyze_one(item, analyzer, sink, sampling, looked, contained)
                 result.threshold = self.threshold
                 result.calibration = self.calibration
                 result.model = self.facts
@@ -262,7 +267,6 @@ class IIDInferencer:
         analyzer: MediaAnalyzer,
         sink: MediaSink | None,
         sampling: Sampling,
-        how: tuple[str, int],
         progress: Progress | None,
         contained: _Errors,
     ) -> MediaResult:
@@ -276,11 +280,8 @@ class IIDInferencer:
             return analyzer.analyze(
                 item,
                 guarded,
-                how=how[0],
-                top_k=how[1],
                 on_frame=None if sink is None else sink.take,
                 progress=stop,
-                threshold=self.threshold,
             )
         except BaseException as error:
             if sink is not None:
@@ -300,20 +301,14 @@ class IIDInferencer:
         name = printable(item.name)[:32]
         with tqdm(desc=name, unit='frame', leave=False, dynamic_ncols=True) as bar:
 
-            def told(prefix: str) -> Progress:
-                def tell(done: int, total: int) -> None:
-                    if bar.desc.rstrip(': ') != prefix:
-                        bar.set_description(prefix, refresh=False)
-                        bar.n = 0
-                    bar.total = total
-                    bar.update(done - bar.n)
+            def show(prefix: str, done: int, total: int) -> None:
+                if bar.desc.rstrip(': ') != prefix:
+                    bar.set_description(prefix, refresh=False)
+                    bar.n = 0
+                bar.total = total
+                bar.update(done - bar.n)
 
-                return tell
-
-            yield told(name), told(f'{name} (writing)')
-
-    def _follower(self) -> FaceFollower:
-        return FaceFollower(self.analyzer, self.cropping, self.min_face)
+            yield partial(show, name), partial(show, f'{name} (writing)')
 
 
 class _Guarded:

@@ -76,14 +76,12 @@ class FaceView:
         score: Its score.
         image: (H, W, 3) uint8 BGR, the aligned input.
         boxes: (k, 4) artifact boxes in pixels of ``image``.
-        box_scores: (k,) their scores.
         heat: (H, W) heat map; None for models without one.
     """
 
     score: FaceScore
     image: ImageArray
     boxes: np.ndarray
-    box_scores: np.ndarray
     heat: np.ndarray | None = None
 
 
@@ -95,14 +93,14 @@ class PersonTrack:
         number: From 0, in the order of appearance.
         faces: Scores, in the order of time.
         views: The few most suspicious faces, the most suspicious first.
-        how: How frame scores are aggregated.
-        top_k: Number of frames that ``how='topk'`` averages.
+        aggregation: How frame scores are aggregated.
+        top_k: Number of frames that ``aggregation='topk'`` averages.
     """
 
     number: int
     faces: list[FaceScore] = field(default_factory=list)
     views: list[FaceView] = field(default_factory=list)
-    how: str = 'mean'
+    aggregation: str = 'mean'
     top_k: int = 3
 
     @property
@@ -110,7 +108,7 @@ class PersonTrack:
         """Probability of fake, aggregated over all frames, not calibrated."""
         scores = np.array([face.probability for face in self.faces])
         keys = np.zeros(scores.size, dtype=np.int64)
-        return float(video_scores(scores, keys, keys, self.how, k=self.top_k).scores[0])
+        return float(video_scores(scores, keys, keys, self.aggregation, k=self.top_k).scores[0])
 
     def groups(self) -> str:
         """Describe two groups of scores, which a mean hides; empty if there are none."""
@@ -214,7 +212,7 @@ class MediaResult:
         if self.kind == 'video' and not self.is_fake and unseen >= UNSEEN_SECONDS:
             notes.append(
                 f'{len(self.times)} of {self.total_frames} frames were analyzed, up to {unseen:.1f} s '
-                'apart: a shorter forged part can be missed'
+                'apart: a shorter manipulation can be missed'
             )
         return notes
 
@@ -309,7 +307,7 @@ def _track_dict(track: PersonTrack, counts: bool) -> dict[str, Any]:
         'number': track.number,
         'probability': track.probability,
         'counts_for_verdict': counts,
-        'aggregation': track.how,
+        'aggregation': track.aggregation,
         'first_time': track.faces[0].time,
         'last_time': track.faces[-1].time,
         'faces': [

@@ -20,7 +20,7 @@ from iid_mm.inference.results import Artifact, FaceScore, FaceView
 from iid_mm.inference.sampling import TimedFrame
 from iid_mm.registry import SCOPE, TRANSFORMS
 from iid_mm.structures import ForgeryDataSample
-from iid_mm.utils.config import without_loaders
+from iid_mm.utils.config import datasets_of, without_loaders
 
 MIN_SCORE = 0.3
 """Artifact boxes with a smaller score are not reported."""
@@ -40,16 +40,14 @@ def face_pipeline(cfg: Config) -> Any:
     Raises:
         InputError: The config has no test pipeline.
     """
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
-    while 'pipeline' not in dataset and dataset.get('dataset'):
-        dataset = dataset['dataset']
-    if not dataset.get('pipeline'):
+    datasets = datasets_of(cfg, 'test_dataloader')
+    if not datasets or not datasets[0].get('pipeline'):
         raise InputError(
             'the config has no test_dataloader.dataset.pipeline, which defines the alignment of faces; '
             'use the config that the model was trained with'
         )
     init_default_scope(cfg.get('default_scope', SCOPE))
-    return Compose([TRANSFORMS.build(step) for step in without_loaders(dataset['pipeline'])])
+    return Compose([TRANSFORMS.build(step) for step in without_loaders(datasets[0]['pipeline'])])
 
 
 class FaceScorer:
@@ -58,13 +56,11 @@ class FaceScorer:
     Args:
         model: The detector.
         pipeline: The pipeline of :func:`face_pipeline`.
-        min_score: Smallest score of a reported artifact box.
     """
 
-    def __init__(self, model: Detector, pipeline: Any, min_score: float = MIN_SCORE) -> None:
+    def __init__(self, model: Detector, pipeline: Any) -> None:
         self.model = model
         self.pipeline = pipeline
-        self.min_score = min_score
 
     def prepare(self, frame: TimedFrame, found: FoundFace) -> dict[str, Any]:
         """Align a face as in training and test."""
@@ -114,7 +110,7 @@ class FaceScorer:
         if 'pred_instances' in sample:
             scores = sample.pred_instances.scores.float().numpy()
             order = np.argsort(-scores, kind='stable')[:MAX_ARTIFACTS]
-            order = order[scores[order] >= self.min_score]
+            order = order[scores[order] >= MIN_SCORE]
             boxes, scores = sample.pred_instances.bboxes.float().numpy()[order], scores[order]
         height, width = found.crop.shape[:2]
         matrix = packed['data_samples'].metainfo.get('warp_matrix', np.eye(2, 3))
@@ -132,4 +128,4 @@ class FaceScorer:
         )
         image = np.ascontiguousarray(packed['inputs'].numpy().transpose(1, 2, 0))
         heat = sample.pred_heat.numpy() if 'pred_heat' in sample else None
-        return face, FaceView(face, image, boxes, scores, heat)
+        return face, FaceView(face, image, boxes, heat)

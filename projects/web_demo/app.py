@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serve a web page that says of images and videos whether their faces are fake.
+"""Serve a web page that analyzes faces in images and videos for manipulation.
 
 Example:
   python projects/web_demo/app.py --checkpoint best.pth          and open http://127.0.0.1:7860
@@ -20,7 +20,7 @@ from iid_mm.utils.files import reason_of
 
 if TYPE_CHECKING:
     from iid_mm.inference.sampling import Sampling
-    from web_demo.uploads import Limits
+    from web_demo.upload_rules import Limits
     from web_demo.worker import Worker
 
 
@@ -32,39 +32,37 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--config', help='config file or its name; default: the config stored in the checkpoint'
     )
-    parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: a GPU where there is one')
-    parser.add_argument('--threshold', type=float, default=0.5, help='probability from which is fake (0.5)')
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: a GPU if available')
+    parser.add_argument('--threshold', type=float, default=0.5, help='lowest probability of a fake (0.5)')
     parser.add_argument('--frames', type=int, default=32, help='frames of a video, evenly spaced (32)')
     parser.add_argument('--analyzer', default='mediapipe', choices=['mediapipe', 'insightface'])
-    parser.add_argument('--model-dir', type=Path, help='folder of the models of insightface')
-    parser.add_argument('--no-examples', action='store_true', help='make no examples')
+    parser.add_argument('--model-dir', type=Path, help='folder of the insightface models')
+    parser.add_argument('--no-examples', action='store_true', help='do not generate examples')
     add_trust_option(parser)
     server = parser.add_argument_group('server')
-    server.add_argument('--host', default='127.0.0.1', help='address to bind to; others than this machine '
-                        'get in with 0.0.0.0, and no password is asked for (127.0.0.1)')  # fmt: skip
-    server.add_argument('--port', type=int, default=7860, help='0 takes a free one (7860)')
+    server.add_argument('--host', default='127.0.0.1', help='address to bind to; 0.0.0.0 lets '
+                        'other machines in, without password (127.0.0.1)')  # fmt: skip
+    server.add_argument('--port', type=int, default=7860, help='0: any free one (7860)')
     server.add_argument('--max-mib', type=float, default=200, help='largest upload, MiB (200)')
-    server.add_argument('--max-seconds', type=float, default=600, help='longest video (600)')
+    server.add_argument('--max-seconds', type=float, default=600, help='longest video, seconds (600)')
     server.add_argument(
-        '--max-upload-seconds', type=float, default=1800, help='how long an upload may last (1800)'
+        '--max-upload-seconds', type=float, default=1800, help='time limit of an upload (1800)'
     )
     server.add_argument(
-        '--max-analysis-seconds', type=float, default=600, help='how long an analysis may last (600)'
+        '--max-analysis-seconds', type=float, default=600, help='time limit of an analysis (600)'
     )
     server.add_argument(
         '--max-memory-gib',
         type=float,
         default=4,
-        help='memory that an analysis on the CPU may take beyond what the model has (4)',
+        help='memory of an analysis on the CPU, in addition to that of the model (4)',
     )
-    server.add_argument(
-        '--public-name', nargs='+', default=[], help='further names under which the page is reached'
-    )
+    server.add_argument('--public-name', nargs='+', default=[], help='further host names of the page')
     server.add_argument(
         '--trusted-proxy',
         metavar='ADDRESS',
-        help='address of a reverse proxy whose X-Forwarded-For tells who the client is; default: none is '
-        'believed',
+        help='address of a reverse proxy whose X-Forwarded-For identifies clients; default: '
+        'the header is ignored',
     )
     return parser.parse_args()
 
@@ -73,7 +71,7 @@ def open_socket(host: str, port: int) -> socket.socket:
     """Bind to an address and listen.
 
     Raises:
-        InputError: It cannot be had.
+        InputError: The address is not available.
     """
     if not 0 <= port < 2**16:
         raise InputError(f'--port {port}: give a number from 0 to 65535')
@@ -85,7 +83,7 @@ def open_socket(host: str, port: int) -> socket.socket:
         bound.listen(128)
     except OSError as error:
         raise InputError(
-            f'--host {host} --port {port}: cannot be bound to ({reason_of(error)}); choose others'
+            f'--host {host} --port {port}: cannot be bound ({reason_of(error)}); choose another'
         ) from error
     return bound
 
@@ -97,7 +95,7 @@ def main() -> int:
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise MissingExtraError.of('fastapi or uvicorn', 'web') from error
-    from web_demo.uploads import Limits
+    from web_demo.upload_rules import Limits
 
     limits = Limits(
         args.max_mib,
@@ -155,16 +153,16 @@ def serve(
     )
     host, port = bound.getsockname()[:2]
     shown = f'[{host}]' if ':' in host else host
-    print(f'open http://{shown}:{port} in a browser; Ctrl+C ends', flush=True)
+    print(f'open http://{shown}:{port} in a browser; Ctrl+C stops the server', flush=True)
     if not is_local(args.host):
-        print('everybody who can reach this address can use the page: no password is asked for', flush=True)
+        print('everybody who can reach this address can use the page: there is no password', flush=True)
     config = uvicorn.Config(
         app,
         http=GuardedProtocol,
         ws='none',
         log_level='warning',
         timeout_graceful_shutdown=3,
-        # uvicorn believes everybody on this machine otherwise.
+        # By default uvicorn trusts every client on this machine.
         proxy_headers=args.trusted_proxy is not None,
         forwarded_allow_ips=args.trusted_proxy or '',
     )

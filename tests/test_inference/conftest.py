@@ -33,7 +33,7 @@ def face_landmarks(left: float, top: float, side: float) -> np.ndarray:
 
 
 class SquareAnalyzer(FaceAnalyzer):
-    """Takes bright squares for faces: red is the left edge, so pictures need no landmarks beside them."""
+    """Detects bright squares as faces."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class SquareAnalyzer(FaceAnalyzer):
 def draw_frame(
     faces: Sequence[tuple[int, int, int]], size: tuple[int, int] = (320, 240), dim: bool = False
 ) -> Any:
-    """A dark picture with green squares (left, top, side)."""
+    """A dark image with green squares (left, top, side)."""
     image = np.full((size[1], size[0], 3), 30, np.uint8)
     for left, top, side in faces:
         image[top : top + side, left : left + side] = (20, 95 if dim else 220, 120)

@@ -51,7 +51,7 @@ CALIBRATION = Calibration(FIT, replace(FIT, temperature=4.0, samples=70, fakes=3
 
 
 class Page(HTMLParser):
-    """Text, pictures and addresses of a page; fails where tags do not match."""
+    """Text, images and addresses of a page; fails on unbalanced tags."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Page(HTMLParser):
         self.close()
         assert self.open == []
         self.text = ' '.join(' '.join(self.parts).split())
-        self.pictures = [address for address in self.addresses if address.startswith('data:image/')]
+        self.images = [address for address in self.addresses if address.startswith('data:image/')]
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
         self.tags.append(tag)
@@ -90,7 +90,7 @@ def face(frame: int, probability: float) -> FaceScore:
 def view(score: FaceScore, *, heat: bool = True) -> FaceView:
     image = np.full((64, 64, 3), 90, np.uint8)
     boxes = np.array([[10.0, 10.0, 30.0, 30.0]])
-    return FaceView(score, image, boxes, np.array([0.8]), np.eye(64) if heat else None)
+    return FaceView(score, image, boxes, np.eye(64) if heat else None)
 
 
 def person(number: int, *probabilities: float, heat: bool = True) -> PersonTrack:
@@ -123,19 +123,19 @@ EVERY_STATE = {
 
 
 @pytest.mark.parametrize('state', EVERY_STATE)
-def test_pages_need_nothing_from_outside(state: str) -> None:
+def test_pages_load_nothing_from_elsewhere(state: str) -> None:
     html = render_html_report(EVERY_STATE[state])
     page = Page(html)
-    assert page.pictures == page.addresses
+    assert page.images == page.addresses
     assert not set(page.tags) & {'script', 'link', 'iframe', 'object', 'base', 'form'}
-    without_pictures = re.sub(r'base64,[\w+/=]+', '', html)
-    assert not re.search(r'https?:|url\(|@import|//[a-z]', without_pictures)
+    without_images = re.sub(r'base64,[\w+/=]+', '', html)
+    assert not re.search(r'https?:|url\(|@import|//[a-z]', without_images)
     assert "default-src 'none'" in html
     assert 'How this page was made' in page.text
 
 
 @pytest.mark.parametrize('state', EVERY_STATE)
-def test_what_comes_from_outside_is_escaped(state: str) -> None:
+def test_names_and_messages_are_escaped(state: str) -> None:
     result = replace(EVERY_STATE[state], problems=[NASTY + 'p'], model={**FACTS, 'checkpoint': NASTY + 'c'})
     if result.kind != 'camera':
         result = replace(result, source=f'/tmp/{NASTY[:8]}{NASTY[9:]}')
@@ -185,7 +185,7 @@ def test_images_take_the_calibration_of_frames() -> None:
     assert 'temperature 2.000' in text
 
 
-def test_no_more_is_claimed_than_the_videos_support() -> None:
+def test_no_more_is_claimed_than_the_calibration_data_supports() -> None:
     """A score of 1 with the calibration of 18 genuine and 54 fake videos."""
     fit = TemperatureFit(0.05, 72, 54, 0.1, 0.1, 0.0, 0.0)
     old = scored(person(0, 1.0, 0.999), calibration=Calibration(fit, fit, '72 videos'))
@@ -240,7 +240,7 @@ def test_a_video_with_two_people() -> None:
     page = read(EVERY_STATE['video'])
     assert '2 people were tracked; the most suspicious one, person 1, decides.' in page.text
     # Timeline, and two people with two frames each, boxes and heat.
-    assert len(page.pictures) == 1 + 2 * 2 * 2
+    assert len(page.images) == 1 + 2 * 2 * 2
     assert page.text.index('Person 1: probability') < page.text.index('Person 2: probability')
     assert 'Seen in 2 of the 2 analyzed frames, from 0.0 s to 0.1 s.' in page.text
     assert 'Not every frame was analyzed (2 of 100 frames, 10.0 s long)' in page.text
@@ -248,16 +248,16 @@ def test_a_video_with_two_people() -> None:
     assert 'score of a person mean of the scores of all frames' in page.text
 
 
-def test_people_who_do_not_count_and_people_beyond_those_shown() -> None:
+def test_people_who_do_not_count_or_are_not_shown() -> None:
     people = [person(i, *[0.5 + i / 100] * 8) for i in range(MAX_PEOPLE + 2)]
     page = read(scored(*people, person(99, 0.99)))
     assert '1 more face was seen too briefly to count' in page.text
     assert f'Images are shown of the {MAX_PEOPLE} most suspicious people' in page.text
     assert page.tags.count('tr') == 1 + MAX_PEOPLE + 2
-    assert len(page.pictures) == 1 + MAX_PEOPLE * 6 * 2
+    assert len(page.images) == 1 + MAX_PEOPLE * 6 * 2
 
 
-def test_no_face_and_unreadable_pages_say_that_they_are_no_verdict() -> None:
+def test_pages_without_a_face_or_image_give_no_verdict() -> None:
     text = read(EVERY_STATE['no face']).text
     assert 'No face found' in text
     assert 'none was found in this video (1 of 5 frames, 1.0 s long)' in text
@@ -277,7 +277,7 @@ def test_problems_of_a_scored_input() -> None:
 
 def test_a_calibration_made_for_another_aggregation() -> None:
     track = person(0, 0.9, 0.8)
-    track.how, track.top_k = 'topk', 5
+    track.aggregation, track.top_k = 'topk', 5
     text = read(scored(track, calibration=CALIBRATION)).text
     assert 'calibrated for another aggregation' in text
     assert 'mean of the 5 highest scores' in text
@@ -289,21 +289,21 @@ def decode(address: str) -> np.ndarray:
     return cv2.imdecode(data, cv2.IMREAD_COLOR)
 
 
-def test_the_picture_is_shown_with_its_faces(tmp_path: Path) -> None:
+def test_the_image_is_shown_with_its_faces(tmp_path: Path) -> None:
     file = tmp_path / 'photo.png'
     cv2.imwrite(str(file), np.full((100, 120, 3), 200, np.uint8))
     result = scored(person(0, 0.9), kind='image', source=str(file))
     page = read(result)
-    assert len(page.pictures) == 1 + 2
-    shown = decode(page.pictures[0])
+    assert len(page.images) == 1 + 2
+    shown = decode(page.images[0])
     assert shown.shape == (100, 120, 3)
     # The face's box in vermilion, and nothing where there is no face.
     assert shown[55, 30].astype(int).tolist() == pytest.approx([0, 94, 213], abs=40)
     assert shown[95, 110].tolist() == pytest.approx([200] * 3, abs=4)
     # The original may lie elsewhere under another name.
     moved = replace(result, source='holiday.png')
-    assert len(read(moved).pictures) == 2
-    assert read(moved, file).pictures == page.pictures
+    assert len(read(moved).images) == 2
+    assert read(moved, file).images == page.images
     assert 'holiday.png' in read(moved, file).text
 
 
@@ -314,14 +314,14 @@ def test_the_frame_shown_of_a_video_is_the_most_suspicious_one(tmp_path: Path) -
     page = read(result)
     # Videos are written with 25 frames a second.
     assert 'The most suspicious moment Frame 3, at 0.1 s.' in page.text
-    assert decode(page.pictures[0])[95, 110].tolist() == pytest.approx([80] * 3, abs=6)
+    assert decode(page.images[0])[95, 110].tolist() == pytest.approx([80] * 3, abs=6)
 
 
-def test_large_pictures_are_shrunk(tmp_path: Path) -> None:
+def test_large_images_are_shrunk(tmp_path: Path) -> None:
     file = tmp_path / 'photo.png'
     cv2.imwrite(str(file), np.zeros((1800, 1200, 3), np.uint8))
     page = read(scored(person(0, 0.9), kind='image', source=str(file)))
-    assert decode(page.pictures[0]).shape == (900, 600, 3)
+    assert decode(page.images[0]).shape == (900, 600, 3)
 
 
 def test_writing(tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ def test_numbers_in_words() -> None:
 
 
 def test_names_of_any_bytes(tmp_path: Path) -> None:
-    """Lone surrogates are no UTF-8; marks that reverse text make one name look like another."""
+    """Lone surrogates are not UTF-8; marks that reverse text disguise a name."""
     result = scored(person(0, 0.9), source='in/caf\udce9\u202egpj\x1b.mp4')
     result.problems.append('a\udce9\nb')
     write_html_report(result, tmp_path / 'page.html')

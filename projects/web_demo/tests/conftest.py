@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client of the page, and a detector that answers at once."""
+"""A server with a tiny detector, and its client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .web_client import Client, FixedAnalyzer
 
 @pytest.fixture
 def server() -> Any:
-    """The module with the addresses."""
+    """The module of the server."""
     from web_demo import server
 
     return server
@@ -28,7 +28,7 @@ def server() -> Any:
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the service puts temporary files."""
+    """Folder of temporary files."""
     folder = tmp_path / 'temporary'
     folder.mkdir()
     monkeypatch.setattr('tempfile.tempdir', str(folder))
@@ -72,7 +72,7 @@ def make_client(
     analyzer.gate.set()
     for client in made:
         client.__exit__(None, None, None)
-    # Nothing is left behind, whatever a test has done.
+    # No test leaves files behind.
     assert list(temporary.iterdir()) == []
 
 

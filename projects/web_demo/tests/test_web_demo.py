@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The web page of projects/web_demo, over HTTP: what is uploaded, its answer, and what is refused."""
+"""The web page of projects/web_demo over HTTP: uploads, results and refusals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 from iid_mm.toy import ToyConfig
 from iid_mm.utils.cli import run_tool
 
-from .web_client import Client, FixedAnalyzer, picture, until
+from .web_client import Client, FixedAnalyzer, image_bytes, until
 
 pytest.importorskip('fastapi', reason="the extra 'web' is not installed")
 pytest.importorskip('uvicorn', reason="the extra 'web' is not installed")
@@ -38,7 +38,7 @@ def long_video(path: Path, seconds: int) -> Path:
     return path
 
 
-def test_the_page_tells_the_limits_and_needs_nothing_from_outside(
+def test_the_page_states_the_limits_and_loads_nothing_from_elsewhere(
     server: Any, make_client: Callable[..., Client]
 ) -> None:
     client = make_client(limits=server.Limits(20, 600))
@@ -83,13 +83,13 @@ def test_a_video(client: Client, analyzer: FixedAnalyzer, clip: Path) -> None:
 
 
 def test_an_image_without_a_face(client: Client) -> None:
-    key = client.begin(picture(20, '.png'), 'dark.png')
+    key = client.begin(image_bytes(20, '.png'), 'dark.png')
     assert client.wait(key)['headline'] == 'No face found'
     assert 'This says nothing about whether the image is genuine' in client.report(key)
 
 
-@pytest.mark.parametrize('content', [picture()[:-300], b'\0\0\0\x18ftypisom' + bytes(500)])
-def test_what_is_damaged_is_an_answer(client: Client, content: bytes) -> None:
+@pytest.mark.parametrize('content', [image_bytes()[:-300], b'\0\0\0\x18ftypisom' + bytes(500)])
+def test_damaged_files_get_a_result(client: Client, content: bytes) -> None:
     key = client.begin(content, 'broken')
     assert client.wait(key)['headline'] == 'The input could not be read'
     assert client.files() == []
@@ -101,19 +101,19 @@ def test_what_is_damaged_is_an_answer(client: Client, content: bytes) -> None:
         (
             b'just words',
             'clip.mp4',
-            '"clip.mp4" is no picture and no video that is known here. Taken are JPEG',
+            '"clip.mp4" is not an image or video in a supported format. Supported are JPEG',
         ),
         (b'%PDF-1.7', 'scan.jpg', '"scan.jpg" is a PDF document.'),
         (b'#EXTM3U\nfile:///etc/passwd', 'clip.mp4', 'a playlist; upload the video itself'),
         (b'ffconcat version 1.0\nfile /etc/passwd', 'clip.mkv', 'a playlist'),
         (b'<!DOCTYPE html>', 'a.png', 'a web page'),
-        (b'\0\0\0\x18ftypheic', 'IMG_1.HEIC', 'a HEIC photo, which is not read here; save it as JPEG'),
+        (b'\0\0\0\x18ftypheic', 'IMG_1.HEIC', 'a HEIC photo, which is not supported; save it as JPEG'),
         (b'II*\0....', 'a.tif', 'a TIFF'),
-        (b'RIFF\0\0\0\0WAVEfmt ', 'a.wav', 'a sound recording'),
+        (b'RIFF\0\0\0\0WAVEfmt ', 'a.wav', 'an audio file'),
         (b'PK\x03\x04', 'clips.zip', 'an archive'),
     ],
 )
-def test_what_is_neither_picture_nor_video(client: Client, content: bytes, name: str, says: str) -> None:
+def test_unsupported_types(client: Client, content: bytes, name: str, says: str) -> None:
     assert says in client.refused(415, content, name)
 
 
@@ -132,7 +132,7 @@ def test_an_empty_file(client: Client) -> None:
         ('clip', ''),
     ],
 )
-def test_a_name_that_lies(client: Client, clip: Path, name: str, note: str) -> None:
+def test_a_wrong_suffix(client: Client, clip: Path, name: str, note: str) -> None:
     key = client.begin(clip, name)
     assert client.wait(key)['done'] == 4
     assert client.http.get(f'/api/analyses/{key}/json').json()['kind'] == 'video'
@@ -140,17 +140,17 @@ def test_a_name_that_lies(client: Client, clip: Path, name: str, note: str) -> N
     assert (note in report) if note else ('Problems with the input' not in report)
 
 
-def test_a_picture_with_the_name_of_a_video(client: Client) -> None:
-    key = client.begin(picture(), 'clip.mp4')
+def test_an_image_with_the_name_of_a_video(client: Client) -> None:
+    key = client.begin(image_bytes(), 'clip.mp4')
     assert client.wait(key)['state'] == 'done'
-    assert 'but the file is a JPEG picture' in client.report(key)
+    assert 'but the file is a JPEG image' in client.report(key)
 
 
 def test_too_large(server: Any, make_client: Callable[..., Client], clip: Path) -> None:
     client = make_client(limits=server.Limits(max_mib=1))
     big = bytes(2 * 2**20)
-    assert '"clip.mp4" is too large: 2 MiB, and 1 MiB are taken.' in client.refused(413, big)
-    # A sender who does not tell how much will come.
+    assert '"clip.mp4" is too large: 2 MiB; the limit is 1 MiB.' in client.refused(413, big)
+    # A sender that does not announce the size.
     chunks = (bytes(2**19) for _ in range(10))
     answer = client.http.post('/api/analyses', params={'name': 'a.mp4'}, content=chunks)
     assert answer.status_code == 413
@@ -161,7 +161,7 @@ def test_too_large(server: Any, make_client: Callable[..., Client], clip: Path) 
 def test_a_video_of_two_hours(client: Client, tmp_path: Path) -> None:
     file = long_video(tmp_path / 'long.mp4', 2 * 3600)
     message = client.refused(413, file, 'film.mp4')
-    assert message.startswith('"film.mp4" is too long: 2:00:00 h, and 10:00 min are taken.')
+    assert message.startswith('"film.mp4" is too long: 2:00:00 h; the limit is 10:00 min.')
     assert 'ffmpeg -ss' in message
     assert client.wait(client.begin(long_video(tmp_path / 'short.mp4', 540)))['state'] == 'done'
 
@@ -183,7 +183,7 @@ def test_names_are_shown_and_never_paths(
     client: Client, analyzer: FixedAnalyzer, name: str, shown: str, file: str
 ) -> None:
     analyzer.gate.clear()
-    key = client.begin(picture(), name)
+    key = client.begin(image_bytes(), name)
     (folder,) = client.files()
     assert [path.name for path in folder.iterdir()] == ['input.jpg']
     analyzer.gate.set()
@@ -194,7 +194,7 @@ def test_names_are_shown_and_never_paths(
     assert content.json()['source'] == shown
 
 
-def test_other_sites_are_kept_out(server: Any, client: Client) -> None:
+def test_other_sites_are_refused(server: Any, client: Client) -> None:
     address = '/api/analyses'
     for origin, status in (
         ('http://evil.example', 403),
@@ -202,7 +202,7 @@ def test_other_sites_are_kept_out(server: Any, client: Client) -> None:
         ('null', 403),
         ('http://127.0.0.1:7860', 202),
     ):
-        answer = client.http.post(address, content=picture(), headers={'Origin': origin})
+        answer = client.http.post(address, content=image_bytes(), headers={'Origin': origin})
         assert answer.status_code == status
     assert client.http.get('/', headers={'Host': 'evil.example'}).status_code == 400
     assert client.http.get('/', headers={'Host': 'localhost:7860'}).status_code == 200
@@ -221,12 +221,12 @@ def test_other_sites_are_kept_out(server: Any, client: Client) -> None:
         '/page//etc/passwd',
         '/api/analyses/..%2f..%2fetc',
         '/api/analyses/unknown/report',
-        '/api/examples/0/picture',
+        '/api/examples/0/thumbnail',
         '/docs',
         '/openapi.json',
     ],
 )
-def test_addresses_that_are_not_there(client: Client, address: str) -> None:
+def test_unknown_addresses(client: Client, address: str) -> None:
     assert client.http.get(address).status_code == 404
 
 
@@ -237,15 +237,15 @@ def test_examples(make_client: Callable[..., Client]) -> None:
     client = make_client(toy=toy)
     found = until(lambda: client.http.get('/api/examples').json(), lambda found: found['ready'])
     words = [example['words'] for example in found['examples']]
-    assert words == ['untouched video', 'face swap, video', 'face swap, picture']
+    assert words == ['untouched video', 'face swap, video', 'face swap, image']
     assert 'try an example' in client.http.get('/').text
     for number, kind in enumerate(('video', 'video', 'image')):
-        data = np.frombuffer(client.http.get(f'/api/examples/{number}/picture').content, np.uint8)
+        data = np.frombuffer(client.http.get(f'/api/examples/{number}/thumbnail').content, np.uint8)
         assert cv2.imdecode(data, cv2.IMREAD_COLOR).shape == (96, 96, 3)
         key = client.http.post(f'/api/examples/{number}').json()['id']
         assert client.wait(key)['state'] == 'done'
         assert client.http.get(f'/api/analyses/{key}/json').json()['kind'] == kind
-    # They are there for the next visitor, too.
+    # They can be analyzed again.
     assert client.http.post('/api/examples/1').status_code == 202
     assert client.http.post('/api/examples/3').status_code == 404
 
@@ -255,7 +255,7 @@ def test_examples(make_client: Callable[..., Client]) -> None:
     [
         (['--checkpoint', 'gone.pth', '--port', '0'], 'checkpoint gone.pth does not exist'),
         (['--checkpoint', 'x', '--port', '70000'], '--port 70000: give a number from 0 to 65535'),
-        (['--checkpoint', 'x', '--port', 'TAKEN'], 'cannot be bound to (Address already in use)'),
+        (['--checkpoint', 'x', '--port', 'TAKEN'], 'cannot be bound (Address already in use)'),
         (['--checkpoint', 'x', '--max-mib', '0'], 'max_mib=0.0: give a number above 0'),
         (['--checkpoint', 'x', '--max-seconds', '-1'], 'max_seconds=-1.0: give a number above 0'),
         (['--checkpoint', 'x', '--port', '0', '--frames', '0'], 'frames=0: give at least 1'),

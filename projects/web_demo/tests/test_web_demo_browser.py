@@ -16,7 +16,7 @@ import pytest
 from iid_mm.apis import IIDInferencer
 from iid_mm.inference.sampling import Sampling
 
-from .web_client import SECONDS, FixedAnalyzer, picture, until
+from .web_client import SECONDS, FixedAnalyzer, image_bytes, until
 
 pytest.importorskip('fastapi', reason="the extra 'web' is not installed")
 uvicorn = pytest.importorskip('uvicorn', reason="the extra 'web' is not installed")
@@ -32,7 +32,7 @@ def find_browser() -> str | None:
 def address(
     server: Any, inferencer: IIDInferencer, analyzer: FixedAnalyzer, temporary: Path
 ) -> Iterator[str]:
-    """A server that is really there."""
+    """A real server."""
     bound = socket.socket()
     bound.bind(('127.0.0.1', 0))
     app = server.create_app(inferencer, sampling=Sampling(frames=4), toy=None)
@@ -62,6 +62,7 @@ def browser(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         running.close()
 
 
+@pytest.mark.slow
 def test_in_a_browser(
     browser: Any, address: str, analyzer: FixedAnalyzer, clip: Path, tmp_path: Path
 ) -> None:
@@ -73,13 +74,13 @@ def test_in_a_browser(
     page.on('request', lambda r: None if r.url.startswith((address, 'data:')) else outside.append(r.url))
     page.goto(address)
 
-    # Progress while it lasts, then the answer with timeline and boxes.
+    # Progress, then the report with timeline and boxes.
     analyzer.gate.clear()
     analyzer.held_from = 2
     page.set_input_files('#file', clip)
     page.wait_for_selector('#progress:visible')
-    # No function of the page is waited for: its policy forbids what playwright would do for it.
-    until(lambda: page.inner_text('#progress-text'), lambda text: text == 'Looking at frame 2 of 4')
+    # Not with playwright's wait_for_function, which the page's policy forbids.
+    until(lambda: page.inner_text('#progress-text'), lambda text: text == 'Analyzing frame 2 of 4')
     assert page.inner_text('#progress-name') == 'clip.mp4'
     analyzer.gate.set()
     page.wait_for_selector('#answer:visible')
@@ -87,9 +88,9 @@ def test_in_a_browser(
     headline = report.locator('h1').inner_text()
     assert headline in ('The model calls it manipulated', 'The model finds no manipulation')
     assert page.title() == f'{headline}: clip.mp4'
-    pictures = report.locator('img')
-    assert pictures.count() == 1 + 1 + 4 * 2
-    assert pictures.evaluate_all('all => all.every(i => i.complete && i.naturalWidth > 0)')
+    images = report.locator('img')
+    assert images.count() == 1 + 1 + 4 * 2
+    assert images.evaluate_all('all => all.every(i => i.complete && i.naturalWidth > 0)')
     # The frame is as high as the page in it.
     frame = page.query_selector('#report').content_frame()
     assert frame.evaluate('document.documentElement.scrollHeight <= window.innerHeight')
@@ -102,19 +103,19 @@ def test_in_a_browser(
         page.click('#download-json')
     assert download.value.suggested_filename == 'clip.json'
 
-    # A reload shows the answer again.
+    # A reload shows the report again.
     page.reload()
     page.wait_for_selector('#answer:visible')
     assert (trouble, outside) == ([], [])
 
-    # What cannot be taken is said, and the next file can be chosen.
+    # A refused file shows a message, and the next one can be chosen.
     page.click('#again')
     (tmp_path / 'empty.mp4').touch()
     page.set_input_files('#file', tmp_path / 'empty.mp4')
     page.wait_for_selector('#problem:visible')
     assert 'is empty (0 bytes)' in page.inner_text('#problem')
     assert page.is_visible('#start')
-    (tmp_path / 'photo.jpg').write_bytes(picture())
+    (tmp_path / 'photo.jpg').write_bytes(image_bytes())
     page.set_input_files('#file', tmp_path / 'photo.jpg')
     page.wait_for_selector('#answer:visible')
     assert not page.is_visible('#problem')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Slow, greedy and hostile visitors of projects/web_demo, and what they cannot do."""
+"""Limits of projects/web_demo against slow, greedy and hostile clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from iid_mm.errors import InputError
 from iid_mm.inference.sampling import Sampling
 
-from .web_client import SECONDS, Client, FixedAnalyzer, picture, until
+from .web_client import SECONDS, Client, FixedAnalyzer, image_bytes, until
 
 pytest.importorskip('fastapi', reason="the extra 'web' is not installed")
 uvicorn = pytest.importorskip('uvicorn', reason="the extra 'web' is not installed")
@@ -26,7 +26,7 @@ pytest.importorskip('httpx', reason="the test client of FastAPI needs httpx, of 
 
 @pytest.fixture
 def running(server: Any, inferencer: Any, analyzer: FixedAnalyzer, temporary: Path) -> Iterator[Any]:
-    """Starts servers that are really there; gives the port of each."""
+    """Starts real servers; returns the port of each."""
     from web_demo import connections
 
     started = []
@@ -43,6 +43,7 @@ def running(server: Any, inferencer: Any, analyzer: FixedAnalyzer, temporary: Pa
             ws='none',
             log_level='error',
             timeout_graceful_shutdown=1,
+            timeout_keep_alive=1,
             proxy_headers=False,
         )
         service = uvicorn.Server(config)
@@ -78,7 +79,7 @@ def answer_of(connection: socket.socket) -> str:
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """Whether the other end closes a connection; a socket's timeout is an error."""
+    """Whether the server closes a connection; a timeout raises."""
     try:
         while connection.recv(65536):
             pass
@@ -88,13 +89,13 @@ def is_closed(connection: socket.socket) -> bool:
 
 
 def upload(port: int) -> str:
-    body = picture()
+    body = image_bytes()
     how = f'Content-Length: {len(body)}\r\nConnection: close'
     return answer_of(open_upload(port, body, how))
 
 
 def test_slow_uploads_keep_nobody_out(running: Callable[..., int]) -> None:
-    """More than there are places for, all of one client, none of which has sent more than a byte."""
+    """More uploads than one client may have, none of which has sent more than a byte."""
     port = running()
     slow = [open_upload(port) for _ in range(20)]
     time.sleep(0.2)
@@ -113,12 +114,12 @@ def test_an_upload_must_keep_up_a_rate(running: Callable[..., int], how: str) ->
         connection.sendall(body)
     text = answer_of(connection)
     assert ' 408 ' in text
-    assert 'came too slowly: ' in text
-    assert 'at least 16 KiB a second are needed' in text
+    assert 'was too slow: ' in text
+    assert 'At least 16 KiB per second are needed' in text
 
 
 def test_an_upload_has_a_total_deadline(running: Callable[..., int]) -> None:
-    """However fast it comes."""
+    """Whatever its rate."""
     port = running(upload_seconds=0.6)
     connection = open_upload(port, bytes(4), 'Content-Length: 100000000')
     begun = time.monotonic()
@@ -131,28 +132,28 @@ def test_an_upload_has_a_total_deadline(running: Callable[..., int]) -> None:
     connection.close()
 
 
-def test_what_will_not_be_taken_need_not_be_sent(running: Callable[..., int]) -> None:
+def test_unsupported_types_are_refused_before_the_rest_is_sent(running: Callable[..., int]) -> None:
     connection = open_upload(running(), b'%PDF-1.7' + bytes(1000))
     assert ' 415 ' in answer_of(connection)
 
 
-def test_a_form_is_told_what_to_send(client: Client) -> None:
-    answer = client.http.post('/api/analyses', files={'file': ('a.jpg', picture())})
+def test_a_form_is_refused(client: Client) -> None:
+    answer = client.http.post('/api/analyses', files={'file': ('a.jpg', image_bytes())})
     assert answer.status_code == 415
     assert answer.json()['detail'].startswith('Send the file itself as the body')
 
 
-def test_the_disk_has_a_bound(server: Any, make_client: Callable[..., Client], monkeypatch: Any) -> None:
-    from web_demo import receptions
+def test_disk_space_is_limited(server: Any, make_client: Callable[..., Client], monkeypatch: Any) -> None:
+    from web_demo import running_uploads
 
-    monkeypatch.setattr(receptions, 'DISK_FILES', 1)
+    monkeypatch.setattr(running_uploads, 'DISK_FILES', 1)
     client = make_client(limits=server.Limits(max_mib=1))
-    body = picture() + bytes(600_000)
-    assert 'There is no room for more uploads' in client.refused(507, body)
-    assert client.wait(client.begin(picture()))['state'] == 'done'
+    body = image_bytes() + bytes(600_000)
+    assert 'There is no space for more uploads' in client.refused(507, body)
+    assert client.wait(client.begin(image_bytes()))['state'] == 'done'
 
 
-def test_headers_and_silence_have_a_deadline(running: Callable[..., int], monkeypatch: Any) -> None:
+def test_headers_and_idle_connections_have_a_deadline(running: Callable[..., int], monkeypatch: Any) -> None:
     from web_demo import connections
 
     monkeypatch.setattr(connections, 'HEADER_SECONDS', 0.3)
@@ -167,7 +168,7 @@ def test_headers_and_silence_have_a_deadline(running: Callable[..., int], monkey
         assert is_closed(connection)
 
 
-def test_who_does_not_read_is_let_go(
+def test_clients_that_do_not_read_are_disconnected(
     running: Callable[..., int], server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from web_demo import connections
@@ -188,7 +189,7 @@ def test_who_does_not_read_is_let_go(
     connection.close()
 
 
-def test_connections_of_one_client_have_a_bound(running: Callable[..., int], monkeypatch: Any) -> None:
+def test_connections_of_one_client_have_a_limit(running: Callable[..., int], monkeypatch: Any) -> None:
     from web_demo import connections
 
     monkeypatch.setattr(connections, 'MAX_CONNECTIONS_A_CLIENT', 3)
@@ -218,7 +219,7 @@ def test_who_counts_as_one_client(server: Any, host: str | None, client: str) ->
     assert client_of(host) == client
 
 
-def test_clients_take_turns_and_have_places_of_their_own(server: Any, tmp_path: Path) -> None:
+def test_clients_take_turns_and_have_their_own_limits(server: Any, tmp_path: Path) -> None:
     from web_demo.analyses import MAX_WAITING, MAX_WAITING_A_CLIENT, Analysis, AnalysisQueue
 
     gate, order = threading.Event(), []
@@ -253,7 +254,7 @@ def test_clients_take_turns_and_have_places_of_their_own(server: Any, tmp_path: 
         queue.close()
 
 
-def test_nobody_pushes_out_the_answers_of_others(server: Any, tmp_path: Path) -> None:
+def test_results_of_one_client_do_not_displace_those_of_others(server: Any, tmp_path: Path) -> None:
     from web_demo.analyses import Analysis, AnalysisQueue
 
     queue = AnalysisQueue(lambda analysis, progress: None, max_kept=3)
@@ -294,7 +295,7 @@ class Stubborn:
     def analyze(self, path, sampling, progress, **options):
         progress(3, 9)
         if path.name == 'fails':
-            raise InputError('what was said')
+            raise InputError('the reason')
         if path.name == 'crashes':
             os.abort()
         if path.name == 'grows':
@@ -307,14 +308,15 @@ def fail():
 """
 
 
-def test_a_process_that_analyses_can_be_ended(
+@pytest.mark.slow
+def test_the_process_of_an_analysis_can_be_killed(
     server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What hangs, takes all memory, or crashes ends itself only; the next analysis finds a new process."""
+    """An analysis that hangs, takes all memory or crashes ends alone; the next one gets a new process."""
     from web_demo import worker
     from web_demo.analyses import Analysis, AnalysisQueue
 
-    # In a module of its own, which the process can import.
+    # In a module that the process can import.
     (tmp_path / 'stubborn.py').write_text(STUBBORN)
     monkeypatch.syspath_prepend(str(tmp_path))
     import stubborn
@@ -338,10 +340,10 @@ def test_a_process_that_analyses_can_be_ended(
                 while not analysis.ended and time.monotonic() < end:
                     time.sleep(0.05)
                 found[name] = analysis.message
-        assert found['fails'] == 'what was said'
-        assert found['crashes'].startswith('The analysis needed more memory than it may take')
+        assert found['fails'] == 'the reason'
+        assert found['crashes'].startswith('The analysis exceeded its memory limit')
         if Path('/proc/self/status').exists():
-            assert found['grows'].startswith('The analysis needed more memory than it may take')
+            assert found['grows'].startswith('The analysis exceeded its memory limit')
     finally:
         queue.close()
         process.close()
@@ -350,7 +352,7 @@ def test_a_process_that_analyses_can_be_ended(
 
 
 @pytest.mark.parametrize('stops', [False, True])
-def test_the_opening_of_a_video_can_be_ended(
+def test_opening_a_video_can_be_stopped(
     server: Any, tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch, stops: bool
 ) -> None:
     from web_demo import probe
@@ -358,7 +360,7 @@ def test_the_opening_of_a_video_can_be_ended(
     assert probe.probe_duration(clip, threading.Event()) > 0
     (tmp_path / 'junk.mp4').write_bytes(b'\0\0\0\x18ftypisom' + bytes(500))
     assert probe.probe_duration(tmp_path / 'junk.mp4', threading.Event()) == 0
-    # FFmpeg would open what a list names, and believe it.
+    # FFmpeg would open the files of a playlist and believe its duration.
     listed = tmp_path / 'list.mp4'
     listed.write_text(f'ffconcat version 1.0\nfile {clip.name}\nduration 77\n')
     assert probe.probe_duration(listed, threading.Event()) == 0
@@ -384,10 +386,10 @@ def test_a_video_that_cannot_be_opened_in_time_is_refused(
     assert 'takes more than 1024 MiB of memory to open' in client.refused(413, clip)
 
 
-def test_folders_of_killed_servers_are_cleaned(server: Any, temporary: Path) -> None:
+def test_folders_of_killed_servers_are_deleted(server: Any, temporary: Path) -> None:
     from web_demo.folders import FOLDER_PREFIX, LOCK, clean_up, hold
 
-    pytest.importorskip('fcntl', reason='there are no locks here')
+    pytest.importorskip('fcntl', reason='file locks are not available')
     for name in ('killed', 'running', 'starting', 'old'):
         (temporary / f'{FOLDER_PREFIX}{name}').mkdir()
     outside = temporary / 'outside'
@@ -439,18 +441,18 @@ def test_names_of_the_server(
         {'Origin': 'https://127.0.0.1:7860.evil.example'},
     ],
 )
-def test_requests_of_pages_elsewhere(client: Client, headers: dict[str, str]) -> None:
-    key = client.begin(picture())
+def test_cross_site_requests(client: Client, headers: dict[str, str]) -> None:
+    key = client.begin(image_bytes())
     assert client.http.delete(f'/api/analyses/{key}', headers=headers).status_code == 403
     assert client.http.post('/api/examples/0', headers=headers).status_code == 403
     assert client.wait(key)['state'] == 'done'
 
 
 @pytest.mark.parametrize(('proxy', 'seen'), [(None, '127.0.0.1'), ('127.0.0.1', '192.0.2.9')])
-def test_forwarded_addresses_are_believed_of_a_trusted_proxy_only(
+def test_only_a_trusted_proxy_may_forward_addresses(
     server: Any, monkeypatch: pytest.MonkeyPatch, proxy: str | None, seen: str
 ) -> None:
-    """Of what the script starts, not of uvicorn's defaults, which believe everybody on this machine."""
+    """With the settings of the script; uvicorn's defaults trust every client on this machine."""
     import argparse
     import asyncio
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several visitors of projects/web_demo, answers that are kept, and analyses that are stopped or fail."""
+"""Queue of projects/web_demo: several clients, stored results, stopped and failing analyses."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import pytest
 
 from iid_mm.errors import InputError
 
-from .web_client import Client, FixedAnalyzer, picture, until
+from .web_client import Client, FixedAnalyzer, image_bytes, until
 
 pytest.importorskip('fastapi', reason="the extra 'web' is not installed")
 pytest.importorskip('uvicorn', reason="the extra 'web' is not installed")
 pytest.importorskip('httpx', reason="the test client of FastAPI needs httpx, of the extra 'dev'")
 
 
-def test_two_at_once_get_their_own_answers(client: Client, analyzer: FixedAnalyzer, clip: Path) -> None:
+def test_every_client_gets_its_own_result(client: Client, analyzer: FixedAnalyzer, clip: Path) -> None:
     analyzer.gate.clear()
     first = client.begin(clip, 'first.mp4')
     until(lambda: analyzer.frames)
-    second, third = client.begin(picture(), 'second.jpg'), client.begin(picture(20), 'third.jpg')
+    second, third = client.begin(image_bytes(), 'second.jpg'), client.begin(image_bytes(20), 'third.jpg')
     found = [client.status(key) for key in (first, second, third)]
     assert [(status['state'], status['ahead']) for status in found] == [
         ('running', 0),
@@ -39,11 +39,11 @@ def test_two_at_once_get_their_own_answers(client: Client, analyzer: FixedAnalyz
 
 
 def test_uploads_at_the_same_time(client: Client, clip: Path) -> None:
-    """From threads of their own, as browsers do."""
+    """From several threads."""
     keys: dict[int, str] = {}
 
     def visit(number: int) -> None:
-        keys[number] = client.begin(clip if number % 2 else picture(), f'file {number}')
+        keys[number] = client.begin(clip if number % 2 else image_bytes(), f'file {number}')
 
     visitors = [threading.Thread(target=visit, args=(number,)) for number in range(4)]
     for visitor in visitors:
@@ -60,19 +60,19 @@ def test_too_many(client: Client, analyzer: FixedAnalyzer, clip: Path) -> None:
     analyzer.gate.clear()
     first = client.begin(clip)
     until(lambda: analyzer.frames)
-    keys = [client.begin(picture()) for _ in range(8)]
-    answer = client.send(picture())
+    keys = [client.begin(image_bytes()) for _ in range(8)]
+    answer = client.send(image_bytes())
     assert answer.status_code == 503
     assert 'Too many others are waiting' in answer.json()['detail']
     assert len(client.files()) == 9
     analyzer.gate.set()
     assert {client.wait(key)['state'] for key in (first, *keys)} == {'done'}
-    assert client.wait(client.begin(picture()))['state'] == 'done'
+    assert client.wait(client.begin(image_bytes()))['state'] == 'done'
 
 
 def test_stopping_and_forgetting(client: Client, analyzer: FixedAnalyzer, clip: Path) -> None:
     analyzer.gate.clear()
-    running, waiting = client.begin(clip), client.begin(picture())
+    running, waiting = client.begin(clip), client.begin(image_bytes())
     until(lambda: analyzer.frames)
     assert client.http.delete(f'/api/analyses/{waiting}').status_code == 204
     assert client.http.get(f'/api/analyses/{waiting}').status_code == 404
@@ -82,7 +82,7 @@ def test_stopping_and_forgetting(client: Client, analyzer: FixedAnalyzer, clip: 
     until(lambda: client.http.get(f'/api/analyses/{running}').status_code == 404)
     assert analyzer.frames == 1
     assert client.files() == []
-    key = client.begin(picture())
+    key = client.begin(image_bytes())
     client.wait(key)
     assert client.http.delete(f'/api/analyses/{key}').status_code == 204
     answer = client.http.get(f'/api/analyses/{key}/report')
@@ -91,10 +91,10 @@ def test_stopping_and_forgetting(client: Client, analyzer: FixedAnalyzer, clip: 
     assert client.http.delete(f'/api/analyses/{key}').status_code == 404
 
 
-def test_answers_are_kept_for_a_while_and_not_too_many(client: Client) -> None:
+def test_results_are_kept_for_a_limited_time_and_number(client: Client) -> None:
     queue = client.http.app.state.service.queue
     queue._max_kept = 2
-    keys = [client.begin(picture()) for _ in range(3)]
+    keys = [client.begin(image_bytes()) for _ in range(3)]
     until(lambda: client.http.get(f'/api/analyses/{keys[0]}').status_code == 404)
     assert client.wait(keys[2])['state'] == 'done'
     assert client.wait(keys[1])['state'] == 'done'
@@ -105,27 +105,27 @@ def test_answers_are_kept_for_a_while_and_not_too_many(client: Client) -> None:
 @pytest.mark.parametrize(
     ('fault', 'message'),
     [
-        (RuntimeError('secret detail'), 'an error in the program; its log tells more'),
+        (RuntimeError('secret detail'), 'an error in the program; see its log'),
         (InputError('the landmarks are odd'), 'the landmarks are odd'),
     ],
 )
-def test_a_defect_ends_one_analysis_only(
+def test_a_bug_ends_only_one_analysis(
     client: Client, analyzer: FixedAnalyzer, fault: Exception, message: str
 ) -> None:
     analyzer.fault = fault
-    status = client.wait(client.begin(picture()))
+    status = client.wait(client.begin(image_bytes()))
     assert status['state'] == 'failed'
     assert message in status['message']
     assert 'secret' not in status['message']
     assert client.files() == []
     analyzer.fault = None
-    assert client.wait(client.begin(picture()))['state'] == 'done'
+    assert client.wait(client.begin(image_bytes()))['state'] == 'done'
 
 
-def test_the_end_stops_everything(
+def test_shutdown_stops_everything(
     make_client: Callable[..., Client], analyzer: FixedAnalyzer, clip: Path
 ) -> None:
-    """The fixture looks for files that were left."""
+    """The fixture checks for leftover files."""
     client = make_client()
     analyzer.gate.clear()
     client.begin(clip)

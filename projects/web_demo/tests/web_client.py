@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A visitor of the web page of projects/web_demo, and an analyzer that waits where it is told to."""
+"""Client of projects/web_demo, and an analyzer that can be paused."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import numpy as np
 from iid_mm.faces.analyzers.base import Face, FaceAnalyzer
 
 SECONDS = 30
-"""How long an answer is waited for."""
+"""Timeout of waiting."""
 
 
 class FixedAnalyzer(FaceAnalyzer):
-    """Finds one face in every picture that is not dark; waits where it is told to."""
+    """Finds one face in every image that is not dark; waits at ``gate`` from frame ``held_from`` on."""
 
     searches = False
 
@@ -49,7 +49,7 @@ class FixedAnalyzer(FaceAnalyzer):
 
 
 class Client:
-    """What a browser does, and what it finds."""
+    """Requests of a browser."""
 
     def __init__(self, client: Any, temporary: Path) -> None:
         self.http = client
@@ -90,7 +90,7 @@ class Client:
 
 
 def until(look: Callable[[], Any], good: Callable[[Any], bool] = bool) -> Any:
-    """Look again and again until it is good."""
+    """Poll until a value is good."""
     end = time.monotonic() + SECONDS
     while not good(found := look()):
         assert time.monotonic() < end, found
@@ -98,6 +98,6 @@ def until(look: Callable[[], Any], good: Callable[[Any], bool] = bool) -> Any:
     return found
 
 
-def picture(level: int = 120, suffix: str = '.jpg') -> bytes:
+def image_bytes(level: int = 120, suffix: str = '.jpg') -> bytes:
     image = np.random.default_rng(level).integers(level - 20, level + 20, (120, 160, 3), dtype=np.uint8)
     return bytes(cv2.imencode(suffix, image)[1])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Analyses that wait for their turn, run, and are kept for a while."""
+"""The queue of analyses, and their results."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from iid_mm.inference.sampling import Sampling
 
 WAITING, RUNNING, DONE, FAILED, STOPPED = 'waiting', 'running', 'done', 'failed', 'stopped'
 MAX_WAITING = 24
-"""Analyses that wait; more are sent away."""
+"""Longest queue; further uploads are refused."""
 MAX_WAITING_A_CLIENT = 8
-"""Of one client, so that nobody keeps all others out."""
+"""Limit of one client, so that nobody blocks the others."""
 KEPT_SECONDS = 1800.0
-"""How long an answer can be looked at."""
+"""How long a result is kept."""
 MAX_KEPT = 32
-"""Answers that are kept at most; the oldest go first."""
+"""Number of results kept; the oldest are deleted first."""
 
 
 class StoppedAnalysis(Exception):
-    """Somebody has stopped the analysis."""
+    """The user has stopped the analysis."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is kept of an analysis, in memory.
+    """The result of an analysis, kept in memory.
 
     Attributes:
-        headline: The answer in words.
+        headline: The verdict in words.
         report: The HTML page.
-        content: What the JSON file holds.
+        content: Content of the JSON file.
     """
 
     headline: str
@@ -56,18 +56,18 @@ class Analysis:
     """One analysis.
 
     Attributes:
-        name: Name of the file, to be shown.
+        name: Name of the file, for display.
         path: The file.
-        folder: Is deleted as soon as the analysis has ended; None for what is not ours to delete.
-        note: What is odd about the file.
-        client: Who sent it, see :func:`~web_demo.connections.client_of`.
+        folder: Deleted when the analysis has ended; None: nothing is deleted.
+        note: A remark on the file for the report; empty if there is none.
+        client: Sender of the file, see :func:`~web_demo.connections.client_of`.
         size: Bytes of the file.
-        key: By whom it is found; cannot be guessed.
+        key: Its key in addresses; cannot be guessed.
         state: ``waiting``, ``running``, ``done``, ``failed`` or ``stopped``.
-        done: Frames looked at.
-        total: Frames to look at; 0 before that is known.
-        message: Why it failed.
-        answer: The answer.
+        done: Frames analyzed so far.
+        total: Frames to analyze; 0 while unknown.
+        message: Why it failed, for the user.
+        answer: The result, once there is one.
         ended: When it ended, on the monotonic clock.
     """
 
@@ -95,9 +95,9 @@ class Analysis:
 def analyze_file(
     inferencer: IIDInferencer, sampling: Sampling, analysis: Analysis, progress: Progress
 ) -> Answer:
-    """Analyze a file and write the page, all in memory."""
+    """Analyze a file and render the report, all in memory."""
     (result,) = inferencer.analyze(analysis.path, sampling=sampling, progress=progress, keep_going=False)
-    # The page shows the name that the user knows.
+    # The report shows the name that the user knows.
     result.source = result.name = analysis.name
     if analysis.note:
         result.problems.insert(0, analysis.note)
@@ -105,17 +105,15 @@ def analyze_file(
 
 
 class AnalysisQueue:
-    """Runs analyses one after the other in a thread of its own; may be called from any thread.
+    """Runs analyses one by one in its own thread; may be called from any thread.
 
-    One at a time, since neither models nor face analyzers are made to be used by several threads, and two
-    at once would take as long as one after the other.
+    One at a time, since models and face analyzers are not thread-safe, and two at once would not be faster.
 
-    Clients take turns: who sends several files waits with the second until all others had their first.
+    Clients take turns: the second file of a client waits until all others had their first.
 
     Args:
-        analyze: Makes the answer; is given the analysis and what to tell of its progress, which raises
-            what ends it.
-        max_seconds: How long an analysis may last.
+        analyze: Analyzes a file; receives the analysis and a progress callback, whose exceptions end it.
+        max_seconds: Time limit of an analysis.
         kept_seconds: See :data:`KEPT_SECONDS`.
         max_kept: See :data:`MAX_KEPT`.
     """
@@ -142,7 +140,7 @@ class AnalysisQueue:
         self._thread.start()
 
     def has_room(self, client: str) -> bool:
-        """Whether a client may let one more analysis wait."""
+        """Whether a client may add an analysis."""
         with self._change:
             return self._has_room(client)
 
@@ -152,7 +150,7 @@ class AnalysisQueue:
         return not (self._closed or full)
 
     def add(self, analysis: Analysis) -> bool:
-        """Let an analysis wait for its turn; False if there is no room for it."""
+        """Add an analysis to the queue; False if there is no room."""
         with self._change:
             self._forget_old()
             if not self._has_room(analysis.client):
@@ -163,7 +161,7 @@ class AnalysisQueue:
             return True
 
     def stored_bytes(self, client: str | None = None) -> int:
-        """Bytes of the files that wait or are looked at, of a client or of all."""
+        """Bytes of the files that are waiting or being analyzed, of one client or of all."""
         with self._change:
             return sum(
                 analysis.size
@@ -172,7 +170,7 @@ class AnalysisQueue:
             )
 
     def _in_turn(self) -> list[Analysis]:
-        """What waits, in the order in which it will be looked at."""
+        """The waiting analyses, in the order in which they will run."""
         taken: Counter[str] = Counter()
         turns: list[tuple[int, int]] = []
         for analysis in self._waiting:
@@ -182,27 +180,27 @@ class AnalysisQueue:
         return [self._waiting[place] for place in places]
 
     def get(self, key: str) -> Analysis | None:
-        """Find an analysis; None if there is none, or none any more."""
+        """Find an analysis; None if it does not exist or is no longer kept."""
         with self._change:
             self._forget_old()
             return self._all.get(key)
 
     def ahead(self, analysis: Analysis) -> int:
-        """How many come before it."""
+        """Number of analyses before it in the queue, with the running one."""
         with self._change:
             place = self._in_turn().index(analysis) if analysis in self._waiting else -1
             running = any(other.state == RUNNING for other in self._all.values())
             return 0 if place < 0 else place + running
 
     def remove(self, key: str) -> bool:
-        """Stop an analysis and forget it; False if there is none."""
+        """Stop an analysis and delete its result; False if it does not exist."""
         with self._change:
             analysis = self._all.get(key)
             if analysis is None:
                 return False
             analysis.stop.set()
             if analysis.state == RUNNING:
-                # The thread still works with the file; it forgets the analysis when it has stopped.
+                # The thread still uses the file and removes the analysis when it has stopped.
                 return True
             if analysis in self._waiting:
                 self._waiting.remove(analysis)
@@ -237,7 +235,7 @@ class AnalysisQueue:
     def _next(self) -> Analysis:
         analysis = self._in_turn()[0]
         self._waiting.remove(analysis)
-        # Who was served last comes last; moved to the end, so that the oldest can be forgotten.
+        # The client served last comes last; moved to the end, so that the oldest entries can be dropped.
         self._served.pop(analysis.client, None)
         self._served[analysis.client] = self._count
         self._count += 1
@@ -267,9 +265,9 @@ class AnalysisQueue:
         except InputError as error:
             analysis.message = str(error)
         except Exception:
-            # A defect must not end the service for everybody else.
+            # A bug must not end the service for everybody else.
             MMLogger.get_current_instance().exception('analysis of a %s file failed', analysis.path.suffix)
-            analysis.message = 'The analysis failed because of an error in the program; its log tells more.'
+            analysis.message = 'The analysis failed because of an error in the program; see its log.'
         analysis.clean()
         with self._change:
             analysis.ended = time.monotonic()
@@ -283,7 +281,7 @@ class AnalysisQueue:
         limit = time.monotonic() - self._kept_seconds
         kept = [analysis for analysis in ended if analysis.ended >= limit]
         while len(kept) > self._max_kept:
-            # Nobody pushes out the answers of others with many of his own.
+            # Many results of one client must not displace those of others.
             most = Counter(analysis.client for analysis in kept).most_common(1)[0][0]
             kept.remove(next(analysis for analysis in kept if analysis.client == most))
         for analysis in ended:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounds on connections: slow headers, slow readers, half-open ones, too many of one client."""
+"""Limits of connections: slow headers, slow readers, half-open connections, too many of one client."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_SECONDS = 10.0
-"""How long a connection may wait for a whole request, at its start and between two requests."""
+"""Time for a complete request, at the start of a connection and between two requests."""
 MIN_READ_RATE = 16 * 1024
-"""Bytes a second at which an answer must be read."""
+"""Bytes per second at which a client must read a response."""
 LOOK_SECONDS = 5.0
-"""Time between two looks at a connection."""
+"""Time between two checks of a connection."""
 MAX_CONNECTIONS = 256
 MAX_CONNECTIONS_A_CLIENT = 64
 
 
 def client_of(host: str | None) -> str:
-    """What counts as one client: an IPv4 address, or the 64 bits of IPv6 that one customer is given.
+    """Identity of a client: its IPv4 address, or its IPv6 /64 network, which usually is one customer.
 
     Args:
-        host: Address of the other end; None where there is none.
+        host: Address of the client; None if unknown.
     """
     try:
         address = ipaddress.ip_address((host or '').partition('%')[0])
@@ -37,14 +37,14 @@ def client_of(host: str | None) -> str:
 
 
 class GuardedProtocol(H11Protocol):
-    """uvicorn's HTTP protocol with deadlines for what uvicorn waits for without end, and with bounds.
+    """uvicorn's HTTP protocol with deadlines, where uvicorn would wait forever, and limits.
 
-    A new connection beyond a bound takes the place of the oldest one that has no request under way; only
-    where there is none is it refused. Connections of a trusted proxy count as nobody's.
+    A new connection beyond a limit replaces the oldest idle one; if there is none, it is refused. Connections
+    of a trusted proxy do not count toward the limit of a client.
     """
 
     def connection_made(self, transport: Any) -> None:
-        """Take a connection in, or refuse it."""
+        """Accept a connection, or refuse it."""
         super().connection_made(transport)
         self._idle_since = self.loop.time()
         self._unsent = 0
@@ -68,19 +68,19 @@ class GuardedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
-        """Begin to wait for the next request."""
+        """Start waiting for the next request."""
         self._idle_since = self.loop.time()
         super().on_response_complete()
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is under way."""
+        """Whether no request is being handled."""
         return self.cycle is None or self.cycle.response_complete
 
     def _look(self) -> None:
-        """End a connection whose other end does nothing."""
+        """Close a connection whose client neither sends nor reads."""
         unsent = self.transport.get_write_buffer_size()
-        # What is unsent now and was unsent then must have become less at the rate that is asked for.
+        # The unsent part must have shrunk at the required rate since the last check.
         stalls = self._unsent > 0 and unsent > self._unsent - MIN_READ_RATE * LOOK_SECONDS and unsent > 0
         waits = not unsent and self.is_idle and self.loop.time() - self._idle_since > HEADER_SECONDS
         if stalls or waits:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Examples to try the page with: people who do not exist."""
+"""Examples for visitors: generated people, who do not exist."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ class Example:
     """An example.
 
     Attributes:
-        name: Name of the file, to be shown.
-        words: What it is.
+        name: Name of the file, for display.
+        words: Short description.
         path: The file.
-        picture: JPEG for the button.
+        thumbnail: JPEG for the button.
     """
 
     name: str
     words: str
     path: Path
-    picture: bytes
+    thumbnail: bytes
 
 
 class Examples:
-    """Makes examples in a thread of its own, which takes seconds.
+    """Generates examples in its own thread, which takes seconds.
 
     Args:
-        folder: Where to.
-        config: What is made; None: nothing.
+        folder: Output folder.
+        config: Config of the generator; None: no examples.
     """
 
     def __init__(self, folder: Path, config: ToyConfig | None = TOY) -> None:
@@ -61,15 +61,15 @@ class Examples:
 
     @property
     def ready(self) -> bool:
-        """Whether no more will come."""
+        """Whether all examples are complete."""
         return not self._thread.is_alive()
 
     def all(self) -> Sequence[Example]:
-        """The examples that are there."""
+        """The complete examples."""
         return self._found
 
     def close(self) -> None:
-        """Wait until nothing is written any more."""
+        """Wait until the generator has ended."""
         if self.config is not None:
             self._thread.join()
 
@@ -85,7 +85,7 @@ class Examples:
         self._found = (
             Example('example_untouched.mp4', 'untouched video', root / _GENUINE, genuine),
             Example('example_face_swap.mp4', 'face swap, video', root / _FAKE, fake),
-            Example('example_face_swap.jpg', 'face swap, picture', still, fake),
+            Example('example_face_swap.jpg', 'face swap, image', still, fake),
         )
 
 

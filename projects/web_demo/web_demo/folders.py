@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a server's temporary files, and those of servers that were killed."""
+"""Folders of temporary files, and the removal of those that killed servers left behind."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ LOCK = 'lock'
 
 
 def clean_up() -> None:
-    """Delete folders that servers left behind which were killed."""
+    """Delete folders that killed servers left behind."""
     if not hasattr(os, 'getuid'):
         return
     for folder in Path(tempfile.gettempdir()).glob(f'{FOLDER_PREFIX}*'):
         try:
-            # Everybody may write there: only what is ours is touched, and no link is followed.
+            # Everybody may write there: touch only our own folders, and follow no links.
             if folder.is_symlink() or not folder.is_dir() or folder.stat().st_uid != os.getuid():
                 continue
             lock = folder / LOCK
@@ -37,7 +37,7 @@ def clean_up() -> None:
 
 
 def hold(lock: Path) -> int | None:
-    """Lock a file until it is closed, or its process ends; None: it is locked, or there are no locks here."""
+    """Lock a file until it is closed or the process ends; None: locked already, or no locks here."""
     try:
         import fcntl
     except ImportError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Headers that keep browsers safe, and requests that pages of other sites make."""
+"""Security headers, and refusal of cross-site requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOCAL_NAMES = ('localhost', '127.0.0.1', '[::1]')
 
 
 def is_local(host: str) -> bool:
-    """Whether an address is one of this machine's own, which others cannot reach."""
+    """Whether an address is a loopback address, which other machines cannot reach."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -30,7 +30,7 @@ def is_local(host: str) -> bool:
 
 
 def is_ours(host: str, public_names: Sequence[str], asked: str) -> bool:
-    """Whether a request's ``Host`` is this server, and no name that somebody made to point to it."""
+    """Whether a request's ``Host`` names this server; a foreign name may point to it (DNS rebinding)."""
     found = re.fullmatch(r'(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?', asked)
     if found is None:
         return False
@@ -47,14 +47,14 @@ def is_ours(host: str, public_names: Sequence[str], asked: str) -> bool:
 
 
 class Guard:
-    """Sets the headers that keep browsers safe, and refuses requests that pages of other sites make."""
+    """Sets security headers and refuses cross-site requests."""
 
     def __init__(self, app: ASGIApp, is_ours: Callable[[str], bool]) -> None:
         self.app = app
         self.is_ours = is_ours
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Handle a request."""
         if scope['type'] == 'lifespan':
             await self.app(scope, receive, send)
             return
@@ -76,16 +76,14 @@ class Guard:
         host = headers.get('host', '')
         refused = None
         if not self.is_ours(host):
-            refused = Response(
-                '{"detail": "this server has another name"}', 400, media_type='application/json'
-            )
+            refused = _refusal('unknown host name', 400)
         elif scope['method'] not in ('GET', 'HEAD') and _is_from_elsewhere(headers, host):
-            refused = _refusal('not from another site', 403)
+            refused = _refusal('cross-site requests are not allowed', 403)
         await (refused or self.app)(scope, receive, guarded)
 
 
 def _is_from_elsewhere(headers: Headers, host: str) -> bool:
-    """Whether a browser says that a page of another site makes this request."""
+    """Whether the browser says that a page of another site makes this request."""
     if headers.get('sec-fetch-site', 'none') not in ('none', 'same-origin'):
         return True
     origin = headers.get('origin')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a video is, found out in a process that can be ended: headers may promise anything."""
+"""The length of a video, read in a process that can be killed: headers of strangers may claim anything."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 PROBE_SECONDS = 20.0
-"""How long the opening of a video may take."""
+"""Time limit for opening a video."""
 PROBE_MEMORY = 2**30
-"""Bytes that it may take."""
+"""Memory limit for opening a video, bytes."""
 
 
 class ProbeFailed(Exception):
@@ -21,14 +21,14 @@ class ProbeFailed(Exception):
 
 
 def probe_duration(path: Path, stop: threading.Event) -> float:
-    """Seconds that a video says it lasts; 0 for what cannot be opened or does not tell.
+    """Length of a video in seconds according to its header; 0 if it cannot be opened or has no length.
 
     Args:
         path: The video.
         stop: Ends the probe early.
 
     Raises:
-        ProbeFailed: It takes too long, or too much memory, or was stopped.
+        ProbeFailed: Opening took too long or too much memory, or was stopped.
     """
     command = [sys.executable, str(Path(__file__).resolve()), str(path.resolve())]
     environment = {
@@ -59,7 +59,7 @@ def probe_duration(path: Path, stop: threading.Event) -> float:
 
 
 def limit_memory(more: int) -> None:
-    """Let this process take only so many bytes more than it has; does nothing where that is not possible."""
+    """Limit the memory of this process to what it uses now and ``more`` bytes; no effect outside of Linux."""
     try:
         import resource
 
@@ -85,7 +85,7 @@ def _duration(path: str) -> float:
                 return float(container.duration / av.time_base)
     except (FFmpegError, OSError, ValueError):
         return 0.0
-    # Streams that were never finished do not tell.
+    # Unfinished streams have no length.
     reader = VideoReader(Path(path))
     return reader.count / reader.rate if reader.rate else 0.0
 

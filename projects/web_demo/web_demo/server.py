@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pages and addresses of the service."""
+"""The web application: page and HTTP interface."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ from web_demo.examples import TOY, Examples
 from web_demo.folders import FOLDER_PREFIX, LOCK, clean_up, hold
 from web_demo.guard import Guard, is_local, is_ours
 from web_demo.probe import ProbeFailed, probe_duration
-from web_demo.receptions import Reception, Receptions
-from web_demo.uploads import (
+from web_demo.running_uploads import RunningUploads, Upload
+from web_demo.upload_rules import (
     Limits,
     RefusedUpload,
     check_duration,
     check_length,
     clock,
+    detect_type,
     shown_name,
     suffix_note,
-    tell_type,
 )
 
 if TYPE_CHECKING:
@@ -58,17 +58,17 @@ REPORT_POLICY = (
     'sandbox allow-same-origin'
 )
 MAX_PROBES = 4
-"""Videos whose length is looked up at once."""
+"""Videos whose length is read at the same time."""
 TOO_MANY = 'Too many others are waiting. Please try again in a minute.'
 
 
 class Service:
-    """What the addresses share; made when the server starts.
+    """State of the server, created when it starts.
 
     Args:
-        analyze: Makes the answer of an analysis.
-        limits: What may be uploaded, and what an analysis may take.
-        toy: Examples; None: none.
+        analyze: Analyzes a file.
+        limits: Limits of uploads and analyses.
+        toy: Config of the examples; None: no examples.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Service:
         self.folder = Path(self._folder.name)
         self._lock = hold(self.folder / LOCK)
         self.queue = AnalysisQueue(analyze, max_seconds=limits.analysis_seconds)
-        self.receptions = Receptions(limits, self.queue.stored_bytes)
+        self.uploads = RunningUploads(limits, self.queue.stored_bytes)
         self._probes = asyncio.Semaphore(MAX_PROBES)
         self.examples = Examples(self.folder / 'examples', toy)
 
@@ -93,10 +93,10 @@ class Service:
         self._folder.cleanup()
 
     async def take_upload(self, request: Request, name: str) -> Analysis:
-        """Store and check an upload and let it wait for its turn.
+        """Store and check an upload and add it to the queue.
 
         Raises:
-            RefusedUpload: It is not taken.
+            RefusedUpload: It is not accepted.
         """
         client = client_of(request.client.host if request.client else None)
         length = request.headers.get('content-length', '')
@@ -104,13 +104,13 @@ class Service:
         check_length(int(length) if is_number else None, name, self.limits)
         if request.headers.get('content-type', '').lower().startswith('multipart/'):
             raise RefusedUpload(415, 'Send the file itself as the body of the request, not a form.')
-        # Who would be sent away at the end need not send anything; the place is taken when all is there.
+        # Refuse early, before the file is sent; the place in the queue is taken when it is complete.
         if not self.queue.has_room(client):
             raise RefusedUpload(503, TOO_MANY)
-        with self.receptions.admit(client, name) as reception:
+        with self.uploads.admit(client, name) as upload:
             folder = Path(tempfile.mkdtemp(prefix='upload_', dir=self.folder))
             try:
-                analysis = await self._receive(request, folder, reception)
+                analysis = await self._receive(request, folder, upload)
                 if not self.queue.add(analysis):
                     raise RefusedUpload(503, TOO_MANY)
             except BaseException:
@@ -118,21 +118,21 @@ class Service:
                 raise
         return analysis
 
-    async def _receive(self, request: Request, folder: Path, reception: Reception) -> Analysis:
-        part, name = folder / 'part', reception.name
-        head = await self.receptions.receive(request.stream(), part, reception)
-        found = tell_type(head, name)
-        # The name of the file is ours, its ending that of what it is.
+    async def _receive(self, request: Request, folder: Path, upload: Upload) -> Analysis:
+        part, name = folder / 'part', upload.name
+        head = await self.uploads.receive(request.stream(), part, upload)
+        found = detect_type(head, name)
+        # Neither name nor suffix of the stored file is that of the user.
         path = part.rename(folder / f'input{found.suffixes[0]}')
         if found.kind == VIDEO:
             async with self._probes:
                 seconds = await self._probe(request, path, name)
             check_duration(seconds, name, self.limits)
         note = suffix_note(found, name)
-        return Analysis(name, path, folder, note, client=reception.client, size=reception.received)
+        return Analysis(name, path, folder, note, client=upload.client, size=upload.received)
 
     async def _probe(self, request: Request, path: Path, name: str) -> float:
-        """Look up the length of a video for as long as its sender waits."""
+        """Read the length of a video while the client stays connected."""
         stop = threading.Event()
         task = asyncio.ensure_future(run_in_threadpool(probe_duration, path, stop))
         try:
@@ -142,11 +142,11 @@ class Service:
             return task.result()
         except ProbeFailed as error:
             raise RefusedUpload(
-                413, f'"{name}" takes more than {error} to open, the limit. Is it damaged?'
+                413, f'"{name}" takes more than {error} to open, which is the limit. Is it damaged?'
             ) from error
         finally:
             stop.set()
-            # The file must not be deleted under its hands.
+            # The file must not be deleted while it is read.
             await asyncio.wait({task})
 
 
@@ -160,19 +160,19 @@ def create_app(
     sampling: Sampling | None = None,
     toy: ToyConfig | None = TOY,
 ) -> FastAPI:
-    """Make the service.
+    """Build the application.
 
     Args:
-        inferencer: Tells what the page says of the model.
-        analyze: Makes the answer of an analysis, see :meth:`~web_demo.worker.Worker.analyze`; None: the
-            inferencer does, in a thread of this process, which can be stopped between two frames only.
-        host: Address it is bound to. Requests are answered only if they are for this machine's own
-            addresses, on others also for any IP address and this machine's names, so that pages of other
-            sites cannot reach it under a name of theirs.
-        public_names: Further names under which it is reached, as through a reverse proxy.
-        limits: What may be uploaded.
-        sampling: Which frames of videos are looked at; default 32 evenly spaced ones.
-        toy: Examples that are made at the start; None: none.
+        inferencer: Provides the facts about the model that the page shows.
+        analyze: Analyzes a file, see :meth:`~web_demo.worker.Worker.analyze`; None: the inferencer does, in a
+            thread of this process, which can be stopped only between two frames.
+        host: Address that the server is bound to. A loopback address accepts requests only for loopback
+            names, others also for IP addresses and the names of this machine, so that other sites cannot
+            reach the server under a name of theirs.
+        public_names: Further accepted host names, e.g. those of a reverse proxy.
+        limits: Limits of uploads and analyses.
+        sampling: Which frames of videos are analyzed; default: 32 evenly spaced ones.
+        toy: Config of the examples that are generated at the start; None: no examples.
     """
     limits, sampling = limits or Limits(), sampling or Sampling()
     if analyze is None:
@@ -187,7 +187,7 @@ def create_app(
         finally:
             await run_in_threadpool(service.close)
 
-    # FastAPI's own pages about the addresses load scripts from elsewhere.
+    # FastAPI's documentation pages load scripts from other sites.
     app = FastAPI(title='iid_mm', lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, is_ours=partial(is_ours, host, tuple(name.lower() for name in public_names)))
     app.mount('/page', StaticFiles(directory=PAGE / 'static'), name='static')
@@ -209,32 +209,32 @@ def create_app(
 def _add_analyses(app: FastAPI) -> None:
     @app.post('/api/analyses', status_code=202)
     async def start(request: Request, name: str = 'upload') -> dict[str, Any]:
-        """Begin an analysis; the body is the file itself."""
+        """Start an analysis; the body is the file itself."""
         try:
             analysis = await _service(request).take_upload(request, shown_name(name))
         except RefusedUpload as error:
             raise HTTPException(error.status, error.message) from error
         except ClientDisconnect as error:
-            raise HTTPException(400, 'The upload was broken off.') from error
+            raise HTTPException(400, 'The upload was interrupted.') from error
         except OSError as error:
             raise HTTPException(507, f'The upload cannot be stored ({reason_of(error)}).') from error
         return _status(request, analysis)
 
     @app.get('/api/analyses/{key}')
     def status(request: Request, key: str) -> dict[str, Any]:
-        """How far an analysis is."""
+        """State and progress of an analysis."""
         return _status(request, _find(request, key))
 
     @app.delete('/api/analyses/{key}', status_code=204)
     def remove(request: Request, key: str) -> Response:
-        """Stop an analysis, or forget its answer."""
+        """Stop an analysis, or delete its result."""
         if not _service(request).queue.remove(key):
             raise _unknown()
         return Response(status_code=204)
 
     @app.get('/api/analyses/{key}/report', response_class=HTMLResponse)
     def report(request: Request, key: str, download: bool = False) -> HTMLResponse:
-        """The page about a finished analysis."""
+        """The report of a finished analysis."""
         analysis, answer = _finished(request, key)
         headers = {'Content-Security-Policy': REPORT_POLICY, 'X-Frame-Options': 'SAMEORIGIN'}
         if download:
@@ -243,7 +243,7 @@ def _add_analyses(app: FastAPI) -> None:
 
     @app.get('/api/analyses/{key}/json')
     def content(request: Request, key: str) -> Response:
-        """Everything that was found, as JSON."""
+        """The result of a finished analysis as JSON."""
         analysis, answer = _finished(request, key)
         text = json.dumps(answer.content, indent=2) + '\n'
         return Response(text, media_type='application/json', headers=_as_file(analysis, '.json'))
@@ -252,19 +252,19 @@ def _add_analyses(app: FastAPI) -> None:
 def _add_examples(app: FastAPI) -> None:
     @app.get('/api/examples')
     def examples(request: Request) -> dict[str, Any]:
-        """The examples, and whether more will come."""
+        """The examples, and whether all are complete."""
         found = _service(request).examples
         ready = found.ready
         return {'ready': ready, 'examples': [{'words': example.words} for example in found.all()]}
 
-    @app.get('/api/examples/{number}/picture')
-    def picture(request: Request, number: int) -> Response:
-        """What an example looks like."""
-        return Response(_example(request, number).picture, media_type='image/jpeg')
+    @app.get('/api/examples/{number}/thumbnail')
+    def thumbnail(request: Request, number: int) -> Response:
+        """An image of an example."""
+        return Response(_example(request, number).thumbnail, media_type='image/jpeg')
 
     @app.post('/api/examples/{number}', status_code=202)
     def start_example(request: Request, number: int) -> dict[str, Any]:
-        """Begin the analysis of an example."""
+        """Start the analysis of an example."""
         example, queue = _example(request, number), _service(request).queue
         client = client_of(request.client.host if request.client else None)
         analysis = Analysis(example.name, example.path, client=client)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Analyses in a process of their own, which can be ended whatever a file makes it do."""
+"""Analyses in a separate process, which can be killed whatever a file does to it."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from web_demo.analyses import Analysis, Answer, StoppedAnalysis, analyze_file
 from web_demo.probe import limit_memory
 
 LOAD_SECONDS = 600.0
-"""How long the model may take to load."""
+"""Time limit for loading the model."""
 PATIENCE = 2.0
-"""Seconds in which an analysis should stop by itself, at its next frame, before its process is ended."""
+"""Seconds that a stopped analysis has to end by itself, at its next frame, before its process is killed."""
 
 
 class Worker:
     """Runs analyses in a process that holds the model.
 
     Args:
-        make: Makes the inferencer, in that process; must be picklable.
-        sampling: Which frames of videos are looked at.
-        memory_gib: Memory that an analysis may take beyond what the model has; None: any.
+        make: Builds the inferencer, in that process; must be picklable.
+        sampling: Which frames of videos are analyzed.
+        memory_gib: Memory of an analysis, in addition to that of the model; None: not limited.
 
     Raises:
-        InputError: The inferencer cannot be made; the message is that of its error.
+        InputError: The inferencer cannot be built; the message is that of its error.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class Worker:
         """Analyze a file.
 
         Args:
-            analysis: Tells where it is.
-            progress: Is told how far it is; what it raises ends the analysis.
+            analysis: The analysis.
+            progress: Called with the number of analyzed and of all frames; its exceptions end the analysis.
 
         Raises:
-            InputError: The file cannot be analyzed, or the process came to its end.
+            InputError: The file cannot be analyzed, or the process ended.
         """
         try:
             self._await_ready()
@@ -64,7 +64,7 @@ class Worker:
         except (EOFError, OSError) as error:
             self._restart()
             raise InputError(
-                'The analysis needed more memory than it may take, or its process broke down. Cut out the '
+                'The analysis exceeded its memory limit, or its process crashed. Cut out the '
                 'part in question, or use tools/infer.py, which has no limit.'
             ) from error
         except BaseException:
@@ -78,7 +78,7 @@ class Worker:
         self._pipe.close()
 
     def _start(self) -> None:
-        # Not by forking: neither CUDA nor OpenMP outlives that.
+        # Not by forking: neither CUDA nor OpenMP survives that.
         context = multiprocessing.get_context('spawn')
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, *self._arguments), daemon=True)
@@ -96,19 +96,17 @@ class Worker:
             try:
                 kind, content = self._pipe.recv() if self._pipe.poll(LOAD_SECONDS) else ('', 'too slow')
             except EOFError as error:
-                raise InputError(
-                    'the process of the model ended while it was loading; see its log'
-                ) from error
+                raise InputError('the process of the model ended while loading it; see its log') from error
             if kind != 'ready' or not isinstance(content, dict):
                 raise InputError(str(content))
             self._ready = content
         return self._ready
 
     def _follow(self, analysis: Analysis, progress: Progress) -> Answer:
-        """Pass on what the process tells until it has an answer."""
+        """Forward progress until the process returns a result."""
         self._idle = False
         while True:
-            # Raises where the analysis was stopped, or has no time left.
+            # Raises if the analysis was stopped or has no time left.
             progress(analysis.done, analysis.total)
             if not self._pipe.poll(0.1):
                 continue
@@ -125,7 +123,7 @@ class Worker:
             raise RuntimeError('the analysis failed in its process')
 
     def _stop(self) -> None:
-        """Let the analysis stop, or end its process."""
+        """Ask the analysis to stop; kill its process if it does not."""
         if self._idle:
             return
         try:
@@ -143,8 +141,8 @@ class Worker:
 def _serve(
     pipe: Connection, make: Callable[[], IIDInferencer], sampling: Sampling, memory_gib: float | None
 ) -> None:
-    """Analyze what comes through the pipe; runs in the process."""
-    # Ctrl+C is the server's business.
+    """Analyze the files that are named through the pipe; runs in the process."""
+    # The server handles Ctrl+C.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -153,7 +151,7 @@ def _serve(
         pipe.send(('refused', str(error)))
         return
     if memory_gib is not None and not _has_gpu():
-        # Drivers of GPUs reserve addresses by the hundred GiB.
+        # GPU drivers reserve hundreds of GiB of addresses.
         limit_memory(int(memory_gib * 2**30))
     pipe.send(('ready', inferencer.facts))
     while True:
@@ -161,7 +159,7 @@ def _serve(
             job = pipe.recv()
         except (EOFError, OSError):
             return
-        # One that came too late for its analysis.
+        # A stop that arrived after the end of its analysis is ignored.
         if job != 'stop':
             name, path, note = job
             pipe.send(_answer(pipe, inferencer, sampling, Analysis(name, path, note=note)))
@@ -193,7 +191,7 @@ def _has_gpu() -> bool:
 
 
 def _end_with_parent() -> None:
-    """A server that is killed must not leave this process behind."""
+    """End this process when the server is killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -4,7 +4,7 @@
 const POLL_MS = 400;
 const byId = (id) => document.getElementById(id);
 
-// The request that sends a file, and the analysis that is looked at; at most one of both.
+// The running upload, or the current analysis; at most one of the two is set.
 let upload = null;
 let current = null;
 
@@ -20,7 +20,7 @@ function fail(message) {
   window.scrollTo(0, 0);
 }
 
-function tell(text, share) {
+function setProgress(text, share) {
   if (byId('progress-text').textContent !== text) byId('progress-text').textContent = text;
   if (share === null) byId('bar').removeAttribute('value');
   else byId('bar').value = share;
@@ -35,20 +35,20 @@ function detailOf(text, status) {
   try {
     const detail = JSON.parse(text).detail;
     if (typeof detail === 'string') return detail;
-  } catch (error) { /* no JSON: the server is not ours, or is ending */ }
-  return `The server answered with error ${status}.`;
+  } catch (error) { /* no JSON: another server, or one that is shutting down */ }
+  return `The server reported error ${status}.`;
 }
 
 function send(file) {
   begin(file.name);
-  tell('Sending the file', 0);
+  setProgress('Uploading', 0);
   const request = upload = new XMLHttpRequest();
   request.open('POST', '/api/analyses?name=' + encodeURIComponent(file.name));
   request.setRequestHeader('Content-Type', 'application/octet-stream');
   request.upload.onprogress = (event) => {
     if (event.lengthComputable && event.total) {
       const share = event.loaded / event.total;
-      tell(share < 1 ? `Sending the file: ${Math.round(100 * share)} %` : 'Checking the file', share < 1 ? share : null);
+      setProgress(share < 1 ? `Uploading: ${Math.round(100 * share)} %` : 'Checking the file', share < 1 ? share : null);
     }
   };
   request.onload = () => {
@@ -56,31 +56,31 @@ function send(file) {
     if (request.status === 202) follow(JSON.parse(request.responseText).id);
     else fail(detailOf(request.responseText, request.status));
   };
-  request.onerror = () => fail('The file could not be sent: the server does not answer, or broke off. Is the file larger than the limit?');
+  request.onerror = () => fail('The upload failed: the server did not respond or closed the connection. Is the file larger than the limit?');
   request.onabort = () => { upload = null; show('start'); };
   request.send(file);
 }
 
 async function startExample(number, words) {
   begin('Example: ' + words);
-  tell('Starting', null);
+  setProgress('Starting', null);
   try {
     const response = await fetch(`/api/examples/${number}`, { method: 'POST' });
     if (response.ok) follow((await response.json()).id);
     else fail(detailOf(await response.text(), response.status));
   } catch (error) {
-    fail('The server does not answer.');
+    fail('The server does not respond.');
   }
 }
 
 function describe(status) {
   if (status.state === 'waiting') {
-    const others = status.ahead === 1 ? 'one analysis is' : `${status.ahead} analyses are`;
-    return tell(status.ahead ? `Waiting: ${others} before yours` : 'Waiting', null);
+    const others = status.ahead === 1 ? 'one analysis' : `${status.ahead} analyses`;
+    return setProgress(status.ahead ? `Waiting: ${others} ahead of yours` : 'Waiting', null);
   }
-  if (!status.total) return tell('Opening the file', null);
-  if (status.done < status.total) return tell(`Looking at frame ${status.done + 1} of ${status.total}`, status.done / status.total);
-  return tell('Putting the answer together', null);
+  if (!status.total) return setProgress('Opening the file', null);
+  if (status.done < status.total) return setProgress(`Analyzing frame ${status.done + 1} of ${status.total}`, status.done / status.total);
+  return setProgress('Writing the report', null);
 }
 
 async function follow(id) {
@@ -103,14 +103,14 @@ async function follow(id) {
       describe(status);
     } catch (error) {
       misses += 1;
-      if (misses > 10) return fail('The server does not answer any more.');
+      if (misses > 10) return fail('The server no longer responds.');
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
 }
 
 function showReport(address) {
-  // Not by `src`: the browser's "back" would step through the answers.
+  // Not through `src`, which would add each report to the browser's history.
   byId('report').contentWindow.location.replace(address);
 }
 
@@ -157,11 +157,11 @@ async function listExamples() {
     byId('example-wait').remove();
     found.examples.forEach((example, number) => {
       const button = document.createElement('button');
-      const picture = document.createElement('img');
+      const thumbnail = document.createElement('img');
       button.type = 'button';
-      picture.src = `/api/examples/${number}/picture`;
-      picture.alt = '';
-      button.append(picture, example.words);
+      thumbnail.src = `/api/examples/${number}/thumbnail`;
+      thumbnail.alt = '';
+      button.append(thumbnail, example.words);
       button.onclick = () => startExample(number, example.words);
       list.append(button);
     });
@@ -172,7 +172,7 @@ async function listExamples() {
 
 byId('file').onchange = (event) => {
   const file = event.target.files[0];
-  // The same file may be chosen again.
+  // So that the same file can be chosen again.
   event.target.value = '';
   if (file) send(file);
 };
@@ -182,7 +182,7 @@ byId('again').onclick = reset;
 byId('report').onload = fit;
 window.addEventListener('resize', fit);
 for (const type of ['dragover', 'dragleave', 'drop']) {
-  // Anywhere on the page: a file that is dropped beside the frame must not replace the page.
+  // Anywhere on the page: a file dropped outside of the frame must not replace the page.
   document.addEventListener(type, (event) => {
     event.preventDefault();
     byId('drop').classList.toggle('over', type === 'dragover');

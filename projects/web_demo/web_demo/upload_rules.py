@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may be uploaded, and what is said about the rest.
+"""Which files are accepted, and the messages about others.
 
-The kind of a file is told by its first bytes, never by its name: names lie, and FFmpeg also reads playlists,
-which would make it open other files and addresses. What is not in the list below never reaches it.
+The type of a file is determined by its first bytes, never by its name. FFmpeg also reads playlists, which
+could make it open other files and addresses: types that are not listed below never reach it.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from iid_mm.errors import InputError
 from iid_mm.inference.media import IMAGE, VIDEO
 
 HEAD = 512
-"""Bytes that tell what a file is."""
+"""Number of bytes that determine the type of a file."""
 MAX_NAME = 100
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is taken.
+    """Limits of uploads and analyses.
 
     Attributes:
-        max_mib: Size of a file, MiB.
-        max_seconds: Length of a video.
-        upload_seconds: How long an upload may last.
-        min_rate: Bytes a second that must come on average ...
-        grace_seconds: ... after so many seconds.
-        analysis_seconds: How long an analysis may last.
-        memory_gib: Memory that an analysis may take beyond what the model has, where it runs on the CPU.
+        max_mib: Largest file, MiB.
+        max_seconds: Longest video.
+        upload_seconds: Time limit of an upload.
+        min_rate: Bytes per second that an upload needs on average ...
+        grace_seconds: ... after this many seconds.
+        analysis_seconds: Time limit of an analysis.
+        memory_gib: Memory of an analysis on the CPU, in addition to that of the model.
     """
 
     max_mib: float = 200
@@ -48,16 +48,16 @@ class Limits:
 
     @property
     def max_bytes(self) -> int:
-        """Size of a file in bytes."""
+        """Largest file in bytes."""
         return int(self.max_mib * 2**20)
 
 
 class RefusedUpload(Exception):
-    """An upload that is not taken.
+    """An upload that is not accepted.
 
     Args:
         status: HTTP status.
-        message: Why, and what to do, for the reader of the page.
+        message: The reason and what to do, for the user.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -68,12 +68,12 @@ class RefusedUpload(Exception):
 
 @dataclass(frozen=True)
 class FileType:
-    """A kind of file that is taken.
+    """A supported type of file.
 
     Attributes:
-        words: What it is called.
+        words: Its name with article.
         kind: ``image`` or ``video``.
-        suffixes: Endings of its names; the first is that of the stored file.
+        suffixes: Usual suffixes; the stored file gets the first.
     """
 
     words: str
@@ -86,10 +86,10 @@ _TRANSPORT = FileType('an MPEG transport stream', VIDEO, ('.ts', '.mts', '.m2ts'
 _TYPES: tuple[tuple[re.Pattern[bytes], FileType], ...] = tuple(
     (re.compile(pattern, re.DOTALL), kind)
     for pattern, kind in (
-        (rb'\xff\xd8\xff', FileType('a JPEG picture', IMAGE, ('.jpg', '.jpeg', '.jpe', '.jfif'))),
-        (rb'\x89PNG\r\n\x1a\n', FileType('a PNG picture', IMAGE, ('.png',))),
-        (rb'RIFF....WEBP', FileType('a WebP picture', IMAGE, ('.webp',))),
-        (rb'BM....\0\0\0\0', FileType('a BMP picture', IMAGE, ('.bmp',))),
+        (rb'\xff\xd8\xff', FileType('a JPEG image', IMAGE, ('.jpg', '.jpeg', '.jpe', '.jfif'))),
+        (rb'\x89PNG\r\n\x1a\n', FileType('a PNG image', IMAGE, ('.png',))),
+        (rb'RIFF....WEBP', FileType('a WebP image', IMAGE, ('.webp',))),
+        (rb'BM....\0\0\0\0', FileType('a BMP image', IMAGE, ('.bmp',))),
         (rb'....ftyp(?!hei|hev|mif1|msf1|avi|crx|M4A|M4B)', _MP4),
         (rb'....(?:moov|mdat|wide|free|skip|pnot)', _MP4),
         (rb'\x1aE\xdf\xa3', FileType('a Matroska or WebM video', VIDEO, ('.mkv', '.webm'))),
@@ -105,10 +105,10 @@ _TYPES: tuple[tuple[re.Pattern[bytes], FileType], ...] = tuple(
 _REFUSED: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
     (re.compile(pattern, re.DOTALL), words)
     for pattern, words in (
-        (rb'....ftyp(?:hei|hev|mif1|msf1)', 'a HEIC photo, which is not read here; save it as JPEG'),
-        (rb'....ftypavi', 'an AVIF picture, which is not read here; save it as PNG or JPEG'),
-        (rb'II\*\0|MM\0\*', 'a TIFF or camera raw picture, which is not read here; save it as PNG or JPEG'),
-        (rb'....ftyp(?:M4A|M4B)|ID3|OggS|fLaC|RIFF....WAVE', 'a sound recording; this page judges faces'),
+        (rb'....ftyp(?:hei|hev|mif1|msf1)', 'a HEIC photo, which is not supported; save it as JPEG'),
+        (rb'....ftypavi', 'an AVIF image, which is not supported; save it as PNG or JPEG'),
+        (rb'II\*\0|MM\0\*', 'a TIFF or camera raw image, which is not supported; save it as PNG or JPEG'),
+        (rb'....ftyp(?:M4A|M4B)|ID3|OggS|fLaC|RIFF....WAVE', 'an audio file; this page analyzes faces'),
         (rb'%PDF', 'a PDF document'),
         (rb'PK\x03\x04|7z\xbc\xaf|Rar!|\x1f\x8b', 'an archive or an office document'),
         (rb'#EXTM3U|ffconcat|\[playlist\]', 'a playlist; upload the video itself'),
@@ -116,41 +116,42 @@ _REFUSED: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
         (rb'MZ|\x7fELF|#!', 'a program'),
     )
 )
-TAKEN = (
-    'Taken are JPEG, PNG, WebP and BMP pictures and MP4, MOV, MKV, WebM, AVI, MPEG, WMV, FLV and GIF videos.'
+SUPPORTED = (
+    'Supported are JPEG, PNG, WebP and BMP images and MP4, MOV, MKV, WebM, AVI, MPEG, WMV, FLV and GIF '
+    'videos.'
 )
 
 
-def tell_type(head: bytes, name: str) -> FileType:
-    """Tell what a file is by its first bytes.
+def detect_type(head: bytes, name: str) -> FileType:
+    """Detect the type of a file by its first bytes.
 
     Args:
         head: The first :data:`HEAD` bytes, or all of a smaller file.
-        name: What messages call it.
+        name: Name of the file in messages.
 
     Raises:
-        RefusedUpload: It is nothing that is taken.
+        RefusedUpload: The type is not supported.
     """
     for pattern, found in _TYPES:
         if pattern.match(head):
             return found
     for pattern, words in _REFUSED:
         if pattern.match(head.lower() if b'<' in head[:4] else head):
-            raise RefusedUpload(415, f'"{name}" is {words}. {TAKEN}')
-    raise RefusedUpload(415, f'"{name}" is no picture and no video that is known here. {TAKEN}')
+            raise RefusedUpload(415, f'"{name}" is {words}. {SUPPORTED}')
+    raise RefusedUpload(415, f'"{name}" is not an image or video in a supported format. {SUPPORTED}')
 
 
 def suffix_note(found: FileType, name: str) -> str:
-    """Say that a name does not fit the file; empty if it does."""
+    """Remark that a name does not match the type of the file; empty if it does."""
     suffix = PurePosixPath(name).suffix.lower()
-    # Whatever follows a dot in names such as "Mr. Smith" is no ending.
+    # The end of a name such as "Mr. Smith" is not a suffix.
     if not re.fullmatch(r'\.\w{2,5}', suffix) or suffix in found.suffixes:
         return ''
-    return f'the name ends in {suffix}, but the file is {found.words}; it was treated as such'
+    return f'the name ends in {suffix}, but the file is {found.words}; it was analyzed as such'
 
 
 def shown_name(name: str) -> str:
-    """The name of an upload as it is shown; it is never part of a path."""
+    """Name of an upload for display; it is never part of a path."""
     last = re.split(r'[\\/]', name)[-1]
     clean = ''.join(c for c in last if c.isprintable()).strip()
     if len(clean) > MAX_NAME:
@@ -159,7 +160,7 @@ def shown_name(name: str) -> str:
 
 
 def check_length(size: int | None, name: str, limits: Limits) -> None:
-    """Refuse a file by the size that its sender tells, before it is sent.
+    """Refuse a file by its size; None: unknown.
 
     Raises:
         RefusedUpload: It is empty or too large.
@@ -169,7 +170,7 @@ def check_length(size: int | None, name: str, limits: Limits) -> None:
     if size is not None and size > limits.max_bytes:
         raise RefusedUpload(
             413,
-            f'"{name}" is too large: {size / 2**20:.0f} MiB, and {limits.max_mib:g} MiB are taken. '
+            f'"{name}" is too large: {size / 2**20:.0f} MiB; the limit is {limits.max_mib:g} MiB. '
             'Cut out the part in question, or use tools/infer.py, which has no limit.',
         )
 
@@ -183,14 +184,14 @@ def check_duration(seconds: float, name: str, limits: Limits) -> None:
     if seconds > limits.max_seconds:
         raise RefusedUpload(
             413,
-            f'"{name}" is too long: {clock(seconds)}, and {clock(limits.max_seconds)} are taken. A fixed '
-            'number of frames is looked at, which is too few for a long video. Cut out the part in question, '
+            f'"{name}" is too long: {clock(seconds)}; the limit is {clock(limits.max_seconds)}. A fixed '
+            'number of frames is analyzed, which is too few for a long video. Cut out the part in question, '
             'for example with: ffmpeg -ss 0:30 -t 60 -i long.mp4 -c copy part.mp4',
         )
 
 
 def clock(seconds: float) -> str:
-    """A length of time, ``0:30 min`` or ``2:00:00 h``."""
+    """A duration, ``0:30 min`` or ``2:00:00 h``."""
     whole = round(seconds)
     hours, minutes = whole // 3600, whole // 60 % 60
     return f'{hours}:{minutes:02d}:{whole % 60:02d} h' if hours else f'{minutes}:{whole % 60:02d} min'
