@@ -128,6 +128,26 @@ def test_stand_in_operators_are_registered_before_models_of_mmdet_are_imported()
     assert not wrong, 'import iid_mm.models first: ' + ', '.join(wrong)
 
 
+@pytest.mark.slow
+def test_every_room_can_be_imported_first() -> None:
+    """As a user's script or a tool does: nothing may rest on what another room happens to have loaded."""
+    code = """
+import os, sys
+from importlib import import_module
+import torch, cv2, mmengine.runner, pyarrow.parquet
+
+for name in sys.argv[1:]:
+    if (child := os.fork()) == 0:
+        import_module(name)
+        os._exit(0)
+    if os.waitpid(child, 0)[1] != 0:
+        print('failed:', name)
+"""
+    rooms = [f'iid_mm.{room}' for room in LAYER_OF]
+    done = subprocess.run([sys.executable, '-c', code, *rooms], capture_output=True, text=True, check=True)
+    assert 'failed' not in done.stdout, done.stdout + done.stderr
+
+
 def test_training_loads_no_video_library_no_plots_and_no_preparation() -> None:
     code = 'import sys, iid_mm.engine; print(*sorted(sys.modules), sep="\\n")'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)

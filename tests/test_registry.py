@@ -17,14 +17,16 @@ from iid_mm import registry
 
 for names in sys.argv[1:]:
     # A process for each registry: the modules that one imports must not help another.
-    if os.fork() == 0:
+    if (child := os.fork()) == 0:
         for name in names.split():
             holder, _, component = name.partition('.')
             found = getattr(registry, holder).get(component)
             if found is None or not found.__module__.startswith('iid_mm.'):
                 print('missing:', name, flush=True)
         os._exit(0)
-    os.wait()
+    # A child ends otherwise if an import fails.
+    if os.waitpid(child, 0)[1] != 0:
+        print('missing:', names)
 print('done')
 """
 ROOTS = """

@@ -17,7 +17,7 @@ class DistortOriginal(DistortFace):
 
     - those of :class:`~iid_mm.datasets.transforms.DistortFace`
     - video_source, video_frames, video_windows (``video_compression`` only; see
-      :class:`~robustness.datasets.VideoForgeryDataset`)
+      :class:`~robustness.VideoForgeryDataset`)
     """
 
     def compress_video(self, crops: list[ImageArray], crf: float, results: Results) -> list[ImageArray]:
