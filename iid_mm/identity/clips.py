@@ -13,6 +13,7 @@ from iid_mm.errors import InputError
 from iid_mm.identity.extraction import FaceTable
 
 Codes = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 FACES = ('genuine', 'fakes', 'both')
 IDENTITIES = ('target', 'source')
@@ -155,46 +156,29 @@ def time_blocks(clip: Codes, order: Codes, blocks: int = TIME_BLOCKS) -> Codes:
     return result
 
 
-def hold_out(identity: Codes, clip: Codes, seed: int, share: float = 0.25) -> npt.NDArray[np.bool_]:
-    """Draw test clips: of every identity about ``share``, at least one, never all.
+def draw_split(
+    identity: Codes, clip: Codes, seed: int, share: float = 0.25, train_clips: int | None = None
+) -> tuple[Mask, Mask]:
+    """Draw test clips, of every identity about ``share``, at least one, never all; and training clips.
 
     Args:
         identity: (N,) codes; every identity has at least two clips.
         clip: (N,) codes.
         seed: Seed of the draw.
-        share: Part of an identity's clips.
+        share: Part of an identity's clips that is tested on.
+        train_clips: Draw this many training clips of every identity; None: all that are not tested on.
 
     Returns:
-        (N,) bool, true for faces of test clips.
+        (N,) bool, true for faces of training clips, and the same for test clips.
     """
-    return _draw_clips(identity, clip, seed, lambda clips: min(max(1, round(share * clips)), clips - 1))
+    test = _draw_clips(identity, clip, seed, lambda clips: min(max(1, round(share * clips)), clips - 1))
+    train = ~test
+    if train_clips is not None:
+        train[train] = _draw_clips(identity[train], clip[train], [seed, 2], lambda clips: train_clips)
+    return train, test
 
 
-def fewer_clips(
-    identity: Codes, clip: Codes, train: npt.NDArray[np.bool_], seed: int, count: int | None
-) -> npt.NDArray[np.bool_]:
-    """Draw ``count`` training clips of every identity; None keeps all.
-
-    Args:
-        identity: (N,) codes.
-        clip: (N,) codes.
-        train: (N,) bool, faces of the clips to draw from.
-        seed: Seed of the draw.
-        count: Clips an identity keeps.
-
-    Returns:
-        (N,) bool, a part of ``train``.
-    """
-    if count is None:
-        return train
-    kept = train.copy()
-    kept[train] = _draw_clips(identity[train], clip[train], [seed, 2], lambda clips: count)
-    return kept
-
-
-def _draw_clips(
-    identity: Codes, clip: Codes, seed: int | list[int], count_of: Callable[[int], int]
-) -> npt.NDArray[np.bool_]:
+def _draw_clips(identity: Codes, clip: Codes, seed: int | list[int], count_of: Callable[[int], int]) -> Mask:
     """Faces of some clips of every identity, ``count_of(number of its clips)`` of them."""
     generator = np.random.Generator(np.random.PCG64(seed))
     chosen = []

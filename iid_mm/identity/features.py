@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from torch import nn
 from torch.nn import functional as F
 
 from iid_mm.errors import InputError
+from iid_mm.utils.config import pipeline_input_size
 
 PIXELS = 'pixels'
 """The downsampled input itself, a control."""
@@ -113,17 +115,12 @@ class FeatureExtractor:
         found['logits'] = pool(head(outputs[-1], last))
         return {name: value.cpu() for name, value in found.items()}
 
-    def shapes(self, side: tuple[int, int]) -> dict[str, int]:
-        """Length of every feature.
 
-        Args:
-            side: (h, w) of the input.
-
-        Returns:
-            D by name, in the order of the network.
-        """
-        black = torch.zeros(1, 3, *side, dtype=torch.uint8)
-        return {name: int(value.shape[1]) for name, value in self(black).items()}
+def list_features(model: Any, cfg: Config) -> dict[str, int]:
+    """Length of every feature, for the input size of the test pipeline, in the order of the network."""
+    width, height = pipeline_input_size(cfg)
+    black = torch.zeros(1, 3, height, width, dtype=torch.uint8)
+    return {name: int(value.shape[1]) for name, value in FeatureExtractor(model)(black).items()}
 
 
 def chosen_features(names: Sequence[str] | None, known: Sequence[str]) -> list[str]:

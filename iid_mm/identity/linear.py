@@ -36,6 +36,24 @@ def group_means(values: Array, codes: Codes, groups: int) -> Array:
     return np.asarray(sums / np.maximum(np.bincount(codes, minlength=groups), 1)[:, None])
 
 
+def sums_of_squares(values: Array, codes: Codes) -> tuple[float, float, float]:
+    """Sums of squares of a one-way layout.
+
+    Args:
+        values: (N, D); the sums run over all dimensions.
+        codes: (N,) groups 0..K-1, each of them used.
+
+    Returns:
+        Sum between groups, sum within groups, effective mean size n0 of a group.
+    """
+    counts = np.bincount(codes).astype(float)
+    total = float(counts.sum())
+    means = group_means(values, codes, counts.size)
+    between = float(np.sum(counts[:, None] * (means - values.mean(axis=0)) ** 2))
+    within = float(np.sum((values - means[codes]) ** 2))
+    return between, within, (total - float(np.sum(counts**2)) / total) / (counts.size - 1)
+
+
 def class_scores(
     classifier: str, train: Array, labels: Codes, test: Array, strengths: tuple[float, ...], classes: int
 ) -> list[Array]:

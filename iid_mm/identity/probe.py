@@ -11,9 +11,18 @@ import numpy.typing as npt
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.statistics.intervals import Interval, check_level
-from iid_mm.identity.clips import Codes, fewer_clips, hold_out, shuffle_identities
-from iid_mm.identity.linear import STRENGTHS, Array, class_scores, group_means, macro, standardize, true_ranks
-from iid_mm.identity.shift import percentile_interval, sums_of_squares
+from iid_mm.identity.clips import Codes, draw_split, shuffle_identities
+from iid_mm.identity.linear import (
+    STRENGTHS,
+    Array,
+    class_scores,
+    group_means,
+    macro,
+    standardize,
+    sums_of_squares,
+    true_ranks,
+)
+from iid_mm.identity.shift import percentile_interval
 
 _FOLDS = 3
 
@@ -133,8 +142,7 @@ def probe(
     strengths, notes = [], set()
     for seed in range(settings.seeds):
         labels = shuffle_identities(identity, clip, seed) if shuffled else identity
-        test = hold_out(labels, clip, seed, settings.share)
-        train = fewer_clips(labels, clip, ~test, seed, settings.train_clips)
+        train, test = draw_split(labels, clip, seed, settings.share, settings.train_clips)
         strength, across = _choose(values[train], labels[train], clip[train], settings.classifier, classes)
         if not across:
             notes.add('One training clip a person: regularization was chosen within clips, see the docs.')
@@ -148,16 +156,12 @@ def probe(
         whole, owner = _clip_means(scores, labels[test], clip[test])
         shares['clip_top1'].append(macro(true_ranks(whole, owner) < 1, owner, classes))
     per_seed = [float(np.nanmean(part)) for part in shares['top1']]
-    found = {name: _interval(np.nanmean(part, axis=0), settings) for name, part in shares.items()}
+    labels = shuffle_identities(identity, clip, 0) if shuffled else identity
     return ProbeResult(
-        found['top1'],
-        found['top5'],
-        found['clip_top1'],
+        **{name: _interval(np.nanmean(part, axis=0), settings) for name, part in shares.items()},
         chance=1 / classes,
         chance5=min(5, classes) / classes,
-        variance_share=variance_share(
-            values, shuffle_identities(identity, clip, 0) if shuffled else identity, clip
-        ),
+        variance_share=variance_share(values, labels, clip),
         rank=effective_rank(values),
         seed_low=min(per_seed),
         seed_high=max(per_seed),

@@ -44,7 +44,6 @@ class VideoWriter:
         if not path.parent.is_dir():
             raise InputError(f'{printable(path)} cannot be written: there is no such folder')
         self.path = path
-        self.rate = rate
         self._temporary = temporary_beside(path)
         # FFmpeg would read a relative name that begins like 12:30 as a URL.
         place = os.path.abspath(self._temporary)
@@ -60,12 +59,12 @@ class VideoWriter:
         self._size: tuple[int, int] | None = None
         self._last = -1
 
-    def write(self, image: ImageArray, time: float | None = None) -> None:
+    def write(self, image: ImageArray, time: float) -> None:
         """Add a frame.
 
         Args:
             image: (H, W, 3) uint8 BGR. Frames of another size than the first are resized to it.
-            time: Presentation time in seconds, ascending; None: 1 / ``rate`` after the frame before.
+            time: Presentation time in seconds, ascending.
         """
         # 4:2:0 coding requires even sizes.
         size = image.shape[1] // 2 * 2, image.shape[0] // 2 * 2
@@ -75,9 +74,7 @@ class VideoWriter:
             image = np.asarray(cv2.resize(image, self._size, interpolation=cv2.INTER_AREA), np.uint8)
         width, height = self._size
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), format='bgr24')
-        step = round(TICKS / self.rate)
-        ticks = (0 if self._last < 0 else self._last + step) if time is None else round(time * TICKS)
-        self._last = max(ticks, self._last + 1)
+        self._last = max(round(time * TICKS), self._last + 1)
         frame.pts, frame.time_base = self._last, Fraction(1, TICKS)
         with self._writing():
             for packet in self._stream.encode(frame):

@@ -21,12 +21,15 @@ from iid_mm.visualization.drawing import (
     WHITE,
     Color,
     draw_boxes,
+    overlay_heat,
     put_text,
     text_size,
 )
 from iid_mm.visualization.plots import PALETTE, new_figure, polish
 
 MAX_DRAWN_ARTIFACTS = 3
+MAX_THUMBNAILS = 5
+"""Number of faces above a timeline."""
 WHOLE_FACE = 0.8
 """An artifact box that covers this share of the face does not localize anything and is not drawn."""
 
@@ -114,9 +117,7 @@ def draw_view(view: FaceView, size: int = 224, *, heat: bool = False) -> ImageAr
     shape = (round(width * factor), round(height * factor))
     face = np.asarray(cv2.resize(view.image, shape, interpolation=cv2.INTER_CUBIC), np.uint8)
     if heat:
-        if view.heat is None:
-            return face
-        return overlay_heat(face, view.heat)
+        return face if view.heat is None else overlay_heat(face, view.heat)
     area = height * width
     for box in view.boxes[: MAX_DRAWN_ARTIFACTS + 1]:
         if (box[2] - box[0]) * (box[3] - box[1]) >= WHOLE_FACE * area:
@@ -125,20 +126,11 @@ def draw_view(view: FaceView, size: int = 224, *, heat: bool = False) -> ImageAr
     return face
 
 
-def overlay_heat(face: ImageArray, heat: np.ndarray) -> ImageArray:
-    """Overlay a heat map (values 0 to 1) on a face; transparent where it is 0."""
-    scaled = cv2.resize(np.clip(heat, 0, 1).astype(np.float32), (face.shape[1], face.shape[0]))
-    colors = cv2.applyColorMap((scaled * 255).astype(np.uint8), cv2.COLORMAP_INFERNO).astype(np.float32)
-    weight = (0.65 * scaled)[..., None]
-    return np.asarray(np.clip(face * (1 - weight) + colors * weight, 0, 255), np.uint8)
-
-
-def plot_timeline(result: MediaResult, thumbnails: int = 5) -> Figure:
+def plot_timeline(result: MediaResult) -> Figure:
     """Draw the probability over time, a line for each person, with the most suspicious faces above.
 
     Args:
         result: A result with faces.
-        thumbnails: Faces shown at most.
 
     Returns:
         The figure.
@@ -174,7 +166,7 @@ def plot_timeline(result: MediaResult, thumbnails: int = 5) -> Figure:
     views = sorted(
         (view for track in tracks for view in track.views),
         key=lambda view: -view.score.probability,
-    )[:thumbnails]
+    )[:MAX_THUMBNAILS]
     for place, view in enumerate(sorted(views, key=lambda view: view.score.time)):
         thumbnail = draw_view(view, 160)[..., ::-1]
         box = AnnotationBbox(

@@ -16,11 +16,10 @@ from pathlib import Path
 from iid_mm.utils.files import read_json
 
 JSON, REPORT, TIMELINE = '.json', '_report.html', '_timeline.png'
-ANNOTATED_VIDEO = '_annotated.mp4'
-ANNOTATED_IMAGES = {'jpg': '_annotated.jpg', 'png': '_annotated.png'}
-OUTPUT_SUFFIXES = (JSON, REPORT, TIMELINE, ANNOTATED_VIDEO, *ANNOTATED_IMAGES.values())
+ANNOTATED_IMAGE, ANNOTATED_VIDEO = '_annotated.jpg', '_annotated.mp4'
+OUTPUT_SUFFIXES = (JSON, REPORT, TIMELINE, ANNOTATED_VIDEO, ANNOTATED_IMAGE)
 # Those that could be taken for evidence.
-_MEDIA_OUTPUT = re.compile(r'(.+)_(annotated\.(jpg|png|mp4)|timeline\.png)', re.DOTALL)
+_MEDIA_OUTPUT = re.compile(r'(.+)_(annotated\.(jpg|mp4)|timeline\.png)', re.DOTALL)
 _MAX_RESULT_BYTES = 2**28
 
 

@@ -16,7 +16,7 @@ from iid_mm.inference.analysis import Progress
 from iid_mm.inference.annotate import VideoWriter, annotate_video
 from iid_mm.inference.drawing import draw_faces, plot_timeline
 from iid_mm.inference.earlier_results import (
-    ANNOTATED_IMAGES,
+    ANNOTATED_IMAGE,
     ANNOTATED_VIDEO,
     JSON,
     REPORT,
@@ -56,17 +56,11 @@ class OutputOptions:
         annotate: Annotated images and videos.
         timeline: The timeline of videos.
         report: One self-contained HTML page for each input.
-        image_format: Suffix of annotated images, ``jpg`` or ``png``.
     """
 
     annotate: bool = True
     timeline: bool = True
     report: bool = False
-    image_format: str = 'jpg'
-
-    def __post_init__(self) -> None:
-        if self.image_format not in ('jpg', 'png'):
-            raise InputError(f'image_format={self.image_format!r}: choose jpg or png')
 
 
 class OutputWriter:
@@ -157,7 +151,7 @@ def _longest_name(folder: Path) -> int:
 
 def _suffixes_for(media: Media, options: OutputOptions) -> list[str]:
     """Suffixes of the files that may be written for an input."""
-    annotated = ANNOTATED_IMAGES[options.image_format] if media.kind == IMAGE else ANNOTATED_VIDEO
+    annotated = ANNOTATED_IMAGE if media.kind == IMAGE else ANNOTATED_VIDEO
     chosen = {
         annotated: options.annotate,
         TIMELINE: options.timeline and media.kind != IMAGE,
@@ -255,10 +249,7 @@ class MediaSink:
         if self._live is not None or self._lost is not None:
             jobs['video'] = (ANNOTATED_VIDEO, self._write_live)
         if self._image is not None:
-            jobs['image'] = (
-                ANNOTATED_IMAGES[self.options.image_format],
-                lambda path: self._write_image(path, result),
-            )
+            jobs['image'] = (ANNOTATED_IMAGE, lambda path: self._write_image(path, result))
         if scored and kind == VIDEO and self.options.annotate:
             jobs['video'] = (ANNOTATED_VIDEO, lambda path: self._write_video(path, result, progress))
         if scored and kind != IMAGE and self.options.timeline:

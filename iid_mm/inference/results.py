@@ -76,14 +76,12 @@ class FaceView:
         score: Its score.
         image: (H, W, 3) uint8 BGR, the aligned input.
         boxes: (k, 4) artifact boxes in pixels of ``image``.
-        box_scores: (k,) their scores.
         heat: (H, W) heat map; None for models without one.
     """
 
     score: FaceScore
     image: ImageArray
     boxes: np.ndarray
-    box_scores: np.ndarray
     heat: np.ndarray | None = None
 
 

@@ -56,13 +56,11 @@ class FaceScorer:
     Args:
         model: The detector.
         pipeline: The pipeline of :func:`face_pipeline`.
-        min_score: Smallest score of a reported artifact box.
     """
 
-    def __init__(self, model: Detector, pipeline: Any, min_score: float = MIN_SCORE) -> None:
+    def __init__(self, model: Detector, pipeline: Any) -> None:
         self.model = model
         self.pipeline = pipeline
-        self.min_score = min_score
 
     def prepare(self, frame: TimedFrame, found: FoundFace) -> dict[str, Any]:
         """Align a face as in training and test."""
@@ -112,7 +110,7 @@ class FaceScorer:
         if 'pred_instances' in sample:
             scores = sample.pred_instances.scores.float().numpy()
             order = np.argsort(-scores, kind='stable')[:MAX_ARTIFACTS]
-            order = order[scores[order] >= self.min_score]
+            order = order[scores[order] >= MIN_SCORE]
             boxes, scores = sample.pred_instances.bboxes.float().numpy()[order], scores[order]
         height, width = found.crop.shape[:2]
         matrix = packed['data_samples'].metainfo.get('warp_matrix', np.eye(2, 3))
@@ -130,4 +128,4 @@ class FaceScorer:
         )
         image = np.ascontiguousarray(packed['inputs'].numpy().transpose(1, 2, 0))
         heat = sample.pred_heat.numpy() if 'pred_heat' in sample else None
-        return face, FaceView(face, image, boxes, scores, heat)
+        return face, FaceView(face, image, boxes, heat)

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,24 +38,9 @@ NOTE = (
 )
 
 
-@dataclass(frozen=True)
-class EnergyTable:
-    """Metrics of one method.
-
-    Attributes:
-        method: Its name.
-        rows: One a manipulation, and overall last.
-        blank: Fake and genuine frames whose map was 0 everywhere, by row.
-    """
-
-    method: str
-    rows: list[LocalizationRow]
-    blank: dict[str, tuple[int, int]]
-
-
-def energy_tables(
+def energy_rows(
     views: Iterable[FaceView], methods: Sequence[str], *, num_resamples: int = 1000, seed: int = 0
-) -> list[EnergyTable]:
+) -> dict[str, list[LocalizationRow]]:
     """Measure maps against masks, one face in memory at a time.
 
     Args:
@@ -66,7 +50,8 @@ def energy_tables(
         seed: Seed of the resamples.
 
     Returns:
-        The metrics by method.
+        By method one row a manipulation, and overall last. Further counts: ``blank_fakes`` and
+        ``blank_genuine``, the frames whose map was 0 everywhere.
 
     Raises:
         InputError: No fake has a mask.
@@ -83,66 +68,60 @@ def energy_tables(
             # Boxes play no part in energies.
             sample['pred_instances'] = InstanceData(bboxes=torch.zeros(0, 4), scores=torch.zeros(0))
             metric.process(None, [sample])
-    tables = []
+    tables = {}
     for method, metric in metrics.items():
         samples = unique_samples([LocalizationSample._make(result) for result in metric.results])
         rows = localization_rows(samples, num_resamples=num_resamples, seed=seed)
-        empty = [s for s in samples if (s.video_key, s.frame) in blank[method]]
-        tables.append(EnergyTable(method, rows, _blank_counts(empty, [row.name for row in rows])))
+        _count_blank([s for s in samples if (s.video_key, s.frame) in blank[method]], rows)
+        tables[method] = rows
     return tables
 
 
-def _blank_counts(empty: Sequence[LocalizationSample], names: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Fake and genuine frames without a map, by row of the table; the last row holds all."""
-    genuine = sum(sample.state == GENUINE for sample in empty)
-    fakes = dict.fromkeys(names, 0)
-    for sample in empty:
+def _count_blank(blank: Sequence[LocalizationSample], rows: Sequence[LocalizationRow]) -> None:
+    """Count fake and genuine frames without a map; the last row holds all."""
+    genuine = sum(sample.state == GENUINE for sample in blank)
+    for row in rows:
+        row.counts.update(blank_fakes=0, blank_genuine=genuine)
+    for sample in blank:
         if sample.state == SCORED:
-            own = {sample.method, sample.dataset, f'{sample.dataset}/{sample.method}', names[-1]}
-            for name in own & fakes.keys():
-                fakes[name] += 1
-    return {name: (count, genuine) for name, count in fakes.items()}
+            own = {sample.method, sample.dataset, f'{sample.dataset}/{sample.method}', rows[-1].name}
+            for row in rows:
+                row.counts['blank_fakes'] += row.name in own
 
 
-def energy_markdown(tables: Sequence[EnergyTable], titles: dict[str, str]) -> str:
+def energy_markdown(tables: Mapping[str, Sequence[LocalizationRow]], titles: Mapping[str, str]) -> str:
     """Lay the metrics out as a Markdown table with a note on what they mean.
 
     Args:
-        tables: One a method.
+        tables: From :func:`energy_rows`.
         titles: Titles of the methods.
 
     Returns:
         The text.
     """
     cells = [['map', 'manipulation', *(title for title, _ in COLUMNS), 'frames', 'blank (fake, genuine)']]
-    for table in tables:
-        for row in table.rows:
-            fakes, genuine = table.blank[row.name]
+    for method, rows in tables.items():
+        for row in rows:
+            blank = f'{row.counts["blank_fakes"]}, {row.counts["blank_genuine"]}'
             metrics = [row.text(key) for _, key in COLUMNS]
-            counts = [str(row.counts['scored']), f'{fakes}, {genuine}']
-            cells.append([titles.get(table.method, table.method), row.name, *metrics, *counts])
+            cells.append([titles.get(method, method), row.name, *metrics, str(row.counts['scored']), blank])
     return '\n'.join(markdown_table(cells)) + f'\n\n{NOTE}\n'
 
 
-def energy_json(tables: Sequence[EnergyTable]) -> dict[str, Any]:
+def energy_json(tables: Mapping[str, Sequence[LocalizationRow]]) -> dict[str, Any]:
     """The metrics as data, fractions of 1; undefined metrics are None."""
+    return {method: {row.name: _plain(row) for row in rows} for method, rows in tables.items()}
+
+
+def _plain(row: LocalizationRow) -> dict[str, Any]:
+    metrics = {key: row.metrics.get(key, math.nan) for _, key in COLUMNS}
+    blank = {key: row.counts[key] for key in ('blank_fakes', 'blank_genuine')}
     return {
-        table.method: {
-            row.name: {
-                **{key: _defined(row.metrics.get(key)) for _, key in COLUMNS},
-                'intervals': {key: list(row.intervals[key]) for _, key in COLUMNS if key in row.intervals},
-                'counts': {
-                    **{key: row.counts.get(key, 0) for key in ('scored', 'paired', 'genuine', 'videos')},
-                    'without_mask': row.counts['without_mask'] + row.counts['empty_masks'],
-                    'blank_fakes': table.blank[row.name][0],
-                    'blank_genuine': table.blank[row.name][1],
-                },
-            }
-            for row in table.rows
-        }
-        for table in tables
+        **{key: None if math.isnan(value) else value for key, value in metrics.items()},
+        'intervals': {key: list(row.intervals[key]) for key in metrics if key in row.intervals},
+        'counts': {
+            **{key: row.counts.get(key, 0) for key in ('scored', 'paired', 'genuine', 'videos')},
+            'without_mask': row.counts['without_mask'] + row.counts['empty_masks'],
+            **blank,
+        },
     }
-
-
-def _defined(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else float(value)

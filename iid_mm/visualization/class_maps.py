@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from iid_mm.errors import InputError, MissingExtraError
+from iid_mm.errors import InputError
 from iid_mm.models import IIDDetector
+from iid_mm.utils.dependencies import import_extra
 
 CAM_METHODS = {
     'gradcam': ('GradCAM', 'Grad-CAM'),
@@ -174,10 +174,7 @@ def load_library() -> Any:
     Raises:
         MissingExtraError: It is not installed.
     """
-    try:
-        return import_module('pytorch_grad_cam')
-    except ModuleNotFoundError as error:
-        raise MissingExtraError.of('grad-cam', 'attention') from error
+    return import_extra('pytorch_grad_cam', 'attention', 'grad-cam')
 
 
 def _cam_class(method: str) -> Any:

@@ -66,6 +66,11 @@ class SheetRow:
     fake: bool
     samples: Sequence[SheetSample]
 
+    @property
+    def color(self) -> Color:
+        """Of the title and of the stripes below the crops."""
+        return VERMILION if self.fake else BLUE
+
 
 def draw_landmarks(image: ImageArray, points: PointsArray, color: Color = GREEN) -> ImageArray:
     """Draw iBUG landmarks as points joined to the lines of a face.
@@ -120,10 +125,7 @@ def contact_sheet(rows: Sequence[SheetRow], title: str, *, columns: int = 8, cel
     width = columns * (cell + _GAP) + _GAP
     parts = [_band(title, '', width, INK, size=18)]
     for row in rows:
-        parts += [
-            _band(row.title, row.note, width, VERMILION if row.fake else BLUE),
-            _tiles(row, columns, cell),
-        ]
+        parts += [_band(row.title, row.note, width, row.color), _tiles(row, columns, cell)]
     return np.concatenate(parts)
 
 
@@ -141,19 +143,15 @@ def _band(title: str, note: str, width: int, color: Color, size: int = 15) -> Im
 
 def _tiles(row: SheetRow, columns: int, cell: int) -> ImageArray:
     """The samples of a row side by side, as wide as the sheet."""
-    images: list[ImageArray] = []
-    captions: list[Sequence[str]] = []
-    accents: list[Color] = []
+    tiles: list[tuple[ImageArray, Sequence[str], Color]] = []
     for sample in row.samples:
-        if len(images) + 1 + (sample.pair is not None) > columns:
-            break
-        images.append(_tile(sample.image, sample.landmarks, cell))
-        captions.append(sample.caption)
-        accents.append(VERMILION if row.fake else BLUE)
+        shown = [(_tile(sample.image, sample.landmarks, cell), sample.caption, row.color)]
         if sample.pair is not None:
-            images.append(_tile(sample.pair, None, cell))
-            captions.append(['its genuine frame'])
-            accents.append(BLUE)
+            shown.append((_tile(sample.pair, None, cell), ['its genuine frame'], BLUE))
+        if len(tiles) + len(shown) > columns:
+            break
+        tiles += shown
+    images, captions, accents = zip(*tiles, strict=True)
     grid = image_grid(images, captions, columns, cell, gap=_GAP, accents=accents)
     right = columns * (cell + _GAP) + _GAP - grid.shape[1]
     return np.pad(grid, ((0, 0), (0, right), (0, 0)), constant_values=255)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,8 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 from sklearn.preprocessing import StandardScaler
 
-from iid_mm.errors import InputError, MissingExtraError
+from iid_mm.errors import InputError
+from iid_mm.utils.dependencies import import_extra
 from iid_mm.utils.typing import FloatArray
 
 Values = npt.NDArray[np.float64]
@@ -104,7 +104,7 @@ def standardized(features: FloatArray) -> Values:
     return scaled
 
 
-def _reduced(values: Values, dimensions: int) -> Values:
+def _reduced(values: Values, dimensions: int = PCA_FIRST) -> Values:
     # The full solver has no randomness.
     dimensions = min(dimensions, *values.shape)
     return np.asarray(PCA(dimensions, svd_solver='full').fit_transform(values), dtype=np.float64)
@@ -116,7 +116,7 @@ def _pca(values: Values, seed: int) -> Values:
 
 
 def _tsne(values: Values, seed: int) -> Values:
-    start = _reduced(values, PCA_FIRST)
+    start = _reduced(values)
     perplexity = min(PERPLEXITY, (len(values) - 1) / 3)
     init: Any = 'pca' if start.shape[1] > 1 else 'random'
     tsne = TSNE(2, perplexity=perplexity, init=init, random_state=seed, n_jobs=1)
@@ -124,19 +124,16 @@ def _tsne(values: Values, seed: int) -> Values:
 
 
 def _umap(values: Values, seed: int) -> Values:
-    umap = import_module('umap')
-    start = _reduced(values, PCA_FIRST)
-    neighbors = min(15, len(values) - 1)
     # Its spectral start needs more samples than dimensions of the graph's eigenvectors.
     init = 'spectral' if len(values) > 10 else 'random'
+    umap = import_extra('umap', 'umap', 'umap-learn').UMAP(
+        n_components=2, n_neighbors=min(15, len(values) - 1), init=init, random_state=seed, n_jobs=1
+    )
     with warnings.catch_warnings():
         # A seed excludes several threads, as intended.
         warnings.filterwarnings('ignore', message='n_jobs value', category=UserWarning)
         warnings.filterwarnings('ignore', message='.*(Spectral|spectral|disconnected|connected).*')
-        placed = umap.UMAP(
-            n_components=2, n_neighbors=neighbors, init=init, random_state=seed, n_jobs=1
-        ).fit_transform(start)
-    return np.asarray(placed, dtype=np.float64)
+        return np.asarray(umap.fit_transform(_reduced(values)), dtype=np.float64)
 
 
 def check_embedding(method: str) -> str:
@@ -149,10 +146,7 @@ def check_embedding(method: str) -> str:
     if method not in METHODS:
         raise InputError(f'method={method!r} is unknown; choose one of {", ".join(METHODS)}')
     if method == 'umap':
-        try:
-            import_module('umap')
-        except ModuleNotFoundError as error:
-            raise MissingExtraError.of('umap-learn', 'umap') from error
+        import_extra('umap', 'umap', 'umap-learn')
     return method
 
 
@@ -161,7 +155,7 @@ METHODS: dict[str, Callable[[Values, int], Values]] = {'tsne': _tsne, 'umap': _u
 METHOD_TITLES = {'tsne': 't-SNE', 'umap': 'UMAP', 'pca': 'PCA'}
 
 
-def silhouette(values: FloatArray, groups: Sequence[str]) -> float:
+def silhouette(values: FloatArray, groups: npt.ArrayLike) -> float:
     """Mean silhouette of samples, Euclidean; groups of one sample are left out.
 
     Args:
@@ -201,10 +195,10 @@ def silhouettes(
         known = names != ''
         own = names[known]
         scores = {
-            'features': silhouette(scaled[known], own.tolist()),
-            'plot': silhouette(np.asarray(placed)[known], own.tolist()),
-            'shuffled': silhouette(scaled[known], rng.permutation(own).tolist()),
+            'features': silhouette(scaled[known], own),
+            'plot': silhouette(np.asarray(placed)[known], own),
+            'shuffled': silhouette(scaled[known], rng.permutation(own)),
         }
         found[name] = {key: None if math.isnan(value) else value for key, value in scores.items()}
-        found[name] |= {'groups': len(set(own.tolist())), 'samples': int(known.sum())}
+        found[name] |= {'groups': np.unique(own).size, 'samples': int(known.sum())}
     return found

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,14 +13,16 @@ from matplotlib.figure import Figure
 
 from iid_mm.errors import InputError
 from iid_mm.utils.typing import FloatArray
-from iid_mm.visualization.plots import FAKE, GENUINE, INK, MUTED, PALETTE, new_figure
+from iid_mm.visualization.plots import GENUINE, INK, MUTED, PALETTE, new_figure
 
 MAX_COLORED = 12
 """Identities that get a color of their own."""
 OTHERS = '#C9CDD3'
 # Twelve combinations: the six colors of the palette with two shapes.
 MARKERS = ('o', '^')
-GENUINE_METHOD = 'genuine'
+FAKE_MARKERS = ('o', '^', 's', 'v', 'D')
+MANIPULATION_COLORS = tuple(color for color in PALETTE if color != GENUINE)
+GENUINE_KIND = 'genuine'
 
 
 @dataclass(frozen=True)
@@ -80,25 +81,24 @@ def identity_groups(identities: Sequence[str], shown: Sequence[str] | None = Non
     return [PanelGroup(f'{left} others' if left else 'unknown', rest, OTHERS), *groups]
 
 
-def method_groups(methods: Sequence[str], labels: Sequence[int]) -> list[PanelGroup]:
-    """Groups of the manipulation panel, genuine faces first, whatever their source."""
-    names = [GENUINE_METHOD if label == 0 else name for name, label in zip(methods, labels, strict=True)]
-    palette = [color for color in PALETTE if color != GENUINE]
-    groups = [PanelGroup(GENUINE_METHOD, _members(labels, 0), GENUINE)]
-    for number, name in enumerate(sorted(set(names) - {GENUINE_METHOD})):
-        shape = ('o', '^', 's', 'v', 'D')[number // len(palette) % 5]
-        groups.append(PanelGroup(name, _members(names, name), palette[number % len(palette)], shape))
-    return [group for group in groups if group.members]
+def kind_groups(kinds: Sequence[str], palette: Sequence[str] = MANIPULATION_COLORS) -> list[PanelGroup]:
+    """Groups of manipulations or labels: genuine faces first, in their own color, the others by name.
+
+    Args:
+        kinds: Kind of every point; genuine ones are ``'genuine'``.
+        palette: Colors of the others; further ones repeat them with other shapes.
+
+    Returns:
+        The groups that have points.
+    """
+    fakes = sorted(set(kinds) - {GENUINE_KIND})
+    looks = [(palette[i % len(palette)], FAKE_MARKERS[i // len(palette) % 5]) for i in range(len(fakes))]
+    genuine = PanelGroup(GENUINE_KIND, _members(kinds, GENUINE_KIND), GENUINE)
+    others = [PanelGroup(n, _members(kinds, n), *look) for n, look in zip(fakes, looks, strict=True)]
+    return [genuine, *others] if genuine.members else others
 
 
-def label_groups(labels: Sequence[int]) -> list[PanelGroup]:
-    """Groups of the label panel."""
-    pairs = (('genuine', 0, GENUINE), ('fake', 1, FAKE))
-    groups = [PanelGroup(name, _members(labels, label), color) for name, label, color in pairs]
-    return [group for group in groups if group.members]
-
-
-def _members(values: Sequence[Any], wanted: Any) -> list[int]:
+def _members(values: Sequence[str], wanted: str) -> list[int]:
     return [i for i, value in enumerate(values) if value == wanted]
 
 

@@ -115,9 +115,8 @@ def image_grid(
     """
     if not images or columns < 1:
         raise InputError(f'{len(images)} images in columns={columns}: give at least one of both')
-    texts = [
-        [c] if isinstance(c, str) else list(c) for c in ([()] * len(images) if captions is None else captions)
-    ]
+    captions = [()] * len(images) if captions is None else captions
+    texts = [[caption] if isinstance(caption, str) else list(caption) for caption in captions]
     colors = list(accents or [None] * len(images))
     if len(texts) != len(images) or len(colors) != len(images):
         raise InputError(
@@ -131,29 +130,26 @@ def image_grid(
     size = int(np.clip(width / 15, 10, 16))
     tiles = []
     for image, text, accent in zip(images, texts, colors, strict=True):
-        tile = centered(fit_image(image, (width, height))[0], (width, height))
+        tile = _centered(fit_image(image, (width, height))[0], (width, height))
         padded = [*text, *[''] * (rows - len(text))]
         tiles.append(add_caption(tile, padded, size=size, accent=accent) if rows else tile)
     return _laid_out(tiles, min(columns, len(tiles)), gap)
 
 
-def centered(image: ImageArray, size: Size, background: Color = WHITE) -> ImageArray:
-    """Place an image in the middle of a canvas of (w, h) pixels."""
-    canvas: ImageArray = np.full((size[1], size[0], 3), background, dtype=np.uint8)
-    top, left = (size[1] - image.shape[0]) // 2, (size[0] - image.shape[1]) // 2
-    canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
-    return canvas
+def _centered(image: ImageArray, size: Size) -> ImageArray:
+    """Place an image in the middle of a white canvas of (w, h) pixels."""
+    right, below = size[0] - image.shape[1], size[1] - image.shape[0]
+    margins = ((below // 2, below - below // 2), (right // 2, right - right // 2), (0, 0))
+    return np.pad(image, margins, constant_values=255)
 
 
 def _laid_out(tiles: Sequence[ImageArray], columns: int, gap: int) -> ImageArray:
     # A stripe makes tiles higher, so the highest one sets the row.
-    height, width = max(tile.shape[0] for tile in tiles), tiles[0].shape[1]
+    height, width = max(tile.shape[0] for tile in tiles) + gap, tiles[0].shape[1] + gap
     rows = -(-len(tiles) // columns)
-    grid: ImageArray = np.full(
-        (rows * (height + gap) + gap, columns * (width + gap) + gap, 3), WHITE, dtype=np.uint8
-    )
+    grid: ImageArray = np.full((rows * height + gap, columns * width + gap, 3), WHITE, dtype=np.uint8)
     for number, tile in enumerate(tiles):
         row, column = divmod(number, columns)
-        top, left = gap + row * (height + gap), gap + column * (width + gap)
-        grid[top : top + tile.shape[0], left : left + width] = tile
+        top, left = gap + row * height, gap + column * width
+        grid[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
     return grid

@@ -32,13 +32,19 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def polish(axes: Axes) -> None:
-    """Give axes the look that all plots share."""
+def polish(axes: Axes, *, title: str = '', xlabel: str = '', ylabel: str = '') -> None:
+    """Give axes the look that all plots share, and their texts."""
     axes.spines[['top', 'right']].set_visible(False)
     axes.spines[['left', 'bottom']].set_color(MUTED)
     axes.tick_params(colors=INK, length=3, labelsize=9)
     axes.grid(True, color='#E6E8EB', linewidth=0.8)
     axes.set_axisbelow(True)
+    if title:
+        axes.set_title(title, color=INK, fontsize=11, loc='left')
+    if xlabel:
+        axes.set_xlabel(xlabel, color=INK)
+    if ylabel:
+        axes.set_ylabel(ylabel, color=INK)
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:

@@ -84,27 +84,23 @@ def plot_roc(curves: Mapping[str, RocCurve], path: str | os.PathLike[str], *, ti
     styles = _styles(curves)
     figure = new_figure(9.6, 4.9)
     whole, low = figure.subplots(1, 2)
-    for name, label, style in styles:
-        for axes in (whole, low):
-            axes.plot(
-                curves[name].fpr, curves[name].tpr, label=f'{label}{100 * curves[name].auc:6.2f} %', **style
-            )
     for axes in (whole, low):
+        for name, label, style in styles:
+            curve = curves[name]
+            axes.plot(curve.fpr, curve.tpr, label=f'{label}{100 * curve.auc:6.2f} %', **style)
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 3)), zorder=2)
         axes.plot([0, 1], [1, 0], color=_PALE, linewidth=1, zorder=1)
-        axes.set_xlabel('false positive rate (genuine called fake)', color=INK)
         axes.set_box_aspect(1)
-        polish(axes)
+        polish(axes, xlabel='false positive rate (genuine called fake)')
+    polish(whole, title=title, ylabel='true positive rate (fakes found)')
+    polish(low, title='the same at low false positive rates')
     whole.text(0.42, 0.6, 'equal errors', rotation=-45, fontsize=7.5, color=MUTED, ha='center', va='center')
     whole.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    whole.set_ylabel('true positive rate (fakes found)', color=INK)
-    whole.set_title(title, color=INK, fontsize=11, loc='left')
     lowest = min(float(np.interp(0.02, curve.fpr, curve.tpr)) for curve in curves.values())
     bottom = min(np.floor(10 * lowest) / 10, 0.8)
     margin = (1 - bottom) / 100
     low.set(xlim=(-0.002, 0.202), ylim=(bottom - margin, 1 + margin))
     low.xaxis.set_major_locator(MultipleLocator(0.05))
-    low.set_title('the same at low false positive rates', color=INK, fontsize=11, loc='left')
     _add_legend(whole, 'lower right', 'area under the curve')
     return save_figure(figure, path)
 
@@ -149,11 +145,8 @@ def plot_det(
     for axis in (axes.xaxis, axes.yaxis):
         _scale(axis, lowest)
     axes.set(xlim=ends, ylim=ends)
-    axes.set_xlabel('genuine called fake (%)', color=INK)
-    axes.set_ylabel('fakes called genuine (%)', color=INK)
-    axes.set_title(title, color=INK, fontsize=11, loc='left')
     axes.set_box_aspect(1)
-    polish(axes)
+    polish(axes, title=title, xlabel='genuine called fake (%)', ylabel='fakes called genuine (%)')
     _add_legend(axes, 'upper right', 'equal error rate')
     return save_figure(figure, path)
 
@@ -251,17 +244,12 @@ def plot_reliability(
     area = 18 + 160 * curve.counts / curve.counts.max()
     upper.scatter(curve.predicted, curve.observed, s=area, color=INK, zorder=4, clip_on=False)
     upper.set(xlim=(0, 1), ylim=(-0.02, 1.02))
-    upper.set_ylabel(f'share of fakes among the {unit}', color=INK)
-    upper.set_title(title, color=INK, fontsize=11, loc='left')
+    polish(upper, title=title, ylabel=f'share of fakes among the {unit}')
     error = 100 * curve.expected_error
     upper.set_title(f'calibration error {error:.2f} %', color=INK, fontsize=9, loc='right')
     _stacked_counts(lower, scores, labels, bins)
-    lower.set_xlabel(
-        f'score (mean of the {unit} in a bin); bars: {100 * confidence:g} % intervals', color=INK
-    )
-    lower.set_ylabel(unit, color=INK)
-    for axes in (upper, lower):
-        polish(axes)
+    label = f'score (mean of the {unit} in a bin); bars: {100 * confidence:g} % intervals'
+    polish(lower, xlabel=label, ylabel=unit)
     figure.align_ylabels()
     return save_figure(figure, path)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from iid_mm.datasets.index import read_index, write_index
-from iid_mm.identity.probe_runs import untrained_model
+from iid_mm.identity.probe_report import untrained_model
 from iid_mm.utils.config import load_config
 
 

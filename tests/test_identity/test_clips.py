@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from iid_mm.errors import InputError
-from iid_mm.identity.clips import hold_out, select_clips, shuffle_identities, time_blocks
+from iid_mm.identity.clips import draw_split, select_clips, shuffle_identities, time_blocks
 from iid_mm.identity.extraction import extract, face_datasets
 
 from .planted import clips_of
@@ -30,12 +30,14 @@ def test_fakes_are_in_the_clip_of_their_genuine_recording(
 
 def test_splits_hold_out_whole_clips_of_everyone() -> None:
     identity, clip = clips_of(6, 4, 5)
-    tests = [hold_out(identity, clip, seed) for seed in range(4)]
-    for test in tests:
+    splits = [draw_split(identity, clip, seed) for seed in range(4)]
+    tests = [test for _, test in splits]
+    for train, test in splits:
+        np.testing.assert_array_equal(train, ~test)
         assert not set(clip[test]) & set(clip[~test])
         assert [np.unique(clip[test & (identity == k)]).size for k in range(6)] == [1] * 6
     assert any((tests[0] != other).any() for other in tests[1:])
-    np.testing.assert_array_equal(tests[2], hold_out(identity, clip, 2))
+    np.testing.assert_array_equal(tests[2], draw_split(identity, clip, 2)[1])
 
 
 def test_shuffling_moves_whole_clips_and_keeps_counts() -> None:

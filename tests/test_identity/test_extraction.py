@@ -10,7 +10,7 @@ import pytest
 
 from iid_mm.identity import extraction
 from iid_mm.identity.extraction import FILL, HideFace, extract, face_datasets, face_region
-from iid_mm.identity.probe_runs import untrained_model
+from iid_mm.identity.probe_report import untrained_model
 
 
 def test_extraction_is_resumed_and_survives_damage(

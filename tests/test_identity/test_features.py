@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from iid_mm.errors import InputError
-from iid_mm.identity.features import FeatureExtractor, chosen_features, pool
-from iid_mm.identity.probe_runs import untrained_model
+from iid_mm.identity.features import FeatureExtractor, chosen_features, list_features, pool
+from iid_mm.identity.probe_report import untrained_model
 from iid_mm.utils.config import load_config
 
 
@@ -49,8 +49,8 @@ def test_features_are_those_of_the_network(tiny: tuple[Any, Any]) -> None:
 
 def test_a_baseline_without_neck_has_features_too(tiny_config: Path) -> None:
     changes = {'model.neck': None, 'model.artifact_head': None, 'model.forgery_head.artifact_channels': None}
-    model = untrained_model(load_config(tiny_config, changes), 0)
-    names = FeatureExtractor(model).shapes((112, 112))
+    cfg = load_config(tiny_config, changes)
+    names = list_features(untrained_model(cfg, 0), cfg)
     assert [name for name in names if 'layer' not in name] == ['pixels', 'backbone', 'fused', 'logits']
 
 
@@ -63,7 +63,8 @@ def test_other_backbones_tell_their_stages(tiny_config: Path) -> None:
         'model.forgery_head.artifact_channels': None,
         'model.forgery_head.in_channels': 160,
     }
-    names = FeatureExtractor(untrained_model(load_config(tiny_config, changes), 0)).shapes((64, 64))
+    cfg = load_config(tiny_config, changes)
+    names = list_features(untrained_model(cfg, 0), cfg)
     assert names['backbone'] == 160
     assert sum(name.startswith('backbone.') for name in names) >= 1
 

@@ -6,7 +6,7 @@ import pytest
 from scipy import special
 
 from iid_mm.errors import InputError
-from iid_mm.identity.clips import fewer_clips, hold_out
+from iid_mm.identity.clips import draw_split
 from iid_mm.identity.probe import ProbeSettings, effective_rank, probe, variance_share
 
 from .planted import clips_of, planted
@@ -87,11 +87,11 @@ def test_more_dimensions_than_faces() -> None:
 
 def test_fewer_training_clips() -> None:
     identity, clip = clips_of(3, 4, 2)
-    train = ~hold_out(identity, clip, 0)
-    fewer = fewer_clips(identity, clip, train, 0, 1)
+    train, test = draw_split(identity, clip, 0)
+    fewer, same = draw_split(identity, clip, 0, train_clips=1)
+    np.testing.assert_array_equal(test, same)
     assert not (fewer & ~train).any()
     assert np.bincount(identity[fewer]).tolist() == [2, 2, 2]
-    assert fewer_clips(identity, clip, train, 0, None) is train
     features, identity, clip = planted(8, 4, 12, 12, 3.0)
     one = probe(features, identity, clip, ProbeSettings(train_clips=1))
     assert one.top1.value < probe(features, identity, clip).top1.value

@@ -12,7 +12,7 @@ import pytest
 from iid_mm.datasets.index import read_index, write_index
 from iid_mm.errors import InputError
 from iid_mm.identity.probe import ProbeSettings
-from iid_mm.identity.probe_runs import ProbeRequest, run_probes, untrained_model
+from iid_mm.identity.probe_report import ProbeRequest, run_probes, untrained_model
 from iid_mm.identity.recognizer import TEMPLATE, aligned, embed, find_recognizer
 from iid_mm.utils.config import load_config
 

@@ -12,8 +12,14 @@ from scipy import stats
 
 from iid_mm.errors import InputError
 from iid_mm.evaluation.scores import write_scores
-from iid_mm.identity.shift import identity_auc, intraclass_correlation, logit
-from iid_mm.identity.shift_report import measure_shift, scores_of_files, shift_table
+from iid_mm.identity.shift import (
+    identity_auc,
+    intraclass_correlation,
+    logit,
+    measure_shift,
+    scores_of_files,
+    shift_table,
+)
 from support.scores import FrameScore, frame_scores
 
 

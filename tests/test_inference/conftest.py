@@ -33,7 +33,7 @@ def face_landmarks(left: float, top: float, side: float) -> np.ndarray:
 
 
 class SquareAnalyzer(FaceAnalyzer):
-    """Takes bright squares for faces: red is the left edge, so images need no landmarks beside them."""
+    """Detects bright squares as faces."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -38,7 +38,7 @@ class Frames(FrameStream):
 
 
 class Scorer:
-    """Says 1 % for each pixel that a face lies to the right."""
+    """Scores a face by its left edge: 1 % a pixel."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -52,7 +52,7 @@ class Scorer:
         scored = []
         for frame, found, _ in items:
             face = FaceScore(frame.number, frame.time, found.box, 0.9, found.window[0] / 100)
-            scored.append((face, FaceView(face, found.crop, np.empty((0, 4)), np.empty(0))))
+            scored.append((face, FaceView(face, found.crop, np.empty((0, 4)))))
         return scored
 
 
@@ -67,7 +67,7 @@ def analyze(
     return analyzer.analyze(MEDIA, Frames(images), **options), scorer
 
 
-def test_two_people_are_followed() -> None:
+def test_two_people_are_tracked() -> None:
     images = [draw_frame([(10 + 2 * i, 60, 40), (200 - 2 * i, 60, 40)]) for i in range(6)]
     result, scorer = analyze(images)
     assert result.status == SCORED
@@ -92,7 +92,7 @@ def test_the_batch_size_changes_nothing(batch_size: int) -> None:
     assert seen == [(i, len(row)) for i, row in enumerate(rows)]
 
 
-def test_frames_without_faces_do_not_pile_up() -> None:
+def test_frames_without_faces_do_not_accumulate() -> None:
     alive: list[int] = []
 
     class Counting(Frames):
@@ -110,7 +110,7 @@ def test_frames_without_faces_do_not_pile_up() -> None:
     assert max(alive) <= 10
 
 
-def test_a_lost_face_is_looked_for_where_it_was() -> None:
+def test_a_lost_face_is_searched_where_it_was() -> None:
     images = [draw_frame([(100, 60, 60)]), draw_frame([(104, 60, 60)], dim=True), draw_frame([(108, 60, 60)])]
     result, _ = analyze(images)
     assert [[face.frame for face in track.faces] for track in result.tracks] == [[0, 1, 2]]
@@ -182,7 +182,7 @@ def test_bad_batch_size() -> None:
         analyze([], 0)
 
 
-def test_callers_of_follower_get_a_new_one_each_time(analyzer: SquareAnalyzer) -> None:
+def test_every_input_gets_a_new_follower(analyzer: SquareAnalyzer) -> None:
     made: list[Callable[[], FaceFollower]] = []
 
     def follower() -> FaceFollower:
@@ -199,7 +199,7 @@ def test_callers_of_follower_get_a_new_one_each_time(analyzer: SquareAnalyzer) -
 
 
 class Thorough(SquareAnalyzer):
-    """Finds squares under 30 px only where it is asked for all, and notes in which calls it was."""
+    """Finds squares below 30 px only in thorough searches, and counts those."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -214,7 +214,7 @@ class Thorough(SquareAnalyzer):
         return super().analyze(image)
 
 
-def test_small_faces_are_searched_now_and_then_and_followed_in_between() -> None:
+def test_small_faces_are_searched_at_intervals_and_tracked_in_between() -> None:
     finder, scorer = Thorough(), Scorer()
     images = [draw_frame([(40, 60, 80), (250, 60, 20)]) for _ in range(20)]
     new = draw_frame([(40, 60, 80), (250, 60, 20)])
@@ -227,7 +227,7 @@ def test_small_faces_are_searched_now_and_then_and_followed_in_between() -> None
     assert [len(track.faces) for track in result.tracks[:2]] == [20, 20]
 
 
-def test_two_people_in_one_place_are_two_and_a_short_forged_one_is_noted() -> None:
+def test_two_people_in_one_place_are_distinguished_and_a_short_fake_one_is_noted() -> None:
     """The squares change their color with the scene, as people do at a cut."""
 
     def other(left: int) -> Any:
@@ -252,7 +252,7 @@ def test_two_people_in_one_place_are_two_and_a_short_forged_one_is_noted() -> No
     ]
 
 
-def test_limits_of_the_analyzer_are_told() -> None:
+def test_limits_of_the_analyzer_are_reported() -> None:
     class Limited(SquareAnalyzer):
         def analyze(self, image: Any, hint_box: Any = None, *, where: Any = None) -> list[Any]:
             return self.limit(super().analyze(image, hint_box), 1)

@@ -24,7 +24,7 @@ def face(frame: int, left: float, probability: float) -> FaceScore:
     )
 
 
-def test_between_two_frames_the_face_moves_evenly() -> None:
+def test_faces_are_interpolated_between_frames() -> None:
     track = PersonTrack(0, [face(10, 100, 0.2), face(20, 200, 0.6)])
     places = TrackPlaces(track, [10, 20])
     found = places.at(13, 0.52)
@@ -38,7 +38,7 @@ def test_between_two_frames_the_face_moves_evenly() -> None:
     assert places.at(10, 0.4) is track.faces[0]
 
 
-def test_outside_of_what_was_looked_at() -> None:
+def test_before_the_first_and_after_the_last_analyzed_frame() -> None:
     track = PersonTrack(0, [face(10, 100, 0.2), face(20, 200, 0.6)])
     places = TrackPlaces(track, [10, 20])
     assert places.at(2, 0) is track.faces[0]
@@ -131,7 +131,7 @@ def test_frames_of_another_size_are_not_left_out(tmp_path: Path) -> None:
         frames = list(container.decode(video=0))
     assert [(frame.width, frame.height) for frame in frames] == [(64, 48)] * 4
     stamps = [frame.pts for frame in frames]
-    # A frame that is said to be shown at the time of the one before is shown after it.
+    # A frame with the time of the one before is shown after it.
     assert stamps == sorted(set(stamps))
 
 
@@ -141,14 +141,14 @@ def test_frames_of_another_size_are_not_left_out(tmp_path: Path) -> None:
 def test_names_of_annotated_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     writer = VideoWriter(Path(name), 25)
-    writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.write(np.zeros((48, 64, 3), np.uint8), 0.0)
     writer.close()
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_video_that_cannot_be_finished(tmp_path: Path) -> None:
     writer = VideoWriter(tmp_path / ('x' * 300 + '.mp4'), 25)
-    writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.write(np.zeros((48, 64, 3), np.uint8), 0.0)
     with pytest.raises(InputError, match='cannot be written'):
         writer.close()
     assert list(tmp_path.iterdir()) == []
@@ -156,7 +156,7 @@ def test_a_video_that_cannot_be_finished(tmp_path: Path) -> None:
 
 def test_an_unfinished_video_leaves_nothing(tmp_path: Path) -> None:
     writer = VideoWriter(tmp_path / 'x.mp4', 25)
-    writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.write(np.zeros((48, 64, 3), np.uint8), 0.0)
     writer.close(keep=False)
     assert list(tmp_path.iterdir()) == []
     VideoWriter(tmp_path / 'y.mp4', 25).close()
@@ -165,7 +165,7 @@ def test_an_unfinished_video_leaves_nothing(tmp_path: Path) -> None:
 
 def test_odd_sizes_and_folders_that_are_not_there(tmp_path: Path) -> None:
     writer = VideoWriter(tmp_path / 'x.mp4', 29.97)
-    writer.write(np.zeros((49, 65, 3), np.uint8))
+    writer.write(np.zeros((49, 65, 3), np.uint8), 0.0)
     writer.close()
     with av.open(str(tmp_path / 'x.mp4')) as container:
         video = container.streams.video[0]

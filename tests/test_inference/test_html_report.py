@@ -51,7 +51,7 @@ CALIBRATION = Calibration(FIT, replace(FIT, temperature=4.0, samples=70, fakes=3
 
 
 class Page(HTMLParser):
-    """Text, images and addresses of a page; fails where tags do not match."""
+    """Text, images and addresses of a page; fails on unbalanced tags."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ def face(frame: int, probability: float) -> FaceScore:
 def view(score: FaceScore, *, heat: bool = True) -> FaceView:
     image = np.full((64, 64, 3), 90, np.uint8)
     boxes = np.array([[10.0, 10.0, 30.0, 30.0]])
-    return FaceView(score, image, boxes, np.array([0.8]), np.eye(64) if heat else None)
+    return FaceView(score, image, boxes, np.eye(64) if heat else None)
 
 
 def person(number: int, *probabilities: float, heat: bool = True) -> PersonTrack:
@@ -123,7 +123,7 @@ EVERY_STATE = {
 
 
 @pytest.mark.parametrize('state', EVERY_STATE)
-def test_pages_need_nothing_from_outside(state: str) -> None:
+def test_pages_load_nothing_from_elsewhere(state: str) -> None:
     html = render_html_report(EVERY_STATE[state])
     page = Page(html)
     assert page.images == page.addresses
@@ -135,7 +135,7 @@ def test_pages_need_nothing_from_outside(state: str) -> None:
 
 
 @pytest.mark.parametrize('state', EVERY_STATE)
-def test_what_comes_from_outside_is_escaped(state: str) -> None:
+def test_names_and_messages_are_escaped(state: str) -> None:
     result = replace(EVERY_STATE[state], problems=[NASTY + 'p'], model={**FACTS, 'checkpoint': NASTY + 'c'})
     if result.kind != 'camera':
         result = replace(result, source=f'/tmp/{NASTY[:8]}{NASTY[9:]}')
@@ -185,7 +185,7 @@ def test_images_take_the_calibration_of_frames() -> None:
     assert 'temperature 2.000' in text
 
 
-def test_no_more_is_claimed_than_the_videos_support() -> None:
+def test_no_more_is_claimed_than_the_calibration_data_supports() -> None:
     """A score of 1 with the calibration of 18 genuine and 54 fake videos."""
     fit = TemperatureFit(0.05, 72, 54, 0.1, 0.1, 0.0, 0.0)
     old = scored(person(0, 1.0, 0.999), calibration=Calibration(fit, fit, '72 videos'))
@@ -248,7 +248,7 @@ def test_a_video_with_two_people() -> None:
     assert 'score of a person mean of the scores of all frames' in page.text
 
 
-def test_people_who_do_not_count_and_people_beyond_those_shown() -> None:
+def test_people_who_do_not_count_or_are_not_shown() -> None:
     people = [person(i, *[0.5 + i / 100] * 8) for i in range(MAX_PEOPLE + 2)]
     page = read(scored(*people, person(99, 0.99)))
     assert '1 more face was seen too briefly to count' in page.text
@@ -257,7 +257,7 @@ def test_people_who_do_not_count_and_people_beyond_those_shown() -> None:
     assert len(page.images) == 1 + MAX_PEOPLE * 6 * 2
 
 
-def test_no_face_and_unreadable_pages_say_that_they_are_no_verdict() -> None:
+def test_pages_without_a_face_or_image_give_no_verdict() -> None:
     text = read(EVERY_STATE['no face']).text
     assert 'No face found' in text
     assert 'none was found in this video (1 of 5 frames, 1.0 s long)' in text
@@ -347,7 +347,7 @@ def test_numbers_in_words() -> None:
 
 
 def test_names_of_any_bytes(tmp_path: Path) -> None:
-    """Lone surrogates are no UTF-8; marks that reverse text make one name look like another."""
+    """Lone surrogates are not UTF-8; marks that reverse text disguise a name."""
     result = scored(person(0, 0.9), source='in/caf\udce9\u202egpj\x1b.mp4')
     result.problems.append('a\udce9\nb')
     write_html_report(result, tmp_path / 'page.html')

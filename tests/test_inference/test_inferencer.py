@@ -64,7 +64,7 @@ def test_a_video(inferencer: IIDInferencer, clip: Path, tmp_path: Path) -> None:
 
 
 def test_scores_are_those_of_the_prepared_frames(inferencer: IIDInferencer, clip: Path) -> None:
-    """Each crop, cut, aligned and scored by hand, as preparation and test do it."""
+    """Crops made, aligned and scored as in preparation and test."""
     from iid_mm.inference.faces import FaceFollower
     from iid_mm.inference.media import find_media
     from iid_mm.inference.sampling import open_stream
@@ -196,7 +196,7 @@ def test_an_exported_model_gives_the_same_answer(
 def test_prepared_video_gives_the_scores_of_test(
     checkpoint: Path, tiny_config: Path, tmp_path: Path, make_video: Callable[..., Path], monkeypatch: Any
 ) -> None:
-    """A video prepared with real code, tested frame by frame, and given to the inferencer."""
+    """A prepared video gets the same scores from the model and from the inferencer."""
     from iid_mm.preparation import driver, pool
 
     source = make_video('set/fake/clip.mp4', [[(60 + 3 * i, 70, FACE_SIDE)] for i in range(12)])
@@ -289,7 +289,7 @@ def test_a_reader_that_fails_midway_keeps_what_was_seen(
     assert any('clip_annotated.mp4 cannot be written' in text for text in prediction['problems'])
 
 
-def test_who_watches_the_progress_may_end_an_analysis(
+def test_the_progress_callback_may_end_an_analysis(
     inferencer: IIDInferencer, clip: Path, tmp_path: Path
 ) -> None:
     def stop(done: int, total: int) -> None:
@@ -318,7 +318,7 @@ def test_an_interruption_keeps_what_is_done(
 
 
 def test_answers_beside_the_inputs(inferencer: IIDInferencer, clip: Path, tmp_path: Path) -> None:
-    """A video named like the output of another one is analyzed, and is the same afterwards."""
+    """A video named like the output of another one is analyzed and not changed."""
     write_image(tmp_path / 'face.png', draw_frame([(30, 60, 80)]))
     clip.with_name('clip_annotated.mp4').write_bytes(clip.read_bytes())
     before = {path: sha256(path) for path in tmp_path.iterdir()}

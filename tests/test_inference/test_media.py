@@ -103,7 +103,7 @@ def test_linked_folders_are_searched_and_loops_end(tmp_path: Path) -> None:
     assert found.problems == []
 
 
-def test_links_to_one_file_are_one_input_and_told(tmp_path: Path) -> None:
+def test_links_to_one_file_are_one_input_and_noted(tmp_path: Path) -> None:
     (tmp_path / 'z.png').touch()
     (tmp_path / 'a_link.png').symlink_to('z.png')
     (tmp_path / 'hard.png').hardlink_to(tmp_path / 'z.png')
@@ -122,7 +122,7 @@ def test_links_to_one_file_are_one_input_and_told(tmp_path: Path) -> None:
     assert 'z.png = ' in found.notes[0]
 
 
-def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
+def test_skipped_files_are_counted(tmp_path: Path) -> None:
     for name in (
         'a.png',
         'b.xyz',
@@ -152,7 +152,7 @@ def test_patterns_search_the_folders_that_they_match(tree: Path) -> None:
     assert named(find_media(str(tree / '*'))) == [(IMAGE, 'a'), (VIDEO, 'b'), (IMAGE, 'a_2')]
 
 
-def test_special_files_and_closed_folders_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_special_files_and_closed_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / 'a.png').touch()
     (tmp_path / 'closed').mkdir()
     # Reading a pipe would wait for ever.
@@ -185,7 +185,7 @@ def test_outputs_of_earlier_runs_are_no_evidence(tmp_path: Path) -> None:
         'x_timeline.png',
         'mine_annotated.mp4',
         'p_annotated.jpg',
-        'q_annotated.png',
+        'q_annotated.jpg',
     ):
         (tmp_path / name).write_bytes(b'12345')
     outputs = {'video': 'x_annotated.mp4', 'timeline': 'x_timeline.png'}
@@ -193,10 +193,10 @@ def test_outputs_of_earlier_runs_are_no_evidence(tmp_path: Path) -> None:
     # A file of that name that somebody has put in place of the output.
     write_result(tmp_path / 'p.json', {'image': 'p_annotated.jpg'}, output_bytes={'p_annotated.jpg': 4})
     # Some other JSON.
-    (tmp_path / 'q.json').write_text('{"outputs": {"image": "q_annotated.png"}}')
+    (tmp_path / 'q.json').write_text('{"outputs": {"image": "q_annotated.jpg"}}')
     found = find_media(tmp_path)
     assert sorted(media.source.rsplit('/')[-1] for media in found) == [
-        *('mine_annotated.mp4', 'p_annotated.jpg', 'q_annotated.png', 'x.mp4'),
+        *('mine_annotated.mp4', 'p_annotated.jpg', 'q_annotated.jpg', 'x.mp4'),
     ]
     notes = ' | '.join(found.notes)
     assert re.search(r'outputs of earlier runs: \S*x_annotated\.mp4, \S*x_timeline\.png \|', notes)
@@ -222,7 +222,7 @@ def test_damaged_results_say_nothing(content: str, tmp_path: Path) -> None:
     assert named(find_media(tmp_path)) == [(VIDEO, 'x_annotated')]
 
 
-def test_files_without_a_known_suffix_are_told_by_content(tmp_path: Path) -> None:
+def test_files_without_a_known_suffix_are_recognized_by_content(tmp_path: Path) -> None:
     _, png = cv2.imencode('.png', np.zeros((4, 4, 3), np.uint8))
     (tmp_path / 'photo').write_bytes(png.tobytes())
     write_video(tmp_path / 'clip.mp4', [np.zeros((32, 32, 3), np.uint8)]).rename(tmp_path / 'clip.dat')
@@ -264,7 +264,7 @@ def test_names_of_outputs_fit_everywhere(tmp_path: Path) -> None:
     assert [media.stem for media in found] == names
 
 
-def test_errors_show_names_without_what_commands_a_terminal(tmp_path: Path) -> None:
+def test_errors_escape_control_characters_in_names(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         find_media(str(tmp_path / 'gone\x1bc\u202e\n.mp4'))
     assert str(caught.value).isprintable()
@@ -274,7 +274,7 @@ def test_errors_show_names_without_what_commands_a_terminal(tmp_path: Path) -> N
         find_media('nul\0.mp4')
 
 
-def test_large_folders_are_not_asked_for_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_folders_need_few_system_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(300):
         (tmp_path / f'{number}.png').touch()
         (tmp_path / f'{number}_annotated.mp4').touch()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where results go, what they replace, and what remains when something cannot be written."""
+"""Names of outputs, replaced files, and outputs that cannot be written."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_a_full_disk_leaves_nothing_half_written(folder: Path, tmp_path: Path, s
     assert len(json.loads((out / 'cut.json').read_text())['problems']) == 3
 
 
-def test_a_result_that_cannot_be_written_is_told(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_result_that_cannot_be_written_is_reported(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
     def fail(path: Path, content: object) -> None:
         raise OSError(30, 'Read-only file system')
 
@@ -209,7 +209,7 @@ def test_an_interruption_keeps_what_is_there(folder: Path, tmp_path: Path, monke
 
 
 def test_a_killed_run_leaves_no_evidence(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    """The answer comes first and lists what will follow."""
+    """The JSON comes first and lists the files that will follow."""
     seen: list[list[str]] = []
 
     def look(source: Path, out: Path, *more: Any) -> None:
@@ -250,8 +250,8 @@ def test_results_of_a_camera_replace_their_own(tmp_path: Path) -> None:
         assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_hostile_results_command_nothing(folder: Path, tmp_path: Path) -> None:
-    """A result that lists files elsewhere must not have them removed or replaced."""
+def test_hostile_results_remove_and_replace_nothing(folder: Path, tmp_path: Path) -> None:
+    """A result may list files elsewhere."""
     victim = tmp_path / 'victim.txt'
     victim.write_text('precious')
     out = tmp_path / 'out'
@@ -283,7 +283,7 @@ print(len(results), [len(result.outputs) for result in results])
 
 @pytest.mark.slow
 def test_names_that_are_no_text(tmp_path: Path) -> None:
-    """In a process of its own: OpenCV would crash on such names, and the encoding is chosen at the start."""
+    """In its own process: OpenCV would crash on such names, and the encoding is chosen at the start."""
     source = tmp_path / os.fsdecode(b'in \xe9')
     clip = write_video(tmp_path / 'x.mp4', [PHOTO] * 3).read_bytes()
     image = write_image(tmp_path / 'x.png', PHOTO).read_bytes()

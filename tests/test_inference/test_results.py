@@ -35,7 +35,7 @@ def test_other_aggregations(aggregation: str, expected: float) -> None:
     assert track.probability == pytest.approx(expected)
 
 
-def test_who_counts() -> None:
+def test_people_who_count() -> None:
     result = make_result([0.1] * 8, [0.3] * 2, [0.99])
     assert [track.number for track in result.main_tracks] == [0, 1]
     assert result.decisive is result.tracks[1]
@@ -101,7 +101,7 @@ def test_plain_data() -> None:
     }
 
 
-def test_who_looks_fake_and_does_not_count_is_noted() -> None:
+def test_suspicious_people_who_do_not_count_are_noted() -> None:
     result = make_result([0.1] * 32, [0.2] * 9, [0.98, 0.996])
     assert result.is_fake is False
     assert result.notes() == [
@@ -143,7 +143,7 @@ def test_scores_in_one_group(scores: list[float]) -> None:
 
 
 def spread(result: MediaResult, step: int) -> MediaResult:
-    """As if of each ``step`` frames one had been looked at."""
+    """As if every ``step``-th frame had been analyzed."""
     for track in result.tracks:
         faces = [replace(face, frame=face.frame * step, time=face.time * step) for face in track.faces]
         track.faces = faces
@@ -165,7 +165,7 @@ def test_fake_frames_among_noisy_ones_are_noted() -> None:
     ]
 
 
-def test_what_was_not_looked_at_is_noted_where_nothing_fake_was_found() -> None:
+def test_gaps_are_noted_for_genuine_verdicts() -> None:
     text = '4 of 120 frames were analyzed, up to 1.2 s apart: a shorter manipulation can be missed'
     assert spread(make_result([0.1] * 4), 30).notes() == [text]
     assert spread(make_result([0.9] * 4), 30).notes() == []
@@ -175,7 +175,7 @@ def test_what_was_not_looked_at_is_noted_where_nothing_fake_was_found() -> None:
     assert unseen.notes() == [text]
 
 
-def test_frames_far_apart_with_none_between_are_not_unseen() -> None:
+def test_long_frames_are_no_gaps() -> None:
     result = make_result([0.1] * 4)
     result.times = {number: 2.0 * number for number in range(4)}
     result.total_frames, result.rate = 4, 0.5

@@ -62,7 +62,7 @@ def test_frames_a_second_of_a_constant_rate(rate: float, fps: float) -> None:
         assert Sampling(fps=fps).choose(total, rate, places) == expected
 
 
-def test_the_frame_that_is_shown_is_chosen_where_most_are_shown_for_long() -> None:
+def test_the_shown_frame_is_chosen_if_most_frames_are_long() -> None:
     times = np.array([0, 0.04, 0.08, 0.12, 2.12, 4.12, 6.12, 8.12])
     # Number 3 is shown at 1 s and 2 s, number 1 is gone by then.
     assert Sampling(fps=1).choose(8, 1.0, times) == [0, 3, 4, 5, 6, 7]
@@ -140,7 +140,7 @@ def test_a_video_that_is_named_like_an_image(tmp_path: Path, make_video: Callabl
     assert len(list(open_stream(find_media(path)[0], Sampling(frames=None)))) == 5
 
 
-def test_pages_that_are_not_looked_at_are_named(tmp_path: Path) -> None:
+def test_pages_that_are_not_analyzed_are_reported(tmp_path: Path) -> None:
     pattern(0).save(tmp_path / 'a.tif', save_all=True, append_images=[pattern(1)])
     stream = open_stream(find_media(tmp_path / 'a.tif')[0], Sampling())
     assert len(list(stream)) == 1

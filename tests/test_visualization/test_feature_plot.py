@@ -19,8 +19,7 @@ from iid_mm.visualization.feature_plot import (
     OTHERS,
     embedding_figure,
     identity_groups,
-    label_groups,
-    method_groups,
+    kind_groups,
 )
 from iid_mm.visualization.plots import FAKE, GENUINE, PALETTE
 from support.paths import REPOSITORY
@@ -54,8 +53,7 @@ def test_unknown_identities_are_gray() -> None:
 
 
 def test_colors_of_manipulations_and_labels() -> None:
-    methods, labels = ['youtube', 'FaceSwap', 'actors', 'Deepfakes'], [0, 1, 0, 1]
-    groups = method_groups(methods, labels)
+    groups = kind_groups(['genuine', 'FaceSwap', 'genuine', 'Deepfakes'])
     assert [(g.name, g.members) for g in groups] == [
         ('genuine', [0, 2]),
         ('Deepfakes', [3]),
@@ -63,18 +61,18 @@ def test_colors_of_manipulations_and_labels() -> None:
     ]
     assert groups[0].color == GENUINE
     assert len({group.color for group in groups}) == 3
-    named = [(g.name, g.color, g.members) for g in label_groups(labels)]
+    labels = kind_groups(['genuine', 'fake', 'genuine', 'fake'], (FAKE,))
+    named = [(g.name, g.color, g.members) for g in labels]
     assert named == [('genuine', GENUINE, [0, 2]), ('fake', FAKE, [1, 3])]
-    many = method_groups([f'm{i}' for i in range(15)], [1] * 15)
+    many = kind_groups([f'm{i}' for i in range(15)])
     assert len({(group.color, group.marker) for group in many}) == 15
 
 
 def test_every_panel_draws_every_point_once() -> None:
     placed = np.random.default_rng(0).normal(size=(30, 2))
-    labels = [i % 2 for i in range(30)]
     panels = {
         'identity': identity_groups([f'{i % 15:02d}' for i in range(30)]),
-        'label': label_groups(labels),
+        'label': kind_groups(['genuine', 'fake'] * 15, (FAKE,)),
     }
     figure = embedding_figure(placed, panels, title='t', scores={'identity': 0.25, 'label': None})
     assert [axes.get_title() for axes in figure.axes] == [

@@ -23,10 +23,10 @@ from pathlib import Path
 from iid_mm.apis import init_model
 from iid_mm.errors import InputError
 from iid_mm.identity.clips import FACES, IDENTITIES
+from iid_mm.identity.features import list_features
 from iid_mm.identity.linear import STRENGTHS
 from iid_mm.identity.probe import ProbeSettings
-from iid_mm.identity.probe_report import probe_table, write_report
-from iid_mm.identity.probe_runs import CONTROLS, ProbeRequest, list_features, run_probes
+from iid_mm.identity.probe_report import CONTROLS, ProbeRequest, probe_table, run_probes, write_report
 from iid_mm.utils.cli import add_config_options, run_tool
 from iid_mm.utils.config import load_config
 from iid_mm.utils.files import sha256

@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 
 from iid_mm.errors import InputError
-from iid_mm.identity.shift_report import (
+from iid_mm.identity.shift import (
     IdentityScores,
     measure_shift,
     scores_of_faces,

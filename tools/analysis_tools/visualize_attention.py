@@ -36,7 +36,7 @@ from iid_mm.visualization.attention import (
     method_title,
     panel_name,
 )
-from iid_mm.visualization.attention_energy import energy_json, energy_markdown, energy_tables
+from iid_mm.visualization.attention_energy import energy_json, energy_markdown, energy_rows
 from iid_mm.visualization.class_maps import BACKBONE, CAM_METHODS, TARGETS, load_library
 from iid_mm.visualization.drawing import write_image
 from iid_mm.visualization.image_face_dataset import ImageFaceDataset
@@ -169,7 +169,7 @@ def measure(
         print(f'note: {message}')
         return
     views = face_views(model, dataset, range(len(dataset)), settings, args.batch_size)
-    tables = energy_tables(views, tuple(titles), num_resamples=args.num_resamples)
+    tables = energy_rows(views, tuple(titles), num_resamples=args.num_resamples)
     text = energy_markdown(tables, titles)
     facts = {'settings': vars(settings), 'split': args.split, 'frames_per_video': args.frames_per_video}
     write_text(args.out / 'energy.md', text)

@@ -21,7 +21,7 @@ import torch
 from iid_mm.apis import init_model
 from iid_mm.datasets.on_index import dataset_on_index
 from iid_mm.errors import InputError
-from iid_mm.identity.features import FeatureExtractor
+from iid_mm.identity.features import FeatureExtractor, list_features
 from iid_mm.registry import DATASETS
 from iid_mm.utils.cli import add_config_options, run_tool
 from iid_mm.utils.files import write_json
@@ -34,8 +34,8 @@ from iid_mm.visualization.feature_embedding import (
     embed,
     silhouettes,
 )
-from iid_mm.visualization.feature_plot import embedding_figure, identity_groups, label_groups, method_groups
-from iid_mm.visualization.plots import save_figure
+from iid_mm.visualization.feature_plot import embedding_figure, identity_groups, kind_groups
+from iid_mm.visualization.plots import FAKE, save_figure
 
 
 def parse_args() -> argparse.Namespace:
@@ -72,9 +72,7 @@ def main() -> None:
         args.config, args.checkpoint, args.device, args.cfg_options, trust=args.trust_checkpoint
     )
     dataset = DATASETS.build(dataset_on_index(model.cfg, args.index, split=args.split))
-    extractor = FeatureExtractor(model)
-    height, width = dataset[0]['inputs'].shape[1:]
-    known = extractor.shapes((height, width))
+    known = list_features(model, model.cfg)
     if args.list_features:
         print('\n'.join(f'{name}  {length}' for name, length in known.items()))
         return
@@ -83,17 +81,17 @@ def main() -> None:
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
     chosen = balanced_sample([info['video_key'] for info in infos], args.max_samples, args.seed)
     infos = [infos[i] for i in chosen]
-    labels = [int(info['gt_label']) for info in infos]
     groupings = {
         'identity': [info['target_id'] or '' for info in infos],
         'manipulation': ['genuine' if info['gt_label'] == 0 else info['method'] for info in infos],
-        'label': ['fake' if label else 'genuine' for label in labels],
+        'label': ['fake' if info['gt_label'] else 'genuine' for info in infos],
     }
     panels = {
         'identity': identity_groups(groupings['identity'], args.identities),
-        'manipulation': method_groups([info['method'] for info in infos], labels),
-        'label': label_groups(labels),
+        'manipulation': kind_groups(groupings['manipulation']),
+        'label': kind_groups(groupings['label'], (FAKE,)),
     }
+    extractor = FeatureExtractor(model)
     parts = []
     for start in range(0, len(chosen), args.batch_size):
         inputs = torch.stack([dataset[i]['inputs'] for i in chosen[start : start + args.batch_size]])

@@ -30,9 +30,8 @@ from iid_mm.evaluation.localization.table import localization_rows
 from iid_mm.evaluation.metrics import ArtifactLocalization
 from iid_mm.identity.clips import select_clips
 from iid_mm.identity.extraction import FaceTable, extract, face_datasets
-from iid_mm.identity.features import PIXELS
+from iid_mm.identity.features import PIXELS, list_features
 from iid_mm.identity.probe import ProbeSettings, probe
-from iid_mm.identity.probe_runs import list_features
 from iid_mm.models.build import init_model
 from iid_mm.registry import DATASETS
 from iid_mm.utils.cli import run_tool

@@ -59,10 +59,7 @@ def plot_curves(summary: Summary, path: str | os.PathLike[str], *, title: str = 
     axes.text(levels[-1], 50.6, 'chance', color=MUTED, fontsize=8, ha='right')
     axes.set(ylim=(max(0.0, math.floor(lowest / 5 - 0.4) * 5), 101.5), xticks=levels)
     axes.set_xticklabels(['clean' if level == CLEAN else str(level) for level in levels])
-    axes.set_xlabel('level', color=INK)
-    axes.set_ylabel('video AUC (%)', color=INK)
-    axes.set_title(title, color=INK, fontsize=11, loc='left')
-    polish(axes)
+    polish(axes, title=title, xlabel='level', ylabel='video AUC (%)')
     figure.legend(
         loc='outside right upper', title='mean drop', fontsize=8.5, title_fontsize=8.5, frameon=False
     )

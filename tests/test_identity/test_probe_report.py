@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from iid_mm.identity.probe_runs import untrained_model
+from iid_mm.identity.probe_report import untrained_model
 from iid_mm.utils.config import load_config
 
 
