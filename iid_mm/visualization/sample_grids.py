@@ -100,7 +100,6 @@ def prediction_grid(
     indices: Sequence[int],
     *,
     columns: int = 6,
-    cell: int = 224,
     score_thr: float = 0.3,
 ) -> ImageArray:
     """Draw score and artifact boxes on samples.
@@ -110,13 +109,12 @@ def prediction_grid(
         dataset: The dataset, with its test pipeline.
         indices: The samples.
         columns: Samples in a row.
-        cell: Edge of a sample, pixels.
         score_thr: Boxes with a lower score are not drawn.
 
     Returns:
         The grid, BGR.
     """
-    visualizer = ForgeryVisualizer(size=cell)
+    visualizer = ForgeryVisualizer(size=224)
     panels = [
         visualizer.draw(image, sample, pred_score_thr=score_thr)
         for image, sample in _predicted(model, dataset, indices)

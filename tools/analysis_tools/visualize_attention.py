@@ -21,7 +21,7 @@ from typing import Any
 from iid_mm.apis import init_model
 from iid_mm.errors import InputError
 from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP, HEAT_MAPS
-from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.cli import add_model_options, run_tool
 from iid_mm.utils.files import printable, write_json, write_text
 from iid_mm.visualization.attention import (
     ADM,
@@ -54,8 +54,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    add_model_options(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument('--index', type=Path, help='index of a prepared set, or the folder that it is in')
     source.add_argument('--images', nargs='+', type=Path, help='images, or folders of images')
@@ -84,9 +83,6 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--num-resamples', type=int, default=1000, help='of the intervals (default: 1000)')
     parser.add_argument('--batch-size', type=int, default=16)
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--trust-checkpoint', action='store_true', help='see tools/test.py')
-    add_config_options(parser)
     return parser.parse_args()
 
 

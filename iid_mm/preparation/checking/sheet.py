@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from iid_mm.datasets.index import SPLITS, resolve_inside
@@ -15,7 +13,6 @@ from iid_mm.errors import InputError
 from iid_mm.preparation.checking.findings import plural
 from iid_mm.preparation.checking.image_decoding import read_image
 from iid_mm.preparation.checking.prepared_set import PreparedSet
-from iid_mm.utils.files import write_bytes
 
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray
@@ -49,21 +46,6 @@ def draw_sheet(sets: Sequence[PreparedSet], columns: int = COLUMNS) -> ImageArra
     if len(rows) > MAX_ROWS:
         title = f'{title} (the first {MAX_ROWS} of {len(rows)} kinds)'
     return contact_sheet(rows[:MAX_ROWS], title, columns=columns)
-
-
-def write_sheet(sheet: ImageArray, path: Path) -> None:
-    """Write a sheet; the format follows the suffix.
-
-    Raises:
-        InputError: If OpenCV knows no such format.
-    """
-    try:
-        good, data = cv2.imencode(path.suffix, sheet)
-    except cv2.error:
-        good = False
-    if not good:
-        raise InputError(f'--sheet {str(path)!r}: give a suffix such as .png or .jpg')
-    write_bytes(path, data.tobytes())
 
 
 def _rows(prepared: PreparedSet, columns: int) -> list[SheetRow]:

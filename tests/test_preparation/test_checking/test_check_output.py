@@ -14,7 +14,7 @@ from iid_mm.errors import InputError
 from iid_mm.preparation.checking.findings import Finding, FindingList, plural
 from iid_mm.preparation.checking.output import print_result, summarize
 from iid_mm.preparation.checking.prepared_set import load_set
-from iid_mm.preparation.checking.sheet import _choose, draw_sheet, write_sheet
+from iid_mm.preparation.checking.sheet import _choose, draw_sheet
 from iid_mm.visualization.contact_sheet import SheetRow, SheetSample, contact_sheet, draw_landmarks
 from iid_mm.visualization.drawing import BLUE, VERMILION
 from support.paths import REPOSITORY
@@ -244,10 +244,6 @@ def test_sheet(good, check, tmp_path):
         for color in (BLUE, VERMILION)
     ]
     assert stripes[0] < stripes[1]
-    write_sheet(sheet, tmp_path / 'new' / 'sheet.png')
-    np.testing.assert_array_equal(cv2.imread(str(tmp_path / 'new' / 'sheet.png')), sheet)
-    with pytest.raises(InputError, match=r'suffix such as \.png'):
-        write_sheet(sheet, tmp_path / 'sheet.text')
 
 
 def test_sheet_shows_unreadable_images(good):
