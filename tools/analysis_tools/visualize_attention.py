@@ -33,7 +33,6 @@ from iid_mm.visualization.attention import (
     face_views,
     index_dataset,
     map_tops,
-    method_title,
     panel_name,
 )
 from iid_mm.visualization.attention_energy import energy_json, energy_markdown, energy_rows
@@ -109,8 +108,7 @@ def main() -> int:
         ):
             print(line, file=sys.stderr)
     height, width = dataset[0]['inputs'].shape[1:]
-    methods = check_settings(model, settings, (width, height))
-    titles = {method: method_title(method, settings) for method in methods}
+    titles = check_settings(model, settings, (width, height))
     draw(args, list(face_views(model, dataset, shown, settings, args.batch_size)), titles)
     if args.index is not None and args.energy != 'off':
         measure(args, model, dataset, settings, titles)
