@@ -41,9 +41,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     # Imported here: worker processes load this file, and need nothing of all this.
-    from iid_mm.preparation.checking.output import print_result, summarize
+    from iid_mm.preparation.checking.output import draw_sheet, print_result, summarize
     from iid_mm.preparation.checking.runner import check_indexes
-    from iid_mm.preparation.checking.sheet import draw_sheet
     from iid_mm.utils.files import check_output, write_bytes
 
     args = parse_args()
@@ -70,7 +69,7 @@ def main() -> int:
         text = json.dumps(result.to_dict(), indent=1, ensure_ascii=False)
         write_bytes(args.json, f'{text}\n'.encode('utf-8', 'backslashreplace'))
     if args.sheet and any(prepared.rows for prepared in result.sets):
-        # Loads matplotlib for its fonts.
+        # Loads matplotlib for its fonts, which other checks do not need.
         from iid_mm.visualization.drawing import write_image
 
         write_image(args.sheet, draw_sheet(result.sets), argument='--sheet ')

@@ -7,11 +7,11 @@ Examples:
   python tools/infer.py 0 --checkpoint best.pth --seconds 20            (the first camera)
 
 Writes for each input NAME.json, an annotated image or video, the timeline of a video, and with --report one
-HTML page that shows everything. "No face found" is an answer, too.
+HTML page that shows everything. "No face found" is a result, too.
 
-Exit status: 0 if every input was answered; 1 if an input could not be read or an output not written (the
-others are answered all the same), or if the run could not start (a line "error: ..." says why); 2 for an
-invalid command line; 130 after Ctrl+C, which keeps what is done.
+Exit status: 0 if every input was analyzed; 1 if an input could not be read or an output not written (the
+others are still analyzed), or if the run could not start (a line "error: ..." says why); 2 for an
+invalid command line; 130 after Ctrl+C, which keeps finished results.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def main() -> int:
         print(f'{done.unwritten} outputs could not be written', file=sys.stderr)
     if interrupted:
         counts = f'{len(done.rows)} of {done.total}' if done.total else 'no'
-        print(f'interrupted; {counts} inputs were answered, and what was written is kept', file=sys.stderr)
+        print(f'interrupted; {counts} inputs were analyzed; their results are kept', file=sys.stderr)
         return 130
     return 1 if done.unread or done.unwritten else 0
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The public face: build a model, ask it about files."""
+"""Public interface: load configs and checkpoints, build models, analyze files."""
 
 from iid_mm.inference.inferencer import IIDInferencer
 from iid_mm.models.build import init_model

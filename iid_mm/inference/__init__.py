@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a photo or a video to an answer: faces found, followed, scored, drawn and reported."""
+"""Analysis of photos and videos: faces are detected, tracked, scored, drawn and reported."""

@@ -17,6 +17,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 
 from iid_mm.datasets.forgery_dataset import ForgeryDataset
+from iid_mm.datasets.functional.geometry import BinaryMask
 from iid_mm.datasets.index import read_index
 from iid_mm.datasets.on_index import dataset_on_index
 from iid_mm.errors import InputError
@@ -27,7 +28,7 @@ from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP, check_heat_map
 from iid_mm.registry import DATASETS
 from iid_mm.structures import ForgeryDataSample
 from iid_mm.utils.files import safe_name
-from iid_mm.utils.typing import BinaryMask, FloatArray, ImageArray, Size
+from iid_mm.utils.typing import FloatArray, ImageArray, Size
 from iid_mm.visualization.class_maps import BACKBONE, CAM_METHODS, check_layer, class_maps, load_library
 from iid_mm.visualization.drawing import BLUE, INK, VERMILION, draw_outline, fit_image, overlay_heat
 from iid_mm.visualization.image_grid import add_caption, side_by_side

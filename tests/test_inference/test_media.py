@@ -152,9 +152,7 @@ def test_patterns_search_the_folders_that_they_match(tree: Path) -> None:
     assert named(find_media(str(tree / '*'))) == [(IMAGE, 'a'), (VIDEO, 'b'), (IMAGE, 'a_2')]
 
 
-def test_special_files_and_closed_folders(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_special_files_and_closed_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / 'a.png').touch()
     (tmp_path / 'closed').mkdir()
     # Reading a pipe would wait for ever.

@@ -121,10 +121,7 @@ def test_exit_statuses(weights: Path, tmp_path: Path, monkeypatch: Any, capsys: 
         assert run(patch, *command, '--out', tmp_path / 'stopped') == 130
     captured = capsys.readouterr()
     assert 'a.png' in captured.out
-    assert (
-        captured.err.splitlines()[-1]
-        == 'interrupted; 1 of 2 inputs were answered, and what was written is kept'
-    )
+    assert captured.err.splitlines()[-1] == 'interrupted; 1 of 2 inputs were analyzed; their results are kept'
     assert {path.name for path in (tmp_path / 'stopped').iterdir()} == {'a.json', 'a_annotated.jpg'}
 
 

@@ -60,6 +60,10 @@ class DatasetFacts:
 # which are fakes; the same for every method, [counts]. FaceShifter came later and is often not there.
 _FFPP = {'train': 720, 'val': 140, 'test': 140}
 _FFPP_METHODS = ('Deepfakes', 'Face2Face', 'FaceSwap', 'NeuralTextures')
+_BY_VIDEO: tuple[SharedIdentities, str] = (
+    'by design',
+    'the official test list chooses videos, not people: the same celebrities are in both parts',
+)
 # dataset/README.md of github.com/EndlessSora/DeeperForensics-1.0: 11 variants of 1,000 videos, "the video
 # number ratio of our splits ... is 703 : 96 : 201". Its genuine videos belong to FaceForensics++.
 _DEEPER = {'train': 703, 'val': 96, 'test': 201}
@@ -97,8 +101,7 @@ FACTS: dict[str, DatasetFacts] = {
             ExpectedVideos(0, 'YouTube-real', {'train': 220, 'test': 30}),
             ExpectedVideos(1, 'Celeb-synthesis', {'train': 733, 'test': 62}),
         ),
-        'by design',
-        'the official test list chooses videos, not people: the same celebrities are in both parts',
+        *_BY_VIDEO,
     ),
     'celebdf_v2': DatasetFacts(
         'Celeb-DF (v2)',
@@ -109,8 +112,7 @@ FACTS: dict[str, DatasetFacts] = {
             ExpectedVideos(0, 'YouTube-real', {'train': 230, 'test': 70}),
             ExpectedVideos(1, 'Celeb-synthesis', {'train': 5299, 'test': 340}),
         ),
-        'by design',
-        'the official test list chooses videos, not people: the same celebrities are in both parts',
+        *_BY_VIDEO,
     ),
     'dfdc': DatasetFacts(
         'DFDC',
@@ -188,7 +190,7 @@ def facts_name(dataset: str) -> str | None:
     return plain if plain in FACTS else _OTHER_NAMES.get(plain)
 
 
-def facts_of(dataset: str) -> DatasetFacts | None:
-    """Facts of a dataset by its name in an index; None if it is not a known public one."""
+def facts_of(dataset: str) -> DatasetFacts:
+    """Facts of a dataset by its name in an index; nothing but the name if it is not a known public one."""
     name = facts_name(dataset)
-    return FACTS[name] if name else None
+    return FACTS[name] if name else DatasetFacts(dataset, ())

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from iid_mm.errors import InputError
-from iid_mm.preparation.checking.findings import FindingList, plural
+from iid_mm.preparation.checking.findings import FindingList
 from iid_mm.preparation.checking.image_decoding import (
     BROKEN,
     GOOD,
@@ -26,7 +26,6 @@ from iid_mm.preparation.checking.image_decoding import (
     check_images,
     start_worker,
 )
-from iid_mm.preparation.checking.index_checks import RowRule, add_rows
 from iid_mm.preparation.checking.prepared_set import PreparedSet
 from iid_mm.utils.workers import map_in_processes
 
@@ -122,91 +121,33 @@ def check_image_results(
         problems: From :func:`decode_set`.
         findings: Takes the findings.
     """
-    _check_readable(prepared, results, problems, findings)
-    good = results['image'] == GOOD
-    rules: list[RowRule] = [
-        (
-            'error',
-            'blank-image',
-            '{} whose image is of one color: it shows no face',
-            results['row'][results['flat']],
-            'damaged video or a fade to black; prepare the video again or drop these rows',
-        ),
-        (
-            'note',
-            'colorless-image',
-            '{} whose image has no color',
-            results['row'][results['colorless'] & ~results['flat']],
-            'nothing if the video is black and white; a detector must not learn a class from it',
-        ),
-    ]
-    for role, name in (('pair', 'genuine counterpart'), ('mask', 'mask')):
-        both = good & (results[role] == GOOD)
-        other = [results[side] != results[f'{role}_{side}'] for side in ('width', 'height')]
-        rules.append(
-            (
-                'error',
-                f'{role}-of-other-size',
-                '{} whose ' + name + ' has another size than the image',
-                results['row'][both & (other[0] | other[1])],
-                'landmarks and facial swaps do not fit such pairs; prepare the set again',
-            )
-        )
-    add_rows(prepared, findings, rules)
+    rows = results['row']
+    root = prepared.root.resolve().as_posix() + '/'
+    for role, name in (('image', 'image'), ('pair', 'pair-image'), ('mask', 'mask')):
+        for code, state in ((MISSING, 'missing'), (BROKEN, 'unreadable')):
+            bad = set(rows[results[role] == code].tolist())
+            own = [problem.reason for problem in problems if problem.role == role and problem.row in bad]
+            reasons = dict.fromkeys(reason.removeprefix(root) for reason in own)
+            findings.add(f'{state}-{name}', prepared.name, reasons, count=len(bad))
+    findings.add_rows('blank-image', prepared, rows[results['flat']])
+    findings.add_rows('colorless-image', prepared, rows[results['colorless'] & ~results['flat']])
+    for role in ('pair', 'mask'):
+        both = (results['image'] == GOOD) & (results[role] == GOOD)
+        other = (results['size'] != results[f'{role}_size']).any(axis=1)
+        findings.add_rows(f'{role}-of-other-size', prepared, rows[both & other])
     _check_differences(prepared, results, findings)
 
 
-def _check_readable(
-    prepared: PreparedSet, results: ImageResults, problems: Sequence[ImageProblem], findings: FindingList
-) -> None:
-    root = prepared.root.resolve().as_posix() + '/'
-    for role, name in (('image', 'an image'), ('pair', 'a pair image'), ('mask', 'a mask')):
-        for code, kind in ((MISSING, 'missing'), (BROKEN, 'unreadable')):
-            rows = results['row'][results[role] == code]
-            bad = set(rows.tolist())
-            reasons = dict.fromkeys(
-                problem.reason.removeprefix(root)
-                for problem in problems
-                if problem.role == role and problem.row in bad
-            )
-            findings.add(
-                'error',
-                f'{kind}-{name.split(" ", 1)[1].replace(" ", "-")}',
-                prepared.name,
-                f'{plural(len(rows), "row")} with {name} that is {kind}',
-                count=len(rows),
-                examples=reasons,
-                remedy='training stops at such a row: copy the prepared folder again, or prepare it again '
-                'with --overwrite',
-            )
-
-
 def _check_differences(prepared: PreparedSet, results: ImageResults, findings: FindingList) -> None:
-    compared = results[np.isfinite(results['difference'])]
-    compared = compared[prepared.numbers('label')[compared['row']] == 1]
-    kinds = [f'{video.dataset}/{video.method}/{video.compression}' for video in prepared.videos]
-    names, codes = np.unique(np.array(kinds, dtype=np.str_), return_inverse=True)
-    kind_of_row = codes[prepared.video_codes[compared['row']]]
-    for code, kind in enumerate(names.tolist()):
-        mine = compared[kind_of_row == code]
-        total = plural(len(mine), 'fake frame')
-        for check, wrong, text, remedy in (
-            (
-                'fake-equals-genuine',
-                mine['difference'] < SAME_IMAGE,
-                'equal to the genuine frame: nothing is manipulated there, and the label is wrong',
-                'known of some videos of public sets: drop these rows, or say so next to the scores',
-            ),
-            (
-                'pair-of-other-scene',
-                mine['difference'] > OTHER_SCENE,
-                'hardly alike their genuine frame',
-                'compare them (--sheet): a shifted or wrong counterpart makes facial swaps useless',
-            ),
+    differences = np.full(prepared.rows, np.nan)
+    differences[results['row']] = results['difference']
+    compared = np.isfinite(differences) & (prepared.numbers('label') == 1)
+    for kind, rows in prepared.rows_by_kind(np.flatnonzero(compared)):
+        for check, wrong in (
+            ('fake-equals-genuine', differences[rows] < SAME_IMAGE),
+            ('pair-of-other-scene', differences[rows] > OTHER_SCENE),
         ):
-            rows = mine['row'][wrong]
-            rule: RowRule = ('warning', check, f'{len(rows)} of {total} {text}', rows, remedy)
-            add_rows(prepared, findings, [rule], f'{prepared.name}: {kind}')
+            findings.add_rows(check, prepared, rows[wrong], kind, total=len(rows))
 
 
 def check_copies(sets: Sequence[PreparedSet], results: Sequence[ImageResults], findings: FindingList) -> None:
@@ -234,13 +175,8 @@ def check_copies(sets: Sequence[PreparedSet], results: Sequence[ImageResults], f
             apart.append(f'{image} ({split}) = {other} ({other_split})')
         elif label != other_label:
             mixed.append(f'{image} = {other}')
-    where, word = 'all indexes', 'pair'
-    message = '{} of byte-identical images in different splits'
-    remedy = 'a test image is seen in training: find out which video is filed twice'
-    findings.add_each('error', 'copy-in-two-splits', where, message, apart, remedy, word)
-    message = '{} of byte-identical images, one genuine and one fake'
-    remedy = 'nothing is manipulated there, or a video is filed wrongly'
-    findings.add_each('warning', 'copy-with-both-labels', where, message, mixed, remedy, word)
+    findings.add('copy-in-two-splits', 'all indexes', apart)
+    findings.add('copy-with-both-labels', 'all indexes', mixed)
 
 
 def _roles(

@@ -29,22 +29,19 @@ RESULT = np.dtype(
     [
         ('row', np.int64),
         ('image', np.uint8),
-        ('width', np.int32),
-        ('height', np.int32),
+        ('size', np.int32, (2,)),
         ('flat', np.bool_),
         ('colorless', np.bool_),
         ('pair', np.uint8),
-        ('pair_width', np.int32),
-        ('pair_height', np.int32),
+        ('pair_size', np.int32, (2,)),
         # Mean absolute difference between a fake and its pair, gray levels; NaN: not compared.
         ('difference', np.float32),
         ('mask', np.uint8),
-        ('mask_width', np.int32),
-        ('mask_height', np.int32),
+        ('mask_size', np.int32, (2,)),
         ('digest', 'V16'),
     ]
 )
-"""What is known of one row after its images were decoded."""
+"""What is known of one row after its images were decoded; sizes are width and height."""
 
 
 class ImageJob(NamedTuple):
@@ -105,12 +102,27 @@ def check_images(jobs: Sequence[ImageJob], digests: bool) -> tuple[npt.NDArray[n
     results = np.zeros(len(jobs), RESULT)
     results['difference'] = np.nan
     problems: list[ImageProblem] = []
+
+    def open_image(path: str, role: str) -> tuple[ImageArray | None, bytes]:
+        """Read an image of the current row and note its state and size."""
+        image, data, status, reason = None, b'', GOOD, ''
+        try:
+            image, data = read_image(path)
+        except FileNotFoundError:
+            status, reason = MISSING, 'there is no such file'
+        except InputError as error:
+            status, reason = BROKEN, str(error).removeprefix(path).strip()
+        result[role] = status
+        if image is None:
+            problems.append(ImageProblem(job.row, role, f'{path}: {reason}'))
+        return image, data
+
     last: tuple[str, ImageArray | None, int] = ('', None, NOT_NAMED)
     for result, job in zip(results, jobs, strict=True):
         result['row'] = job.row
-        image, data, result['image'] = _open(job.image, job.row, 'image', problems)
+        image, data = open_image(job.image, 'image')
         if image is not None:
-            result['height'], result['width'] = image.shape[:2]
+            result['size'] = image.shape[1::-1]
             result['flat'], result['colorless'] = _is_flat(image), _is_colorless(image)
             if digests:
                 result['digest'] = np.void(hashlib.blake2b(data, digest_size=16).digest())
@@ -119,37 +131,23 @@ def check_images(jobs: Sequence[ImageJob], digests: bool) -> tuple[npt.NDArray[n
             last = (job.image, image, int(result['image']))
         else:
             if last[0] != job.pair:
-                pair, _, status = _open(job.pair, job.row, 'pair', problems)
-                last = (job.pair, pair, status)
+                pair, _ = open_image(job.pair, 'pair')
+                last = (job.pair, pair, int(result['pair']))
             elif last[2] != GOOD:
                 problems.append(ImageProblem(job.row, 'pair', f'{job.pair}: as reported'))
             _compare(result, image, last[1])
             result['pair'] = last[2]
         if job.mask is not None:
-            mask, _, result['mask'] = _open(job.mask, job.row, 'mask', problems)
+            mask, _ = open_image(job.mask, 'mask')
             if mask is not None:
-                result['mask_height'], result['mask_width'] = mask.shape[:2]
+                result['mask_size'] = mask.shape[1::-1]
     return results, problems
-
-
-def _open(
-    path: str, row: int, role: str, problems: list[ImageProblem]
-) -> tuple[ImageArray | None, bytes, int]:
-    try:
-        image, data = read_image(path)
-    except FileNotFoundError:
-        problems.append(ImageProblem(row, role, f'{path}: there is no such file'))
-        return None, b'', MISSING
-    except InputError as error:
-        problems.append(ImageProblem(row, role, f'{path}: {str(error).removeprefix(path).strip()}'))
-        return None, b'', BROKEN
-    return image, data, GOOD
 
 
 def _compare(result: np.void, image: ImageArray | None, pair: ImageArray | None) -> None:
     if pair is None:
         return
-    result['pair_height'], result['pair_width'] = pair.shape[:2]
+    result['pair_size'] = pair.shape[1::-1]
     if image is not None and image.shape == pair.shape:
         result['difference'] = cv2.norm(image, pair, cv2.NORM_L1) / image.size
 

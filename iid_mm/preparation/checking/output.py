@@ -1,38 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The result of a check: text for a terminal or a log, and a summary for a paper's appendix."""
+"""The result of a check: text for a terminal or a log, a summary for a paper's appendix, a contact sheet."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import Any, TextIO
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from iid_mm.datasets.index import SPLITS
-from iid_mm.preparation.checking.counts import SPLIT_ORDER, CountRow
-from iid_mm.preparation.checking.facts import facts_of
+from iid_mm.datasets.index import SPLITS, resolve_inside
+from iid_mm.errors import InputError
+from iid_mm.preparation.checking.facts import ANY_SPLIT, facts_of
 from iid_mm.preparation.checking.findings import SEVERITIES, Finding, plural
-from iid_mm.preparation.checking.index_checks import faceless_videos
-from iid_mm.preparation.checking.prepared_set import PreparedSet, Video
+from iid_mm.preparation.checking.image_decoding import read_image
+from iid_mm.preparation.checking.prepared_set import PreparedSet, Report, Video
 from iid_mm.preparation.checking.runner import CheckResult
-from iid_mm.preparation.checking.split_checks import shared_identities
+from iid_mm.preparation.checking.video_checks import SPLIT_ORDER, CountRow, shared_identities
 from iid_mm.utils.files import printable
 from iid_mm.utils.tables import markdown_table
 
+if TYPE_CHECKING:
+    from iid_mm.utils.typing import ImageArray
+    from iid_mm.visualization.contact_sheet import SheetRow
+
 _STYLES = {'error': 'bold red', 'warning': 'yellow', 'note': 'cyan'}
 _LOG_WIDTH = 120
-_TABLE_WIDTH = 240
 _HEAD = [
     *('Dataset', 'Split', 'Genuine videos', 'Fake videos', 'Genuine frames', 'Fake frames', 'Identities'),
     *('Faces by', 'Frames a video', 'Crop margin', 'Stored as', 'Frames found', 'Left out'),
 ]
 _FORMATS = {'png': 'PNG', 'jpg': 'JPEG', 'webp': 'WebP'}
 UNKNOWN = 'not recorded'
+MAX_ROWS = 64
+COLUMNS = 8
 
 
 # Terminal
@@ -47,53 +52,38 @@ def print_result(result: CheckResult, *, strict: bool = False, file: TextIO | No
         file: Where to; None for stdout.
     """
     console = Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=True)
-    # A log has no width of its own, and its tables should survive being pasted.
-    style = box.SIMPLE_HEAD if console.is_terminal else box.MARKDOWN
-    width = console.width if console.is_terminal else _LOG_WIDTH
-    if not console.is_terminal:
-        console.width = _TABLE_WIDTH
-    for dataset, compression in dict.fromkeys((row.dataset, row.compression) for row in result.counts):
-        rows = [r for r in result.counts if (r.dataset, r.compression) == (dataset, compression)]
+    for (dataset, compression), group in groupby(result.counts, attrgetter('dataset', 'compression')):
+        rows = list(group)
         official = ' of those that the official set has' if any(r.expected is not None for r in rows) else ''
         console.print(Text(f'{printable(dataset)} ({printable(compression)}): videos found{official}'))
-        with console.capture() as capture:
-            console.print(_count_table(rows, style), soft_wrap=False)
-        # Both kinds of box pad lines, and the one for logs adds empty ones.
-        lines = [line.rstrip() for line in capture.get().splitlines()]
-        console.file.write('\n'.join(line for line in lines if line) + '\n\n')
+        splits = _splits_of(rows)
+        names = ['all splits' if split == ANY_SPLIT else split for split in splits]
+        lines = [
+            [mine[0].method, *_count_cells(mine, splits), str(sum(row.frames for row in mine))]
+            for mine in _by_method(rows)
+        ]
+        console.print(Text('\n'.join(markdown_table([['method', 'label', *names, 'frames'], *lines])) + '\n'))
+    # A log has no width of its own.
+    width = console.width if console.is_terminal else _LOG_WIDTH
     for finding in result.findings:
         console.print(_format_finding(finding, width))
     console.print(Text(_verdict(result, strict), style='bold'))
 
 
-def _by_method(rows: Sequence[CountRow]) -> dict[tuple[str, str, int, str], dict[str, CountRow]]:
-    """Dataset, compression, label and method -> split -> its row."""
-    kinds: dict[tuple[str, str, int, str], dict[str, CountRow]] = {}
-    for row in rows:
-        kinds.setdefault((row.dataset, row.compression, row.label, row.method), {})[row.split] = row
-    return kinds
+def _by_method(rows: Sequence[CountRow]) -> list[list[CountRow]]:
+    """Rows of each dataset, compression, label and method."""
+    key = attrgetter('dataset', 'compression', 'label', 'method')
+    return [list(group) for _, group in groupby(rows, key)]
 
 
 def _splits_of(rows: Sequence[CountRow]) -> list[str]:
     return [split for split in SPLIT_ORDER if any(row.split == split for row in rows)]
 
 
-def _count_table(rows: list[CountRow], style: box.Box) -> Table:
-    splits = _splits_of(rows)
-    table = Table(box=style, pad_edge=style is not box.SIMPLE_HEAD)
-    table.add_column('method', no_wrap=True)
-    table.add_column('label', no_wrap=True)
-    for split in splits:
-        table.add_column('all splits' if split == 'any' else split, justify='right', no_wrap=True)
-    table.add_column('frames', justify='right', no_wrap=True)
-    for (_, _, label, method), mine in _by_method(rows).items():
-        cells = [
-            Text(mine[s].text, style='yellow' if mine[s].short else '') if s in mine else Text('')
-            for s in splits
-        ]
-        frames = sum(row.frames for row in mine.values())
-        table.add_row(Text(printable(method)), 'fake' if label else 'genuine', *cells, str(frames))
-    return table
+def _count_cells(rows: Sequence[CountRow], splits: Sequence[str]) -> list[str]:
+    """Label of one method and its videos in each split."""
+    texts = {row.split: row.text for row in rows}
+    return ['fake' if rows[0].label else 'genuine', *(texts.get(split, '') for split in splits)]
 
 
 def _format_finding(finding: Finding, width: int) -> Text:
@@ -146,7 +136,7 @@ def _set_lines(prepared: PreparedSet) -> list[list[str]]:
     lines = []
     settings = prepared.settings or {}
     margin = 'none' if prepared.settings and _kept_whole(prepared) else _margin(settings)
-    end = [margin, _stored(settings), _found(prepared.report or {}), _left_out(prepared)]
+    end = [margin, _stored(settings), _found(prepared.report), _left_out(prepared)]
     heads = dict.fromkeys((video.dataset, video.compression) for video in prepared.videos)
     for dataset, compression in sorted(heads):
         for split in SPLITS:
@@ -174,13 +164,12 @@ def _set_lines(prepared: PreparedSet) -> list[list[str]]:
 def _method_table(counts: Sequence[CountRow]) -> list[str]:
     splits = _splits_of(counts)
     lines = [
-        [dataset, compression, method, 'fake' if label else 'genuine']
-        + [rows[split].text if split in rows else '' for split in splits]
-        for (dataset, compression, label, method), rows in _by_method(counts).items()
+        [rows[0].dataset, rows[0].compression, rows[0].method, *_count_cells(rows, splits)]
+        for rows in _by_method(counts)
         # A method that is not there at all is no part of the study.
-        if any(row.found for row in rows.values())
+        if any(row.found for row in rows)
     ]
-    names = [f'Videos, {"all" if split == "any" else split}' for split in splits]
+    names = [f'Videos, {"all" if split == ANY_SPLIT else split}' for split in splits]
     return markdown_table([['Dataset', 'Compression', 'Method', 'Label', *names], *lines], 4) if lines else []
 
 
@@ -206,23 +195,22 @@ def _stored(settings: dict[str, Any]) -> str:
     return f'{name}, up to {side} px' if side else name
 
 
-def _found(report: dict[str, Any]) -> str:
-    asked, found = report.get('frames_asked'), report.get('frames_found')
-    if not isinstance(asked, int) or not isinstance(found, int) or not asked:
+def _found(report: Report) -> str:
+    if not report.asked or report.found is None:
         return UNKNOWN
-    return f'{100 * found / asked:.2f} %'
+    return f'{100 * report.found / report.asked:.2f} %'
 
 
 def _left_out(prepared: PreparedSet) -> str:
-    if prepared.report is None:
+    report = prepared.report
+    if report.problem:
         return UNKNOWN
-    left_out, missing = prepared.report.get('left_out'), prepared.report.get('missing')
-    parts = [
-        (len(left_out) if isinstance(left_out, dict) else 0, 'not used'),
-        (len(missing) if isinstance(missing, list) else 0, 'missing'),
-        (faceless_videos(prepared)[0], 'without face'),
-    ]
-    return ', '.join(f'{count} {name}' for count, name in parts if count) or 'none'
+    parts = {
+        'not used': len(report.left_out),
+        'missing': len(report.missing),
+        'without face': prepared.faceless[0],
+    }
+    return ', '.join(f'{count} {name}' for name, count in parts.items() if count) or 'none'
 
 
 def _frames_a_video(videos: Sequence[Video]) -> str:
@@ -233,16 +221,15 @@ def _frames_a_video(videos: Sequence[Video]) -> str:
 
 def _kept_whole(prepared: PreparedSet) -> bool:
     """Whether the images were crops already: windows around a face do not all begin at the corner."""
-    windows = prepared.column('crop_window').flatten().to_numpy(zero_copy_only=False).reshape(-1, 4)
-    return prepared.rows > 0 and not windows[:, :2].any()
+    return prepared.rows > 0 and not prepared.windows[:, :2].any()
 
 
 def _protocol(prepared: PreparedSet) -> str:
     """How the set was made, in sentences; nothing is claimed that the settings do not say."""
     datasets = sorted({video.dataset for video in prepared.videos})
-    titles = [facts.title if (facts := facts_of(name)) else name for name in datasets]
     levels = sorted({video.compression for video in prepared.videos} - {'native'})
-    lines = [f'**{" and ".join(titles)}{" (" + ", ".join(levels) + ")" if levels else ""}.**']
+    titles, suffix = ' and '.join(facts_of(name).title for name in datasets), ', '.join(levels)
+    lines = [f'**{titles} ({suffix}).**' if levels else f'**{titles}.**']
     if prepared.settings is None:
         lines.append('How the face crops were made is not recorded in the index.')
     else:
@@ -279,10 +266,9 @@ def _counts_sentences(prepared: PreparedSet) -> list[str]:
     fakes = int((prepared.numbers('label') == 1).sum())
     paired = prepared.rows - prepared.column('source_image').null_count
     lines = []
-    report = prepared.report or {}
+    report = prepared.report
     if (share := _found(report)) != UNKNOWN:
-        found, asked = report['frames_found'], report['frames_asked']
-        lines.append(f'A face was found in {found} of {asked} frames ({share}).')
+        lines.append(f'A face was found in {report.found} of {report.asked} frames ({share}).')
     if fakes:
         lines.append(
             f'{paired} of {plural(fakes, "fake frame")} have the genuine frame they were made from as a '
@@ -297,11 +283,89 @@ def _counts_sentences(prepared: PreparedSet) -> list[str]:
         lines.append('Who is shown is not recorded.')
     elif len(named) > 1:
         datasets = {video.dataset for video in prepared.videos}
-        shared = {
-            identity
-            for name in datasets
-            for identity in shared_identities(v for v in prepared.videos if v.dataset == name)
-        }
-        known = plural(len(shared), 'identity') if shared else 'No identity'
+        own = [[video for video in prepared.videos if video.dataset == name] for name in datasets]
+        shared = sum(len(shared_identities(videos)) for videos in own)
+        known = plural(shared, 'identity') if shared else 'No identity'
         lines.append(f'{known} in more than one split, by the target and source ids of the dataset.')
     return lines
+
+
+# Contact sheet
+
+
+def draw_sheet(sets: Sequence[PreparedSet]) -> ImageArray:
+    """Draw samples of every method, evenly chosen over the splits; the same for the same indexes.
+
+    Args:
+        sets: The sets.
+
+    Returns:
+        The sheet, BGR.
+
+    Raises:
+        InputError: If there is no row to show.
+    """
+    # Loads matplotlib for its fonts, which other checks do not need.
+    from iid_mm.visualization.contact_sheet import contact_sheet
+
+    rows = [row for prepared in sets for row in _sheet_rows(prepared)]
+    if not rows:
+        raise InputError('the indexes have no rows, so there is nothing to draw; leave --sheet out')
+    # Not the whole path: sheets are passed on.
+    title = ', '.join(f'{prepared.root.resolve().name}/{prepared.path.name}' for prepared in sets)
+    if len(rows) > MAX_ROWS:
+        title = f'{title} (the first {MAX_ROWS} of {len(rows)} kinds)'
+    return contact_sheet(rows[:MAX_ROWS], title, columns=COLUMNS)
+
+
+def _sheet_rows(prepared: PreparedSet) -> list[SheetRow]:
+    """Genuine kinds first, then fakes, by name."""
+    from iid_mm.visualization.contact_sheet import SheetRow, SheetSample
+
+    kinds: dict[tuple[str, int, str, str], list[int]] = {}
+    for number, video in enumerate(prepared.videos):
+        kind = (video.dataset, video.label, video.method, video.compression)
+        kinds.setdefault(kind, []).append(number)
+    drawn = []
+    for (dataset, label, method, compression), videos in sorted(kinds.items()):
+        # A fake with its genuine frame takes two tiles.
+        chosen = _choose(prepared, videos, COLUMNS // 2)
+        if not any(prepared.texts('source_image', chosen)):
+            chosen = _choose(prepared, videos, COLUMNS)
+        values = [prepared.texts(name, chosen) for name in ('image', 'source_image', 'frame')]
+        samples = []
+        for row, points, image, pair, frame in zip(chosen, prepared.landmarks(chosen), *values, strict=True):
+            video = prepared.videos[int(prepared.video_codes[row])]
+            caption = [f'{video.split}  {video.name.rsplit("/", 1)[-1]}', f'frame {frame}']
+            other = _read(prepared, pair) if pair is not None else None
+            samples.append(SheetSample(_read(prepared, image), points, caption, other))
+        frames = sum(prepared.videos[number].frames for number in videos)
+        note = f'{plural(len(videos), "video")}, {plural(frames, "frame")}'
+        title = f'{dataset}  {method}  {compression}: {"fake" if label else "genuine"}'
+        drawn.append(SheetRow(title, note, bool(label), samples))
+    return drawn
+
+
+def _choose(prepared: PreparedSet, videos: list[int], number: int) -> list[int]:
+    """Rows of some videos: as many from each split as can be, each from another video if there are enough."""
+    by_split = {
+        split: own
+        for split in SPLITS
+        if (own := [video for video in videos if prepared.videos[video].split == split])
+    }
+    chosen: list[int] = []
+    for place, own in enumerate(by_split.values()):
+        share = number // len(by_split) + (place < number % len(by_split))
+        own.sort(key=lambda video: prepared.videos[video].key)
+        for turn, at in enumerate(np.linspace(0, len(own) - 1, share).round().astype(int).tolist()):
+            rows = np.flatnonzero(prepared.video_codes == own[at])
+            # Another frame of each video, so that a video shown twice does not look the same.
+            chosen.append(int(rows[(2 * turn + 1) * len(rows) // (2 * share)]))
+    return chosen
+
+
+def _read(prepared: PreparedSet, name: str) -> ImageArray | None:
+    try:
+        return read_image(str(resolve_inside(prepared.root, name)))[0]
+    except (FileNotFoundError, InputError):
+        return None

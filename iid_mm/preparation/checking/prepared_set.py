@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from iid_mm.utils.parquet import check_size, open_parquet
 # Nine tenths of an index are landmarks. They are read in pieces and reduced to boxes.
 _COLUMNS = [name for name in INDEX_SCHEMA.names if name != 'landmarks']
 _SETTINGS_KEY = b'iid_mm.preparation'
+T = TypeVar('T')
 
 
 @dataclass(frozen=True)
@@ -59,21 +60,82 @@ class Video:
         return {identity for identity in (self.target_id, self.source_id) if identity is not None}
 
 
+@dataclass(frozen=True)
+class Report:
+    """What ``report.json`` says; what it lacks is None or empty.
+
+    Attributes:
+        problem: Why it cannot be used; empty if it can.
+        settings: Settings of the preparation.
+        asked: Frames that were wanted.
+        found: Frames with a face.
+        missing: Videos that a list of the dataset names and that are not on disk.
+        left_out: Reason of each video that was left out.
+        given_up: Video -> numbers of its frames without a face.
+        problems: Videos and what was noted about them.
+        faceless: Number of videos that gave no frame, by the counts of the methods.
+    """
+
+    problem: str = ''
+    settings: dict[str, Any] | None = None
+    asked: int | None = None
+    found: int | None = None
+    missing: Sequence[str] = ()
+    left_out: Sequence[str] = ()
+    given_up: Mapping[str, list[Any]] = field(default_factory=dict)
+    problems: Sequence[tuple[str, str]] = ()
+    faceless: int = 0
+
+    @classmethod
+    def read(cls, path: Path) -> Report:
+        """Read the report of a preparation; what is not of the right type counts as missing."""
+        if not path.is_file():
+            return cls('there is no report.json next to the index')
+        try:
+            raw = read_json(path)
+        except (OSError, ValueError) as error:
+            return cls(f'report.json cannot be read ({error})')
+        if not isinstance(raw, dict) or not isinstance(raw.get('settings'), dict):
+            return cls('report.json is not the report of a preparation')
+
+        def get(key: str, kind: type[T]) -> T:
+            return value if isinstance(value := raw.get(key), kind) else kind()
+
+        asked, found = raw.get('frames_asked'), raw.get('frames_found')
+        methods = [entry for entry in get('methods', dict).values() if isinstance(entry, dict)]
+        problems = [entry for entry in get('problems', list) if isinstance(entry, dict)]
+        given_up = get('given_up', dict).items()
+        counts = [entry.get('videos_without_face') for entry in methods]
+        return cls(
+            settings=raw['settings'],
+            asked=asked if isinstance(asked, int) else None,
+            found=found if isinstance(found, int) else None,
+            missing=sorted(map(str, get('missing', list))),
+            left_out=[str(reason) for reason in get('left_out', dict).values()],
+            given_up={str(key): frames for key, frames in given_up if frames and isinstance(frames, list)},
+            problems=[
+                (entry['video'], str(entry.get('reason', '')))
+                for entry in problems
+                if isinstance(entry.get('video'), str)
+            ],
+            faceless=sum(count for count in counts if isinstance(count, int)),
+        )
+
+
 @dataclass
 class PreparedSet:
     """An index with what belongs to it.
 
     Attributes:
         path: The index.
-        name: What to call it in messages.
+        name: Its name in messages.
         table: The index without landmarks, in the order of the file.
         video_codes: (n,) number of the video of each row in :attr:`videos`.
         videos: Its videos, in the order in which they appear.
         boxes: (n, 4) float32 bounding boxes of the landmarks, x0, y0, x1, y1, pixels of the crop.
         points: (n,) number of landmarks of each row.
         settings: Settings of the preparation; None if the index does not say.
-        report: Content of ``report.json`` next to the index; None if it is missing or unreadable.
-        report_problem: Why there is no report; empty if there is one.
+        report: The report next to the index.
     """
 
     path: Path
@@ -83,9 +145,8 @@ class PreparedSet:
     videos: list[Video]
     boxes: npt.NDArray[np.float32]
     points: npt.NDArray[np.int64]
-    settings: dict[str, Any] | None = None
-    report: dict[str, Any] | None = None
-    report_problem: str = ''
+    settings: dict[str, Any] | None
+    report: Report
 
     @property
     def root(self) -> Path:
@@ -101,18 +162,35 @@ class PreparedSet:
         """A column in one piece."""
         return _one_piece(self.table.column(name))
 
+    @property
+    def windows(self) -> npt.NDArray[np.int64]:
+        """(n, 4) crop windows, x0, y0, x1, y1, pixels of the frame."""
+        values = self.column('crop_window').flatten().to_numpy(zero_copy_only=False)
+        return np.asarray(values, np.int64).reshape(-1, 4)
+
+    @property
+    def faceless(self) -> tuple[int, list[str]]:
+        """Videos that gave no sample: their number, and the names that the report gives."""
+        noted = {*self.report.given_up, *(video for video, _ in self.report.problems)}
+        names = sorted(noted - {video.key for video in self.videos})
+        return max(self.report.faceless, len(names)), names
+
     def numbers(self, name: str) -> npt.NDArray[Any]:
         """A column of numbers without nulls."""
         return np.asarray(self.column(name).to_numpy(zero_copy_only=False))
+
+    def rows_by_kind(self, rows: npt.NDArray[np.int64]) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
+        """Split rows by dataset, method and compression, sorted by the name of this kind."""
+        names = [f'{video.dataset}/{video.method}/{video.compression}' for video in self.videos]
+        kinds, codes = np.unique(np.array(names, np.str_), return_inverse=True)
+        of_row = codes[self.video_codes[rows]]
+        for code in np.unique(of_row):
+            yield str(kinds[code]), rows[of_row == code]
 
     def texts(self, name: str, rows: Sequence[int] | npt.NDArray[Any]) -> list[Any]:
         """Values of a column in a few rows."""
         taken = self.column(name).take(pa.array(np.asarray(rows, np.int64)))
         return list(taken.to_pylist())
-
-    def places(self, rows: Sequence[int] | npt.NDArray[Any]) -> list[str]:
-        """What to call rows in messages: their images."""
-        return [str(image) for image in self.texts('image', rows)]
 
     def landmarks(self, rows: Sequence[int]) -> list[npt.NDArray[np.float32]]:
         """Landmarks of a few rows, each (K, 2); only the parts of the file that hold them are read."""
@@ -158,11 +236,9 @@ def load_set(path: Path) -> PreparedSet:
         read_index(path)
         raise InvalidIndexError(f'{path}, column landmarks: the values cannot be used; make the index again')
     codes, videos = _list_videos(table)
-    settings = _parse_settings(table.schema.metadata)
-    report, problem = _read_report(path.parent / 'report.json')
-    if settings is None and report:
-        settings = report['settings']
-    return PreparedSet(path, name, table, codes, videos, boxes, points, settings, report, problem)
+    report = Report.read(path.parent / 'report.json')
+    settings = _parse_settings(table.schema.metadata) or report.settings
+    return PreparedSet(path, name, table, codes, videos, boxes, points, settings, report)
 
 
 def _one_piece(column: pa.ChunkedArray) -> pa.Array:
@@ -224,15 +300,3 @@ def _parse_settings(metadata: dict[bytes, bytes] | None) -> dict[str, Any] | Non
     except (ValueError, RecursionError):
         return None
     return settings if isinstance(settings, dict) and settings else None
-
-
-def _read_report(path: Path) -> tuple[dict[str, Any] | None, str]:
-    if not path.is_file():
-        return None, 'there is no report.json next to the index'
-    try:
-        report = read_json(path)
-    except (OSError, ValueError) as error:
-        return None, f'report.json cannot be read ({error})'
-    if not isinstance(report, dict) or not isinstance(report.get('settings'), dict):
-        return None, 'report.json is not the report of a preparation'
-    return report, ''

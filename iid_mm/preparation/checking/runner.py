@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from iid_mm.errors import InputError, InvalidIndexError
-from iid_mm.preparation.checking.counts import CountRow, check_counts, count_videos
 from iid_mm.preparation.checking.findings import SEVERITIES, Finding, FindingList
 from iid_mm.preparation.checking.image_checks import (
     ImageResults,
@@ -28,7 +25,7 @@ from iid_mm.preparation.checking.index_checks import (
     window_sizes,
 )
 from iid_mm.preparation.checking.prepared_set import PreparedSet, load_set
-from iid_mm.preparation.checking.split_checks import check_splits
+from iid_mm.preparation.checking.video_checks import CountRow, check_counts, check_splits, count_videos
 
 
 @dataclass
@@ -114,7 +111,7 @@ def check_indexes(
     if deep and not images:
         raise InputError('deep compares the content of images, which are not read with images=False')
     findings = FindingList()
-    sets = _load(paths, findings)
+    sets = list(_load(paths, findings))
     decoded: list[ImageResults] = []
     for prepared in sets:
         check_report(prepared, findings)
@@ -126,7 +123,7 @@ def check_indexes(
             )
             check_image_results(prepared, results, problems, findings)
             good = results[results['image'] == GOOD]
-            sizes[good['row']] = np.stack([good['width'], good['height']], axis=1)
+            sizes[good['row']] = good['size']
             decoded.append(results)
         check_landmarks(prepared, sizes, findings)
     if deep and decoded:
@@ -142,13 +139,9 @@ def check_indexes(
     return CheckResult(sets, counts, list(findings), sum(len(results) for results in decoded))
 
 
-def _load(paths: Sequence[Path], findings: FindingList) -> list[PreparedSet]:
-    sets = []
+def _load(paths: Sequence[Path], findings: FindingList) -> Iterator[PreparedSet]:
     for path in paths:
         try:
-            sets.append(load_set(path))
+            yield load_set(path)
         except InvalidIndexError as error:
-            message = f'the index is refused: {error}'
-            remedy = 'make it again with tools/prepare_data.py; do not use an index of unknown origin'
-            findings.add('error', 'invalid-index', path.as_posix(), message, count=1, remedy=remedy)
-    return sets
+            findings.add('invalid-index', path.as_posix(), count=1, reason=error)

@@ -12,9 +12,8 @@ import pytest
 
 from iid_mm.errors import InputError
 from iid_mm.preparation.checking.findings import Finding, FindingList, plural
-from iid_mm.preparation.checking.output import print_result, summarize
+from iid_mm.preparation.checking.output import _choose, draw_sheet, print_result, summarize
 from iid_mm.preparation.checking.prepared_set import load_set
-from iid_mm.preparation.checking.sheet import _choose, draw_sheet
 from iid_mm.visualization.contact_sheet import SheetRow, SheetSample, contact_sheet, draw_landmarks
 from iid_mm.visualization.drawing import BLUE, VERMILION
 from support.paths import REPOSITORY
@@ -42,13 +41,21 @@ def run_tool(*arguments):
 
 def test_findings_are_sorted_and_shortened():
     findings = FindingList()
-    findings.add('note', 'a', 'w', 'm', count=1)
-    findings.add('error', 'b', 'w', 'm', count=9, examples=range(9), remedy='r')
-    findings.add('warning', 'c', 'w', 'm', count=0)
-    assert list(findings) == [
-        Finding('error', 'b', 'w', 'm', 9, ('0', '1', '2', '3', '4'), 'r'),
-        Finding('note', 'a', 'w', 'm', 1, (), ''),
-    ]
+    findings.add('no-report', 'w', count=1, problem='gone')
+    findings.add('copy-in-two-splits', 'w', range(9))
+    findings.add('genuine-with-pair', 'w')
+    findings.add('frames-given-up', 'w', count=1, severity='error', share='')
+    error, other, note = findings
+    assert (error.severity, error.message) == (
+        'error',
+        '9 pairs of byte-identical images in different splits',
+    )
+    assert (error.count, error.examples) == (9, ('0', '1', '2', '3', '4'))
+    assert error.remedy.startswith('a test image is seen in training')
+    assert (other.severity, other.message) == ('error', '1 frame given up')
+    message = 'gone: what was left out is unknown'
+    remedy = 'keep report.json with the index, or prepare the set again'
+    assert note == Finding('note', 'no-report', 'w', message, 1, (), remedy)
 
 
 def test_plural():
@@ -233,7 +240,7 @@ def test_samples_are_spread_over_splits_and_videos(tiny):
     assert len(set(rows)) == 8
 
 
-def test_sheet(good, check, tmp_path):
+def test_sheet(good, check):
     result = check(good.write())
     sheet = draw_sheet(result.sets)
     again = draw_sheet([load_set(good.root / 'index.parquet')])

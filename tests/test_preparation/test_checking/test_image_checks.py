@@ -35,7 +35,7 @@ def test_results_of_good_images(good):
     assert problems == []
     assert results['row'].tolist() == list(range(8))
     assert set(results['image'].tolist()) == {GOOD}
-    assert set(results['width'].tolist()) == set(results['height'].tolist()) == {40}
+    assert results['size'].tolist() == [[40, 40]] * 8
     # Sorted by key, the four fakes come first; each is compared with its own genuine frame.
     assert np.isfinite(results['difference']).tolist() == [True] * 4 + [False] * 4
     for row in range(4):
