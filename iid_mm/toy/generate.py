@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+import io
 import json
-import multiprocessing
+import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import av
 import cv2
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from iid_mm.errors import InputError
@@ -32,7 +35,11 @@ from iid_mm.toy.factors import draw_expressions
 from iid_mm.toy.identity import Identity
 from iid_mm.toy.manipulations import draw_strength, manipulate
 from iid_mm.toy.streams import stream
-from iid_mm.toy.video import write_json, write_landmarks, write_video
+from iid_mm.utils.files import replacing, write_bytes, write_text
+from iid_mm.utils.workers import map_in_processes
+
+if TYPE_CHECKING:
+    from iid_mm.utils.typing import ImageArray, PointsArray
 
 MASK_CRF = 6
 """Masks hold only two values; this keeps them within a few gray levels."""
@@ -69,37 +76,24 @@ def generate_toy_set(
     root = Path(out_dir)
     header = _describe(config)
     _claim(root, header, overwrite)
-    write_json(root / 'toy.json', header)
+    _write_json(root / 'toy.json', header)
     for name, pairs in draw_splits(config).items():
         ids = [[f'{a:03d}', f'{b:03d}'] for a, b in pairs]
-        write_json(root / f'{name}.json', ids)
+        _write_json(root / f'{name}.json', ids)
     fakes: dict[int, list[FakePlan]] = defaultdict(list)
     for plan in plan_fakes(config):
         fakes[plan.target].append(plan)
-    jobs = [(str(root), config, i, tuple(fakes[i])) for i in range(config.num_identities)]
+    jobs = [_Job(root, config, i, tuple(fakes[i])) for i in range(config.num_identities)]
+    made: Iterator[int] = map(_make_target, jobs)
+    if num_workers > 1:
+        # There is one process a core; threads of OpenCV would compete with them.
+        single = partial(cv2.setNumThreads, 1)
+        made = map_in_processes(_make_target, jobs, min(num_workers, len(jobs)), single)
     total = config.num_identities + sum(len(plans) for plans in fakes.values())
     with tqdm(total=total, desc='toy dataset', unit='video', disable=not progress) as bar:
-        for done in _run(jobs, num_workers):
+        for done in made:
             bar.update(done)
     return root
-
-
-_Job = tuple[str, ToyConfig, int, tuple[FakePlan, ...]]
-
-
-def _run(jobs: list[_Job], num_workers: int) -> Iterator[int]:
-    """Run the jobs and yield the number of videos of each as it ends."""
-    if num_workers == 1:
-        for job in jobs:
-            yield _make_target(*job)
-        return
-    # Spawned, not forked: forking after OpenCV or torch started threads can hang.
-    context = multiprocessing.get_context('spawn')
-    count = min(num_workers, len(jobs))
-    # There is one process per core; threads of OpenCV would compete with them.
-    with ProcessPoolExecutor(count, context, cv2.setNumThreads, (1,)) as pool:
-        for future in as_completed([pool.submit(_make_target, *job) for job in jobs]):
-            yield future.result()
 
 
 def make_clip(config: ToyConfig, factors: Factors) -> Clip:
@@ -135,26 +129,36 @@ def _manipulation_stream(config: ToyConfig, plan: FakePlan) -> np.random.Generat
     return stream(config.seed, 'manipulation', plan.method, plan.target, plan.source, *take)
 
 
-def _make_target(root: str, config: ToyConfig, index: int, fakes: tuple[FakePlan, ...]) -> int:
-    """Write the genuine video of a person and all fakes made from it."""
+class _Job(NamedTuple):
+    """The genuine video of a person and all fakes made from it."""
+
+    root: Path
+    config: ToyConfig
+    target: int
+    fakes: tuple[FakePlan, ...]
+
+
+def _make_target(job: _Job) -> int:
+    """Write the videos of a job that are not finished; returns how many videos it has."""
+    root, config, index, fakes = job
     video = Path('original_sequences/youtube/c23/videos') / f'{index:03d}.mp4'
     rendered: RenderedClip | None = None
-    if not _finished(Path(root), video):
-        rendered = make_clip(config, plan_genuine(config)[video.stem]).render()
-        write_landmarks(_landmark_path(Path(root), video), rendered.landmarks)
-        write_video(Path(root) / video, rendered.frames, config.fps, config.crf)
+    if not _finished(root, video):
+        rendered = make_clip(config, genuine_factors(config, index)).render()
+        write_landmarks(_landmark_path(root, video), rendered.landmarks)
+        write_video(root / video, rendered.frames, config.fps, config.crf)
     for plan in fakes:
         folder = Path('manipulated_sequences') / plan.method
         video = folder / 'c23/videos' / f'{plan.name}.mp4'
-        mask = Path(root) / folder / 'masks/videos' / f'{plan.name}.mp4'
-        if _finished(Path(root), video) and mask.exists():
+        mask = root / folder / 'masks/videos' / f'{plan.name}.mp4'
+        if _finished(root, video) and mask.exists():
             continue
         if rendered is None:
             rendered = make_clip(config, genuine_factors(config, index)).render()
         forgery = make_fake(config, plan, rendered)
-        write_landmarks(_landmark_path(Path(root), video), forgery.landmarks)
+        write_landmarks(_landmark_path(root, video), forgery.landmarks)
         write_video(mask, forgery.masks, config.fps, MASK_CRF)
-        write_video(Path(root) / video, forgery.frames, config.fps, config.crf)
+        write_video(root / video, forgery.frames, config.fps, config.crf)
     return 1 + len(fakes)
 
 
@@ -232,3 +236,41 @@ def _difference(found: Any, wanted: dict[str, Any]) -> str:
         f'{key}: {old.get(key)} there, {new.get(key)} wanted' for key in new if old.get(key) != new.get(key)
     ]
     return '; '.join(changed) or 'made by another version of the generator'
+
+
+def write_video(path: Path, frames: ImageArray | npt.NDArray[np.uint8], fps: int, crf: int) -> None:
+    """Encode frames with H.264 into an .mp4 file.
+
+    Args:
+        path: The file; its folder is made.
+        frames: (T, H, W, 3) uint8 BGR or (T, H, W) uint8 gray; H and W even.
+        fps: Frames a second.
+        crf: Constant rate factor, 0 to 51.
+    """
+    # Converted here, not inside FFmpeg, so that the input of the encoder is known to the bit.
+    code = cv2.COLOR_BGR2YUV_I420
+    with replacing(path) as temporary, av.open(os.path.abspath(temporary), 'w', format='mp4') as container:
+        video = container.add_stream('libx264', rate=fps)
+        video.height, video.width = frames.shape[1:3]
+        video.pix_fmt = 'yuv420p'
+        # Equal frames must give equal bytes. x264's fast paths break that from one call to the
+        # next (they depend on where buffers lie in memory) unless told to be CPU independent.
+        video.options = {
+            'crf': str(crf), 'preset': 'medium', 'threads': '1', 'x264-params': 'cpu-independent=1'
+        }  # fmt: skip
+        for frame in frames:
+            color = cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR) if frame.ndim == 2 else frame
+            encoded = av.VideoFrame.from_ndarray(cv2.cvtColor(color, code), format='yuv420p')
+            container.mux(video.encode(encoded))
+        container.mux(video.encode())
+
+
+def write_landmarks(path: Path, landmarks: PointsArray) -> None:
+    """Write landmarks (T, K, 2) float32 as .npy."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(landmarks, np.float32), allow_pickle=False)
+    write_bytes(path, buffer.getvalue())
+
+
+def _write_json(path: Path, content: Any) -> None:
+    write_text(path, json.dumps(content, indent=1) + '\n')

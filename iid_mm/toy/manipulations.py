@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from iid_mm.datasets.functional.facial_swap import transfer_color
 from iid_mm.errors import InputError
-from iid_mm.toy.clip import Forgery, RenderedClip
+from iid_mm.toy.clip import Clip, Forgery, RenderedClip
 from iid_mm.toy.factors import Camera, Expression, Light
 from iid_mm.toy.render import render_frame
 from iid_mm.toy.warp import (
@@ -137,73 +136,86 @@ def manipulate(
             f'{len(target.frames)} frames; give one expression a frame'
         )
     traces = _draw_traces(target, rng, strength)
-    forge = METHODS[name]
+    forge, unit = METHODS[name], target.clip.size / 160
     frames, masks, landmarks = [], [], []
     for t, expression in enumerate(wanted):
-        frame, mask, points = forge(target, t, source, expression, traces, rng)
+        genuine = target.frames[t]
+        face = forge(_Frame(target.clip, t, target.landmarks[t], unit, traces, rng), source, expression)
+        weight = hull_mask(face.hull, target.clip.size, face.inset * unit, face.feather * unit)
+        mismatch, residue = face.share * traces.mismatch, face.share * traces.residue
+        image = transfer_color(face.image, genuine, weight, mismatch, residue)
+        frame, mask = composite(genuine, image, weight)
         frames.append(frame)
         masks.append(mask)
-        landmarks.append(points)
+        landmarks.append(face.landmarks)
     return Forgery(np.stack(frames), np.stack(masks), np.stack(landmarks), traces.strength)
 
 
-_Forged = tuple['ImageArray', npt.NDArray[np.uint8], 'PointsArray']
+class _Frame(NamedTuple):
+    """Frame ``t`` of a clip and its (68, 2) landmarks; ``unit`` pixels are one of a 160 px frame."""
 
+    clip: Clip
+    t: int
+    points: PointsArray
+    unit: float
+    traces: Traces
+    rng: np.random.Generator
 
-def _render(
-    target: RenderedClip, t: int, identity: Identity, expression: Expression, traces: Traces
-) -> tuple[ImageArray, PointsArray]:
-    """Render a face in the target's pose and place, under the light of the forgery."""
-    clip = target.clip
-    if identity != clip.identity:
-        # Only skin is swapped: strands of the source's hair would reveal the hull.
-        # The color correction approaches the target's skin before any blending.
-        b, g, r = (
-            own + 0.75 * (wanted - own) for own, wanted in zip(identity.skin, clip.identity.skin, strict=True)
+    def render(self, identity: Identity, expression: Expression) -> tuple[ImageArray, PointsArray]:
+        """Render a face in the target's pose and place, under the light of the forgery."""
+        clip = self.clip
+        if identity != clip.identity:
+            # Only skin is swapped: strands of the source's hair would reveal the hull.
+            # The color correction approaches the target's skin before any blending.
+            pairs = zip(identity.skin, clip.identity.skin, strict=True)
+            b, g, r = (own + 0.75 * (wanted - own) for own, wanted in pairs)
+            identity = replace(identity, hair_style='bald', skin=(b, g, r))
+        return render_frame(
+            identity, clip.poses[self.t], expression, self.traces.light, clip.background, clip.size
         )
-        identity = replace(identity, hair_style='bald', skin=(b, g, r))
-    return render_frame(identity, clip.poses[t], expression, traces.light, clip.background, clip.size)
 
 
-def _face_swap(
-    target: RenderedClip, t: int, source: Identity, expression: Expression, traces: Traces,
-    rng: np.random.Generator,
-) -> _Forged:  # fmt: skip
+class _Face(NamedTuple):
+    """A forged face, the hull in which it is blended in, and the mask's edge as in :class:`Traces`.
+
+    The color difference that remains is ``share`` of that of the traces.
+    """
+
+    image: ImageArray
+    landmarks: PointsArray
+    hull: PointsArray
+    inset: float
+    feather: float
+    share: float = 1.0
+
+
+def _face_swap(frame: _Frame, source: Identity, expression: Expression) -> _Face:
     """Warp the source's face into the target's hull; colors match only in part."""
-    clip, genuine, points = target.clip, target.frames[t], target.landmarks[t]
-    unit = clip.size / 160
-    image, own = _render(target, t, source, clip.expressions[t], traces)
+    traces, points = frame.traces, frame.points
+    image, own = frame.render(source, frame.clip.expressions[frame.t])
     aligned = move_points(fit_similarity(own[_INNER], points[_INNER]), own)
     goal = points.copy()
     # The outline must fit the target's head; eyes, nose and mouth partly keep the source's geometry.
     goal[27:] += np.float32(traces.warp) * (aligned[27:] - points[27:])
     goal[17:27] += np.float32(0.5 * traces.warp) * (aligned[17:27] - points[17:27])
-    image = traces.camera.record(warp_points(image, own, goal), rng)
+    image = traces.camera.record(warp_points(image, own, goal), frame.rng)
     # Graphics-based: the texture is sampled coarsely, more so with stronger traces.
-    image = sample_coarsely(image, max(round((1 + 1.2 * traces.strength) * unit), 1))
+    image = sample_coarsely(image, max(round((1 + 1.2 * traces.strength) * frame.unit), 1))
     # Keep clear of the hair beside the cheeks.
     outline = goal[:17] + np.float32(0.08) * (goal[30] - goal[:17])
     hull = np.concatenate([outline, goal[17:27]])
-    weight = hull_mask(hull, clip.size, traces.inset * unit, traces.feather * unit)
-    image = transfer_color(image, genuine, weight, traces.mismatch, traces.residue)
-    frame, mask = composite(genuine, image, weight)
-    return frame, mask, goal
+    return _Face(image, goal, hull, traces.inset, traces.feather)
 
 
-def _deepfakes(
-    target: RenderedClip, t: int, source: Identity, expression: Expression, traces: Traces,
-    rng: np.random.Generator,
-) -> _Forged:  # fmt: skip
+def _deepfakes(frame: _Frame, source: Identity, expression: Expression) -> _Face:
     """Decode the source's face at low resolution and blend it in through a soft mask."""
-    clip, genuine, points = target.clip, target.frames[t], target.landmarks[t]
-    unit = clip.size / 160
-    image, own = _render(target, t, source, clip.expressions[t], traces)
+    traces, points, unit, size = frame.traces, frame.points, frame.unit, frame.clip.size
+    image, own = frame.render(source, frame.clip.expressions[frame.t])
     matrix = fit_similarity(own[_INNER], points[_INNER])
     matrix[:, 2] += np.array(traces.jitter, np.float32) * np.float32(0.5 * unit)
     # Crop the aligned face at the resolution of the decoder and paste it back enlarged.
     low, high = points.min(0) - 4 * unit, points.max(0) + 4 * unit
-    side = float((high - low).max())
-    factor = np.float32(traces.resolution / side)
+    factor = np.float32(traces.resolution / float((high - low).max()))
     center = (low + high) / 2
     shrink = np.array([[factor, 0, 0], [0, factor, 0]], np.float32)
     shrink[:, 2] = traces.resolution / 2 - factor * center
@@ -213,71 +225,54 @@ def _deepfakes(
     decoded = cv2.warpAffine(
         smooth, to_low, (traces.resolution, traces.resolution), borderMode=cv2.BORDER_REPLICATE
     )
-    pasted = cv2.warpAffine(
-        decoded, shrink, (clip.size, clip.size),
-        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
-    )  # fmt: skip
-    pasted = replace(traces.camera, blur=0.0).record(pasted, rng)
-    pasted = add_upsampling_pattern(pasted, traces.grid)
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    pasted = cv2.warpAffine(decoded, shrink, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    pasted = replace(traces.camera, blur=0.0).record(pasted, frame.rng)
     goal = points.copy()
     goal[_INNER] = move_points(matrix, own[_INNER])
-    hull = np.concatenate([goal[17:], points[2:15]])
-    inset = (3.5 + traces.inset) * unit
-    weight = hull_mask(hull, clip.size, inset, (3.5 + traces.feather) * unit)
-    pasted = transfer_color(pasted, genuine, weight, 0.8 * traces.mismatch, 0.8 * traces.residue)
-    frame, mask = composite(genuine, pasted, weight)
-    return frame, mask, goal
+    return _Face(
+        image=add_upsampling_pattern(pasted, traces.grid),
+        landmarks=goal,
+        hull=np.concatenate([goal[17:], points[2:15]]),
+        inset=3.5 + traces.inset,
+        feather=3.5 + traces.feather,
+        share=0.8,
+    )
 
 
-def _face2face(
-    target: RenderedClip, t: int, source: Identity, expression: Expression, traces: Traces,
-    rng: np.random.Generator,
-) -> _Forged:  # fmt: skip
+def _face2face(frame: _Frame, source: Identity, expression: Expression) -> _Face:
     """Render the target again with the source's expression; paste it slightly misplaced."""
-    clip, genuine, points = target.clip, target.frames[t], target.landmarks[t]
-    unit = clip.size / 160
-    image, own = _render(target, t, clip.identity, expression, traces)
-    shift = np.array(traces.jitter, np.float32) * np.float32(unit)
-    goal = own + shift
+    traces, size = frame.traces, frame.clip.size
+    image, own = frame.render(frame.clip.identity, expression)
+    goal = own + np.array(traces.jitter, np.float32) * np.float32(frame.unit)
     stretch = 1 + 0.012 * np.float32(traces.strength * np.sign(traces.jitter[0]))
     goal = ((goal - goal.mean(0)) * stretch + goal.mean(0)).astype(np.float32)
     matrix = fit_similarity(own, goal)
     image = cv2.warpAffine(
-        image, matrix, (clip.size, clip.size), flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )  # fmt: skip
-    image = add_upsampling_pattern(traces.camera.record(image, rng), traces.grid)
-    hull = np.concatenate([points[:27], goal[:27]])
-    weight = hull_mask(hull, clip.size, (traces.inset - 1) * unit, traces.feather * unit)
-    image = transfer_color(image, genuine, weight, traces.mismatch, traces.residue)
-    frame, mask = composite(genuine, image, weight)
-    return frame, mask, goal
+        image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    image = add_upsampling_pattern(traces.camera.record(image, frame.rng), traces.grid)
+    hull = np.concatenate([frame.points[:27], goal[:27]])
+    return _Face(image, goal, hull, traces.inset - 1, traces.feather)
 
 
-def _neural_textures(
-    target: RenderedClip, t: int, source: Identity, expression: Expression, traces: Traces,
-    rng: np.random.Generator,
-) -> _Forged:  # fmt: skip
+def _neural_textures(frame: _Frame, source: Identity, expression: Expression) -> _Face:
     """Replace the region around the mouth only; its texture comes out too smooth."""
-    clip, genuine, points = target.clip, target.frames[t], target.landmarks[t]
-    unit = clip.size / 160
-    mine = clip.expressions[t]
+    traces, points = frame.traces, frame.points
+    mine = frame.clip.expressions[frame.t]
     wanted = replace(mine, mouth_open=expression.mouth_open, smile=expression.smile)
-    image, own = _render(target, t, clip.identity, wanted, traces)
-    image = traces.camera.record(image, rng)
-    spread = float((5 + 9 * traces.strength) * unit)
+    image, own = frame.render(frame.clip.identity, wanted)
+    image = traces.camera.record(image, frame.rng)
+    spread = float((5 + 9 * traces.strength) * frame.unit)
     smooth = cv2.bilateralFilter(image, 5, 18 + 30 * traces.strength, spread / 2)
     smooth = add_upsampling_pattern(smooth, 1.2 * traces.grid)
     hull = np.concatenate([points[_LOWER_FACE], own[48:60], points[48:60]])
-    weight = hull_mask(hull, clip.size, 1.5 * unit, (1.0 + traces.feather) * unit)
-    smooth = transfer_color(smooth, genuine, weight, 0.6 * traces.mismatch, 0.6 * traces.residue)
-    frame, mask = composite(genuine, smooth, weight)
     goal = points.copy()
     goal[48:] = own[48:]
-    return frame, mask, goal
+    return _Face(smooth, goal, hull, 1.5, 1.0 + traces.feather, 0.6)
 
 
-METHODS: dict[str, Callable[..., _Forged]] = {
+METHODS: dict[str, Callable[[_Frame, Identity, Expression], _Face]] = {
     'Deepfakes': _deepfakes,
     'Face2Face': _face2face,
     'FaceSwap': _face_swap,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Render one frame: identity, pose, expression, light and background in, picture out."""
+"""Render one frame: identity, pose, expression, light and background in, image out."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from iid_mm.toy.features import paint_features
-from iid_mm.toy.geometry import EXTENT, project
-from iid_mm.toy.raycast import Hits, cast_rays
+from iid_mm.toy.geometry import EXTENT, Array, Hits, cast_rays, project
 from iid_mm.toy.scene import Background, paint_background, paint_body
 from iid_mm.toy.skin import build_head
 
@@ -19,8 +17,6 @@ if TYPE_CHECKING:
     from iid_mm.toy.factors import Expression, Light, Pose
     from iid_mm.toy.identity import Identity
     from iid_mm.utils.typing import ImageArray, PointsArray
-
-Array = npt.NDArray[np.float32]
 
 SUPERSAMPLING = 2
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from iid_mm.toy.geometry import Array
 from iid_mm.toy.skin import noise
 from iid_mm.toy.streams import stream
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from iid_mm.toy.identity import Color
     from iid_mm.toy.skin import Head
     from iid_mm.utils.typing import ImageArray
-
-Array = npt.NDArray[np.float32]
 
 BACKGROUND_KINDS = ('wall', 'lights', 'shelf', 'bricks', 'outdoors')
 _SHIFT = 4

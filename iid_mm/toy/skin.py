@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from iid_mm.toy.geometry import (
     RADIUS_MAP_SIZE,
+    Array,
     bump,
     direction_grid,
     ear_mask,
@@ -29,8 +29,6 @@ from iid_mm.toy.streams import stream
 if TYPE_CHECKING:
     from iid_mm.toy.identity import Identity
     from iid_mm.utils.typing import ImageArray
-
-Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from iid_mm.toy.geometry import Array
+
 if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray, PointsArray
-
-Array = npt.NDArray[np.float32]
 
 _GRID = 28
 """Cells a side on which a warp is computed before it is enlarged to all pixels."""

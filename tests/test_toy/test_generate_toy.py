@@ -23,7 +23,7 @@ from iid_mm.toy import (
     make_fake,
     plan_fakes,
 )
-from iid_mm.toy.video import write_video
+from iid_mm.toy.generate import write_video
 from support.paths import REPOSITORY
 
 TINY = ToyConfig(num_identities=6, frames=3, size=96, methods=('FaceSwap', 'NeuralTextures'))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write one image of a model's predictions on samples of the test set, with artifact boxes.
+"""Draw a model's predictions on samples of a dataset, with artifact boxes, in one image.
 
 Example: python tools/analysis_tools/show_predictions.py configs/iid_r18_toy.py best.pth --out pred.png
 """
@@ -27,9 +27,9 @@ def parse_args() -> argparse.Namespace:
     add_model_options(parser)
     parser.add_argument('--out', type=Path, required=True, help='image to write, e.g. predictions.png')
     parser.add_argument('--split', default='test', choices=('val', 'test'))
-    parser.add_argument('--num', type=int, default=30, help='samples, evenly spaced (default: 30)')
-    parser.add_argument('--columns', type=int, default=6, help='samples in a row (default: 6)')
-    parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score of a drawn box')
+    parser.add_argument('--num', type=int, default=30, help='number of evenly spaced samples (default: 30)')
+    parser.add_argument('--columns', type=int, default=6, help='samples per row (default: 6)')
+    parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score of a box to draw (0.3)')
     return parser.parse_args()
 
 

@@ -43,16 +43,14 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_model_options(parser)
-    parser.add_argument(
-        '--index', type=Path, required=True, help='index of a prepared set, or the folder that it is in'
-    )
+    parser.add_argument('--index', type=Path, required=True, help='prepared folder or index file')
     parser.add_argument('--split', default='test', choices=('train', 'val', 'test'), help='(default: test)')
     parser.add_argument('--out', type=Path, required=True, help='plot to write, e.g. features.png')
-    parser.add_argument('--feature', default='backbone', help='(default: backbone, its pooled last map)')
-    parser.add_argument('--list-features', action='store_true', help='print the names of features, then exit')
+    parser.add_argument('--feature', default='backbone', help='(default: backbone: last map, pooled)')
+    parser.add_argument('--list-features', action='store_true', help='print the feature names and exit')
     parser.add_argument('--method', default='tsne', choices=tuple(METHODS), help='(default: tsne)')
-    parser.add_argument('--max-samples', type=int, default=2000, help='(default: 2000)')
-    parser.add_argument('--identities', nargs='+', help='identities to color; default: the 12 most frequent')
+    parser.add_argument('--max-samples', type=int, default=2000, help='maximum number of faces (2000)')
+    parser.add_argument('--identities', nargs='+', help='identities to color (default: the 12 most frequent)')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--batch-size', type=int, default=32)
     return parser.parse_args()
