@@ -136,6 +136,20 @@ def add_trust_option(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_model_options(parser: argparse.ArgumentParser, *, nargs: str | None = None) -> None:
+    """Add the options of tools that load a model: config, checkpoint, config values, trust, device.
+
+    Args:
+        parser: The parser.
+        nargs: ``'?'`` where config and checkpoint may be left out.
+    """
+    parser.add_argument('config', nargs=nargs, help='config file')
+    parser.add_argument('checkpoint', nargs=nargs, help='checkpoint file')
+    parser.add_argument('--device', default='cpu')
+    add_trust_option(parser)
+    add_config_options(parser)
+
+
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of tools that run a model: work directory, config values, launcher."""
     parser.add_argument('--work-dir', help='folder for logs and results (default: work_dirs/<config>)')

@@ -27,7 +27,7 @@ from iid_mm.identity.features import list_features
 from iid_mm.identity.linear import STRENGTHS
 from iid_mm.identity.probe import ProbeSettings
 from iid_mm.identity.probe_report import CONTROLS, ProbeRequest, probe_table, run_probes, write_report
-from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.cli import add_model_options, run_tool
 from iid_mm.utils.config import load_config
 from iid_mm.utils.files import sha256
 
@@ -42,8 +42,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    add_model_options(parser)
     parser.add_argument('--index', nargs='+', type=Path, default=[], help='prepared folders or index files')
     parser.add_argument(
         '--list-features', action='store_true', help='print the names and sizes of the features and exit'
@@ -73,12 +72,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--untrained-seed', type=int, default=0, help='seed of the untrained network')
     parser.add_argument('--level', type=float, default=0.95, help='confidence level (default: 0.95)')
     parser.add_argument('--batch-size', type=int, default=64)
-    parser.add_argument('--device', default='cpu')
     parser.add_argument(
         '--out', type=Path, default=Path('identity_probe'), help='folder for results and cached features'
     )
-    parser.add_argument('--trust-checkpoint', action='store_true', help='see tools/test.py')
-    add_config_options(parser)
     return parser.parse_args()
 
 

@@ -28,7 +28,7 @@ from iid_mm.identity.shift import (
     scores_of_files,
     shift_table,
 )
-from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.cli import add_model_options, run_tool
 from iid_mm.utils.files import write_json
 
 
@@ -36,8 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', nargs='?', help='config file')
-    parser.add_argument('checkpoint', nargs='?', help='checkpoint file')
+    add_model_options(parser, nargs='?')
     parser.add_argument('--index', nargs='+', type=Path, help='prepared folders or index files')
     parser.add_argument('--scores', nargs='+', type=Path, help='or scores files of tools/test.py')
     parser.add_argument('--split', default='test', help='train, val, test (default) or all, with --index')
@@ -46,11 +45,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--resamples', type=int, default=1000, help='resamples of identities (default: 1000)')
     parser.add_argument('--seed', type=int, default=0, help='seed of the bootstrap (default: 0)')
     parser.add_argument('--batch-size', type=int, default=64)
-    parser.add_argument('--device', default='cpu')
     parser.add_argument('--store', type=Path, help='folder that caches scores for later runs')
     parser.add_argument('--json', type=Path, help='JSON file for the metrics')
-    parser.add_argument('--trust-checkpoint', action='store_true', help='see tools/test.py')
-    add_config_options(parser)
     return parser.parse_args()
 
 

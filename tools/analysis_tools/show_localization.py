@@ -16,7 +16,7 @@ from iid_mm.apis import init_model
 from iid_mm.evaluation.localization.config import add_localization
 from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP, HEAT_MAPS
 from iid_mm.registry import DATASETS
-from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.cli import add_model_options, run_tool
 from iid_mm.utils.config import load_config
 from iid_mm.utils.files import printable
 from iid_mm.visualization.drawing import write_image
@@ -27,16 +27,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    add_model_options(parser)
     parser.add_argument('--out', type=Path, required=True, help='image to write, e.g. boxes.png')
     parser.add_argument('--num', type=int, default=4, help='samples per manipulation (default: 4)')
     parser.add_argument('--columns', type=int, default=2, help='samples per row (default: 2)')
     parser.add_argument('--heat-map', default=DEFAULT_HEAT_MAP, choices=HEAT_MAPS)
     parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score of a box to draw (0.3)')
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--trust-checkpoint', action='store_true', help='see tools/test.py')
-    add_config_options(parser)
     return parser.parse_args()
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from iid_mm.apis import init_model
 from iid_mm.errors import InputError
 from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP, HEAT_MAPS
-from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.cli import add_model_options, run_tool
 from iid_mm.utils.files import printable, write_json, write_text
 from iid_mm.visualization.attention import (
     ADM,
@@ -33,7 +33,6 @@ from iid_mm.visualization.attention import (
     face_views,
     index_dataset,
     map_tops,
-    method_title,
     panel_name,
 )
 from iid_mm.visualization.attention_energy import energy_json, energy_markdown, energy_rows
@@ -54,8 +53,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    add_model_options(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument('--index', type=Path, help='prepared folder or index file')
     source.add_argument('--images', nargs='+', type=Path, help='images, or folders of images')
@@ -90,9 +88,6 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--num-resamples', type=int, default=1000, help='bootstrap resamples (default: 1000)')
     parser.add_argument('--batch-size', type=int, default=16)
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--trust-checkpoint', action='store_true', help='see tools/test.py')
-    add_config_options(parser)
     return parser.parse_args()
 
 
@@ -119,8 +114,7 @@ def main() -> int:
         ):
             print(line, file=sys.stderr)
     height, width = dataset[0]['inputs'].shape[1:]
-    methods = check_settings(model, settings, (width, height))
-    titles = {method: method_title(method, settings) for method in methods}
+    titles = check_settings(model, settings, (width, height))
     draw(args, list(face_views(model, dataset, shown, settings, args.batch_size)), titles)
     if args.index is not None and args.energy != 'off':
         measure(args, model, dataset, settings, titles)
