@@ -152,7 +152,7 @@ def run_pipeline(args: argparse.Namespace) -> dict[str, Any]:
                 print(f'  {name:22s}{"".join(cells)}')
     print(
         f'1 genuine : {args.fakes_per_genuine:g} fake: {metrics["mix_mean_ms"]:.2f} ms a sample '
-        f'({metrics["mix_cpu_mean_ms"]:.2f} ms of processor time)'
+        f'({metrics["mix_cpu_mean_ms"]:.2f} ms of CPU time)'
     )
     loading, weight = next(iter(transforms)).type, args.fakes_per_genuine / (1 + args.fakes_per_genuine)
     parts = [metrics[kind][loading]['mean_ms'] for kind in ('genuine', 'fake')]
