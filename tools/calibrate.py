@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fit temperatures on the validation split and store them with the checkpoint.
+"""Calibrate a detector's probabilities on the validation split and store the result with the checkpoint.
 
 Example: python tools/calibrate.py configs/iid_effb4_ffpp.py best.pth
 
-Detectors are overconfident. Two temperatures, one for single images and one for videos, calibrate the
-probabilities of `tools/infer.py` and of its reports for inputs like the validation data and equal prior
-probabilities of genuine and fake. Scores, and so AUC, do not change. Probabilities are limited to the range
-that the number of validation videos supports. Writes BEST_calibrated.pth.
+Detectors are overconfident. This tool fits two temperatures, one for single images and one for videos, which
+calibrate the probabilities in the results of `tools/infer.py`. They hold for inputs like the validation data
+and equal prior probabilities of genuine and fake. Scores, and thus AUC, do not change. Probabilities are
+limited to the range that the number of validation videos supports.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', type=Path, help='checkpoint file')
-    parser.add_argument('--out', type=Path, help='where to write; default CHECKPOINT_calibrated.pth')
+    parser.add_argument('--out', type=Path, help='checkpoint to write (default: CHECKPOINT_calibrated.pth)')
     parser.add_argument('--device', default='cpu', help='cpu, cuda, ... (cpu)')
     parser.add_argument(
         '--aggregation', default='mean', choices=AGGREGATIONS, help='how frame scores are aggregated (mean)'

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
-"""Check prepared datasets before anything is trained or reported on them.
+"""Check prepared datasets before training or testing on them.
 
 Example:
     python tools/check_data.py data/ffpp/index.parquet data/celebdf/index.parquet --summary appendix.md
 
-Exit status: 0 if nothing is wrong, 1 if there are errors.
+Exit status: 0 if there are no errors, 1 otherwise.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('index', type=Path, nargs='+', help='index.parquet, or its folder; several at once')
-    parser.add_argument('--no-images', action='store_true', help='decode no image')
-    parser.add_argument('--sample', type=int, metavar='N', help='decode N rows an index (default: all)')
-    parser.add_argument('--deep', action='store_true', help='look for identical images in other splits')
+    parser.add_argument('index', type=Path, nargs='+', help='prepared folders or index files')
+    parser.add_argument('--no-images', action='store_true', help='do not decode images')
+    parser.add_argument('--sample', type=int, metavar='N', help='decode only N rows per index (default: all)')
+    parser.add_argument('--deep', action='store_true', help='search for identical images in different splits')
     parser.add_argument(
         '--num-workers',
         type=int,
         default=os.cpu_count() or 1,
-        help='processes that decode; 0: none (default: one a core)',
+        help='decoding processes; 0: decode in this process (default: one per core)',
     )
-    parser.add_argument('--sheet', type=Path, help='write an image of samples with their landmarks')
-    parser.add_argument('--summary', type=Path, help='write a summary for an appendix (Markdown)')
+    parser.add_argument('--sheet', type=Path, help='write a contact sheet of samples with landmarks')
+    parser.add_argument('--summary', type=Path, help="write a summary for a paper's appendix (Markdown)")
     parser.add_argument('--json', type=Path, help='write all findings and counts')
-    parser.add_argument('--strict', action='store_true', help='missing videos of an official set are errors')
-    parser.add_argument('--no-progress', action='store_true', help='show no progress bar')
+    parser.add_argument('--strict', action='store_true', help='missing videos of official sets are errors')
+    parser.add_argument('--no-progress', action='store_true', help='hide the progress bar')
     return parser.parse_args()
 
 

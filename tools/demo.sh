@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The demo, step by step: every command is printed and can be typed by hand. A finished step is not repeated.
+# The demo, step by step: every command is printed and can be run by hand. Finished steps are not repeated.
 # Usage: tools/demo.sh OUT_DIR
 set -euo pipefail
 if [ $# -ne 1 ]; then

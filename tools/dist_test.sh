@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Test with several processes on one or more machines.
 # Usage: tools/dist_test.sh CONFIG CHECKPOINT NUM_PROCESSES [arguments of tools/test.py]
-# NUM_PROCESSES is that of one machine. Several machines: set NNODES, MASTER_ADDR and PORT alike on each, and NODE_RANK
-# from 0 to NNODES - 1. Without a GPU gloo is used.
+# NUM_PROCESSES is per machine. On several machines, set the same NNODES, MASTER_ADDR and PORT on each, and NODE_RANK from
+# 0 to NNODES - 1. Without a GPU, gloo is used.
 set -euo pipefail
 if [ $# -lt 3 ]; then
   sed -n '2,5p' "$0" | sed 's/^# //' >&2

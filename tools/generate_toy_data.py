@@ -15,12 +15,12 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     default = ToyConfig()
-    parser.add_argument('out', metavar='OUT', help='folder of the dataset; an interrupted run resumes')
-    parser.add_argument('--num-identities', type=int, default=default.num_identities)
-    parser.add_argument('--frames', type=int, default=default.frames, help='frames a video')
-    parser.add_argument('--size', type=int, default=default.size, help='width and height, pixels')
-    parser.add_argument('--fps', type=int, default=default.fps)
-    parser.add_argument('--methods', nargs='+', default=list(METHODS), metavar='METHOD')
+    parser.add_argument('out', metavar='OUT', help='folder to write; an interrupted run resumes')
+    parser.add_argument('--num-identities', type=int, default=default.num_identities, help='number of people')
+    parser.add_argument('--frames', type=int, default=default.frames, help='frames per video')
+    parser.add_argument('--size', type=int, default=default.size, help='frame width and height in pixels')
+    parser.add_argument('--fps', type=int, default=default.fps, help='frame rate')
+    parser.add_argument('--methods', nargs='+', default=list(METHODS), metavar='METHOD', help='manipulations')
     parser.add_argument('--pairs-per-identity', type=int, default=default.pairs_per_identity)
     parser.add_argument(
         '--split-fractions',
@@ -28,25 +28,25 @@ def parse_args() -> argparse.Namespace:
         type=float,
         default=default.split_fractions,
         metavar=('TRAIN', 'VAL', 'TEST'),
-        help='shares of the identities',
+        help='fractions of people in each split',
     )
-    parser.add_argument('--crf', type=int, default=default.crf, help='H.264 quality, 0 best')
+    parser.add_argument('--crf', type=int, default=default.crf, help='H.264 quality, 0 is best')
     parser.add_argument(
         '--strength',
         type=float,
         default=default.strength,
-        help='visibility of the manipulation traces: 1 is subtle, 2 is obvious',
+        help='visibility of the artifacts: 1 is subtle, 2 is obvious',
     )
     parser.add_argument('--seed', type=int, default=default.seed)
     parser.add_argument(
         '--take',
         type=int,
         default=default.take,
-        help='recording session: other clips of the same people; one folder for each take',
+        help='recording session: other clips of the same people; use one folder per take',
     )
-    parser.add_argument('--num-workers', type=int, default=1, help='processes')
+    parser.add_argument('--num-workers', type=int, default=1, help='number of processes')
     parser.add_argument(
-        '--overwrite', action='store_true', help='delete a toy dataset of another configuration in OUT'
+        '--overwrite', action='store_true', help='delete a toy dataset with other settings in OUT'
     )
     return parser.parse_args()
 

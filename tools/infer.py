@@ -6,12 +6,12 @@ Examples:
   python tools/infer.py folder/ 'clips/*.mp4' --checkpoint best.pth --out answers --report
   python tools/infer.py 0 --checkpoint best.pth --seconds 20            (the first camera)
 
-Writes for each input NAME.json, an annotated image or video, the timeline of a video, and with --report one
-HTML page that shows everything. "No face found" is a result, too.
+Writes for each input NAME.json, an annotated image or video, a timeline for videos, and with --report one
+HTML page that shows everything. If there is no face, the result says so.
 
-Exit status: 0 if every input was analyzed; 1 if an input could not be read or an output not written (the
-others are still analyzed), or if the run could not start (a line "error: ..." says why); 2 for an
-invalid command line; 130 after Ctrl+C, which keeps finished results.
+Exit status: 0 if all inputs were analyzed and all outputs written; 1 if an input could not be read or an
+output not written (all others are complete), or if the run could not start (a line "error: ..." gives the
+reason); 2 for an invalid command line; 130 after Ctrl+C, which keeps the results of finished inputs.
 """
 
 from __future__ import annotations
@@ -32,33 +32,33 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        'inputs', nargs='+', help='images, videos, folders, patterns, or the number of a camera'
+        'inputs', nargs='+', help='images, videos, folders, file patterns, or the number of a camera'
     )
     parser.add_argument('--checkpoint', required=True, help='checkpoint (.pth), or an exported model (.onnx)')
     parser.add_argument(
-        '--config', help='config file or its name; default: the config stored in the checkpoint'
+        '--config', help='config file or its name (default: the config stored in the checkpoint)'
     )
     parser.add_argument('--out', default='answers', help='folder for the outputs (answers)')
     frames = parser.add_argument_group('frames of videos').add_mutually_exclusive_group()
     frames.add_argument('--frames', type=int, default=32, help='number of evenly spaced frames (32)')
-    frames.add_argument('--fps', type=float, help='frames a second')
+    frames.add_argument('--fps', type=float, help='frames per second')
     frames.add_argument('--all-frames', action='store_true', help='every frame')
-    parser.add_argument('--seconds', type=float, default=10, help='how long a camera is read (10)')
+    parser.add_argument('--seconds', type=float, default=10, help='seconds to record from a camera (10)')
     model = parser.add_argument_group('model')
-    model.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: a GPU if available')
+    model.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: a GPU if available)')
     model.add_argument(
-        '--backend', choices=['pytorch', 'onnxruntime'], help='default: by the suffix of the checkpoint'
+        '--backend', choices=['pytorch', 'onnxruntime'], help='(default: by the suffix of the checkpoint)'
     )
-    model.add_argument('--batch-size', type=int, default=32, help='faces scored at a time (32)')
-    model.add_argument('--threshold', type=float, default=0.5, help='lowest probability of a fake (0.5)')
+    model.add_argument('--batch-size', type=int, default=32, help='number of faces scored in one batch (32)')
+    model.add_argument('--threshold', type=float, default=0.5, help='decision threshold (0.5)')
     model.add_argument(
-        '--aggregation', default='mean', help='how frame scores are aggregated for a video (mean)'
+        '--aggregation', default='mean', help='how frame scores are aggregated to a video score (mean)'
     )
     add_trust_option(model)
     faces = parser.add_argument_group('faces')
     faces.add_argument('--analyzer', default='mediapipe', choices=['mediapipe', 'insightface'])
     faces.add_argument('--model-dir', type=Path, help='folder of the insightface models')
-    faces.add_argument('--min-face', type=int, default=0, help='ignore faces smaller than this, pixels')
+    faces.add_argument('--min-face', type=int, default=0, help='ignore faces smaller than this, in pixels')
     outputs = parser.add_argument_group('outputs')
     outputs.add_argument('--report', action='store_true', help='write one HTML page for each input')
     outputs.add_argument('--no-annotate', action='store_true', help='no annotated images and videos')

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Prepare a dataset on a Slurm cluster: one array task a shard, then a job that merges them.
+# Prepare a dataset on a Slurm cluster: one array task per shard, then a job that merges them.
 # Usage: SHARDS=16 CPUS_PER_TASK=8 tools/slurm_prepare.sh PARTITION LAYOUT DATA_ROOT OUT_DIR [arguments of tools/prepare_data.py]
-# SBATCH_ARGS holds further arguments of sbatch. Submitted again after a failure, it goes on where it stopped.
+# SBATCH_ARGS holds more arguments of sbatch. Submit it again after a failure to resume.
 set -euo pipefail
 if [ $# -lt 4 ]; then
   sed -n '2,4p' "$0" | sed 's/^# //' >&2

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Test on a Slurm cluster, one task a GPU.
+# Test on a Slurm cluster, one task per GPU.
 # Usage: GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=8 tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [arguments of tools/test.py]
-# SRUN_ARGS holds further arguments of srun. On nodes without GPUs set GRES= (empty): tasks talk through gloo.
+# SRUN_ARGS holds more arguments of srun. On nodes without GPUs set GRES= (empty): tasks communicate through gloo.
 set -euo pipefail
 if [ $# -lt 4 ]; then
   sed -n '2,4p' "$0" | sed 's/^# //' >&2

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Train on a Slurm cluster, one task a GPU.
+# Train on a Slurm cluster, one task per GPU.
 # Usage: GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=8 tools/slurm_train.sh PARTITION JOB_NAME CONFIG [arguments of tools/train.py]
-# SRUN_ARGS holds further arguments of srun. On nodes without GPUs set GRES= (empty): tasks talk through gloo.
-# SIGNAL (USR1@120) is sent that many seconds before the time is up: training saves and ends with status 75.
-# A job that was cut off goes on with --resume, with another number of tasks too if the total batch stays the same.
+# SRUN_ARGS holds more arguments of srun. On nodes without GPUs set GRES= (empty): tasks communicate through gloo.
+# SIGNAL (USR1@120) is sent this many seconds before the time limit: training saves and exits with status 75.
+# An interrupted job continues with --resume, also with another number of tasks if the total batch size is the same.
 set -euo pipefail
 if [ $# -lt 3 ]; then
   sed -n '2,6p' "$0" | sed 's/^# //' >&2

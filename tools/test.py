@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Test a detector: print its table of metrics, or write a report on one or more test sets.
+"""Test a detector: print its metrics, or write a report on one or more test sets.
 
 Example: python tools/test.py configs/iid_effb4_ffpp.py best.pth --test-sets ffpp celebdf_v2 dfdc=/data/dfdc
 """
@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     add_run_options(parser)
-    parser.add_argument('--out', help='without a report: write the score of every frame to this Parquet file')
+    parser.add_argument('--out', help='without a report: Parquet file for the score of every frame')
     add_trust_option(parser)
     add_report_options(parser.add_argument_group('report (with --test-sets or --out-dir)'))
     return parser.parse_args()
@@ -43,37 +43,40 @@ def add_report_options(group: argparse._ArgumentGroup) -> None:
         action='extend',
         nargs='*',
         metavar='SET',
-        help='a name in test_sets of the config, a prepared folder beside its data_root, a path, or '
-        'name=path; without names: all test_sets of the config; default: its own test set',
+        help='name in test_sets of the config, prepared folder next to its data_root, path, or name=path; '
+        'without names: all test_sets of the config; default: its own test set',
     )
-    group.add_argument('--out-dir', type=Path, help="the report's folder; default WORK_DIR/report_CHECKPOINT")
-    group.add_argument('--resume', action='store_true', help='keep the scores of finished sets')
+    group.add_argument('--out-dir', type=Path, help='report folder (default: WORK_DIR/report_CHECKPOINT)')
+    group.add_argument('--resume', action='store_true', help='reuse the scores of finished test sets')
     threshold = group.add_mutually_exclusive_group()
-    threshold.add_argument('--threshold', type=float, help='lowest video score that is called fake')
+    threshold.add_argument('--threshold', type=float, help='lowest video score classified as fake')
     threshold.add_argument(
         '--threshold-from',
         choices=['val'],
-        help='choose the threshold by equal errors on the validation split; default if there is one',
+        help='use the EER threshold of the validation split (default if there is one)',
     )
     group.add_argument(
         '--aggregation',
         default='mean',
         choices=AGGREGATIONS,
-        help='of frame scores to video scores (mean)',
+        help='how frame scores are aggregated to a video score (mean)',
     )
-    group.add_argument('--top-k', type=int, default=3, help='frames that --aggregation topk takes (3)')
+    group.add_argument('--top-k', type=int, default=3, help='number of frames used by --aggregation topk (3)')
     group.add_argument(
         '--missing-as-abstention',
         action='store_true',
-        help='count videos without a face as wrong in the accuracy',
+        help='count videos without a face as errors in the accuracy',
     )
-    group.add_argument('--pooled', action='store_true', help='add a total over all datasets')
-    group.add_argument('--resamples', type=int, default=1000, help='resamples of the bootstrap (1000)')
+    group.add_argument('--pooled', action='store_true', help='add metrics pooled over all datasets')
+    group.add_argument('--resamples', type=int, default=1000, help='bootstrap resamples (1000)')
     group.add_argument(
-        '--bootstrap-over', default='videos', choices=BOOTSTRAP_UNITS, help='unit of the bootstrap (videos)'
+        '--bootstrap-over',
+        default='videos',
+        choices=BOOTSTRAP_UNITS,
+        help='what the bootstrap resamples (videos)',
     )
     group.add_argument(
-        '--localization', action='store_true', help='compare boxes and heat maps with manipulation masks'
+        '--localization', action='store_true', help='evaluate boxes and heat maps against manipulation masks'
     )
 
 
@@ -91,7 +94,7 @@ def prepare_config(args: argparse.Namespace) -> Config:
 
 
 def check_scores_file(path: str, inputs: list[str]) -> None:
-    """Refuse to replace anything but the scores of an earlier test, e.g. an index."""
+    """Refuse to overwrite any file, e.g. an index, except scores of an earlier test."""
     check_output(path, inputs)
     if not Path(path).is_file():
         return
@@ -100,7 +103,9 @@ def check_scores_file(path: str, inputs: list[str]) -> None:
     except (OSError, pa.ArrowException):
         names = []
     if names != SCORES_SCHEMA.names:
-        raise InputError(f'--out {path} exists and holds no scores, so it is not replaced; name another file')
+        raise InputError(
+            f'--out {path} exists and is no scores file, so it is not replaced; name another file'
+        )
 
 
 def make_request(args: argparse.Namespace, cfg: Config) -> TestRequest:

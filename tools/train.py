@@ -29,17 +29,17 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file')
     add_run_options(parser)
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision (needs a GPU)')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate with the total batch size',
+        help='scale the learning rate linearly with the total batch size',
     )
     parser.add_argument(
         '--resume',
         nargs='?',
         const='auto',
-        help='go on from this checkpoint, or from the latest one of the work directory',
+        help='resume from this checkpoint, or from the latest one in the work directory',
     )
     return parser.parse_args()
 
@@ -61,8 +61,8 @@ def prepare_config(args: argparse.Namespace) -> Config:
         folders = checkpoint_folders(cfg.work_dir, cfg.get('default_hooks'))
         found, told = find_checkpoint(cfg.work_dir, folders)
         if found is None:
-            # A first start: what the config loads must not be lost.
-            tell(f'--resume: no checkpoint in {cfg.work_dir} yet, so training begins')
+            # First start: keep the config's load_from.
+            tell(f'--resume: no checkpoint in {cfg.work_dir} yet; training starts from the beginning')
         else:
             cfg.resume, cfg.load_from = True, str(found)
         if told:
@@ -75,7 +75,7 @@ def prepare_config(args: argparse.Namespace) -> Config:
 
 
 def use_mixed_precision(cfg: Config) -> None:
-    """Put MMEngine's mixed-precision wrapper in the place of the plain one."""
+    """Replace the plain optimizer wrapper with MMEngine's mixed-precision one."""
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
     name = type_name(dict(type=kind))
     if name in ('AmpOptimWrapper', 'BFloat16OptimWrapper'):

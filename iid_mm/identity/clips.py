@@ -127,13 +127,12 @@ def _recognizable(identity: Codes, clip: Codes, people: int, split_time: bool) -
     return kept
 
 
-def time_blocks(clip: Codes, order: Codes, blocks: int = TIME_BLOCKS) -> Codes:
-    """Cut clips into blocks of time with a gap between them.
+def time_blocks(clip: Codes, order: Codes) -> Codes:
+    """Cut each clip into :data:`TIME_BLOCKS` blocks of time with a gap between them.
 
     Args:
         clip: (N,) codes.
         order: (N,) frame numbers.
-        blocks: Number of blocks a clip.
 
     Returns:
         (N,) codes of blocks; -1: in a gap. Frames of the same number stay together.
@@ -145,14 +144,14 @@ def time_blocks(clip: Codes, order: Codes, blocks: int = TIME_BLOCKS) -> Codes:
     for code in np.unique(clip):
         places = np.flatnonzero(clip == code)
         frames, rank = np.unique(order[places], return_inverse=True)
-        if frames.size < 2 * blocks:
+        if frames.size < 2 * TIME_BLOCKS:
             raise InputError(
-                f'--split-time: a clip has {frames.size} frames; {blocks} blocks with a gap need '
-                f'{2 * blocks}: prepare more frames a video'
+                f'--split-time: a clip has {frames.size} frames; {TIME_BLOCKS} blocks with a gap need '
+                f'{2 * TIME_BLOCKS}: prepare more frames a video'
             )
-        block = np.arange(frames.size) * blocks // frames.size
+        block = np.arange(frames.size) * TIME_BLOCKS // frames.size
         gap = np.append(np.diff(block) > 0, False)
-        result[places] = np.where(gap, -1, code * blocks + block)[rank]
+        result[places] = np.where(gap, -1, code * TIME_BLOCKS + block)[rank]
     return result
 
 

@@ -30,10 +30,13 @@ from iid_mm.utils.files import replacing, sha256
 from iid_mm.utils.parquet import read_parquet
 from iid_mm.utils.typing import PointsArray, Results
 
-VERSION = 2
+VERSION = 3
 PART_ROWS = 512
 """Faces of one stored part; memory needed at once is that of one part and one batch."""
-FIELDS = ('video_key', 'frame', 'label', 'method', 'target_id', 'source_id', 'take', 'recording')
+FIELDS = {
+    **dict.fromkeys(('video_key', 'method', 'target_id', 'source_id', 'recording'), pa.string()),
+    **dict.fromkeys(('frame', 'label', 'take'), pa.int64()),
+}
 _PREFIX = 'feature:'
 
 FILL = 127
@@ -251,11 +254,9 @@ def _compute(
     for take, dataset, i in places:
         info = dataset.get_data_info(i)
         rows.append({**info, 'label': info['gt_label'], 'take': take, 'recording': recording_of(info)})
-    columns: dict[str, pa.Array] = {}
-    for name in FIELDS:
-        kind = pa.int64() if name in ('frame', 'label', 'take') else pa.string()
-        columns[name] = pa.array([row[name] for row in rows], kind)
+    table = pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in FIELDS.items()})
     for name in names:
         joined = np.concatenate(values[name])
-        columns[_PREFIX + name] = pa.FixedSizeListArray.from_arrays(joined.ravel(), joined.shape[1])
-    return pa.table(columns)
+        column = pa.FixedSizeListArray.from_arrays(joined.ravel(), joined.shape[1])
+        table = table.append_column(_PREFIX + name, column)
+    return table

@@ -101,23 +101,22 @@ class ProbeReport:
 
 def untrained_model(cfg: Config, seed: int, device: str = 'cpu') -> Any:
     """The network of a config with random weights, without the pretrained weights that the config names."""
-    state = torch.random.get_rng_state()
     logger = MMLogger.get_current_instance()
     level = logger.level
-    torch.manual_seed(seed)
-    try:
-        model = init_model(cfg, device='cpu')
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = init_model(cfg)
         for module in model.modules():
             settings = getattr(module, 'init_cfg', None) or []
             entries = [settings] if isinstance(settings, dict) else settings
             if any(entry.get('type') == 'Pretrained' for entry in entries):
                 module.init_cfg = None
-        # MMEngine would list every parameter.
-        logger.setLevel('WARNING')
-        model.init_weights()
-    finally:
-        logger.setLevel(level)
-        torch.random.set_rng_state(state)
+        try:
+            # MMEngine would list every parameter.
+            logger.setLevel('WARNING')
+            model.init_weights()
+        finally:
+            logger.setLevel(level)
     return model.to(device).eval()
 
 

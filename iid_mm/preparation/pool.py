@@ -107,7 +107,8 @@ def process_batches(
     except BrokenProcessPool as error:
         raise InputError(
             f'num_workers={num_workers}: the worker processes died while they had nothing to do '
-            '(out of memory?); run the same command again to go on, with 0 to see why if it happens again'
+            '(out of memory?); run the same command again to resume, with 0 workers to see the reason if it '
+            'happens again'
         ) from error
     finally:
         pool.stop()

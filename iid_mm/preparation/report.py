@@ -119,7 +119,7 @@ def format_report(report: dict[str, Any], max_problems: int = 10) -> str:
         lines.append(f'work: {total:.1f} s ({stages})')
     if cpu := report['cpu_seconds']:
         rate = report['frames_analyzed'] / cpu
-        lines.append(f'processor time: {cpu:.1f} s, {rate:.1f} frames a second and core')
+        lines.append(f'CPU time: {cpu:.1f} s, {rate:.1f} frames/s per core')
     problems = report['problems']
     lines.extend(f'problem: {p["video"]}: {p["reason"]}' for p in problems[:max_problems])
     if len(problems) > max_problems:

@@ -120,7 +120,7 @@ class RenderedClip:
     """A genuine clip as the camera recorded it.
 
     Args:
-        clip: What was rendered.
+        clip: The factors.
         frames: (T, H, W, 3) uint8, BGR.
         landmarks: (T, 68, 2) float32, pixels (x, y).
     """

@@ -43,6 +43,23 @@ def _spline(points: Array, closed: bool = False, steps: int = 5) -> Array:
     return np.asarray(flat if closed else np.concatenate([flat, points[-1:]]), np.float32)
 
 
+def polygon_cover(polygon: Array, shape: tuple[int, ...], blur: float) -> Array:
+    """Cover of a polygon, ``shape`` in 0 to 1, with soft edges."""
+    mask = np.zeros(shape, np.uint8)
+    cv2.fillPoly(mask, [_fixed(polygon)], 255, cv2.LINE_AA, _SHIFT)
+    return _soften(mask, blur)
+
+
+def _fixed(points: Array) -> npt.NDArray[np.int32]:
+    return np.rint(points * 2**_SHIFT).astype(np.int32)
+
+
+def _soften(mask: npt.NDArray[np.uint8], blur: float) -> Array:
+    if blur > 0.3:
+        mask = cv2.GaussianBlur(mask, (0, 0), blur)
+    return np.asarray(mask, np.float32) * np.float32(1 / 255)
+
+
 class Patch:
     """A window of the texture into which shapes are blended.
 
@@ -62,26 +79,24 @@ class Patch:
 
     def area(self, polygon: Array, blur: float = 0.0) -> Array:
         """Cover of a polygon, (h, w) in 0 to 1, with soft edges."""
-        mask = np.zeros(self.pixels.shape[:2], np.uint8)
-        cv2.fillPoly(mask, [self._fixed(polygon)], 255, cv2.LINE_AA, _SHIFT)
-        return self._soften(mask, blur)
+        return polygon_cover(polygon - self.origin, self.pixels.shape[:2], blur)
 
     def line(self, points: Array, width: float, blur: float = 0.0) -> Array:
         """Cover of an open line, (h, w) in 0 to 1."""
         mask = np.zeros(self.pixels.shape[:2], np.uint8)
         thick = max(round(width), 1)
-        cv2.polylines(mask, [self._fixed(points)], False, 255, thick, cv2.LINE_AA, _SHIFT)
-        return self._soften(mask, blur) * np.float32(min(width / thick, 1.0))
+        cv2.polylines(mask, [_fixed(points - self.origin)], False, 255, thick, cv2.LINE_AA, _SHIFT)
+        return _soften(mask, blur) * np.float32(min(width / thick, 1.0))
 
     def disc(self, center: Array, radius: float, blur: float = 0.0) -> Array:
         """Cover of a disc, (h, w) in 0 to 1."""
         mask = np.zeros(self.pixels.shape[:2], np.uint8)
-        fixed = self._fixed(center[None])[0]
+        fixed = _fixed(center - self.origin)
         cv2.circle(
             mask, (int(fixed[0]), int(fixed[1])), int(radius * 2**_SHIFT), 255, -1,
             cv2.LINE_AA, _SHIFT,
         )  # fmt: skip
-        return self._soften(mask, blur)
+        return _soften(mask, blur)
 
     def blend(self, mask: Array, color: Color | Array, weight: float = 1.0) -> None:
         """Lay a color over the pixels."""
@@ -96,22 +111,13 @@ class Patch:
         """Write the window back into the texture."""
         self._view[:] = np.clip(self.pixels, 0, 255).astype(np.uint8)
 
-    def _fixed(self, points: Array) -> npt.NDArray[np.int32]:
-        return np.rint((points - self.origin) * 2**_SHIFT).astype(np.int32)
-
-    @staticmethod
-    def _soften(mask: npt.NDArray[np.uint8], blur: float) -> Array:
-        if blur > 0.3:
-            mask = cv2.GaussianBlur(mask, (0, 0), blur)
-        return np.asarray(mask, np.float32) * np.float32(1 / 255)
-
 
 def paint_features(head: Head, expression: Expression) -> tuple[ImageArray, Array]:
     """Paint the parts of the face that move.
 
     Args:
         head: The person's head.
-        expression: What the face does.
+        expression: The expression.
 
     Returns:
         The texture (S, S, 3) uint8 of this frame and the stereographic landmarks (68, 2).

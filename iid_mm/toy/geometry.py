@@ -95,7 +95,7 @@ def radius_maps(identity: Identity, hair: Array) -> tuple[Array, Array]:
         hair: (H, H) cover of the hair in 0 to 1, H = ``RADIUS_MAP_SIZE``.
 
     Returns:
-        The radius map (H, H) of the closed mouth and what a fully dropped jaw adds to it.
+        The radius map (H, H) of the closed mouth and its increase with a fully dropped jaw.
     """
     grid = direction_grid(RADIUS_MAP_SIZE)
     x, y, z = grid[..., 0], grid[..., 1], grid[..., 2]
@@ -166,7 +166,7 @@ def project(coordinates: Array, radius: Array, axes: Array, pose: Pose, size: in
 
 @dataclass(frozen=True)
 class Hits:
-    """What the rays of a window of pixels meet.
+    """Where the rays of a window of pixels meet the head.
 
     Args:
         x0: First column of the window.

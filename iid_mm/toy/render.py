@@ -34,7 +34,7 @@ def render_frame(
     Args:
         identity: The person.
         pose: Position and turn of the head.
-        expression: What the face does.
+        expression: The expression.
         light: The light.
         background: Background and clothes.
         size: Width and height of the frame in pixels.

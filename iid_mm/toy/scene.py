@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
+from iid_mm.toy.features import polygon_cover
 from iid_mm.toy.geometry import Array
 from iid_mm.toy.skin import noise
 from iid_mm.toy.streams import stream
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from iid_mm.utils.typing import ImageArray
 
 BACKGROUND_KINDS = ('wall', 'lights', 'shelf', 'bricks', 'outdoors')
-_SHIFT = 4
 
 
 @dataclass(frozen=True)
@@ -223,10 +223,8 @@ class _Place(NamedTuple):
         points = np.array(polygon) * self.unit + (self.x, self.y)
         low = np.clip(points.min(0) - 4, 0, self.size).astype(int)
         high = np.clip(points.max(0) + 4, 0, self.size).astype(int)
-        mask = np.zeros((max(high[1] - low[1], 1), max(high[0] - low[0], 1)), np.uint8)
-        fixed = np.rint((points - low) * 2**_SHIFT).astype(np.int32)
-        cv2.fillPoly(mask, [fixed], 255, cv2.LINE_AA, _SHIFT)
-        cover = cv2.GaussianBlur(mask, (0, 0), blur).astype(np.float32) * np.float32(1 / 255)
+        width, height = np.maximum(high - low, 1).tolist()
+        cover = polygon_cover(points - low, (height, width), blur)
         columns = (np.arange(low[0], high[0], dtype=np.float32) - self.x) / self.unit
         rows = (np.arange(low[1], high[1], dtype=np.float32) - self.y) / self.unit
         window = (slice(low[1], high[1]), slice(low[0], high[0]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a head is painted once for each identity: skin, beard, ears and hair.
+"""The parts of a head that are painted once for each identity: skin, beard, ears and hair.
 
 Letters: S width and height of the texture, in stereographic coordinates (see ``geometry``).
 """
@@ -39,7 +39,7 @@ class Head:
         identity: The person.
         axes: (3,) half axes of the skull.
         radius: (H, H) radius map.
-        jaw_drop: (H, H) what a dropped jaw adds to it.
+        jaw_drop: (H, H) increase of the radius with a fully dropped jaw.
         texture: (S, S, 3) uint8, BGR, without eyes, brows and mouth.
         hair: (S, S) cover of the hair in 0 to 1.
         strands: (S, S) brightness of single hairs around 0, for the brows.

@@ -123,7 +123,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         '--cfg-options',
         nargs='+',
         action=Options,
-        help='values that replace those of the config, e.g. train_dataloader.batch_size=32',
+        help='override config values, e.g. train_dataloader.batch_size=32',
     )
 
 
@@ -132,13 +132,27 @@ def add_trust_option(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
-        help='run code that the checkpoint may hold; only for files whose origin you trust',
+        help='allow the checkpoint to run code; only for files from a source you trust',
     )
+
+
+def add_model_options(parser: argparse.ArgumentParser, *, nargs: str | None = None) -> None:
+    """Add the options of tools that load a model: config, checkpoint, config values, trust, device.
+
+    Args:
+        parser: The parser.
+        nargs: ``'?'`` where config and checkpoint may be left out.
+    """
+    parser.add_argument('config', nargs=nargs, help='config file')
+    parser.add_argument('checkpoint', nargs=nargs, help='checkpoint file')
+    parser.add_argument('--device', default='cpu')
+    add_trust_option(parser)
+    add_config_options(parser)
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of tools that run a model: work directory, config values, launcher."""
-    parser.add_argument('--work-dir', help='where logs and results go; default work_dirs/<config>')
+    parser.add_argument('--work-dir', help='folder for logs and results (default: work_dirs/<config>)')
     add_config_options(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     # torchrun sets LOCAL_RANK; older launchers pass this argument.
@@ -146,7 +160,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def load_run_config(args: argparse.Namespace) -> Config:
-    """Read the config of a run and apply the options of :func:`add_run_options`.
+    """Load the config of a run and apply the options of :func:`add_run_options`.
 
     Args:
         args: Also has ``config``, the path of the config.

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.compute as pc
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 
 from iid_mm.datasets.forgery_dataset import ForgeryDataset
+from iid_mm.datasets.functional.geometry import BinaryMask
 from iid_mm.datasets.index import read_index
 from iid_mm.datasets.on_index import dataset_on_index
 from iid_mm.errors import InputError
@@ -71,15 +71,15 @@ class FaceView:
     maps: dict[str, FloatArray]
 
     @property
-    def mask(self) -> FloatArray | None:
+    def mask(self) -> BinaryMask | None:
         """(H, W), 1 = manipulated; None on genuine faces and where there is none."""
         if 'gt_artifact_mask' not in self.sample or int(self.sample.get('gt_label', torch.zeros(1))) == 0:
             return None
-        mask: FloatArray = self.sample.gt_artifact_mask.numpy()
+        mask: BinaryMask = self.sample.gt_artifact_mask.numpy()
         return mask if mask.any() else None
 
 
-def check_settings(model: IIDDetector, settings: AttentionSettings, size: Size) -> tuple[str, ...]:
+def check_settings(model: IIDDetector, settings: AttentionSettings, size: Size) -> dict[str, str]:
     """Check settings against a model, and make the artifact head return its map.
 
     Args:
@@ -88,7 +88,8 @@ def check_settings(model: IIDDetector, settings: AttentionSettings, size: Size) 
         size: (w, h) of the canvas.
 
     Returns:
-        Methods of the maps of every face: the chosen one, and ``adm`` where there is an artifact head.
+        Titles of the maps of every face by method: the chosen one, and ``adm`` where there is an artifact
+        head.
 
     Raises:
         InputError: A name is unknown, or ``adm`` is asked of a detector without an artifact head.
@@ -101,13 +102,15 @@ def check_settings(model: IIDDetector, settings: AttentionSettings, size: Size) 
             "method='adm': the model has no artifact_head, whose map this is; choose one of "
             f'{", ".join(CAM_METHODS)}'
         )
+    titles = {}
     if settings.method != ADM:
         load_library()
         check_layer(model, settings.layer, size)
-    if head is None:
-        return (settings.method,)
-    head.test_cfg = ConfigDict({**(head.test_cfg or {}), 'heat_map': settings.heat_map})
-    return (settings.method,) if settings.method == ADM else (settings.method, ADM)
+        titles[settings.method] = CAM_METHODS[settings.method][1]
+    if head is not None:
+        head.test_cfg = ConfigDict({**(head.test_cfg or {}), 'heat_map': settings.heat_map})
+        titles[ADM] = f'ADM ({settings.heat_map})'
+    return titles
 
 
 def index_dataset(
@@ -173,13 +176,6 @@ def face_views(
             yield FaceView(canvas_of(item), sample.cpu().detach(), maps)
 
 
-def method_title(method: str, settings: AttentionSettings) -> str:
-    """Title of a map."""
-    if method == ADM:
-        return f'ADM ({settings.heat_map})'
-    return CAM_METHODS[method][1]
-
-
 def map_tops(views: Sequence[FaceView], scale: str = 'auto') -> list[dict[str, float]]:
     """Value of each map that gets the brightest color.
 
@@ -209,11 +205,6 @@ def filled(heat: FloatArray) -> FloatArray:
     return heat if np.any(heat > 0) else np.ones_like(heat)
 
 
-def region_energy(heat: FloatArray, mask: npt.NDArray[Any]) -> float:
-    """Part of a map, (H, W), inside a mask; a map that is 0 everywhere counts as flat."""
-    return map_metrics(filled(heat), mask).energy
-
-
 def face_panel(
     view: FaceView, tops: Mapping[str, float], titles: Mapping[str, str], cell: int = 224
 ) -> ImageArray:
@@ -239,7 +230,7 @@ def face_panel(
         inside = f'highest {float(heat.max()):.2g}'
         if mask is not None:
             hot = draw_outline(hot, mask)
-            inside = f'{100 * region_energy(heat, mask):.0f} % inside, {inside}'
+            inside = f'{100 * map_metrics(filled(heat), mask).energy:.0f} % inside, {inside}'
         parts.append(add_caption(hot, [titles.get(method, method), inside], size=13))
     accent = INK if 'gt_label' not in view.sample else VERMILION if int(view.sample.gt_label) == 1 else BLUE
     return add_caption(side_by_side(parts), _caption(view.sample), size=14, accent=accent)

@@ -39,7 +39,7 @@ NOTE = (
 
 
 def energy_rows(
-    views: Iterable[FaceView], methods: Sequence[str], *, num_resamples: int = 1000, seed: int = 0
+    views: Iterable[FaceView], methods: Sequence[str], *, num_resamples: int = 1000
 ) -> dict[str, list[LocalizationRow]]:
     """Measure maps against masks, one face in memory at a time.
 
@@ -47,7 +47,6 @@ def energy_rows(
         views: The faces.
         methods: Methods of their maps.
         num_resamples: Resamples of the intervals.
-        seed: Seed of the resamples.
 
     Returns:
         By method one row a manipulation, and overall last. Further counts: ``blank_fakes`` and
@@ -71,7 +70,7 @@ def energy_rows(
     tables = {}
     for method, metric in metrics.items():
         samples = unique_samples([LocalizationSample._make(result) for result in metric.results])
-        rows = localization_rows(samples, num_resamples=num_resamples, seed=seed)
+        rows = localization_rows(samples, num_resamples=num_resamples)
         _count_blank([s for s in samples if (s.video_key, s.frame) in blank[method]], rows)
         tables[method] = rows
     return tables

@@ -72,13 +72,12 @@ class SheetRow:
         return VERMILION if self.fake else BLUE
 
 
-def draw_landmarks(image: ImageArray, points: PointsArray, color: Color = GREEN) -> ImageArray:
+def draw_landmarks(image: ImageArray, points: PointsArray) -> ImageArray:
     """Draw iBUG landmarks as points joined to the lines of a face.
 
     Args:
         image: (H, W, 3).
         points: (K, 2) pixels of ``image``; from the 69th on single points, as 81-point sets have them.
-        color: Color of the lines.
 
     Returns:
         A new image.
@@ -88,7 +87,7 @@ def draw_landmarks(image: ImageArray, points: PointsArray, color: Color = GREEN)
     pixels = np.round(np.clip(points.astype(np.float64), -1e4, 1e4) * 16).astype(np.int32)
     for part in _PARTS:
         line = pixels[slice(*part)].reshape(-1, 1, 2)
-        cv2.polylines(drawn, [line], part in _CLOSED, color, 1, cv2.LINE_AA, 4)
+        cv2.polylines(drawn, [line], part in _CLOSED, GREEN, 1, cv2.LINE_AA, 4)
     for x, y in pixels.tolist():
         # Small points: eyes and mouth must stay visible.
         cv2.circle(drawn, (x, y), 12, WHITE, cv2.FILLED, cv2.LINE_AA, 4)

@@ -34,6 +34,7 @@ VERMILION: Color = (0, 94, 213)
 WHITE: Color = (255, 255, 255)
 INK: Color = (40, 36, 34)
 PAPER: Color = (250, 250, 250)
+_HEAT_OPACITY = 0.6
 
 
 @functools.cache
@@ -185,16 +186,9 @@ def _draw_tag(
         *((x0, y0 - tag_height) for x0, y0, _, _ in taken),
         *((x0, y1) for x0, _, _, y1 in taken),
     ]
-    areas = []
-    for x, y in spots:
-        x0 = min(max(x, 0), max(width - tag_width, 0))
-        y0 = min(max(y, 0), max(height - tag_height, 0))
-        areas.append((x0, y0, x0 + tag_width, y0 + tag_height))
-    free = (
-        a
-        for a in areas
-        if not any(a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3] for b in taken)
-    )
+    room = (max(width - tag_width, 0), max(height - tag_height, 0))
+    areas = [(x, y, x + tag_width, y + tag_height) for x, y in np.clip(spots, 0, room).tolist()]
+    free = (area for area in areas if not any(_overlap(area, other) for other in taken))
     x0, y0, x1, y1 = next(free, areas[0])
     taken.append((x0, y0, x1, y1))
     cv2.rectangle(image, (x0, y0), (x1 - 1, y1 - 1), color, -1)
@@ -203,13 +197,16 @@ def _draw_tag(
     return put_text(image, tag, (x0 + 3, y0), size=size, color=WHITE if dark else INK, bold=True)
 
 
-def overlay_heat(image: ImageArray, heat: FloatArray, opacity: float = 0.6) -> ImageArray:
+def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def overlay_heat(image: ImageArray, heat: FloatArray) -> ImageArray:
     """Lay a heat map over an image; where it is 0 the image stays as it is.
 
     Args:
         image: (H, W, 3).
         heat: (h, w), 0 to 1; it is enlarged to the image.
-        opacity: Of the hottest places.
 
     Returns:
         A new image.
@@ -218,7 +215,7 @@ def overlay_heat(image: ImageArray, heat: FloatArray, opacity: float = 0.6) -> I
     share = cv2.resize(np.asarray(heat, dtype=np.float32), size, interpolation=cv2.INTER_LINEAR).clip(0, 1)
     # Dark violet to yellow: its brightness rises with the value, also in print.
     colors = cv2.applyColorMap((255 * share).round().astype(np.uint8), cv2.COLORMAP_INFERNO)
-    weight = opacity * np.sqrt(share)[..., None]
+    weight = _HEAT_OPACITY * np.sqrt(share)[..., None]
     return ((1 - weight) * image + weight * colors).round().astype(np.uint8)
 
 

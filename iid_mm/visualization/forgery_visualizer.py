@@ -13,6 +13,7 @@ from mmengine.dist import master_only
 from mmengine.logging import print_log
 from mmengine.visualization import Visualizer
 
+from iid_mm.datasets.functional.geometry import warp_image
 from iid_mm.errors import InputError
 from iid_mm.registry import VISUALIZERS
 from iid_mm.structures import ForgeryDataSample
@@ -187,5 +188,4 @@ def _to_canvas(image: ImageArray, sample: ForgeryDataSample) -> ImageArray:
     matrix = sample.get('warp_matrix')
     if matrix is None:
         return np.asarray(cv2.resize(image, (width, height)), np.uint8)
-    affine = np.asarray(matrix, dtype=np.float64)[:2]
-    return np.asarray(cv2.warpAffine(image, affine, (width, height)), np.uint8)
+    return warp_image(image, np.asarray(matrix, dtype=np.float64)[:2], (width, height))

@@ -30,6 +30,8 @@ from iid_mm.visualization.drawing import (
 from iid_mm.visualization.forgery_visualizer import ForgeryVisualizer
 from iid_mm.visualization.image_grid import add_caption, image_grid, side_by_side
 
+CELL = 224
+"""Longer edge of a drawn face, pixels."""
 _BATCH = 32
 _LEGEND = (
     'Left: mask (green). Middle: heat map.',
@@ -38,7 +40,7 @@ _LEGEND = (
 )
 
 
-def sample_panel(sample: Mapping[str, Any], cell: int = 224) -> tuple[ImageArray, list[str], Color]:
+def sample_panel(sample: Mapping[str, Any], cell: int = CELL) -> tuple[ImageArray, list[str], Color]:
     """Draw one packed sample.
 
     Args:
@@ -77,7 +79,7 @@ def sample_panel(sample: Mapping[str, Any], cell: int = 224) -> tuple[ImageArray
     return drawn, caption, VERMILION if fake else BLUE
 
 
-def dataset_grid(dataset: Any, indices: Sequence[int], *, columns: int = 8, cell: int = 224) -> ImageArray:
+def dataset_grid(dataset: Any, indices: Sequence[int], *, columns: int = 8, cell: int = CELL) -> ImageArray:
     """Draw samples as a dataset gives them to the model.
 
     Args:
@@ -100,7 +102,6 @@ def prediction_grid(
     indices: Sequence[int],
     *,
     columns: int = 6,
-    cell: int = 224,
     score_thr: float = 0.3,
 ) -> ImageArray:
     """Draw score and artifact boxes on samples.
@@ -110,13 +111,12 @@ def prediction_grid(
         dataset: The dataset, with its test pipeline.
         indices: The samples.
         columns: Samples in a row.
-        cell: Edge of a sample, pixels.
         score_thr: Boxes with a lower score are not drawn.
 
     Returns:
         The grid, BGR.
     """
-    visualizer = ForgeryVisualizer(size=cell)
+    visualizer = ForgeryVisualizer(size=CELL)
     panels = [
         visualizer.draw(image, sample, pred_score_thr=score_thr)
         for image, sample in _predicted(model, dataset, indices)
@@ -125,7 +125,7 @@ def prediction_grid(
 
 
 def localization_panel(
-    image: ImageArray, sample: ForgeryDataSample, *, top: float, cell: int = 224, score_thr: float = 0.3
+    image: ImageArray, sample: ForgeryDataSample, *, top: float, score_thr: float = 0.3
 ) -> ImageArray:
     """Draw one face three times: with its mask, with the heat map, with the predicted boxes.
 
@@ -134,13 +134,12 @@ def localization_panel(
         sample: With ``pred_score``, ``pred_instances`` and ``pred_heat``; ``gt_artifact_mask`` where the
             face has one.
         top: Value of the map that gets the brightest color.
-        cell: Longer edge of a drawn face, pixels.
         score_thr: Boxes with a lower score are not drawn.
 
     Returns:
         The three in a row above a caption.
     """
-    face, factor = fit_image(image, (cell, cell))
+    face, factor = fit_image(image, (CELL, CELL))
     truth = sample.gt_artifact_mask.numpy() if 'gt_artifact_mask' in sample else np.zeros(image.shape[:2])
     heat = sample.pred_heat.float().numpy()
     hot = draw_outline(overlay_heat(face, heat / top if top > 0 else heat), truth)
@@ -164,7 +163,6 @@ def localization_grid(
     indices: Sequence[int],
     *,
     columns: int = 2,
-    cell: int = 224,
     score_thr: float = 0.3,
 ) -> ImageArray:
     """Draw masks, heat maps and boxes of samples.
@@ -174,7 +172,6 @@ def localization_grid(
         dataset: The dataset, whose test pipeline loads masks.
         indices: The samples.
         columns: Samples in a row.
-        cell: Longer edge of a drawn face, pixels.
         score_thr: Boxes with a lower score are not drawn.
 
     Returns:
@@ -193,7 +190,7 @@ def localization_grid(
         shown.append((image, sample))
     # One scale for all, so that a face without a response looks cold.
     top = max(float(sample.pred_heat.max()) for _, sample in shown)
-    panels = [localization_panel(*part, top=top, cell=cell, score_thr=score_thr) for part in shown]
+    panels = [localization_panel(*part, top=top, score_thr=score_thr) for part in shown]
     return add_caption(image_grid(panels, columns=columns, cell=None), _LEGEND, size=15)
 
 

@@ -30,6 +30,7 @@ EMPHASIZED = 'overall'
 # Curves beyond the sixth differ by line style.
 _DASHES: Any = ('-', (0, (5, 2)), (0, (1, 1.5)))
 _PALE = '#D5D8DC'
+_SCORE_BINS, _RELIABILITY_BINS = 20, 15
 _TICKS = (0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9)
 _HIGHEST = 0.9
 _ROOM = 0.06
@@ -158,7 +159,6 @@ def plot_score_histograms(
     title: str = 'Scores',
     unit: str = 'videos',
     threshold: float = 0.5,
-    bins: int = 20,
 ) -> Path:
     """Plot the distributions of the scores of genuine and fake samples, one panel a group.
 
@@ -169,7 +169,6 @@ def plot_score_histograms(
         title: Title above the panels.
         unit: The samples: 'videos' or 'frames'.
         threshold: Drawn as a line.
-        bins: Bars from 0 to 1.
 
     Returns:
         The path.
@@ -184,7 +183,7 @@ def plot_score_histograms(
     figure = new_figure(max(3.4 * columns, 5.5), 0.9 + 2.3 * rows)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes, (name, (genuine, fake)) in zip(panels.flat, groups.items(), strict=False):
-        _histogram_panel(axes, genuine, fake, np.linspace(0, 1, bins + 1), threshold)
+        _histogram_panel(axes, genuine, fake, threshold)
         axes.set_title(name, color=INK, fontsize=10, loc='left', pad=16)
     unused = list(panels.flat)[len(groups) :]
     for axes in unused:
@@ -207,19 +206,17 @@ def plot_reliability(
     path: str | os.PathLike[str],
     *,
     title: str = 'Reliability',
-    unit: str = 'videos',
-    bins: int = 15,
     confidence: float = 0.95,
 ) -> Path:
     """Plot the share of fakes against the score, with exact binomial intervals, and the scores' counts.
 
+    Scores are counted in 15 equal parts of [0, 1]; those without any stay empty.
+
     Args:
-        scores: (N,) probabilities of fake.
+        scores: (N,) probabilities of fake, one a video.
         labels: (N,) 0 = genuine, 1 = fake.
         path: File of the plot; its suffix is the format.
         title: Title above the plot.
-        unit: The samples: 'videos' or 'frames'.
-        bins: Equal parts of [0, 1]; those without samples stay empty.
         confidence: Of the intervals (Clopper and Pearson 1934).
 
     Returns:
@@ -228,7 +225,7 @@ def plot_reliability(
     Raises:
         InputError: There are no scores, or some are no probabilities.
     """
-    curve = reliability_curve(scores, labels, bins=bins)
+    curve = reliability_curve(scores, labels, bins=_RELIABILITY_BINS)
     limits = [
         exact_share_interval(int(fakes), int(count), level=confidence)[1:3]
         for fakes, count in zip(np.rint(curve.observed * curve.counts), curve.counts, strict=True)
@@ -244,12 +241,12 @@ def plot_reliability(
     area = 18 + 160 * curve.counts / curve.counts.max()
     upper.scatter(curve.predicted, curve.observed, s=area, color=INK, zorder=4, clip_on=False)
     upper.set(xlim=(0, 1), ylim=(-0.02, 1.02))
-    polish(upper, title=title, ylabel=f'share of fakes among the {unit}')
+    polish(upper, title=title, ylabel='share of fakes among the videos')
     error = 100 * curve.expected_error
     upper.set_title(f'calibration error {error:.2f} %', color=INK, fontsize=9, loc='right')
-    _stacked_counts(lower, scores, labels, bins)
-    label = f'score (mean of the {unit} in a bin); bars: {100 * confidence:g} % intervals'
-    polish(lower, xlabel=label, ylabel=unit)
+    _stacked_counts(lower, scores, labels)
+    label = f'score (mean of the videos in a bin); bars: {100 * confidence:g} % intervals'
+    polish(lower, xlabel=label, ylabel='videos')
     figure.align_ylabels()
     return save_figure(figure, path)
 
@@ -300,9 +297,8 @@ def _scale(axis: Axis, lowest: float) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _histogram_panel(
-    axes: Axes, genuine: FloatArray, fake: FloatArray, edges: FloatArray, threshold: float
-) -> None:
+def _histogram_panel(axes: Axes, genuine: FloatArray, fake: FloatArray, threshold: float) -> None:
+    edges = np.linspace(0, 1, _SCORE_BINS + 1)
     for scores, color in ((genuine, GENUINE), (fake, FAKE)):
         share = np.histogram(np.clip(scores, 0, 1), edges)[0] * (100 / max(scores.size, 1))
         axes.stairs(share, edges, fill=True, color=color, alpha=0.35)
@@ -315,12 +311,12 @@ def _histogram_panel(
     polish(axes)
 
 
-def _stacked_counts(axes: Axes, scores: FloatArray, labels: IntArray, bins: int) -> None:
-    edges = np.linspace(0, 1, bins + 1)
-    bottom = np.zeros(bins)
+def _stacked_counts(axes: Axes, scores: FloatArray, labels: IntArray) -> None:
+    edges = np.linspace(0, 1, _RELIABILITY_BINS + 1)
+    bottom = np.zeros(edges.size - 1)
     for label, name, color in ((0, 'genuine', GENUINE), (1, 'fake', FAKE)):
         counts = np.histogram(scores[labels == label], edges)[0]
-        axes.bar(edges[:-1], counts, 1 / bins, bottom, align='edge', color=color, alpha=0.6, label=name)
+        axes.bar(edges[:-1], counts, edges[1], bottom, align='edge', color=color, alpha=0.6, label=name)
         bottom = bottom + counts
     # Room for the legend above the bars.
     axes.set_ylim(0, 1.4 * max(float(bottom.max()), 1.0))

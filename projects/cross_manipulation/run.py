@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train on some manipulations, test on all: one run for each choice, seed and config, and one table.
+"""Train on some manipulations and test on all: one run per training set, seed and config, and one table.
 
 Leave one manipulation out, two configs to compare, three seeds:
   python projects/cross_manipulation/run.py configs/baseline_r18_ffpp.py configs/iid_r18_ffpp.py \\
@@ -7,8 +7,8 @@ Leave one manipulation out, two configs to compare, three seeds:
 Train on one, test on all:
   python projects/cross_manipulation/run.py configs/iid_effb4_ffpp.py --one-vs-rest
 
-Stop it at any time (Ctrl-C, SIGTERM, power cut): the same command resumes. The best checkpoint of a run is
-chosen on validation videos of the manipulations that it is trained on, never on unseen ones.
+You can stop it at any time (Ctrl+C, SIGTERM, power failure); the same command resumes. The best checkpoint of
+a run is chosen on validation videos of its training manipulations only.
 """
 
 from __future__ import annotations
@@ -30,44 +30,40 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('configs', nargs='+', type=Path, help='configs; each is a section of the table')
+    parser.add_argument('configs', nargs='+', type=Path, help='configs to compare')
     sets = parser.add_argument_group('training sets (choose one)').add_mutually_exclusive_group(required=True)
     sets.add_argument('--leave-one-out', action='store_true', help='train on all manipulations but one')
     sets.add_argument('--one-vs-rest', action='store_true', help='train on one manipulation')
-    sets.add_argument('--num-seen', type=int, metavar='K', help='train on every choice of K manipulations')
+    sets.add_argument('--num-seen', type=int, metavar='K', help='train on each choice of K manipulations')
     sets.add_argument(
-        '--train-sets', nargs='+', metavar='A+B', help='these sets, e.g. Deepfakes Face2Face+FaceSwap'
+        '--train-sets', nargs='+', metavar='A+B', help='explicit sets, e.g. Deepfakes Face2Face+FaceSwap'
     )
-    data = parser.add_argument_group('what is trained and tested')
-    data.add_argument('--methods', nargs='+', help='manipulations of the protocol; default: all of the index')
-    data.add_argument('--test-methods', nargs='+', help='manipulations to test on; default: --methods')
-    data.add_argument('--seeds', nargs='+', type=int, default=[0], help='one run for each; default: 0')
+    data = parser.add_argument_group('training and testing')
+    data.add_argument('--methods', nargs='+', help='manipulations of the protocol (default: all)')
+    data.add_argument('--test-methods', nargs='+', help='manipulations to test on (default: --methods)')
+    data.add_argument('--seeds', nargs='+', type=int, default=[0], help='one run per seed (default: 0)')
     data.add_argument(
         '--select',
         choices=['best', 'last'],
         default='best',
-        help='test the best checkpoint on the validation split (default) or the last one',
+        help='checkpoint to test: best on the validation split (default) or last',
     )
-    data.add_argument('--how', default='mean', choices=AGGREGATIONS, help='how frames make a video')
+    data.add_argument('--how', default='mean', choices=AGGREGATIONS, help='frame aggregation (default: mean)')
     data.add_argument('--amp', action='store_true', help='automatic mixed precision')
     data.add_argument('--auto-scale-lr', action='store_true', help='scale the rate with the batch size')
     add_config_options(parser)
-    work = parser.add_argument_group('how the runs are executed')
-    work.add_argument('--work-dir', type=Path, help='default: work_dirs/cross_<training sets>')
-    work.add_argument('--jobs', type=int, default=1, metavar='N', help='runs at a time, one thread each')
-    work.add_argument('--gpus', type=int, default=1, metavar='N', help='processes a run, one a GPU')
+    work = parser.add_argument_group('execution')
+    work.add_argument('--work-dir', type=Path, help='(default: work_dirs/cross_<training sets>)')
+    work.add_argument('--jobs', type=int, default=1, metavar='N', help='parallel runs, one thread each (1)')
+    work.add_argument('--gpus', type=int, default=1, metavar='N', help='processes per run, one per GPU (1)')
     work.add_argument(
         '--keep-checkpoints',
         choices=KEEP,
         default='best-and-last',
-        help='checkpoints to keep of a finished run; best is the one that was tested',
+        help='checkpoints of a finished run to keep; best is the tested one',
     )
-    work.add_argument(
-        '--overwrite', action='store_true', help='restart runs that were made with other settings'
-    )
-    work.add_argument(
-        '--dry-run', action='store_true', help='write the configs and print the commands, run nothing'
-    )
+    work.add_argument('--overwrite', action='store_true', help='restart runs made with other settings')
+    work.add_argument('--dry-run', action='store_true', help='only write the configs and print the commands')
     return parser.parse_args()
 
 

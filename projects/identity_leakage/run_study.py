@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the controlled study: several arms, trained on sets in which identity predicts the label.
+"""Run the controlled study: train several arms on datasets in which identity predicts the label.
 
 Example:
   export PYTHONPATH=projects/identity_leakage:projects/cross_manipulation
   python projects/identity_leakage/run_study.py work_dirs/identity_leakage/toy --jobs 2
 
-The folder contains the prepared takes (prepared/take0 to take4, see prepare_toy.sh). Stop it at any time: the
-same command resumes. After every run it updates report.md, report.json and report.png.
+The folder contains the prepared takes (prepared/take0 to take4, see prepare_toy.sh). You can stop it at any
+time; the same command resumes. report.md, report.json and report.png are updated after every run.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--arms', nargs='+', default=ARMS, choices=(*ARMS, *MORE_ARMS))
     parser.add_argument('--confounds', nargs='+', type=float, default=[0.0, 0.5, 0.9], metavar='C')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], metavar='S')
-    parser.add_argument('--jobs', type=int, default=1, help='runs at a time, one thread each')
-    parser.add_argument('--report', action='store_true', help='only write the report of the finished runs')
+    parser.add_argument('--jobs', type=int, default=1, help='parallel runs, one thread each (default: 1)')
+    parser.add_argument('--report', action='store_true', help='only write the report of finished runs')
     return parser.parse_args()
 
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Test how robust a detector is to the distortions of DeeperForensics-1.0, at five levels each.
+"""Test the robustness of a detector to the distortions of DeeperForensics-1.0 and JPEG, at five levels each.
 
-Examples, each after `python projects/robustness/measure_robustness.py CONFIG best.pth`:
+Examples of options for `python projects/robustness/measure_robustness.py CONFIG best.pth`:
     --distortions jpeg gaussian_blur --levels 1 3 5
     --videos /data/FaceForensics++ --layout ffpp
     --resume
 
-Distorts the stored crops of the test set on the fly. The output folder gets report.md, report.json,
-curves.png (video AUC against level), distortions.png (all of them on one face: look at it), and
+The stored crops of the test set are distorted on the fly. Writes report.md, report.json, curves.png (video
+AUC against level), distortions.png (all distortions on one face, for visual inspection), and
 frame_scores/*.parquet with the score of every face.
 """
 
@@ -40,24 +40,24 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     add = parser.add_argument
-    add('--distortions', nargs='+', metavar='NAME', help=f'default: all of {", ".join(DISTORTIONS)}')
+    add('--distortions', nargs='+', metavar='NAME', help=f'default: all ({", ".join(DISTORTIONS)})')
     add('--levels', nargs='+', type=int, default=list(LEVELS), help='from 1 to 5 (default: all)')
-    add('--test-set', '--index', help="prepared folder or its index, or a name of the config's test_sets")
-    add('--split', help="split that is tested (default: the config's)")
-    add('--frames-per-video', type=int, help='at most so many frames of a video, for a quick look')
-    add('--out-dir', type=Path, help='default: the folder robustness in the work directory')
+    add('--test-set', '--index', help="prepared folder or index file, or a name in the config's test_sets")
+    add('--split', help="split to test (default: the config's)")
+    add('--frames-per-video', type=int, help='maximum number of frames per video, for a quick estimate')
+    add('--out-dir', type=Path, help='(default: WORK_DIR/robustness)')
     add(
         '--resume',
         action='store_true',
-        help='keep the scores that were made from the same inputs',
+        help='reuse scores computed from the same inputs',
     )
-    add('--per-method', action='store_true', help='also a table for every manipulation')
-    add('--aggregation', default='mean', choices=AGGREGATIONS, help='how frames make a video (default: mean)')
-    add('--identities', action='store_true', help='intervals: videos of one identity depend on each other')
-    add('--videos', type=Path, help='folder of the original videos: compress them instead of the crops')
+    add('--per-method', action='store_true', help='add a table per manipulation')
+    add('--aggregation', default='mean', choices=AGGREGATIONS, help='frame aggregation (default: mean)')
+    add('--identities', action='store_true', help='intervals respect several videos of one person')
+    add('--videos', type=Path, help='folder of the original videos, to compress them instead of the crops')
     add('--layout', help='layout of --videos, as in tools/prepare_data.py')
-    add('--splits-dir', type=Path, help='folder of the split files of --videos, if it is elsewhere')
-    add('--trust-checkpoint', action='store_true', help='run code that the checkpoint may hold')
+    add('--splits-dir', type=Path, help='folder of the split files of --videos, if elsewhere')
+    add('--trust-checkpoint', action='store_true', help='allow the checkpoint to run code')
     add_run_options(parser)
     return parser.parse_args()
 

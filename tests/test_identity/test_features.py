@@ -54,7 +54,7 @@ def test_a_baseline_without_neck_has_features_too(tiny_config: Path) -> None:
     assert [name for name in names if 'layer' not in name] == ['pixels', 'backbone', 'fused', 'logits']
 
 
-def test_other_backbones_tell_their_stages(tiny_config: Path) -> None:
+def test_stages_of_other_backbones(tiny_config: Path) -> None:
     backbone = dict(_delete_=True, type='mmpretrain.MobileNetV2', widen_factor=0.5, out_indices=(4, 6))
     changes = {
         'model.backbone': backbone,

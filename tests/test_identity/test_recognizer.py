@@ -21,7 +21,7 @@ onnx = pytest.importorskip('onnx')
 
 
 class Faces:
-    """One picture, as often as wanted."""
+    """One image, as often as requested."""
 
     def __init__(self, path: Path, landmarks: np.ndarray, count: int) -> None:
         self.info: dict[str, Any] = {'img_path': str(path), 'landmarks': landmarks}
@@ -85,7 +85,7 @@ def test_embeddings_are_of_rgb_and_have_length_one(tmp_path: Path) -> None:
     missing = [(0, Faces(tmp_path / 'no.png', landmarks_at(TEMPLATE), 1))]
     with pytest.raises(FileNotFoundError, match=r'no\.png'):
         embed(model, missing, np.array([0]))
-    (tmp_path / 'no.png').write_bytes(b'no picture')
+    (tmp_path / 'no.png').write_bytes(b'no image')
     with pytest.raises(InputError, match=r'no\.png'):
         embed(model, missing, np.array([0]))
 

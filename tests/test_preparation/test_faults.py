@@ -117,7 +117,7 @@ def test_ctrl_c_is_one_line_and_the_run_goes_on_later(tree, tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    assert lines_of(error) == ['interrupted: finished videos are kept; run the same command again to go on']
+    assert lines_of(error) == ['interrupted: finished videos are kept; run the same command again to resume']
     run(tree.root, out)
     assert len(rows_of(out)) == 18
 

@@ -341,7 +341,7 @@ def test_no_tool_replaces_its_inputs(
     out = paths[name]
     before = {path: path.read_bytes() for path in (tiny_config, weights, index)}
     data = ('--cfg-options', f'data_root={copied_set}')
-    known = r'is an input|is a folder|ends in \.pth|ends in \.onnx|holds no scores'
+    known = r'is an input|is a folder|ends in \.pth|ends in \.onnx|is no scores file'
     assert re.search(known, fails('calibrate.py', tiny_config, weights, '--out', out, *data, work_dir=False))
     assert re.search(known, fails('test.py', tiny_config, weights, '--out', out))
     if name != 'folder':

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from iid_mm.errors import InputError, MissingExtraError
+from iid_mm.evaluation.localization.maps import map_metrics
 from iid_mm.registry import MODELS
 from iid_mm.visualization.attention import (
     AttentionSettings,
     check_settings,
     face_panel,
+    filled,
     map_tops,
     panel_name,
-    region_energy,
 )
 from iid_mm.visualization.drawing import BLUE, GREEN, VERMILION
 
@@ -33,10 +34,10 @@ def test_energy_of_known_maps() -> None:
     mask[:2, :2] = 1
     heat = np.zeros((4, 4), np.float32)
     heat[0, 0], heat[3, 3] = 3, 1
-    assert region_energy(heat, mask) == 0.75
-    assert region_energy(np.full((4, 4), 0.1, np.float32), mask) == pytest.approx(0.25)
-    # A map that says nothing knows no more than chance.
-    assert region_energy(np.zeros((4, 4), np.float32), mask) == 0.25
+    assert map_metrics(filled(heat), mask).energy == 0.75
+    assert map_metrics(filled(np.full((4, 4), 0.1, np.float32)), mask).energy == pytest.approx(0.25)
+    # A map of zeros is no better than chance.
+    assert map_metrics(filled(np.zeros((4, 4), np.float32)), mask).energy == 0.25
 
 
 def test_a_panel_shows_region_map_and_class() -> None:
@@ -78,10 +79,13 @@ def test_settings_say_which_maps_there_are(iid_scope: None, tiny_model_cfg: dict
     detector: Any = MODELS.build(tiny_model_cfg)
     head = dict(tiny_model_cfg['forgery_head'], artifact_channels=None)
     plain: Any = MODELS.build(dict(tiny_model_cfg, neck=None, artifact_head=None, forgery_head=head))
-    assert check_settings(detector, AttentionSettings('gradcam', heat_map='max'), SIZE) == ('gradcam', 'adm')
+    assert check_settings(detector, AttentionSettings('gradcam', heat_map='max'), SIZE) == {
+        'gradcam': 'Grad-CAM',
+        'adm': 'ADM (max)',
+    }
     assert detector.artifact_head.test_cfg['heat_map'] == 'max'
-    assert check_settings(detector, AttentionSettings('adm'), SIZE) == ('adm',)
-    assert check_settings(plain, AttentionSettings('eigencam'), SIZE) == ('eigencam',)
+    assert check_settings(detector, AttentionSettings('adm'), SIZE) == {'adm': 'ADM (noisy_or)'}
+    assert check_settings(plain, AttentionSettings('eigencam'), SIZE) == {'eigencam': 'Eigen-CAM'}
     with pytest.raises(InputError, match='the model has no artifact_head'):
         check_settings(plain, AttentionSettings('adm'), SIZE)
     with pytest.raises(InputError, match="heat_map='sum'"):

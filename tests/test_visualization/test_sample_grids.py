@@ -61,9 +61,9 @@ def test_localization_grid(config: Config) -> None:
     infos = [dataset.get_data_info(i) for i in indices]
     assert [info['method'] for info in infos] == ['Deepfakes'] * 2 + ['FaceSwap'] * 2 + ['youtube'] * 2
     assert all(info['mask_path'] for info in infos[:4])
-    grid = localization_grid(model, dataset, indices, columns=3, cell=96)
-    # Three faces of 96 px with gaps of 6 in each of three panels, 8 around them.
-    assert grid.shape[1] == 3 * (3 * 96 + 2 * 6) + 4 * 8
+    grid = localization_grid(model, dataset, indices, columns=3)
+    # Three faces of 224 px with gaps of 6 in each of three panels, 8 around them.
+    assert grid.shape[1] == 3 * (3 * 224 + 2 * 6) + 4 * 8
     assert grid.dtype == np.uint8
     with pytest.raises(InputError, match='makes no heat maps'):
         localization_grid(plain, dataset, indices)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
-"""Write an image of the samples that a config gives to the model, with their artifact boxes."""
+"""Draw samples of a config's dataset, as the model receives them, with their artifact boxes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from iid_mm.visualization.drawing import write_image
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--out', type=Path, help='image; default: work_dirs/CONFIG/browse_SPLIT.png')
+    parser.add_argument('--out', type=Path, help='image to write (work_dirs/CONFIG/browse_SPLIT.png)')
     parser.add_argument('--split', default='train', choices=('train', 'val', 'test'))
-    parser.add_argument('--num', type=int, default=32, help='samples, evenly spaced (default: 32)')
-    parser.add_argument('--columns', type=int, default=8, help='samples in a row (default: 8)')
-    parser.add_argument('--cell', type=int, default=224, help='edge of a sample, px (default: 224)')
+    parser.add_argument('--num', type=int, default=32, help='number of evenly spaced samples (default: 32)')
+    parser.add_argument('--columns', type=int, default=8, help='samples per row (default: 8)')
+    parser.add_argument('--cell', type=int, default=224, help='size of a sample in pixels (default: 224)')
     parser.add_argument('--seed', type=int, default=0, help='seed of the augmentation (default: 0)')
     add_config_options(parser)
     return parser.parse_args()

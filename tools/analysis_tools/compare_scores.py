@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
-"""Compare two models by the scores that tools/test.py wrote for the same videos.
+"""Compare two models on the same videos, using scores files of tools/test.py.
 
-For every manipulation, every dataset and the whole set: the video AUC of both, the difference B - A with an
-interval from a paired bootstrap, and a p value, the probability of a difference at least as large if both
-models were equally good. The column "p (Holm)" is corrected for the number of rows.
+Prints for every manipulation, for every dataset and for all videos: the video AUC of both models, the
+difference B - A with an interval from a paired bootstrap, and a p-value, the probability of a difference at
+least this large if both models were equally good. The column "p (Holm)" is corrected for the number of rows.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('a', type=Path, metavar='A.parquet', help='scores of model A, e.g. the baseline')
     parser.add_argument('b', type=Path, metavar='B.parquet', help='scores of model B')
-    parser.add_argument('--how', default='mean', choices=AGGREGATIONS, help='aggregation of frame scores')
-    parser.add_argument('--top-k', type=int, default=3, help='frames of --how topk (default: 3)')
+    parser.add_argument('--how', default='mean', choices=AGGREGATIONS, help='frame aggregation (mean)')
+    parser.add_argument('--top-k', type=int, default=3, help='frames used by --how topk (default: 3)')
     parser.add_argument('--level', type=float, default=0.95, help='confidence level (default: 0.95)')
-    parser.add_argument('--resamples', type=int, default=1000, help='resamples (default: 1000)')
-    parser.add_argument('--seed', type=int, default=0, help='seed of the resamples (default: 0)')
+    parser.add_argument('--resamples', type=int, default=1000, help='bootstrap resamples (default: 1000)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the bootstrap (default: 0)')
     parser.add_argument(
         '--groups',
         choices=GROUPS,
-        help='resample all videos of a person together; needed if one person is in many videos',
+        help='resample people instead of videos; needed if people appear in several videos',
     )
-    parser.add_argument('--json', type=Path, help='file for the metrics')
+    parser.add_argument('--json', type=Path, help='JSON file for the metrics')
     return parser.parse_args()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters, operations and activations of detectors, part by part.
+"""Print the parameters, operations and activations of each part of a detector.
 
 Example: python tools/analysis_tools/get_complexity.py configs/iid_effb4_ffpp.py configs/iid_r18_ffpp.py
 """
@@ -30,15 +30,19 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('configs', nargs='+', help='config files')
     parser.add_argument(
-        '--size', type=int, nargs=2, metavar=('WIDTH', 'HEIGHT'), help='default: that of the test pipeline'
+        '--size',
+        type=int,
+        nargs=2,
+        metavar=('WIDTH', 'HEIGHT'),
+        help='input size; default: as in the test pipeline',
     )
-    parser.add_argument('--json', type=Path, help='also write the metrics to this file')
+    parser.add_argument('--json', type=Path, help='also write the table to this JSON file')
     add_config_options(parser)
     return parser.parse_args()
 
 
 def input_size(cfg: Any, given: list[int] | None) -> tuple[int, int]:
-    """Size to count at: what was asked for, or the canvas of the test pipeline."""
+    """Input size: as given, or that of the test pipeline."""
     if given is not None:
         if min(given) < 1:
             raise InputError(f'--size {given[0]} {given[1]}: must be positive')

@@ -1,15 +1,15 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
-"""Probe how much of a person's identity the frozen features of a detector contain.
+"""Measure how much identity information the frozen features of a detector contain.
 
-A linear classifier is fitted to recognize identities in some clips and tested on other clips of the same
-people. Give several indexes with other clips of the same people as --index A B ...
+A linear classifier is trained to recognize people in some clips and tested on other clips of the same people.
+If these clips are in several prepared sets, give all of them: --index A B ...
 
-Whole recordings, with all fakes made of them, are held out; features are standardized; regularization is
-chosen by cross-validation within the training clips; accuracies are means over identities, with
-intervals. docs/identity_leakage.md says why simpler probes fail. Compare each metric with the controls in
-the same table (untrained network, pixels, background, shuffled identities, and, with --recognizer-dir, a
-face recognizer).
+Whole recordings are held out together with all fakes made from them, features are standardized, and the
+regularization is chosen by cross-validation within the training clips. Accuracies are means over identities,
+with intervals. docs/identity_leakage.md explains why simpler probes fail. Compare each metric with the
+controls in the same table (untrained network, pixels, background, shuffled identities, and, with
+--recognizer-dir, a face recognizer).
 
 Example: python tools/analysis_tools/identity_probe.py CONFIG CKPT --index takes/1 takes/2 --out probe
 """
@@ -27,7 +27,7 @@ from iid_mm.identity.features import list_features
 from iid_mm.identity.linear import STRENGTHS
 from iid_mm.identity.probe import ProbeSettings
 from iid_mm.identity.probe_report import CONTROLS, ProbeRequest, probe_table, run_probes, write_report
-from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.cli import add_model_options, run_tool
 from iid_mm.utils.config import load_config
 from iid_mm.utils.files import sha256
 
@@ -35,50 +35,46 @@ RECORDED = (
     *('faces', 'identity', 'split', 'frames', 'seeds', 'test_share', 'train_clips'),
     *('split_time', 'classifier'),
 )
-"""Arguments in the JSON file."""
+"""Arguments recorded in the JSON file."""
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    add_model_options(parser)
     parser.add_argument('--index', nargs='+', type=Path, default=[], help='prepared folders or index files')
     parser.add_argument(
-        '--list-features', action='store_true', help='print names and sizes of features, then exit'
+        '--list-features', action='store_true', help='print the names and sizes of the features and exit'
     )
     parser.add_argument('--features', nargs='+', metavar='NAME', help='features to probe (default: all)')
-    parser.add_argument('--faces', default='genuine', choices=FACES)
+    parser.add_argument('--faces', default='genuine', choices=FACES, help='(default: genuine)')
     parser.add_argument('--identity', default='target', choices=IDENTITIES, help='identity of a fake')
     parser.add_argument('--split', default='all', help='train, val, test or all (default)')
-    parser.add_argument('--frames', type=int, help='at most this many frames a video')
+    parser.add_argument('--frames', type=int, help='maximum number of frames per video')
     parser.add_argument(
-        '--seeds', type=int, default=5, help='splits into training and test clips (default: 5)'
+        '--seeds', type=int, default=5, help='random splits into training and test clips (default: 5)'
     )
-    parser.add_argument('--test-share', type=float, default=0.25, help="part of a person's clips to test on")
+    parser.add_argument('--test-share', type=float, default=0.25, help='fraction of clips to test on (0.25)')
     parser.add_argument(
         '--train-clips',
         type=int,
-        help='at most this many training clips a person; harder, for sets where all features recognize all',
+        help='maximum training clips per person; harder, for sets where every feature recognizes all',
     )
     parser.add_argument(
         '--split-time',
         action='store_true',
-        help='split clips in time; weaker, for sets with one clip a person',
+        help='split each clip in time; a weaker test, for sets with one clip per person',
     )
-    parser.add_argument('--classifier', default='lda', choices=STRENGTHS)
+    parser.add_argument('--classifier', default='lda', choices=STRENGTHS, help='(default: lda)')
     parser.add_argument('--controls', nargs='*', default=CONTROLS, metavar='NAME', help=', '.join(CONTROLS))
     parser.add_argument('--recognizer-dir', type=Path, help="folder with insightface's w600k_r50.onnx")
     parser.add_argument('--untrained-seed', type=int, default=0, help='seed of the untrained network')
     parser.add_argument('--level', type=float, default=0.95, help='confidence level (default: 0.95)')
     parser.add_argument('--batch-size', type=int, default=64)
-    parser.add_argument('--device', default='cpu')
     parser.add_argument(
-        '--out', type=Path, default=Path('identity_probe'), help='folder for results and features'
+        '--out', type=Path, default=Path('identity_probe'), help='folder for results and cached features'
     )
-    parser.add_argument('--trust-checkpoint', action='store_true', help='see tools/test.py')
-    add_config_options(parser)
     return parser.parse_args()
 
 

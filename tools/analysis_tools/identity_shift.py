@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure how much the fake score depends on the person in the video.
 
-The intraclass correlation of genuine videos is the share of their scores' variance that lies between
-people: 0 for a detector that sees artifacts only. It needs several genuine videos of a person: give
-several indexes or several scores files with other takes of the same people. AUC within identities
-compares fakes with genuine videos of the same target, AUC across identities with those of others; a
-score that shifts from person to person lowers the second, not the first. See iid_mm/identity/shift.py for
-the formulas.
+The intraclass correlation (ICC) is the between-person share of the variance of genuine videos' scores. It is
+0 for a detector that only responds to artifacts. It needs several genuine videos per person: give several
+indices or scores files with different takes of the same people. AUC within identities compares fakes
+with genuine videos of the same target, AUC across identities with those of other people; a score that shifts
+from person to person only lowers the second. See iid_mm/identity/shift.py for the formulas.
 
 Examples:
   python tools/analysis_tools/identity_shift.py CONFIG CKPT --index prepared takes/2 --json shift.json
@@ -29,7 +28,7 @@ from iid_mm.identity.shift import (
     scores_of_files,
     shift_table,
 )
-from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.cli import add_model_options, run_tool
 from iid_mm.utils.files import write_json
 
 
@@ -37,21 +36,17 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', nargs='?', help='config file')
-    parser.add_argument('checkpoint', nargs='?', help='checkpoint file')
+    add_model_options(parser, nargs='?')
     parser.add_argument('--index', nargs='+', type=Path, help='prepared folders or index files')
-    parser.add_argument('--scores', nargs='+', type=Path, help='instead: scores that tools/test.py wrote')
+    parser.add_argument('--scores', nargs='+', type=Path, help='or scores files of tools/test.py')
     parser.add_argument('--split', default='test', help='train, val, test (default) or all, with --index')
-    parser.add_argument('--frames', type=int, help='at most this many frames a video, with --index')
+    parser.add_argument('--frames', type=int, help='maximum number of frames per video, with --index')
     parser.add_argument('--level', type=float, default=0.95, help='confidence level (default: 0.95)')
     parser.add_argument('--resamples', type=int, default=1000, help='resamples of identities (default: 1000)')
-    parser.add_argument('--seed', type=int, default=0, help='seed of the resamples (default: 0)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the bootstrap (default: 0)')
     parser.add_argument('--batch-size', type=int, default=64)
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--store', type=Path, help='folder that keeps scores for other runs')
-    parser.add_argument('--json', type=Path, help='file for the metrics')
-    parser.add_argument('--trust-checkpoint', action='store_true', help='see tools/test.py')
-    add_config_options(parser)
+    parser.add_argument('--store', type=Path, help='folder that caches scores for later runs')
+    parser.add_argument('--json', type=Path, help='JSON file for the metrics')
     return parser.parse_args()
 
 

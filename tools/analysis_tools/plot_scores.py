@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
-"""Print the table of a scores file again and plot its ROC curves and score histograms."""
+"""Print the metrics table of a scores file and plot its ROC curves and score histograms."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from iid_mm.visualization import score_plots
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('scores', type=Path, help='Parquet file that tools/test.py wrote with --out')
-    parser.add_argument('--out', type=Path, required=True, help='folder of the plots')
-    parser.add_argument('--threshold', type=float, default=0.5, help='lowest score that is called fake')
-    parser.add_argument('--how', default='mean', choices=AGGREGATIONS, help='aggregation of frame scores')
+    parser.add_argument('scores', type=Path, help='Parquet file written by tools/test.py --out')
+    parser.add_argument('--out', type=Path, required=True, help='folder for the plots')
+    parser.add_argument('--threshold', type=float, default=0.5, help='lowest score classified as fake (0.5)')
+    parser.add_argument('--how', default='mean', choices=AGGREGATIONS, help='frame aggregation (mean)')
     return parser.parse_args()
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write one image of where a model looks: mask, heat map and boxes of fakes of every manipulation.
+"""Draw mask, heat map and boxes for fakes of every manipulation, in one image.
 
-Green is the mask and its bounding box. The set must have been prepared with --masks.
+The mask and its bounding box are green. The dataset must have been prepared with --masks.
 
-Example: python tools/analysis_tools/show_localization.py configs/iid_r18_toy.py best.pth --out looks.png
+Example: python tools/analysis_tools/show_localization.py configs/iid_r18_toy.py best.pth --out boxes.png
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from iid_mm.apis import init_model
 from iid_mm.evaluation.localization.config import add_localization
 from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP, HEAT_MAPS
 from iid_mm.registry import DATASETS
-from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.cli import add_model_options, run_tool
 from iid_mm.utils.config import load_config
 from iid_mm.utils.files import printable
 from iid_mm.visualization.drawing import write_image
@@ -27,16 +27,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--out', type=Path, required=True, help='image to write, e.g. looks.png')
-    parser.add_argument('--num', type=int, default=4, help='samples a manipulation (default: 4)')
-    parser.add_argument('--columns', type=int, default=2, help='samples in a row (default: 2)')
+    add_model_options(parser)
+    parser.add_argument('--out', type=Path, required=True, help='image to write, e.g. boxes.png')
+    parser.add_argument('--num', type=int, default=4, help='samples per manipulation (default: 4)')
+    parser.add_argument('--columns', type=int, default=2, help='samples per row (default: 2)')
     parser.add_argument('--heat-map', default=DEFAULT_HEAT_MAP, choices=HEAT_MAPS)
-    parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score of a drawn box')
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--trust-checkpoint', action='store_true', help='see tools/test.py')
-    add_config_options(parser)
+    parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score of a box to draw (0.3)')
     return parser.parse_args()
 
 

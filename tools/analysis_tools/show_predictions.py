@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write one image of a model's predictions on samples of the test set, with artifact boxes.
+"""Draw a model's predictions on samples of a dataset, with artifact boxes, in one image.
 
 Example: python tools/analysis_tools/show_predictions.py configs/iid_r18_toy.py best.pth --out pred.png
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from iid_mm.apis import init_model
 from iid_mm.errors import InputError
 from iid_mm.registry import DATASETS
-from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.cli import add_model_options, run_tool
 from iid_mm.utils.files import printable
 from iid_mm.utils.sampling import evenly_spaced
 from iid_mm.visualization import prediction_grid
@@ -24,16 +24,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    add_model_options(parser)
     parser.add_argument('--out', type=Path, required=True, help='image to write, e.g. predictions.png')
     parser.add_argument('--split', default='test', choices=('val', 'test'))
-    parser.add_argument('--num', type=int, default=30, help='samples, evenly spaced (default: 30)')
-    parser.add_argument('--columns', type=int, default=6, help='samples in a row (default: 6)')
-    parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score of a drawn box')
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--trust-checkpoint', action='store_true', help='see tools/test.py')
-    add_config_options(parser)
+    parser.add_argument('--num', type=int, default=30, help='number of evenly spaced samples (default: 30)')
+    parser.add_argument('--columns', type=int, default=6, help='samples per row (default: 6)')
+    parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score of a box to draw (0.3)')
     return parser.parse_args()
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
-"""Verify a report of tools/test.py: recompute all of its metrics from the stored scores and compare.
+"""Verify a report of tools/test.py: recompute all its metrics from the stored scores and compare them.
 
-Exit status 0: everything agrees; 1: something was changed, each place is named.
+Exit status: 0 if everything agrees, 1 if anything differs; every difference is listed.
 Example: python tools/analysis_tools/verify_report.py work_dirs/x/report_best --checkpoint best.pth
 """
 
@@ -21,8 +21,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('report', type=Path, help="the report's folder")
-    parser.add_argument('--checkpoint', type=Path, help='checkpoint that the report should be of')
+    parser.add_argument('report', type=Path, help='folder of the report')
+    parser.add_argument('--checkpoint', type=Path, help='checkpoint file that the report claims to be about')
     return parser.parse_args()
 
 

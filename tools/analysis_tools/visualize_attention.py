@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Show where a model looks: class activation maps beside the artifact head's own heat map.
+"""Show where a model looks: class activation maps next to the artifact head's own heat map.
 
-With --index, green outlines are the masks, and the part of the maps inside the manipulated region ("energy")
-is measured for every manipulation, beside chance and the genuine frame of the same scene. With --images,
-faces are found and aligned with MediaPipe; images without a face are left out, and those that cannot be read
-too, with exit status 1. Writes OUT/contact_sheet.png, OUT/faces/*.png and, where there
-are masks, OUT/energy.md and OUT/energy.json. Class activation maps need: pip install 'iid-mm[attention]'.
+With --index, masks are outlined in green, and the share of each map inside the manipulated region ("energy")
+is measured for every manipulation and compared with chance and with the genuine frame of the same scene. With
+--images, faces are detected and aligned with MediaPipe; images without a face are skipped, and so are
+unreadable ones, with exit status 1. Writes OUT/contact_sheet.png, OUT/faces/*.png and, if there are masks,
+OUT/energy.md and OUT/energy.json. Class activation maps require: pip install 'iid-mm[attention]'.
 
 Example: python tools/analysis_tools/visualize_attention.py configs/iid_r18_toy.py best.pth \\
     --index demo/prepared --out attention
@@ -21,7 +21,7 @@ from typing import Any
 from iid_mm.apis import init_model
 from iid_mm.errors import InputError
 from iid_mm.models.heat_maps import DEFAULT_HEAT_MAP, HEAT_MAPS
-from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.cli import add_model_options, run_tool
 from iid_mm.utils.files import printable, write_json, write_text
 from iid_mm.visualization.attention import (
     ADM,
@@ -33,7 +33,6 @@ from iid_mm.visualization.attention import (
     face_views,
     index_dataset,
     map_tops,
-    method_title,
     panel_name,
 )
 from iid_mm.visualization.attention_energy import energy_json, energy_markdown, energy_rows
@@ -44,9 +43,9 @@ from iid_mm.visualization.image_grid import add_heading, image_grid
 from iid_mm.visualization.sample_grids import chosen_samples
 
 BRIGHTEST = {
-    'auto': 'highest value of each map (ADM: of the sheet)',
-    'shared': 'highest value of the sheet',
-    'own': 'highest value of each map',
+    'auto': 'maximum of each map (ADM: of the sheet)',
+    'shared': 'maximum of the sheet',
+    'own': 'maximum of each map',
 }
 
 
@@ -54,39 +53,41 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    add_model_options(parser)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument('--index', type=Path, help='index of a prepared set, or the folder that it is in')
+    source.add_argument('--index', type=Path, help='prepared folder or index file')
     source.add_argument('--images', nargs='+', type=Path, help='images, or folders of images')
     parser.add_argument('--split', default='test', choices=('train', 'val', 'test'), help='(default: test)')
     parser.add_argument('--out', type=Path, required=True, help='folder to write to')
     parser.add_argument('--method', default='gradcam', choices=METHODS, help='(default: gradcam)')
-    parser.add_argument('--layer', default=BACKBONE, help="module, or 'backbone': its last map (default)")
     parser.add_argument(
-        '--target', default='fake', choices=TARGETS, help='class that the map explains (default: fake)'
+        '--layer', default=BACKBONE, help="name of a module, or 'backbone' for its last feature map (default)"
     )
+    parser.add_argument('--target', default='fake', choices=TARGETS, help='class to explain (default: fake)')
     parser.add_argument('--heat-map', default=DEFAULT_HEAT_MAP, choices=HEAT_MAPS, help="the ADM's map")
-    parser.add_argument('--num', type=int, default=4, help='faces of each manipulation (default: 4)')
-    parser.add_argument('--columns', type=int, default=2, help='faces in a row of the sheet (default: 2)')
-    parser.add_argument('--cell', type=int, default=224, help='edge of a drawn face, pixels (default: 224)')
+    parser.add_argument('--num', type=int, default=4, help='faces per manipulation (default: 4)')
+    parser.add_argument('--columns', type=int, default=2, help='faces per row of the sheet (default: 2)')
+    parser.add_argument('--cell', type=int, default=224, help='size of a drawn face in pixels (default: 224)')
     parser.add_argument(
         '--scale',
         default='auto',
         choices=SCALES,
-        help="brightest color: highest of the sheet, or of each map; auto: of the sheet for the ADM's map",
+        help='color scale up to the maximum of the sheet or of each map; auto: of the sheet for the ADM',
     )
     parser.add_argument(
-        '--energy', default='auto', choices=('auto', 'on', 'off'), help='auto: where there are masks'
+        '--energy',
+        default='auto',
+        choices=('auto', 'on', 'off'),
+        help='measure the energy inside masks; auto: if there are masks',
     )
     parser.add_argument(
-        '--frames-per-video', type=int, default=4, help='frames whose energy is measured; 0: all (default: 4)'
+        '--frames-per-video',
+        type=int,
+        default=4,
+        help='frames per video to measure energy on; 0: all (default: 4)',
     )
-    parser.add_argument('--num-resamples', type=int, default=1000, help='of the intervals (default: 1000)')
+    parser.add_argument('--num-resamples', type=int, default=1000, help='bootstrap resamples (default: 1000)')
     parser.add_argument('--batch-size', type=int, default=16)
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--trust-checkpoint', action='store_true', help='see tools/test.py')
-    add_config_options(parser)
     return parser.parse_args()
 
 
@@ -113,8 +114,7 @@ def main() -> int:
         ):
             print(line, file=sys.stderr)
     height, width = dataset[0]['inputs'].shape[1:]
-    methods = check_settings(model, settings, (width, height))
-    titles = {method: method_title(method, settings) for method in methods}
+    titles = check_settings(model, settings, (width, height))
     draw(args, list(face_views(model, dataset, shown, settings, args.batch_size)), titles)
     if args.index is not None and args.energy != 'off':
         measure(args, model, dataset, settings, titles)
@@ -141,7 +141,7 @@ def draw(args: argparse.Namespace, views: list[Any], titles: dict[str, str]) -> 
         explained = 'no class' if args.method == 'eigencam' else f'class: {args.target}'
         what += f' of layer {args.layer}, {explained}'
     notes = [f'{Path(args.checkpoint).name}: {what}']
-    notes.append(f'Brightest: {BRIGHTEST[args.scale]}.')
+    notes.append(f'Color scale: up to the {BRIGHTEST[args.scale]}.')
     if any(view.mask is not None for view in views):
         notes[-1] += ' Green: outline of the manipulated region.'
     sheet = args.out / 'contact_sheet.png'

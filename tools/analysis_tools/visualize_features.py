@@ -23,7 +23,7 @@ from iid_mm.datasets.on_index import dataset_on_index
 from iid_mm.errors import InputError
 from iid_mm.identity.features import FeatureExtractor, list_features
 from iid_mm.registry import DATASETS
-from iid_mm.utils.cli import add_config_options, run_tool
+from iid_mm.utils.cli import add_model_options, run_tool
 from iid_mm.utils.files import write_json
 from iid_mm.visualization.feature_embedding import (
     METHOD_TITLES,
@@ -42,23 +42,17 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument(
-        '--index', type=Path, required=True, help='index of a prepared set, or the folder that it is in'
-    )
+    add_model_options(parser)
+    parser.add_argument('--index', type=Path, required=True, help='prepared folder or index file')
     parser.add_argument('--split', default='test', choices=('train', 'val', 'test'), help='(default: test)')
     parser.add_argument('--out', type=Path, required=True, help='plot to write, e.g. features.png')
-    parser.add_argument('--feature', default='backbone', help='(default: backbone, its pooled last map)')
-    parser.add_argument('--list-features', action='store_true', help='print the names of features, then exit')
+    parser.add_argument('--feature', default='backbone', help='(default: backbone: last map, pooled)')
+    parser.add_argument('--list-features', action='store_true', help='print the feature names and exit')
     parser.add_argument('--method', default='tsne', choices=tuple(METHODS), help='(default: tsne)')
-    parser.add_argument('--max-samples', type=int, default=2000, help='(default: 2000)')
-    parser.add_argument('--identities', nargs='+', help='identities to color; default: the 12 most frequent')
+    parser.add_argument('--max-samples', type=int, default=2000, help='maximum number of faces (2000)')
+    parser.add_argument('--identities', nargs='+', help='identities to color (default: the 12 most frequent)')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--batch-size', type=int, default=32)
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--trust-checkpoint', action='store_true', help='see tools/test.py')
-    add_config_options(parser)
     return parser.parse_args()
 
 

@@ -36,39 +36,39 @@ def parse_args() -> argparse.Namespace:
     commands = parser.add_subparsers(dest='command', required=True)
     pipeline = commands.add_parser(
         'pipeline',
-        help='cost of a training sample, one process, one thread',
-        description='Cost of a training sample, from two image files to tensors, in one process and '
-        'thread. Genuine and fake samples are measured apart and mixed by weight.',
+        help='cost of a training sample in one process and thread',
+        description='Measure the cost of a training sample, from two image files to tensors, in one process '
+        'and thread. Genuine and fake samples are measured separately and combined by weight.',
     )
     pipeline.add_argument('--config', type=Path, default=CONFIG, help='default: iid_effb4_ffpp.py')
     pipeline.add_argument('--index', type=Path, help='prepared index; default: generated crops')
     pipeline.add_argument('--split', default='train', help='split of the index (default: train)')
-    pipeline.add_argument('--crop', type=int, default=320, help='side of generated crops (320)')
-    pipeline.add_argument('--samples', type=int, default=600, help='samples to run (default: 600)')
-    pipeline.add_argument('--fakes-per-genuine', type=float, default=4.0, help='mixture (default: 4)')
+    pipeline.add_argument('--crop', type=int, default=320, help='size of generated crops (default: 320)')
+    pipeline.add_argument('--samples', type=int, default=600, help='number of samples (default: 600)')
+    pipeline.add_argument('--fakes-per-genuine', type=float, default=4.0, help='(default: 4)')
     pipeline.add_argument('--seed', type=int, default=0)
     pipeline.add_argument('--out', type=Path, help='JSON file for the metrics')
     add_config_options(pipeline)
     pipeline.set_defaults(run=run_pipeline)
     storage = commands.add_parser(
         'storage',
-        help='size, time and loss of image formats for crops',
-        description='What PNG, WebP and JPEG make of crops: bytes, time to encode and to decode, and what is '
-        'lost, also against the trace of the manipulation (fake minus genuine crop).',
+        help='size, speed and loss of image formats for crops',
+        description='Measure PNG, WebP and JPEG on crops: bytes, encoding and decoding time, and coding '
+        'error, also relative to the manipulation (fake minus genuine crop).',
     )
     source = storage.add_mutually_exclusive_group(required=True)
-    source.add_argument('--index', type=Path, help='prepared index; its fakes with a pair are taken')
-    source.add_argument('--images', type=Path, help='folder of images instead; no trace to compare with')
+    source.add_argument('--index', type=Path, help='prepared index; uses its fakes that have a pair')
+    source.add_argument('--images', type=Path, help='folder of images instead, without genuine counterparts')
     storage.add_argument('--split', help='split of the index (default: all)')
-    storage.add_argument('--max-side', type=int, default=0, help='make larger crops smaller (default: no)')
-    storage.add_argument('--samples', type=int, default=120, help='crops to measure (default: 120)')
+    storage.add_argument('--max-side', type=int, default=0, help='downscale larger crops (default: no)')
+    storage.add_argument('--samples', type=int, default=120, help='number of crops (default: 120)')
     storage.add_argument('--out', type=Path, help='JSON file for the metrics')
     storage.set_defaults(run=run_storage)
     evaluation = commands.add_parser(
         'evaluation',
-        help='time and memory of evaluating a large test set',
-        description='Times reading a scores file, making videos of frames, all metrics, and the bootstrap '
-        'intervals of every row of the table, on generated scores.',
+        help='time and memory for evaluating a large test set',
+        description='Measure, on generated scores: reading a scores file, aggregation to video scores, all '
+        'metrics, and the bootstrap intervals of every row of the table.',
     )
     evaluation.add_argument('--frames', type=int, default=3_000_000, help='default: 3000000')
     evaluation.add_argument('--videos', type=int, default=100_000, help='default: 100000')
@@ -84,14 +84,14 @@ def parse_args() -> argparse.Namespace:
 def add_deployment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     deployment = commands.add_parser(
         'deployment',
-        help='speed of a model on the CPU in PyTorch and in ONNX Runtime',
-        description='Speed of a model with random weights on the CPU: PyTorch, PyTorch with the channels '
-        'last, torch.compile, ONNX Runtime in single precision and with 8-bit integers, taking turns.',
+        help='speed of a model on the CPU in PyTorch and ONNX Runtime',
+        description='Measure the speed of a model with random weights on the CPU: PyTorch, PyTorch with '
+        'channels_last, torch.compile, and ONNX Runtime in single precision and int8, taking turns.',
     )
     deployment.add_argument('--config', type=Path, default=CONFIG, help='default: iid_effb4_ffpp.py')
-    deployment.add_argument('--batch-size', type=int, default=1, help='images at once (default: 1)')
-    deployment.add_argument('--rounds', type=int, default=10, help='batches of each (default: 10)')
-    deployment.add_argument('--threads', type=int, default=1, help='threads of each (default: 1)')
+    deployment.add_argument('--batch-size', type=int, default=1, help='batch size (default: 1)')
+    deployment.add_argument('--rounds', type=int, default=10, help='batches per variant (default: 10)')
+    deployment.add_argument('--threads', type=int, default=1, help='number of threads (default: 1)')
     deployment.add_argument('--variants', nargs='+', default=VARIANTS, choices=VARIANTS, help='default: all')
     deployment.add_argument('--out', '--json', type=Path, help='JSON file for the metrics')
     add_config_options(deployment)
@@ -120,7 +120,7 @@ def machine_card() -> dict[str, Any]:
 
 
 def _bfloat16_units() -> str | None:
-    """What the processor multiplies bfloat16 with; None: nothing, or it does not tell."""
+    """Instruction set for bfloat16 products; None: none, or unknown."""
     cpuinfo = Path('/proc/cpuinfo')
     flags = cpuinfo.read_text().split() if cpuinfo.exists() else []
     return next((name for name in ('amx_bf16', 'avx512_bf16') if name in flags), None)
@@ -152,7 +152,7 @@ def run_pipeline(args: argparse.Namespace) -> dict[str, Any]:
                 print(f'  {name:22s}{"".join(cells)}')
     print(
         f'1 genuine : {args.fakes_per_genuine:g} fake: {metrics["mix_mean_ms"]:.2f} ms a sample '
-        f'({metrics["mix_cpu_mean_ms"]:.2f} ms of processor time)'
+        f'({metrics["mix_cpu_mean_ms"]:.2f} ms of CPU time)'
     )
     loading, weight = next(iter(transforms)).type, args.fakes_per_genuine / (1 + args.fakes_per_genuine)
     parts = [metrics[kind][loading]['mean_ms'] for kind in ('genuine', 'fake')]
@@ -170,7 +170,7 @@ def run_storage(args: argparse.Namespace) -> dict[str, Any]:
     formats = measure_storage(crops, all_encoders())
     side = sum(max(crop.image.shape[:2]) for crop in crops) / len(crops)
     print(f'{len(crops)} crops, longest side {side:.0f} px on average')
-    heads = ('KiB', 'enc ms', 'dec ms', 'PSNR', 'changed', 'trace', 'fine')
+    heads = ('KiB', 'enc ms', 'dec ms', 'PSNR', 'changed', 'error', 'fine err')
     print(f'{"format":44s}{"".join(f"{head:>9s}" for head in heads)}')
     for name, values in formats.items():
         size = (values['bytes'] or 0) / 1024

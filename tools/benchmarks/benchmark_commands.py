@@ -35,27 +35,31 @@ def add_commands(commands: Commands) -> None:
 
 
 def _common(parser: argparse.ArgumentParser, rounds: int) -> None:
-    parser.add_argument('--rounds', type=int, default=rounds, help=f'rounds that count (default: {rounds})')
-    parser.add_argument('--threads', type=int, default=1, help='threads of PyTorch (default: 1)')
+    parser.add_argument('--rounds', type=int, default=rounds, help=f'measured rounds (default: {rounds})')
+    parser.add_argument('--threads', type=int, default=1, help='number of PyTorch threads (default: 1)')
     parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1, ... (default: cpu)')
     parser.add_argument('--out', '--json', type=Path, help='JSON file for the metrics')
 
 
 def _add_models(commands: Commands) -> None:
     for name, variants, text in (
-        ('model', PREDICT_VARIANTS, 'the network alone, images to outputs'),
-        ('train', TRAIN_VARIANTS, 'whole training steps without data loading'),
+        ('model', PREDICT_VARIANTS, 'inference of the network alone'),
+        ('train', TRAIN_VARIANTS, 'training steps without data loading'),
     ):
         parser = commands.add_parser(
             name,
             help=f'speed of models: {text}',
-            description=f'Speed of models with random weights on made-up images, {text}. All take turns; '
-            'ratios are to the first config in plain form.',
+            description=f'Measure the speed of models with random weights on synthetic images: {text}. All '
+            'take turns; ratios are relative to the first config in its plain variant.',
         )
         parser.add_argument(
-            'configs', nargs='*', type=Path, default=PAIR, help='default: published and slim EfficientNet-b4'
+            'configs',
+            nargs='*',
+            type=Path,
+            default=PAIR,
+            help='(default: published and slim EfficientNet-b4)',
         )
-        parser.add_argument('--batch-size', type=int, default=8, help='images of a step (default: 8)')
+        parser.add_argument('--batch-size', type=int, default=8, help='batch size (default: 8)')
         parser.add_argument(
             '--variants', nargs='+', default=('plain',), choices=variants, help='default: plain'
         )
@@ -65,10 +69,10 @@ def _add_models(commands: Commands) -> None:
                 '--data',
                 type=int,
                 metavar='WORKERS',
-                help='also measure how long a run of the last config waits for its data with so many workers',
+                help='also measure how long training with the last config waits for this many workers',
             )
             parser.add_argument('--index', type=Path, help='prepared index for --data; default: generated')
-            parser.add_argument('--iterations', type=int, default=20, help='of --data (default: 20)')
+            parser.add_argument('--iterations', type=int, default=20, help='for --data (default: 20)')
         add_config_options(parser)
         parser.set_defaults(run=run_train if name == 'train' else run_model)
 
@@ -76,15 +80,15 @@ def _add_models(commands: Commands) -> None:
 def _add_infer(commands: Commands) -> None:
     parser = commands.add_parser(
         'infer',
-        help='speed of analyzing a video, step by step',
-        description='Time from a video file to the scores of its faces, by step, with a model of random '
-        'weights; ratios are to the first batch size.',
+        help='speed of each step of analyzing a video',
+        description='Measure each step from a video file to the scores of its faces, with random weights; '
+        'ratios are relative to the first batch size.',
     )
     parser.add_argument('--config', type=Path, default=CONFIGS / 'iid_effb4_slim_ffpp.py')
-    parser.add_argument('--media', type=Path, help='a video; default: one of the toy dataset')
-    parser.add_argument('--analyzer', default='mediapipe', help='what finds faces (default: mediapipe)')
-    parser.add_argument('--frames', type=int, default=32, help='frames to look at (default: 32)')
-    parser.add_argument('--batch-sizes', type=int, nargs='+', default=[1, 32], help='default: 1 32')
+    parser.add_argument('--media', type=Path, help='video (default: a generated toy video)')
+    parser.add_argument('--analyzer', default='mediapipe', help='face analyzer (default: mediapipe)')
+    parser.add_argument('--frames', type=int, default=32, help='frames to analyze (default: 32)')
+    parser.add_argument('--batch-sizes', type=int, nargs='+', default=[1, 32], help='(default: 1 32)')
     _common(parser, 3)
     add_config_options(parser)
     parser.set_defaults(run=run_infer)
@@ -93,16 +97,16 @@ def _add_infer(commands: Commands) -> None:
 def _add_prepare(commands: Commands) -> None:
     parser = commands.add_parser(
         'prepare',
-        help='speed of preparing a dataset, step by step',
-        description='Frames a second from videos to crops, by step and number of worker processes; ratios '
-        'are to the first number of workers. Starting the processes counts.',
+        help='speed of each step of preparing a dataset',
+        description='Measure frames per second from videos to crops, by step and number of worker processes, '
+        'including their start; ratios are relative to the first number of workers.',
     )
-    parser.add_argument('--root', type=Path, help='a dataset; default: a toy dataset of 6 people')
-    parser.add_argument('--layout', default='ffpp', help='its layout (default: ffpp)')
-    parser.add_argument('--analyzer', help="what finds faces (default: the layout's own)")
-    parser.add_argument('--frames', type=int, default=32, help='frames of a video (default: 32)')
-    parser.add_argument('--workers', type=int, nargs='+', default=[0, 2], help='default: 0 2')
-    parser.add_argument('--rounds', type=int, default=3, help='rounds that count (default: 3)')
+    parser.add_argument('--root', type=Path, help='dataset (default: a toy dataset of 6 people)')
+    parser.add_argument('--layout', default='ffpp', help='layout of the dataset (default: ffpp)')
+    parser.add_argument('--analyzer', help="face analyzer (default: the layout's)")
+    parser.add_argument('--frames', type=int, default=32, help='frames per video (default: 32)')
+    parser.add_argument('--workers', type=int, nargs='+', default=[0, 2], help='(default: 0 2)')
+    parser.add_argument('--rounds', type=int, default=3, help='measured rounds (default: 3)')
     parser.add_argument('--out', '--json', type=Path, help='JSON file for the metrics')
     parser.set_defaults(run=run_prepare)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast models predict and train, on made-up images."""
+"""Measure how fast models predict and train, on synthetic images."""
 
 from __future__ import annotations
 

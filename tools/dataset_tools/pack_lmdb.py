@@ -1,13 +1,13 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
-"""Pack the images of a prepared set into one LMDB database, for file systems that are slow with many files.
+"""Pack the images of a prepared dataset into one LMDB database, for file systems slow with many files.
 
 Examples:
-    python tools/dataset_tools/pack_lmdb.py data/ffpp                  # makes data/ffpp/images.lmdb
-    python tools/dataset_tools/pack_lmdb.py data/ffpp --compare        # checks every byte against the files
-    python tools/dataset_tools/pack_lmdb.py data/ffpp --time 2000      # and measures reading from both
+    python tools/dataset_tools/pack_lmdb.py data/ffpp                  # writes data/ffpp/images.lmdb
+    python tools/dataset_tools/pack_lmdb.py data/ffpp --compare        # compares every byte with the files
+    python tools/dataset_tools/pack_lmdb.py data/ffpp --time 2000      # measures the reading speed of both
 
-Started again after a kill, it goes on where it was stopped. To read from it, write into the config
+An interrupted run resumes when started again. To train from the database, add to the config
     backend_args = dict(backend='lmdb')
 """
 
@@ -26,13 +26,13 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('index', type=Path, help='index.parquet of a prepared set, or its folder')
-    parser.add_argument('--out', type=Path, help='folder to make (default: images.lmdb beside the index)')
-    parser.add_argument('--compare', action='store_true', help='compare every byte with the files at the end')
-    parser.add_argument('--overwrite', action='store_true', help='replace the database of another set')
-    parser.add_argument('--num-threads', type=int, default=8, help='files read at a time (default: 8)')
-    parser.add_argument('--time', type=int, metavar='N', help='read N images from files and from LMDB')
-    parser.add_argument('--no-progress', action='store_true', help='show no progress bar')
+    parser.add_argument('index', type=Path, help='prepared folder or index file')
+    parser.add_argument('--out', type=Path, help='folder to write (default: images.lmdb next to the index)')
+    parser.add_argument('--compare', action='store_true', help='finally compare every byte with the files')
+    parser.add_argument('--overwrite', action='store_true', help='replace a database of another dataset')
+    parser.add_argument('--num-threads', type=int, default=8, help='files read in parallel (default: 8)')
+    parser.add_argument('--time', type=int, metavar='N', help='time reading N images from files and LMDB')
+    parser.add_argument('--no-progress', action='store_true', help='hide the progress bar')
     return parser.parse_args()
 
 

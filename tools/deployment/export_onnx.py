@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
-"""Write a detector as an ONNX file, and check that it computes what PyTorch computes.
+"""Export a detector to ONNX and check the file against PyTorch.
 
 Example: python tools/deployment/export_onnx.py configs/iid_r18_ffpp.py best.pth iid_r18.onnx --index data
 """
@@ -23,28 +23,31 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('out', type=Path, help='ONNX file to write')
-    parser.add_argument('--opset', type=int, default=17, help='version of the ONNX operators (17)')
+    parser.add_argument('--opset', type=int, default=17, help='ONNX opset version (17)')
     parser.add_argument(
         '--tolerance',
         type=float,
         default=1e-4,
-        help='largest difference of a probability to PyTorch, in single precision (1e-4)',
+        help='maximum difference of probabilities from PyTorch, in single precision (1e-4)',
     )
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument('--fp16', action='store_true', help='half precision, for GPUs and smaller files')
     precision.add_argument(
         '--int8',
         choices=('static', 'dynamic'),
-        help='8-bit integers; static takes the ranges of activations from faces of --index',
+        help='8-bit integers; static calibrates activation ranges on faces of --index',
     )
     parser.add_argument('--reduce-range', action='store_true', help='7-bit weights, for x86 without VNNI')
     faces = parser.add_argument_group('real faces')
-    faces.add_argument('--index', type=Path, help='prepared folder or index; adds a check on real faces')
+    faces.add_argument('--index', type=Path, help='prepared folder or index file; also checks on real faces')
     faces.add_argument('--split', default='val', choices=SPLITS, help='split for the check (val)')
     faces.add_argument(
-        '--calibration-split', default='train', choices=SPLITS, help='split for --int8 static (train)'
+        '--calibration-split',
+        default='train',
+        choices=SPLITS,
+        help='calibration split of --int8 static (train)',
     )
-    faces.add_argument('--faces', type=int, default=128, help='faces of each (128), half of them genuine')
+    faces.add_argument('--faces', type=int, default=128, help='faces per split, half of them genuine (128)')
     add_trust_option(parser)
     add_config_options(parser)
     return parser.parse_args()

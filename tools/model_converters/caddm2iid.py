@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convert a published CADDM checkpoint to one of this package.
+"""Convert a checkpoint of the authors' code (CADDM) to this package.
 
 Example: python tools/model_converters/caddm2iid.py in.pkl out.pth --backbone efficientnet-b4
 """
@@ -32,8 +32,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('src', help='CADDM checkpoint, {"network": state_dict, ...}')
-    parser.add_argument('dst', help='where to write the converted checkpoint')
+    parser.add_argument('src', help='CADDM checkpoint: {"network": state_dict, ...}')
+    parser.add_argument('dst', help='checkpoint file to write')
     parser.add_argument('--backbone', required=True, choices=BACKBONES)
     add_trust_option(parser)
     return parser.parse_args()

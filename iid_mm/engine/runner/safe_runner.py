@@ -172,7 +172,7 @@ class SafeRunner(Runner):
             if told:
                 self.logger.warning(told)
             if found is None:
-                self.logger.info(f'no checkpoint in {self.work_dir} yet, so training begins')
+                self.logger.info(f'no checkpoint in {self.work_dir} yet; training starts from the beginning')
                 return
             self._load_from = str(found)
         super().load_or_resume()
@@ -261,8 +261,8 @@ class SafeRunner(Runner):
                     super().save_checkpoint(out_dir, os.path.relpath(temporary, out_dir), *args, **kwargs)
             except OSError as error:
                 raise InputError(
-                    f'checkpoint {path} could not be written: {reason_of(error)}; the checkpoints before it '
-                    'are whole. Make room, or choose another --work-dir, and go on with --resume'
+                    f'checkpoint {path} could not be written: {reason_of(error)}; earlier checkpoints '
+                    'are intact. Free disk space or choose another --work-dir, and continue with --resume'
                 ) from error
         if kwargs.get('save_optimizer', True):
             self.saved_position = position

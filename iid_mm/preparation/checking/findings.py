@@ -186,7 +186,7 @@ CHECKS: dict[Severity, dict[str, tuple[str, str]]] = {
 }
 """Severity -> name of the check, stable from release to release -> message and remedy.
 
-``{count:row}`` is the number of rows with the word, in the plural where that is due.
+``{count:row}`` stands for the number and the word, such as ``1 row`` or ``2 rows``.
 """
 _SEVERITY_OF = {check: severity for severity, checks in CHECKS.items() for check in checks}
 
@@ -200,7 +200,7 @@ class Finding:
             ``note``: worth knowing.
         check: Name of the check, see :data:`CHECKS`.
         where: Index or dataset that it is about.
-        message: What is the matter, with the number.
+        message: The problem, with the number.
         count: How many.
         examples: The first few, at most :data:`MAX_EXAMPLES`.
         remedy: What to do.
@@ -216,7 +216,7 @@ class Finding:
 
 
 class FindingList:
-    """Collects findings; a finding with a count of zero is dropped."""
+    """Collects findings; one with a count of zero is dropped."""
 
     def __init__(self) -> None:
         self._findings: list[Finding] = []
@@ -236,9 +236,9 @@ class FindingList:
         Args:
             check: Name of the check, see :data:`CHECKS`.
             where: Index or dataset.
-            examples: Some of them; only the first ones are read.
+            examples: Some of them; only the first are kept.
             count: How many; nothing is kept if it is 0. None: the number of examples.
-            severity: How bad it is, if not as in :data:`CHECKS`.
+            severity: Severity, where it differs from :data:`CHECKS`.
             values: Values that the message and the remedy contain.
         """
         if count is None:

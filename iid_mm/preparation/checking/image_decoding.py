@@ -41,7 +41,7 @@ RESULT = np.dtype(
         ('digest', 'V16'),
     ]
 )
-"""What is known of one row after its images were decoded; sizes are width and height."""
+"""Results of one row; sizes are width and height."""
 
 
 class ImageJob(NamedTuple):

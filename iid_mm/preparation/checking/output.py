@@ -49,7 +49,7 @@ def print_result(result: CheckResult, *, strict: bool = False, file: TextIO | No
     Args:
         result: The result.
         strict: Whether missing videos of an official set make the verdict negative.
-        file: Where to; None for stdout.
+        file: Output stream; None: stdout.
     """
     console = Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=True)
     for (dataset, compression), group in groupby(result.counts, attrgetter('dataset', 'compression')):

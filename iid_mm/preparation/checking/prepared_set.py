@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A prepared set as the checks see it: the index without its bulk, and what lies next to it."""
+"""A prepared set: its index, with boxes in place of the landmarks, and the report next to it."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Video:
         name: Name of the video in its key.
         label: 0 = genuine, 1 = fake.
         split: Split.
-        target_id: Whose head; None if unknown.
-        source_id: Whose face; None if genuine or unknown.
+        target_id: Person whose head is shown; None if unknown.
+        source_id: Person whose face was inserted; None if genuine or unknown.
         frames: Frames in the index.
     """
 
@@ -128,7 +128,7 @@ class PreparedSet:
 
     Attributes:
         path: The index.
-        name: Its name in messages.
+        name: Name in messages.
         table: The index without landmarks, in the order of the file.
         video_codes: (n,) number of the video of each row in :attr:`videos`.
         videos: Its videos, in the order in which they appear.
@@ -210,7 +210,7 @@ class PreparedSet:
 
 
 def load_set(path: Path) -> PreparedSet:
-    """Read an index and what lies next to it.
+    """Read an index and the report next to it.
 
     Args:
         path: The index, or the folder that holds it as ``index.parquet``.

@@ -101,7 +101,7 @@ def _count_set(head: tuple[str, str], videos: list[Video], settings: Settings) -
         rows.extend(_compare(mine, expected, head, settings))
     for label, method in sorted({(video.label, video.method) for video in videos} - counted):
         mine = [video for video in videos if (video.label, video.method) == (label, method)]
-        rows.extend(_rows(mine, (*head, label, method), [video.split for video in mine]))
+        rows.extend(_split_rows((*head, label, method), mine, {}))
     rows.sort(key=lambda row: (row.label, row.method != 'all', row.method, SPLIT_ORDER.index(row.split)))
     return rows
 
@@ -149,22 +149,20 @@ def _compare(
     moved = any(run.get('val_fraction') for run in settings)
     if ANY_SPLIT not in wanted and ((has_val and 'val' not in wanted) or moved):
         wanted['train+val'] = wanted.pop('train', 0) + wanted.pop('val', 0)
-    groups = {
-        ('train', 'val', 'test') if split == ANY_SPLIT else tuple(split.split('+')): (split, number)
-        for split, number in wanted.items()
-    }
-    required = _asked_for(expected, settings)
-    full = (*head, expected.label, method)
-    rows = [
-        CountRow(*full, split, *_count(videos, parts), number, required)
-        for parts, (split, number) in groups.items()
-    ]
-    seen = {split for parts in groups for split in parts}
-    return rows + _rows(videos, full, [video.split for video in videos if video.split not in seen])
+    return _split_rows((*head, expected.label, method), videos, wanted, _asked_for(expected, settings))
 
 
-def _rows(videos: list[Video], head: tuple[str, str, int, str], splits: Iterable[str]) -> list[CountRow]:
-    return [CountRow(*head, split, *_count(videos, (split,))) for split in dict.fromkeys(splits)]
+def _split_rows(
+    head: tuple[str, str, int, str], videos: list[Video], wanted: Mapping[str, int], required: bool = False
+) -> list[CountRow]:
+    """Rows of the splits with an expected number, then of the other splits that have videos."""
+    rows: list[CountRow] = []
+    rest = dict.fromkeys(video.split for video in videos)
+    for split, number in wanted.items():
+        parts = SPLITS if split == ANY_SPLIT else split.split('+')
+        rows.append(CountRow(*head, split, *_count(videos, parts), number, required))
+        rest = {other: None for other in rest if other not in parts}
+    return rows + [CountRow(*head, split, *_count(videos, (split,))) for split in rest]
 
 
 def _count(videos: list[Video], splits: Sequence[str]) -> tuple[int, int]:

@@ -308,7 +308,7 @@ def _find_names(dataset: str, entry: Entry) -> Names:
 LAYOUT = Layout(
     name='deepfakebench',
     read=_read,
-    summary='one set processed by DeepfakeBench (dataset_json, rgb frames, landmarks, masks)',
+    summary='a dataset processed by DeepfakeBench (dataset_json, rgb frames, landmarks, masks)',
     tree="""\
 ROOT/
   preprocessing/dataset_json/<SET>.json     (or dataset_json/, ROOT itself, or --splits-dir FILE)

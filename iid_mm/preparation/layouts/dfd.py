@@ -44,7 +44,7 @@ def _read(scanner: Scanner) -> None:
 LAYOUT = Layout(
     name='dfd',
     read=_read,
-    summary='DeepFakeDetection of Google and Jigsaw: 363 genuine videos of 28 actors, 3068 fakes',
+    summary='DeepFakeDetection (Google, Jigsaw): 363 genuine videos of 28 actors, 3068 fakes',
     tree="""\
 ROOT/     (the tree of FaceForensics++)
   original_sequences/actors/{raw,c23,c40}/videos/<actor>__<scene>.mp4

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Face Forensics in the Wild (FFIW10K): several faces a frame, some of them manipulated.
+"""Face Forensics in the Wild (FFIW10K): several faces per frame, some of them manipulated.
 
 ``source`` holds genuine videos, ``target`` fakes and ``target_mask`` where the fakes were manipulated; the
 masks choose the face of a fake. A fake is taken to be made from the genuine video of the same name. The
@@ -75,7 +75,7 @@ def _add_split(scanner: Scanner, base: Path, split: str, *, fakes: bool) -> None
 LAYOUT = Layout(
     name='ffiw',
     read=_read,
-    summary='Face Forensics in the Wild (FFIW10K): 10,000 genuine, 10,000 fakes, several faces a frame',
+    summary='Face Forensics in the Wild (FFIW10K): 10,000 genuine, 10,000 fakes, several faces per frame',
     tree="""\
 ROOT/     (or folders in it, such as FFIW10K-v1-release and FFIW10K-v1-release-test;
            each split folder may hold its videos in a folder videos/)

@@ -147,7 +147,7 @@ def _add(
 LAYOUT = Layout(
     name='wilddeepfake',
     read=_read,
-    summary='WildDeepfake: 7314 sequences of face crops from 707 videos of the internet',
+    summary='WildDeepfake: 7314 sequences of face crops from 707 internet videos',
     tree="""\
 ROOT/     (or ROOT/deepfake_in_the_wild/)
   {real,fake}_{train,test}/<archive>.tar.gz, which holds <archive>/{real,fake}/<sequence>/<frame>.png

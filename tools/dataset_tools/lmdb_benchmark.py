@@ -27,7 +27,7 @@ def measure_reading(index: Path, lmdb: Path, count: int, seed: int = 0) -> dict[
         seed: Seed of the choice.
 
     Returns:
-        For ``files`` and ``LMDB`` images a second: ``first`` (bytes, the first time: from wherever the system
+        For ``files`` and ``LMDB`` images per second: ``first`` (bytes, first time: from wherever the system
         has them), ``bytes`` and ``decoded`` (the best of three more rounds).
 
     Raises:
