@@ -2,7 +2,7 @@
 """Tiny copies of datasets that come as images, with their true folders, names and lists.
 
 Every video has 12 frames of 64 x 48 px, and landmarks for the analyzer ``precomputed``: those that the set
-brings, or side files. A fake differs from its genuine video in the middle of the picture. Each tree holds
+brings, or side files. A fake differs from its genuine video in the middle of the image. Each tree holds
 something that its layout leaves out.
 """
 
@@ -33,7 +33,7 @@ def add_frames(folder: Path, names: Sequence[str], *, seed: int, fake: bool = Fa
     Args:
         folder: Folder of the images.
         names: File name of each frame.
-        seed: Picture; a fake takes the seed of its genuine video.
+        seed: Image content; a fake takes the seed of its genuine video.
         fake: Whether it is a fake.
     """
     for name, image in zip(names, make_frames(len(names), seed=seed, fake=fake), strict=True):
@@ -104,7 +104,7 @@ def write_wilddeepfake_tree(root: Path) -> None:
 
 
 def write_folder_tree(root: Path) -> None:
-    """Videos, frames and pictures below ``train`` and ``test``, with pairs."""
+    """Videos, frames and images below ``train`` and ``test``, with pairs."""
     for seed, split in enumerate(('train', 'test')):
         video = write_video(root / split / 'real/talk.mp4', make_frames(FRAMES, seed=seed))
         write_landmarks(root, video, FRAMES)
@@ -113,8 +113,8 @@ def write_folder_tree(root: Path) -> None:
             add_frames(root / split / path, names, seed=seed + 10, fake=fake)
             write_landmarks(root, root / split / path, FRAMES)
         for path, fake in (('real/still.png', False), ('fake/still.png', True)):
-            picture = write_image(root / split / path, make_frames(1, seed=seed + 20, fake=fake)[0])
-            write_landmarks(root, picture, 1)
+            photo = write_image(root / split / path, make_frames(1, seed=seed + 20, fake=fake)[0])
+            write_landmarks(root, photo, 1)
     (root / 'train/fake/notes.txt').write_text('neither a video nor an image')
     pairs = [
         ('train/fake/FaceSwap/clip', 'train/real/clip'),

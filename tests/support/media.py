@@ -27,8 +27,8 @@ def make_frame(number: int, *, size: Size = SIZE, seed: int = 0, fake: bool = Fa
     Args:
         number: Frame number; every frame is 2 gray values brighter than the one before and 1 px further.
         size: Width and height.
-        seed: Equal seeds give equal pictures.
-        fake: Change the picture under :func:`make_mask`.
+        seed: Equal seeds give equal images.
+        fake: Change the image under :func:`make_mask`.
 
     Returns:
         (H, W, 3) uint8 BGR.

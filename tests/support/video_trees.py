@@ -2,7 +2,7 @@
 """Tiny copies of public datasets that come as videos, with their true folders, names and lists.
 
 Every video has 12 frames of 64 x 48 px and landmarks for the analyzer ``precomputed``. A fake differs from
-its genuine video in the middle of the picture. Each tree holds something that its layout leaves out.
+its genuine video in the middle of the image. Each tree holds something that its layout leaves out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def add_video(root: Path, name: str, *, seed: int, fake: bool = False) -> Path:
     Args:
         root: Folder of the dataset.
         name: Path of the video in it.
-        seed: Picture; a fake takes the seed of its genuine video.
+        seed: Image content; a fake takes the seed of its genuine video.
         fake: Whether it is a fake.
 
     Returns:

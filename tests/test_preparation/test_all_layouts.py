@@ -189,7 +189,7 @@ def train_once(model: Any, tiny_config: Path, out: Path) -> dict[str, float]:
 
 
 def expected_points(name: str, row: dict[str, Any]) -> PointsArray:
-    """Landmarks of a frame in the whole picture: a face that moves one pixel to the right a frame."""
+    """Landmarks of a frame in the whole image: a face that moves one pixel to the right a frame."""
     if name == 'wilddeepfake':
         if row['video_key'].endswith('test/2/1'):
             # Cut off; side files count the frames that are there: 0, 5, ..., 35, 45, 55.

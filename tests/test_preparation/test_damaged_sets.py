@@ -27,15 +27,15 @@ def sound_frames():
 
 
 def write_set(root, seed=None):
-    """100 videos and 100 pictures; with a seed, all but every tenth are damaged. Returns how many are."""
+    """100 videos and 100 images; with a seed, all but every tenth are damaged. Returns how many are."""
     # Every frame differs from the others, so that a wrong number is noticed, and shows the same person.
     frames = sound_frames()
     video = write_video(root / 'real' / 'v.mp4', frames).read_bytes()
     (root / 'real' / 'v.mp4').unlink()
     count = 0
     for number in range(100):
-        picture = write_image(root / 'real' / f'p{number:03d}.png', make_frame(0, seed=number))
-        files = {root / 'real' / f'v{number:03d}.mp4': video, picture: picture.read_bytes()}
+        photo = write_image(root / 'real' / f'p{number:03d}.png', make_frame(0, seed=number))
+        files = {root / 'real' / f'v{number:03d}.mp4': video, photo: photo.read_bytes()}
         for position, (path, data) in enumerate(files.items()):
             write_landmarks(root, path, FRAMES if position == 0 else 1)
             if seed is not None and number % 10:
@@ -75,7 +75,7 @@ def test_most_files_damaged(tmp_path):
         assert (x0, y0, x1, y1) == (frame + 1, 2, frame + 40, 41)
         assert x1 <= SIZE[0]
         if key.rpartition('/')[2].startswith('p'):
-            # A picture is right or refused.
+            # An image is right or refused.
             np.testing.assert_array_equal(image, sound[key, frame][1])
             continue
         distances = np.abs(originals[:, y0:y1, x0:x1] - image).mean(axis=(1, 2, 3))

@@ -102,7 +102,7 @@ def write_generated_set(folder: Path, crop: int = 320, people: int = 20, seed: i
         folder: Where to write.
         crop: Side of the square crops in pixels.
         people: One genuine and one fake frame for each.
-        seed: Seed of the pictures.
+        seed: Seed of the images.
 
     Returns:
         Path of the index.
@@ -138,7 +138,7 @@ def write_generated_set(folder: Path, crop: int = 320, people: int = 20, seed: i
 
 
 def _draw_pair(crop: int, rng: np.random.Generator) -> tuple[ImageArray, ImageArray]:
-    """A smooth picture with sensor noise, and the same with another oval in its middle."""
+    """A smooth image with sensor noise, and the same with another oval in its middle."""
 
     def smooth(cells: int) -> FloatArray:
         coarse = rng.uniform(40, 210, (cells, cells, 3)).astype(np.float32)

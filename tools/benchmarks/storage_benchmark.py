@@ -97,8 +97,8 @@ def _opencv(suffix: str, *options: int) -> Encoder:
 def _pillow_webp(method: int, effort: int) -> Encoder:
     def encode(image: ImageArray) -> bytes:
         file = io.BytesIO()
-        picture = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
-        picture.save(file, 'WEBP', lossless=True, method=method, quality=effort)
+        encoded = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
+        encoded.save(file, 'WEBP', lossless=True, method=method, quality=effort)
         return file.getvalue()
 
     return encode
@@ -244,7 +244,7 @@ def compare_to_trace(
 def manipulated(fake: ImageArray, genuine: ImageArray) -> npt.NDArray[np.bool_]:
     """Pixels that differ by 10 gray values in a channel, and those within 4 px of one.
 
-    Compression of the videos makes smaller differences all over the picture.
+    Compression of the videos makes smaller differences all over the image.
 
     Args:
         fake: (H, W, 3) uint8.

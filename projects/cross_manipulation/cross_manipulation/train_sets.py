@@ -21,7 +21,7 @@ class TrainSet:
 
     Attributes:
         methods: Names of the manipulations, as in the index.
-        label: What tables and pictures call the row.
+        label: Name of the row in tables and plots.
     """
 
     methods: tuple[str, ...]
