@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import os
 import runpy
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 
@@ -27,71 +27,16 @@ from iid_mm.visualization import ForgeryVisualizer
 from support.paths import REPOSITORY
 from support.tiny_ffpp import TinyFFPP, face_points, write_video
 
-TINY_CHANNELS = 32
-
-TINY_BACKBONE: dict[str, Any] = dict(
-    type='mmpretrain.ResNet',
-    depth=18,
-    stem_channels=8,
-    base_channels=8,
-    # Stride 16: 112 px give the 7x7 map that the neck starts from.
-    num_stages=3,
-    strides=(1, 2, 2),
-    dilations=(1, 1, 1),
-    out_indices=(2,),
-)
-
-TINY_HEAD: dict[str, Any] = dict(
-    type='ArtifactHead',
-    in_channels=16,
-    anchor_generator=dict(
-        type='ExplicitAnchorGenerator',
-        strides=[16, 22, 37, 112],
-        sizes=[[(20, 40), (40, 20)], [(40, 60), (60, 40)], [(60, 80), (80, 60)], [(112, 112)] * 2],
-    ),
-    bbox_coder=dict(type='SSDBBoxCoder', target_means=[0.0] * 4, target_stds=[0.1, 0.1, 0.2, 0.2]),
-    loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.1),
-    loss_bbox=dict(type='SmoothL1Loss', beta=1.0, loss_weight=0.1),
-)
-
-TRAIN_CFG: dict[str, Any] = dict(
-    assigner=dict(
-        type='MaxIoUAssigner',
-        pos_iou_thr=0.5,
-        neg_iou_thr=0.5,
-        min_pos_iou=0.0,
-        ignore_iof_thr=-1,
-        gt_max_assign_all=False,
-    ),
-    sampler=dict(type='PseudoSampler'),
-    allowed_border=-1,
-    pos_weight=-1,
-)
-
-TEST_CFG: dict[str, Any] = dict(
-    nms_pre=1000,
-    min_bbox_size=0,
-    score_thr=0.05,
-    nms=dict(type='nms', iou_threshold=0.45),
-    max_per_img=10,
-)
-
-TINY_MODEL: dict[str, Any] = dict(
-    type='IIDDetector',
-    data_preprocessor=dict(type='DetDataPreprocessor'),
-    backbone=TINY_BACKBONE,
-    neck=dict(type='ArtifactNeck', in_channels=TINY_CHANNELS, channels=16),
-    artifact_head=TINY_HEAD,
-    forgery_head=dict(type='ForgeryHead', in_channels=TINY_CHANNELS, artifact_channels=16),
-    train_cfg=TRAIN_CFG,
-    test_cfg=TEST_CFG,
-)
-
 
 @pytest.fixture
 def tiny_model_cfg() -> dict[str, Any]:
-    """Config of a detector with 0.1 M parameters for 112 px; a fresh copy."""
-    return copy.deepcopy(TINY_MODEL)
+    """Model of ``configs/iid_r18_ffpp.py`` with fewer channels: 0.1 M parameters, for 112 px."""
+    model = Config.fromfile(REPOSITORY / 'configs' / 'iid_r18_ffpp.py').model
+    model.backbone.update(stem_channels=8, base_channels=8)
+    model.neck.update(in_channels=32, channels=16)
+    model.artifact_head.in_channels = 16
+    model.forgery_head.update(in_channels=32, artifact_channels=16)
+    return dict(model.to_dict())
 
 
 @pytest.fixture

@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from mmengine.config import Config
 from torch.nn import functional as F
+
+from support.paths import REPOSITORY
 
 
 @pytest.fixture(autouse=True)
@@ -51,41 +54,7 @@ def adm_oracle() -> Callable[..., list[torch.Tensor]]:
 
 @pytest.fixture
 def head_cfg() -> dict[str, Any]:
-    """Artifact head with the published anchors on 8 channels."""
-    return dict(
-        type='ArtifactHead',
-        in_channels=8,
-        anchor_generator=dict(
-            type='ExplicitAnchorGenerator',
-            strides=[32, 45, 75, 224],
-            sizes=[
-                [(40, 80), (80, 40)],
-                [(80, 120), (120, 80)],
-                [(120, 160), (160, 120)],
-                [(224, 224), (224, 224)],
-            ],
-        ),
-        bbox_coder=dict(type='SSDBBoxCoder', target_means=[0.0] * 4, target_stds=[0.1, 0.1, 0.2, 0.2]),
-        loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.1),
-        loss_bbox=dict(type='SmoothL1Loss', beta=1.0, loss_weight=0.1),
-        train_cfg=dict(
-            assigner=dict(
-                type='MaxIoUAssigner',
-                pos_iou_thr=0.5,
-                neg_iou_thr=0.5,
-                min_pos_iou=0.0,
-                ignore_iof_thr=-1,
-                gt_max_assign_all=False,
-            ),
-            sampler=dict(type='PseudoSampler'),
-            allowed_border=-1,
-            pos_weight=-1,
-        ),
-        test_cfg=dict(
-            nms_pre=1000,
-            min_bbox_size=0,
-            score_thr=0.05,
-            nms=dict(type='nms', iou_threshold=0.45),
-            max_per_img=10,
-        ),
-    )
+    """The published artifact head on 8 channels."""
+    model = Config.fromfile(REPOSITORY / 'configs' / '_base_' / 'models' / 'iid_effb4.py').model
+    head = {**model.artifact_head.to_dict(), 'in_channels': 8}
+    return {**head, 'train_cfg': model.train_cfg.to_dict(), 'test_cfg': model.test_cfg.to_dict()}
