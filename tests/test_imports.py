@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Imports go one way: between rooms of the package, and between files."""
+"""Imports go one way: between packages, and between files."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ LAYERS = (
     ('inference', 'deployment'),
     ('apis',),
 )
-"""Rooms, lowest first; a room may import from lower layers and, without a ring, from its own."""
-LAYER_OF = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
+"""Packages, lowest first; a package may import from lower layers and, without a ring, from its own."""
+LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 
 def module_name(path: Path) -> str:
@@ -67,34 +67,36 @@ def file_graph() -> dict[str, set[str]]:
     return graph
 
 
-def room_of(module: str) -> str:
+def package_of(module: str) -> str:
     return module.split('.')[1] if '.' in module else ''
 
 
-def room_graph() -> dict[str, set[str]]:
+def package_graph() -> dict[str, set[str]]:
     graph: dict[str, set[str]] = {}
     for module, targets in file_graph().items():
-        if room := room_of(module):
-            graph.setdefault(room, set()).update({room_of(target) for target in targets} - {room, ''})
+        if package := package_of(module):
+            graph.setdefault(package, set()).update(
+                {package_of(target) for target in targets} - {package, ''}
+            )
     return graph
 
 
-def test_every_room_has_a_layer() -> None:
-    assert {room_of(module) for module in modules()} - {''} == set(LAYER_OF)
+def test_every_package_has_a_layer() -> None:
+    assert {package_of(module) for module in modules()} - {''} == set(LAYER_OF)
 
 
-def test_rooms_import_from_lower_layers_only() -> None:
+def test_packages_import_from_lower_layers_only() -> None:
     wrong = [
         f'{module} imports {target}'
         for module, targets in sorted(file_graph().items())
         for target in sorted(targets)
-        if room_of(module) and room_of(target)
-        if LAYER_OF[room_of(module)] < LAYER_OF[room_of(target)]
+        if package_of(module) and package_of(target)
+        if LAYER_OF[package_of(module)] < LAYER_OF[package_of(target)]
     ]
     assert not wrong, '\n'.join(wrong)
 
 
-@pytest.mark.parametrize('graph', [room_graph, file_graph])
+@pytest.mark.parametrize('graph', [package_graph, file_graph])
 def test_there_is_no_ring(graph: Callable[[], dict[str, set[str]]]) -> None:
     try:
         TopologicalSorter(graph()).prepare()
@@ -123,14 +125,14 @@ def test_stand_in_operators_are_registered_before_models_of_mmdet_are_imported()
         targets = [
             target for target in imported(path) if target.startswith(('mmdet.models', 'iid_mm.models'))
         ]
-        if room_of(name) != 'models' and targets and targets[0].startswith('mmdet'):
+        if package_of(name) != 'models' and targets and targets[0].startswith('mmdet'):
             wrong.append(name)
     assert not wrong, 'import iid_mm.models first: ' + ', '.join(wrong)
 
 
 @pytest.mark.slow
-def test_every_room_can_be_imported_first() -> None:
-    """As a user's script or a tool does: nothing may rest on what another room happens to have loaded."""
+def test_every_package_can_be_imported_first() -> None:
+    """As a user's script or a tool does: nothing may rest on what another package happens to have loaded."""
     code = """
 import os, sys
 from importlib import import_module
@@ -143,8 +145,8 @@ for name in sys.argv[1:]:
     if os.waitpid(child, 0)[1] != 0:
         print('failed:', name)
 """
-    rooms = [f'iid_mm.{room}' for room in LAYER_OF]
-    done = subprocess.run([sys.executable, '-c', code, *rooms], capture_output=True, text=True, check=True)
+    packages = [f'iid_mm.{package}' for package in LAYER_OF]
+    done = subprocess.run([sys.executable, '-c', code, *packages], capture_output=True, text=True, check=True)
     assert 'failed' not in done.stdout, done.stdout + done.stderr
 
 
