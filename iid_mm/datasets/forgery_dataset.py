@@ -45,11 +45,11 @@ _COLUMNS = (
 class ForgeryDataset(BaseDataset):
     """Genuine and fake face crops of one split of one or more prepared sets.
 
-    Every sample is a dictionary with ``img_path``, ``source_img_path`` (genuine frame of a fake, or
-    None), ``landmarks`` ((K, 2) float32, pixels of the crop), ``gt_label`` (0 genuine, 1 fake),
-    ``video_key``, ``frame``, ``dataset``, ``method``, ``target_id``, ``source_id`` and ``mask_path``, and
-    with ``backend_args`` also ``storage``, through which its images are read. Samples are ordered as in the
-    index: by video, then by frame.
+    Every sample is a dictionary with ``img_path``, ``source_img_path`` (genuine frame of a fake, or None),
+    ``landmarks`` ((K, 2) float32, of the face in ``img_path``, pixels of the crop that both frames
+    share), ``gt_label`` (0 genuine, 1 fake), ``video_key``, ``frame``, ``dataset``, ``method``,
+    ``target_id``, ``source_id`` and ``mask_path``, and with ``backend_args`` also ``storage``, through
+    which its images are read. Samples are ordered as in the index: by video, then by frame.
 
     A broken or missing image is an error that names the file: samples are never replaced by others.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from iid_mm.datasets.functional.facial_swap import transfer_color
+from iid_mm.datasets.functional.degradation import transfer_color
 from iid_mm.errors import InputError
 from iid_mm.toy.clip import Clip, Forgery, RenderedClip
 from iid_mm.toy.factors import Camera, Expression, Light

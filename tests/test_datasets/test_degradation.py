@@ -94,3 +94,13 @@ def test_blurs_and_codecs(image: np.ndarray) -> None:
     error = [np.abs(d.jpeg(image, q).astype(int) - image).mean() for q in (95, 50, 10)]
     assert error == sorted(error)
     assert error[0] < 3
+
+
+def test_transfer_color_of_flat_images() -> None:
+    image, goal = np.full((4, 4, 3), 90, np.uint8), np.full((4, 4, 3), 150, np.uint8)
+    mask = np.ones((4, 4), np.float32)
+    np.testing.assert_array_equal(d.transfer_color(image, goal, mask, 0, 100), 150)
+    # Half of the difference remains, but at most 3 * sqrt(3) gray levels in all channels together.
+    np.testing.assert_array_equal(d.transfer_color(image, goal, mask, 0.5, 1000), 120)
+    np.testing.assert_array_equal(d.transfer_color(image, goal, mask, 0.5, 3 * 3**0.5), 147)
+    np.testing.assert_array_equal(d.transfer_color(image, goal, 0 * mask, 0, 100), image)

@@ -17,7 +17,6 @@ from iid_mm.datasets.functional.facial_swap import (
     elastic_deform,
     feather,
     poisson_blend,
-    transfer_color,
 )
 from iid_mm.datasets.functional.geometry import window_mask
 
@@ -235,13 +234,3 @@ def test_best_window_agrees_with_a_search(seed: int, width: int, height: int) ->
 
 def test_best_window_of_nothing_is_the_first() -> None:
     assert best_window(np.zeros((5, 6), np.float32), (2, 3)) == (0, 0, 2, 3)
-
-
-def test_transfer_color_of_flat_images() -> None:
-    image, goal = np.full((4, 4, 3), 90, np.uint8), np.full((4, 4, 3), 150, np.uint8)
-    mask = np.ones((4, 4), np.float32)
-    np.testing.assert_array_equal(transfer_color(image, goal, mask, 0, 100), 150)
-    # Half of the difference remains, but at most 3 * sqrt(3) gray levels in all channels together.
-    np.testing.assert_array_equal(transfer_color(image, goal, mask, 0.5, 1000), 120)
-    np.testing.assert_array_equal(transfer_color(image, goal, mask, 0.5, 3 * 3**0.5), 147)
-    np.testing.assert_array_equal(transfer_color(image, goal, 0 * mask, 0, 100), image)

@@ -84,7 +84,7 @@ def test_predict_writes_probabilities(make_samples: Any) -> None:
 
 @pytest.mark.parametrize(
     ('artifact_channels', 'artifact_map', 'message'),
-    [(None, torch.ones(1, 2, 1, 1), 'artifact_channels=None.*a neck'), (2, None, 'has no neck')],
+    [(None, torch.ones(1, 2, 1, 1), 'artifact_channels=None.*an artifact map'), (2, None, 'got no artifact map')],
 )
 def test_artifact_feature_where_none_belongs(
     artifact_channels: int | None, artifact_map: torch.Tensor | None, message: str
@@ -94,7 +94,7 @@ def test_artifact_feature_where_none_belongs(
 
 
 def test_wrong_artifact_channels() -> None:
-    with pytest.raises(InputError, match=r'artifact_channels is 2 and the last artifact level has 3'):
+    with pytest.raises(InputError, match=r'artifact_channels is 2 and the fused artifact level has 3'):
         ForgeryHead(2, artifact_channels=2)(BACKBONE_MAP, torch.ones(1, 3, 1, 1))
 
 

@@ -1,4 +1,4 @@
-# ID-unaware detector with EfficientNet-b4, as published (arXiv 2210.14457; numbers of its public code).
+# ID-unaware detector with EfficientNet-b4, as published (arXiv 2210.14457; numbers of its public code) except genuine_negatives.
 model = dict(
     type='IIDDetector',
     # Raw 0-255 BGR, no mean/std normalization.

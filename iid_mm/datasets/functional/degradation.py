@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from iid_mm.utils.typing import FloatArray, ImageArray
+from iid_mm.utils.typing import FloatArray, ImageArray, MaskArray
 
 INTERPOLATIONS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA)
 """What :func:`down_up` may be given."""
@@ -145,3 +145,30 @@ def down_up(image: ImageArray, factor: float, down: int, up: int) -> ImageArray:
     reduced = cv2.resize(image, small, interpolation=down)
     enlarged: ImageArray = cv2.resize(reduced, (width, height), interpolation=up)
     return enlarged
+
+
+def transfer_color(
+    image: ImageArray, goal: ImageArray, mask: MaskArray, mismatch: float, residue: float
+) -> ImageArray:
+    """Bring mean and spread of an image's colors under a mask toward those of another.
+
+    Args:
+        image: (H, W, 3) uint8, to be changed.
+        goal: (H, W, 3) uint8, whose colors are wanted.
+        mask: (H, W) where the statistics are taken (> 0.5).
+        mismatch: Share of the difference that remains, 0 matches fully.
+        residue: Largest difference of the means that remains, in gray levels.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    area = mask > 0.5
+    if not area.any():
+        return image
+    have, want = image[area].astype(np.float32), goal[area].astype(np.float32)
+    ratio = np.clip(want.std(0).mean() / max(float(have.std(0).mean()), 1.0), 0.6, 1.5)
+    remain = np.float32(mismatch) * (have.mean(0) - want.mean(0))
+    remain *= min(1.0, residue / max(float(np.linalg.norm(remain)), 1e-6))
+    ratio = np.float32(mismatch) + np.float32(1 - mismatch) * ratio
+    mixed = (image - have.mean(0)) * ratio + want.mean(0) + remain
+    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)

@@ -3,8 +3,8 @@
 
 :func:`swap_face` carries out one swap in this order::
 
-    landmarks -> hull_mask -> elastic_deform                mask of the face
-    frames -> dssim_map -> best_window -> window_mask       mask cut to a window (partial swaps only)
+    landmarks -> hull_mask -> elastic_deform                mask of the face (bent in some global swaps)
+    dssim_map * mask -> best_window -> window_mask          mask cut to a window (partial swaps only)
     source, target, mask -> alpha_blend or poisson_blend    swapped image
 
 and :func:`change_scores` says how much the result still differs from the genuine frame. All draws are made
@@ -52,7 +52,7 @@ class SwapPlan:
     Attributes:
         kind: ``untouched``, ``genuine_into_fake``, ``fake_into_genuine`` or ``partial``.
         poisson: Blend gradients; otherwise mix colors with a feathered mask.
-        window: Window (w, h) of a partial swap.
+        window: Window (w, h); drawn for every plan, used only by partial ones.
         bend: (gh, gw, 2) displacements in pixels that bend the mask of a global swap; None leaves it.
     """
 
@@ -89,15 +89,15 @@ def swap_face(
 
 
 def change_scores(first: ImageArray, second: ImageArray, window: Window | None = None) -> Scores:
-    """Structural dissimilarity of two images wherever it can be above 0.
+    """Structural dissimilarity of two images, or of the surroundings of a window.
 
     Args:
         first: (H, W, 3).
         second: (H, W, 3).
-        window: x0, y0, x1, y1 outside of which the images are equal; saves time.
+        window: x0, y0, x1, y1: only this window and 10 px around it are compared; None compares everything.
 
     Returns:
-        (H, W), or the smaller (h, w) around the window that the change reaches.
+        (H, W), or the smaller (h, w) around the window.
     """
     if window is not None:
         height, width = first.shape[:2]
@@ -330,30 +330,3 @@ def _solve_poisson(right: Planes) -> Planes:
     spectrum /= _eigenvalues(height)[:, None] + _eigenvalues(width)
     solved: Planes = fft.idstn(spectrum, type=1, axes=(1, 2), overwrite_x=True)
     return solved
-
-
-def transfer_color(
-    image: ImageArray, goal: ImageArray, mask: MaskArray, mismatch: float, residue: float
-) -> ImageArray:
-    """Bring mean and spread of an image's colors under a mask toward those of another.
-
-    Args:
-        image: (H, W, 3) uint8, to be changed.
-        goal: (H, W, 3) uint8, whose colors are wanted.
-        mask: (H, W) where the statistics are taken (> 0.5).
-        mismatch: Share of the difference that remains, 0 matches fully.
-        residue: Largest difference of the means that remains, in gray levels.
-
-    Returns:
-        (H, W, 3) uint8.
-    """
-    area = mask > 0.5
-    if not area.any():
-        return image
-    have, want = image[area].astype(np.float32), goal[area].astype(np.float32)
-    ratio = np.clip(want.std(0).mean() / max(float(have.std(0).mean()), 1.0), 0.6, 1.5)
-    remain = np.float32(mismatch) * (have.mean(0) - want.mean(0))
-    remain *= min(1.0, residue / max(float(np.linalg.norm(remain)), 1e-6))
-    ratio = np.float32(mismatch) + np.float32(1 - mismatch) * ratio
-    mixed = (image - have.mean(0)) * ratio + want.mean(0) + remain
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)

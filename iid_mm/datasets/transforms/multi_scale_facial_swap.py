@@ -26,24 +26,26 @@ class MultiScaleFacialSwap(FaceTransform):
     """Swap the whole face or a window of it between a fake frame and its genuine frame.
 
     A genuine sample keeps its pixels and gets no box. A fake is, with probability ``partial_prob``,
-    replaced by its genuine frame into which the most altered window of the fake face is pasted; its
-    boxes are the whole canvas and that window. Otherwise its box is the whole canvas and it becomes
+    replaced by its genuine frame into which the part of the fake face in its most altered window is
+    pasted; its boxes are the whole canvas and that window, also where the face does not fill it.
+    Otherwise its box is the whole canvas and it becomes one of
 
     * the fake frame with the genuine face (hull of the landmarks) pasted in,
-    * the genuine frame with the fake face pasted in, or
-    * stays as it is.
+    * the genuine frame with the fake face pasted in,
+    * the fake frame, unchanged.
 
-    A result that hardly differs from the genuine frame is drawn again, by three rules: ``min_changed``
-    for every result, ``min_kept`` for genuine faces in fake frames, and ``min_kept_share``. A genuine face
-    in a fake frame restores the genuine frame where the forgery lies inside the hull, and the remaining
-    differences by video compression alone pass the first rule easily. After ``max_redraws`` more draws the
-    fake stays as it is. So does a fake without a genuine frame. ``swap_kind`` says what was done:
-    ``genuine``, ``untouched``, ``genuine_into_fake``, ``fake_into_genuine``, or ``partial``.
+    A result that hardly differs from the genuine frame is drawn again, by up to three rules:
+    ``min_changed``, with the published thresholds, for every result; ``min_kept``, not published, for
+    genuine faces in fake frames; and ``min_kept_share``, off by default. A genuine face in a fake frame
+    restores the genuine frame where the forgery lies inside the hull, and what compression changes
+    there is enough to pass the first rule. After ``max_redraws`` more draws the fake stays unchanged.
+    So does a fake without a genuine frame. ``swap_kind`` says what was done: ``genuine``,
+    ``untouched``, ``genuine_into_fake``, ``fake_into_genuine``, or ``partial``.
 
     Required Keys:
 
     - img: aligned canvas
-    - landmarks (of fakes with a pair)
+    - landmarks: of the fake's face, on the canvas (of fakes with a pair)
     - gt_label
     - source_img (optional): genuine frame, aligned alike
 
@@ -74,8 +76,8 @@ class MultiScaleFacialSwap(FaceTransform):
         min_kept: A genuine face in a fake frame must leave more than this many pixels, at 224, with a
             greater dissimilarity to the genuine frame. 0 switches the rule off.
         min_kept_share: The result must keep this share of the fake's dissimilarity to the genuine frame,
-            summed over the canvas or, of a partial swap, over its window. Compression noise is part of
-            both, so a share of 0.3 is little. 0 switches the rule off.
+            summed over the canvas or, of a partial swap, over its window and 10 px around it.
+            Compression noise is part of both, so a share of 0.3 is little. 0 switches the rule off.
         max_redraws: How often to draw again.
     """
 

@@ -23,7 +23,8 @@ class ArtifactHead(AnchorHead):
 
     One convolution a level predicts the classes and one the offsets of all anchors of a cell. The loss
     is the cross entropy of the positive anchors and of the hardest negative ones plus the smooth L1
-    loss of the positive anchors' offsets, both divided by the number of positive anchors.
+    loss of the positive anchors' offsets, both divided by the number of positive anchors, to which
+    genuine images add a share (``genuine_negatives``).
 
     Letters: N images, A anchors a cell, K classes with background (last), M anchors an image.
 

@@ -26,7 +26,8 @@ class IIDDetector(BaseDetector):
 
     The backbone's outputs feed the neck; the neck's levels feed the artifact head; the backbone's last
     output and one of the neck's levels, as published the last, feed the global head. Losses carry the role
-    of their head as prefix: ``artifact.loss_cls``, ``artifact.loss_bbox``, ``forgery.loss_cls``.
+    of their head as prefix: ``artifact.loss_cls``, ``artifact.loss_bbox``, ``forgery.loss_cls``; MMEngine's
+    ``BaseModel.parse_losses`` sums the entries with ``loss`` in their name.
 
     Args:
         backbone: Any backbone that returns a tuple of (N, C, H, W) maps.
@@ -37,9 +38,10 @@ class IIDDetector(BaseDetector):
         test_cfg: Test config handed to the artifact head.
         data_preprocessor: Config of the data preprocessor.
         fused_level: Which of the neck's levels joins the global head: -1, the last, as published. None:
-            none of them, so that the artifact head trains the backbone only (the global head then needs
-            ``artifact_channels=None``). The last level sees the whole face and where its parts are, so it can
-            recognize people; an earlier one (0) or None keeps the decision local.
+            none: the artifact branch then affects the decision only through the backbone that it
+            helps to train (the global head needs ``artifact_channels=None``). The last level sees
+            the whole face and where its parts are, so it can recognize people; an earlier one (0)
+            or None keeps the decision local.
         channels_last: Whether to store weights and inputs channels last in memory. Results are the same up to
             rounding; convolutions are faster on most CPUs and, in half precision, on GPUs.
         init_cfg: Initialization.

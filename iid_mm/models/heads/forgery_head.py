@@ -18,7 +18,7 @@ from iid_mm.utils.typing import ConfigType, OptConfigType
 
 @MODELS.register_module()
 class ForgeryHead(BaseModule):
-    """Linear classifier on the pooled backbone feature plus the last artifact level.
+    """Linear classifier on the pooled backbone feature plus the fused artifact level.
 
     logits = W (dropout(mean(backbone map)) + mean(artifact map)) + b  (arXiv 2210.14457, section 4.1;
     the published artifact level is 1x1, so its mean is itself).
@@ -68,8 +68,9 @@ class ForgeryHead(BaseModule):
         """
         if (artifact_map is None) != (self.artifact_channels is None):
             raise InputError(
-                f'ForgeryHead has artifact_channels={self.artifact_channels} and the model has '
-                f'{"no" if artifact_map is None else "a"} neck; set both or neither'
+                f'ForgeryHead has artifact_channels={self.artifact_channels} and got '
+                f'{"no" if artifact_map is None else "an"} artifact map; check it together with the neck and '
+                'fused_level of the model'
             )
         if backbone_map.shape[1] != self.in_channels:
             raise InputError(
@@ -78,7 +79,7 @@ class ForgeryHead(BaseModule):
             )
         if artifact_map is not None and artifact_map.shape[1] != self.artifact_channels:
             raise InputError(
-                f'ForgeryHead.artifact_channels is {self.artifact_channels} and the last artifact level has '
+                f'ForgeryHead.artifact_channels is {self.artifact_channels} and the fused artifact level has '
                 f'{artifact_map.shape[1]} channels; set it to the channels of the neck'
             )
         feature = self.dropout(F.adaptive_avg_pool2d(backbone_map, 1).flatten(1))

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from iid_mm.datasets.functional import degradation
-from iid_mm.datasets.functional.facial_swap import alpha_blend, elastic_deform, transfer_color
+from iid_mm.datasets.functional.facial_swap import alpha_blend, elastic_deform
 from iid_mm.datasets.functional.geometry import bounding_window, hull_mask
 from iid_mm.utils.typing import FloatArray, ImageArray, MaskArray, PointsArray
 
@@ -189,7 +189,7 @@ def self_blend(
         # The change of color is made to both: the donor's colors are matched to the target's.
         target = change_color(image, replace(change, sharpen=0.0, reduce=1.0))
         area = mask if mask.max() <= 0 else mask / mask.max()
-        source = transfer_color(donor, target, area, plan.mismatch, _MISMATCH_LEVELS)
+        source = degradation.transfer_color(donor, target, area, plan.mismatch, _MISMATCH_LEVELS)
         change = ColorChange(sharpen=change.sharpen, reduce=change.reduce)
     if plan.of_source:
         source = change_color(source, change)
