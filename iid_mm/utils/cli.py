@@ -7,9 +7,12 @@ import argparse
 import io
 import logging
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -54,21 +57,40 @@ def run_tool(main: Callable[[], int | None], after: str = '') -> int:
         tell('interrupted', sys.stderr)
         status = 130
     except Exception as error:
-        text = user_message(error, after)
-        if text is None or os.environ.get('IID_DEBUG') == '1':
-            raise
-        if text == PEER_ENDED:
-            # The launcher ends all processes when the first one exits, which should be the one that met the
-            # error.
-            time.sleep(2 * PATIENCE)
-        elif os.environ.get('LOCAL_RANK', '0') != '0':
-            # Most errors are met by all processes. The first one then exits, and its launcher ends this one.
-            time.sleep(PATIENCE)
-        print('error: ' + '\n'.join(map(printable, text.split('\n'))), file=sys.stderr)
+        with _children_may_end():
+            text = user_message(error, after)
+            if text is None or os.environ.get('IID_DEBUG') == '1':
+                raise
+            _report(text)
         status = 1
     # Not after defects: the other processes may be working.
     _leave_process_group(status)
     return status
+
+
+def _report(text: str) -> None:
+    """Print an error that ends the tool, in distributed runs once a machine."""
+    if text == PEER_ENDED:
+        # The launcher ends all processes when the first one exits, which should be the one that met the
+        # error; that one may have to wait for its loader workers.
+        time.sleep(6 * PATIENCE)
+    elif os.environ.get('LOCAL_RANK', '0') != '0':
+        # Most errors are met by all processes. The first one then exits, and its launcher ends this one.
+        time.sleep(PATIENCE)
+    print('error: ' + '\n'.join(map(printable, text.split('\n'))), file=sys.stderr)
+
+
+@contextmanager
+def _children_may_end() -> Iterator[None]:
+    """Keep PyTorch's handler from raising a second error when a worker ends while the first is reported."""
+    if not hasattr(signal, 'SIGCHLD') or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
 
 
 def tell(text: str, file: TextIO | None = None) -> None:

@@ -30,6 +30,8 @@ _REMEDIES = {getattr(errno, name): text for name, text in _SYSTEM.items() if has
 PEER_ENDED = 'another process of this run has ended; see its message'
 """Message of processes that were waiting for one that has ended."""
 
+_OUT_OF_MEMORY = 'the machine may be out of memory: use fewer num_workers or a smaller batch_size'
+
 KEPT = 'Checkpoints are kept; continue training with --resume'
 """What a training tool adds to errors that its arguments did not cause."""
 
@@ -50,7 +52,7 @@ def user_message(error: BaseException, after: str = '') -> str | None:
     if isinstance(error, USER_ERRORS):
         return text
     if isinstance(error, OSError):
-        return _and(_of_system(error, text), after)
+        return _and(_of_lost_worker(error) or _of_system(error, text), after)
     if isinstance(error, KeyError):
         # MMEngine's errors of configs; others are defects.
         if 'is not in the' in str(error):
@@ -77,6 +79,16 @@ def _of_system(error: OSError, text: str) -> str | None:
     return f'{reason}{name}: {_REMEDIES[number]}'
 
 
+def _of_lost_worker(error: OSError) -> str | None:
+    """A worker killed while it sends a batch breaks the connection before PyTorch sees that it has ended."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not isinstance(error, ConnectionError) or not any(
+        Path(frame.filename).parts[-2:] == ('data', 'dataloader.py') for frame in frames
+    ):
+        return None
+    return f'data loader worker ended while it sent a batch; {_OUT_OF_MEMORY}'
+
+
 def _of_workers(text: str) -> str | None:
     if re.search(r'gloo.*Connection (closed|reset) by peer|remote process exited', text, re.DOTALL):
         return PEER_ENDED
@@ -90,7 +102,7 @@ def _of_workers(text: str) -> str | None:
     if not (match := re.search(r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.+)', text)):
         return None
     how = match[2].rstrip('. ')
-    hint = 'the machine may be out of memory: use fewer num_workers or a smaller batch_size'
+    hint = _OUT_OF_MEMORY
     if 'Bus error' in how:
         how = 'is killed by signal: Bus error'
         hint = (

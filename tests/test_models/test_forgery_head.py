@@ -84,7 +84,10 @@ def test_predict_writes_probabilities(make_samples: Any) -> None:
 
 @pytest.mark.parametrize(
     ('artifact_channels', 'artifact_map', 'message'),
-    [(None, torch.ones(1, 2, 1, 1), 'artifact_channels=None.*an artifact map'), (2, None, 'got no artifact map')],
+    [
+        (None, torch.ones(1, 2, 1, 1), 'artifact_channels=None.*an artifact map'),
+        (2, None, 'got no artifact map'),
+    ],
 )
 def test_artifact_feature_where_none_belongs(
     artifact_channels: int | None, artifact_map: torch.Tensor | None, message: str

@@ -153,7 +153,7 @@ def test_a_killed_loader_worker_of_one_process_ends_both(tiny_config: Path, tmp_
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     told = [line for line in errors.splitlines() if line.startswith('error: ')]
-    assert len(told) == 1
+    assert len(told) == 1, errors
     assert told[0].startswith('error: data loader worker')
     assert 'Traceback' not in errors
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 import argparse
 import errno
 import io
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -111,6 +113,44 @@ def test_what_the_system_refuses_becomes_one_line(
     assert capsys.readouterr().err == written.replace(f'. {KEPT}', '')
 
 
+@pytest.mark.parametrize('kind', [ConnectionResetError, BrokenPipeError])
+def test_a_worker_killed_while_it_sends_becomes_one_line(
+    kind: type[OSError], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PyTorch may see the broken connection first, and the end of the worker while that is reported."""
+    error = kind(errno.ECONNRESET, 'Connection reset by peer')
+    code = 'def get(error):\n    raise error\n'
+    names: dict[str, Any] = {}
+    exec(compile(code, '/lib/torch/utils/data/dataloader.py', 'exec'), names)
+    before = signal.getsignal(signal.SIGCHLD)
+    assert run_tool(lambda: names['get'](error), KEPT) == 1
+    written = capsys.readouterr().err
+    assert written.startswith(
+        'error: data loader worker ended while it sent a batch; the machine may be out of'
+    )
+    assert written.endswith(f'. {KEPT}\n')
+    assert signal.getsignal(signal.SIGCHLD) == before
+    # Elsewhere a broken connection is no worker's.
+    with pytest.raises(kind):
+        run_tool(raising(kind(errno.ECONNRESET, 'Connection reset by peer')))
+
+
+def test_a_worker_that_ends_while_an_error_is_reported_raises_no_second_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def handler(*args: Any) -> None:
+        raise RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. ')
+
+    monkeypatch.setenv('LOCAL_RANK', '1')
+    monkeypatch.setattr('iid_mm.utils.cli.time.sleep', lambda seconds: os.kill(os.getpid(), signal.SIGCHLD))
+    before = signal.signal(signal.SIGCHLD, handler)
+    try:
+        assert run_tool(raising(InputError('x: wrong'))) == 1
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert capsys.readouterr().err == 'error: x: wrong\n'
+
+
 def test_processes_that_wait_for_one_that_has_ended_let_it_speak(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,7 +158,7 @@ def test_processes_that_wait_for_one_that_has_ended_let_it_speak(
     monkeypatch.setattr(time, 'sleep', waited.append)
     error = RuntimeError('[/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:208')
     assert run_tool(raising(error)) == 1
-    assert waited == [10.0]
+    assert waited == [30.0]
     assert capsys.readouterr().err.startswith('error: another process of this run has ended')
 
 
