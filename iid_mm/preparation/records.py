@@ -123,7 +123,7 @@ class GroupResult:
         videos: One report a video.
         seconds: Time spent in each stage.
         cpu_seconds: Processor time.
-        analyzed: Frames that were looked at.
+        analyzed: Number of analyzed frames.
         finished: False if it was given up and should be tried again by the next run.
     """
 

@@ -23,7 +23,9 @@ from mmengine.registry import DefaultScope
 
 from iid_mm.apis import init_model
 from iid_mm.utils.cli import run_tool
+from iid_mm.utils.config import load_config
 from iid_mm.visualization import ForgeryVisualizer
+from support.landmarks import draw_landmarks
 from support.paths import REPOSITORY
 from support.tiny_ffpp import TinyFFPP, face_points, write_video
 
@@ -89,22 +91,6 @@ def randomize() -> Callable[[torch.nn.Module], None]:
 
 
 # A prepared set and a config to train on it.
-
-
-def draw_landmarks(side: int) -> np.ndarray:
-    """68 points of an upright face in the middle of a square crop, (68, 2) float32."""
-    t = np.linspace(0, np.pi, 17)
-    points = np.full((68, 2), 0.5)
-    points[:17] = np.stack([0.5 - 0.32 * np.cos(t), 0.42 + 0.38 * np.sin(t)], axis=1)
-    points[17:27] = np.stack([np.linspace(0.25, 0.75, 10), np.full(10, 0.33)], axis=1)
-    points[27:36] = [(0.5, 0.4 + 0.02 * i) for i in range(9)]
-    points[30] = (0.5, 0.56)
-    turn = np.linspace(0, 2 * np.pi, 6, endpoint=False)
-    ring = np.stack([np.cos(turn) * 0.05, np.sin(turn) * 0.02], axis=1)
-    points[36:42], points[42:48] = ring + np.array((0.36, 0.42)), ring + np.array((0.64, 0.42))
-    points[48:68] = np.stack([np.linspace(0.4, 0.6, 20), np.full(20, 0.68)], axis=1)
-    points[48], points[54] = (0.4, 0.68), (0.6, 0.68)
-    return (points * side).astype(np.float32)
 
 
 def prepared_rows(root: Path, split: str, people: list[str], frames: int, side: int = 64) -> list[dict]:
@@ -205,6 +191,14 @@ def tiny_config(tiny_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -
     path = tmp_path_factory.mktemp('config') / 'tiny.py'
     path.write_text(TINY_CONFIG.format(configs=REPOSITORY / 'configs', root=tiny_prepared))
     return path
+
+
+@pytest.fixture
+def masked_config(tiny_config: Path, tiny_masked: Path, tmp_path: Path) -> Config:
+    """The tiny config on ``tiny_masked``."""
+    cfg = load_config(tiny_config, {'data_root': str(tiny_masked)})
+    cfg.work_dir, cfg.launcher = str(tmp_path / 'work'), 'none'
+    return cfg
 
 
 @pytest.fixture

@@ -46,10 +46,8 @@ def test_samples_that_are_not_packed_are_refused() -> None:
 
 
 @pytest.fixture
-def config(tiny_config: Path, tiny_masked: Path, tmp_path: Path) -> Config:
-    cfg = load_config(tiny_config, {'data_root': str(tiny_masked)})
-    cfg.work_dir, cfg.launcher = str(tmp_path / 'work'), 'none'
-    return cfg
+def config(masked_config: Config) -> Config:
+    return masked_config
 
 
 def test_localization_grid(config: Config) -> None:

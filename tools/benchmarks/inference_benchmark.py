@@ -99,7 +99,7 @@ def measure_inference(
         media: The video.
         analyzer: Finds the faces.
         batch_sizes: Faces scored at a time; the first is the baseline.
-        frames: Frames of the video that are looked at.
+        frames: Frames of the video to analyze.
         rounds: Rounds that count; in each all batch sizes take turns.
         threads: Threads of PyTorch.
         device: Where to compute.

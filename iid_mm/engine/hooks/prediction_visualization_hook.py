@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,45 +51,24 @@ class PredictionVisualizationHook(Hook):
         self._seen = 0
         self._drawn = 0
 
-    def before_val_epoch(self, runner: Runner) -> None:
+    def _before_epoch(self, runner: Runner, mode: str = 'train') -> None:
         """Reset the counts."""
         self._seen = self._drawn = 0
 
-    def before_test_epoch(self, runner: Runner) -> None:
-        """Reset the counts."""
-        self._seen = self._drawn = 0
-
-    def after_val_iter(
+    def _after_iter(
         self,
         runner: Runner,
         batch_idx: int,
         data_batch: Any = None,
-        outputs: Sequence[ForgeryDataSample] | None = None,
+        outputs: Any = None,
+        mode: str = 'train',
     ) -> None:
-        """Send images of a batch to the backends."""
-        self._draw_batch(runner, data_batch, outputs, 'val', None)
-
-    def after_test_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Sequence[ForgeryDataSample] | None = None,
-    ) -> None:
-        """Write images of a batch to files, or send them to the backends."""
-        folder = None if self.test_out_dir is None else Path(runner.work_dir) / self.test_out_dir
-        self._draw_batch(runner, data_batch, outputs, 'test', folder)
-
-    def _draw_batch(
-        self,
-        runner: Runner,
-        data_batch: Any,
-        outputs: Sequence[ForgeryDataSample] | None,
-        mode: str,
-        folder: Path | None,
-    ) -> None:
-        if not self.draw or not outputs:
+        """Send images of a batch to the backends, or write those of a test to files."""
+        if mode == 'train' or not self.draw or not outputs:
             return
+        folder = None
+        if mode == 'test' and self.test_out_dir is not None:
+            folder = Path(runner.work_dir, self.test_out_dir)
         for image, sample in zip(data_batch['inputs'], outputs, strict=True):
             number = self._seen
             self._seen += 1

@@ -131,7 +131,7 @@ def loader_facts(cfg: Config, loader: str) -> LoaderFacts:
         loader: Name of the data loader.
 
     Returns:
-        The facts; the config's own choice of manipulations is not looked at.
+        The facts; the config's own choice of manipulations is ignored.
 
     Raises:
         FileNotFoundError: The index is missing.

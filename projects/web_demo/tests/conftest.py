@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from iid_mm.apis import IIDInferencer, init_model
+from iid_mm.apis import IIDInferencer
 from iid_mm.inference.sampling import Sampling
 from support.media import write_video
 
@@ -36,11 +35,8 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope='module')
-def inferencer(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> IIDInferencer:
-    path = tmp_path_factory.mktemp('weights') / 'tiny.pth'
-    torch.manual_seed(0)
-    torch.save(dict(state_dict=init_model(tiny_config).state_dict(), meta={}), path)
-    return IIDInferencer(tiny_config, path, 'cpu', analyzer=FixedAnalyzer(), show_progress=False)
+def inferencer(tiny_config: Path, tiny_checkpoint: Path) -> IIDInferencer:
+    return IIDInferencer(tiny_config, tiny_checkpoint, 'cpu', analyzer=FixedAnalyzer(), show_progress=False)
 
 
 @pytest.fixture

@@ -10,14 +10,11 @@ from mmengine.config import Config
 from iid_mm.engine import SafeRunner
 from iid_mm.errors import InputError
 from iid_mm.evaluation.localization.config import add_localization, with_masks
-from iid_mm.utils.config import load_config
 
 
 @pytest.fixture
-def config(tiny_config: Path, tiny_masked: Path, tmp_path: Path) -> Config:
-    cfg = load_config(tiny_config, {'data_root': str(tiny_masked)})
-    cfg.work_dir, cfg.launcher = str(tmp_path / 'work'), 'none'
-    return cfg
+def config(masked_config: Config) -> Config:
+    return masked_config
 
 
 def test_everything_is_added_once(config: Config) -> None:
